@@ -18,9 +18,10 @@ from data import SPECS, MissingData, load_source
 from inference import find_inference, load_inference
 from metrics import measure_accuracy
 from models import MODELS
-from options import add_flag, existing, folder, has_gpu, number
+from options import add_flag, existing, folder, number
 from paddle_unstructured import sparsity_report
 from programs import FEEDS, build_classifier, parameters
+from rules import has_gpu
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,13 +1,10 @@
-"""The flags of train.py, and the rules between them."""
+"""The flags of train.py and what each of them takes; `rules.py` says how they go together."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Callable
-
-import paddle
 
 from data import SPECS
 from models import MODELS
@@ -151,7 +148,11 @@ def add_gmp(group: argparse._ActionsContainer) -> None:
 def add_files(group: argparse._ActionsContainer) -> None:
     positive = number(int, 1)
     group.add_argument("--pretrained_model", type=existing, help="start from these weights: a run, epoch_N or .pdparams")
-    group.add_argument("--checkpoint", type=existing, help="resume this run: its --model_path, or one epoch_N in it")
+    group.add_argument(
+        "--checkpoint",
+        type=existing,
+        help="resume this run: its --model_path or an epoch_N in it; flags that are not given are the recorded ones",
+    )
     group.add_argument(
         "--last_epoch", type=number(int, -1), default=-1, help="last finished epoch, to resume after; -1: the latest saved"
     )
@@ -168,73 +169,3 @@ def add_machine(group: argparse._ActionsContainer) -> None:
     )
     add_flag(group, "--is_distributed", "train on several devices; not available in this version")
     add_flag(group, "--ce_test", "for continuous evaluation: seed 111, no workers, deterministic GPU kernels")
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse and complete the flags of train.py; a senseless combination ends the program with a message."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    for rule in (check_machine, check_files, check_model, check_pruning):
-        problem = rule(args)
-        if problem:
-            parser.error(problem)
-    if args.ce_test:
-        args.seed, args.num_workers = 111, 0
-    if args.num_workers is None:
-        args.num_workers = min(4, os.cpu_count() or 1) if args.data == "imagenet" else 0
-    return args
-
-
-def has_gpu() -> bool:
-    return paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-
-
-def check_machine(args: argparse.Namespace) -> str | None:
-    if args.is_distributed:
-        return "--is_distributed is not available in this version; leave it out to train on one device"
-    if args.use_gpu and not has_gpu():
-        return "--use_gpu needs a GPU and a paddle that is built for it, and one of them is missing; leave it out"
-    args.use_gpu = has_gpu() if args.use_gpu is None else args.use_gpu
-    return None
-
-
-def check_files(args: argparse.Namespace) -> str | None:
-    if args.checkpoint and args.pretrained_model:
-        return "--checkpoint resumes a run and --pretrained_model starts one; give one of them"
-    if args.last_epoch >= 0 and not args.checkpoint:
-        return f"--last_epoch {args.last_epoch} needs the run to resume; add --checkpoint"
-    if args.last_epoch >= args.num_epochs:
-        return f"--last_epoch must be below --num_epochs {args.num_epochs}, got {args.last_epoch}"
-    return None
-
-
-def check_model(args: argparse.Namespace) -> str | None:
-    if args.width != 1 and args.model != "MobileNet":
-        return f"--width is for MobileNet only, got {args.width} with --model {args.model}"
-    return None
-
-
-def check_pruning(args: argparse.Namespace) -> str | None:
-    if args.pruning_strategy != "gmp":
-        return None
-    if args.pruning_mode == "threshold":
-        return "--pruning_strategy gmp raises a ratio; use --pruning_mode ratio, or --pruning_strategy base"
-    if args.initial_ratio > args.ratio:
-        return f"--initial_ratio must not exceed --ratio {args.ratio}, got {args.initial_ratio}"
-    return split_epochs(args)
-
-
-def split_epochs(args: argparse.Namespace) -> str | None:
-    """Fill in the phases that were not given; they must fit into the run, or the ratio would not be reached."""
-    rest = args.num_epochs - args.stable_epochs
-    if args.pruning_epochs is None:
-        args.pruning_epochs = (rest + 1) // 2 if args.tunning_epochs is None else rest - args.tunning_epochs
-    if args.tunning_epochs is None:
-        args.tunning_epochs = rest - args.pruning_epochs
-    phases = (args.stable_epochs, args.pruning_epochs, args.tunning_epochs)
-    if args.pruning_epochs < 1 or args.tunning_epochs < 0 or sum(phases) > args.num_epochs:
-        return (
-            "--stable_epochs, --pruning_epochs (at least 1) and --tunning_epochs must fit into "
-            f"--num_epochs {args.num_epochs}, got {phases[0]} + {phases[1]} + {phases[2]}"
-        )
-    return None

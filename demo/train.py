@@ -7,145 +7,24 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
-import random
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Callable
 
-import numpy as np
 import paddle
 from tqdm import tqdm
 
 import checkpoints
-from checkpoints import BadCheckpoint, State
-from data import SPECS, MissingData, Source, batches, load_source
+from data import MissingData, batches
 from inference import export
 from metrics import Average, measure_accuracy
-from options import parse_args
-from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner, sparsity_report
-from programs import FEEDS, Classifier, build_classifier, parameters
+from paddle_unstructured import sparsity_report
+from programs import FEEDS
+from rules import parse_args
+from run import Run, prepare
 
 log = logging.getLogger("train")
-
-
-@dataclass
-class Run:
-    """Everything that one training run holds in its hands."""
-
-    args: argparse.Namespace
-    exe: paddle.static.Executor
-    net: Classifier
-    lr: paddle.optimizer.lr.LRScheduler
-    pruner: UnstructuredPruner | None
-    train: Source
-    test: Source
-    state: State
-
-
-def learning_rate(args: argparse.Namespace, steps_per_epoch: int) -> Callable[[int], float]:
-    """Return step → factor of --lr; a function of the step alone, so that a resumed run sees the same rates."""
-    total = args.num_epochs * steps_per_epoch
-
-    def cosine(step: int) -> float:
-        return (1 + math.cos(math.pi * min(step / total, 1))) / 2
-
-    def piecewise(step: int) -> float:
-        return 0.1 ** sum(step >= epoch * steps_per_epoch for epoch in args.step_epochs)
-
-    return cosine if args.lr_strategy == "cosine_decay" else piecewise
-
-
-def make_pruner(
-    args: argparse.Namespace, program: paddle.static.Program, place, steps_per_epoch: int
-) -> UnstructuredPruner | None:
-    """Build the pruner that the flags describe; None for a dense run."""
-    if args.pruning_strategy == "dense":
-        return None
-    shared = dict(
-        ratio=args.ratio,
-        place=place,
-        prune_params_type=args.prune_params_type,
-        local_sparsity=args.local_sparsity,
-        sparse_block=args.sparse_block if args.sparse_block != [1, 1] else None,
-    )
-    if args.pruning_strategy == "base":
-        return UnstructuredPruner(program, args.pruning_mode, threshold=args.threshold, **shared)
-    configs = {
-        "stable_iterations": args.stable_epochs * steps_per_epoch,
-        "pruning_iterations": args.pruning_epochs * steps_per_epoch,
-        "tunning_iterations": args.tunning_epochs * steps_per_epoch,
-        "resume_iteration": -1,  # a checkpoint brings its own step
-        "pruning_steps": args.pruning_steps,
-        "initial_ratio": args.initial_ratio,
-    }
-    return GMPUnstructuredPruner(program, configs=configs, **shared)
-
-
-def seed_everything(seed: int, deterministic: bool) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    paddle.seed(seed)
-    if deterministic and paddle.is_compiled_with_cuda():
-        paddle.set_flags({"FLAGS_cudnn_deterministic": True})
-
-
-def check_free(args: argparse.Namespace, last_epoch: int) -> None:
-    """Refuse a --model_path with later checkpoints: a resume could not tell them from this run's."""
-    later = [epoch for epoch in checkpoints.epochs(args.model_path) if epoch > last_epoch]
-    if later:
-        raise BadCheckpoint(
-            f"`--model_path` {args.model_path} must not hold checkpoints of another run, but it holds epochs {later}; "
-            f"resume that run with --checkpoint {args.model_path}, or choose another folder"
-        )
-
-
-def prepare(args: argparse.Namespace) -> Run:
-    """Read the data, build the Programs and put the weights in place."""
-    folder = checkpoints.find_checkpoint(args.checkpoint, args.last_epoch) if args.checkpoint else None
-    state = State.read(folder) if folder else State(vars(args))
-    check_free(args, state.epoch)
-    train, test = (load_source(args.data, args.data_dir, split) for split in ("train", "test"))
-    steps = len(train) // args.batch_size
-    if steps == 0:
-        raise ValueError(f"--batch_size must be at most {len(train)}, the number of training images")
-
-    seed_everything(args.seed, args.ce_test)
-    place = paddle.CUDAPlace(0) if args.use_gpu else paddle.CPUPlace()
-    exe = paddle.static.Executor(place)
-    lr = paddle.optimizer.lr.LambdaDecay(args.lr, learning_rate(args, steps))
-    decay = paddle.regularizer.L2Decay(args.l2_decay)
-    optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, weight_decay=decay)
-    spec = SPECS[args.data]
-    net = build_classifier(
-        args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width, optimizer=optimizer
-    )
-    exe.run(net.startup)
-    if args.pretrained_model:
-        weights = checkpoints.find_weights(args.pretrained_model)
-        checkpoints.load_weights(weights, parameters(net.test), place)
-        log.info("starting from %s", weights)
-    pruner = make_pruner(args, net.train, place, steps)
-    if folder:
-        continue_from(folder, net, pruner, state, args)
-        lr.step(state.step)
-    return Run(args, exe, net, lr, pruner, train, test, state)
-
-
-def continue_from(folder: Path, net: Classifier, pruner, state: State, args: argparse.Namespace) -> None:
-    """Restore a checkpoint, and say which flags differ from those it was written with."""
-    checkpoints.resume(folder, net.train, pruner)
-    log.info("resuming %s after epoch %d", folder, state.epoch)
-    free = {"checkpoint", "last_epoch", "model_path", "pretrained_model", "data_dir", "use_gpu", "num_workers"}
-    for name, value in vars(args).items():
-        before = state.settings.get(name, value)
-        if name not in free and before != value:
-            log.warning("--%s was %s in the resumed run and is now %s", name, before, value)
-    state.settings = vars(args)
 
 
 def train_epoch(run: Run, epoch: int) -> dict:

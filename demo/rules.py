@@ -1,0 +1,101 @@
+"""From a command line to flags that go together: completed, or refused with a message."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import paddle
+
+from checkpoints import BadCheckpoint, State, find_checkpoint
+from options import build_parser
+
+OWN = ("checkpoint", "last_epoch", "pretrained_model", "use_gpu")  # of each command, never taken from a recorded run
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse and complete the flags of train.py; a senseless combination ends the program with a message."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.checkpoint:
+        try:
+            parser.set_defaults(**recorded(args))
+        except BadCheckpoint as error:
+            parser.error(str(error))
+        args = parser.parse_args(argv)
+    for rule in (check_machine, check_files, check_model, check_pruning):
+        problem = rule(args)
+        if problem:
+            parser.error(problem)
+    complete(args)
+    return args
+
+
+def recorded(args: argparse.Namespace) -> dict:
+    """Return the flags that the run to resume was started with."""
+    settings = State.read(find_checkpoint(args.checkpoint, args.last_epoch)).settings
+    return {name: value for name, value in settings.items() if name in args and name not in OWN}
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Fill in what depends on other flags or on the machine."""
+    if args.use_gpu is None:
+        args.use_gpu = has_gpu()
+    if args.ce_test:
+        args.seed, args.num_workers = 111, 0
+    if args.num_workers is None:
+        args.num_workers = min(4, os.cpu_count() or 1) if args.data == "imagenet" else 0
+
+
+def has_gpu() -> bool:
+    return paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+
+
+def check_machine(args: argparse.Namespace) -> str | None:
+    if args.is_distributed:
+        return "--is_distributed is not available in this version; leave it out to train on one device"
+    if args.use_gpu and not has_gpu():
+        return "--use_gpu needs a GPU and a paddle that is built for it, and one of them is missing; leave it out"
+    return None
+
+
+def check_files(args: argparse.Namespace) -> str | None:
+    if args.checkpoint and args.pretrained_model:
+        return "--checkpoint resumes a run and --pretrained_model starts one; give one of them"
+    if args.last_epoch >= 0 and not args.checkpoint:
+        return f"--last_epoch {args.last_epoch} needs the run to resume; add --checkpoint"
+    if args.last_epoch >= args.num_epochs:
+        return f"--last_epoch must be below --num_epochs {args.num_epochs}, got {args.last_epoch}"
+    return None
+
+
+def check_model(args: argparse.Namespace) -> str | None:
+    if args.width != 1 and args.model != "MobileNet":
+        return f"--width is for MobileNet only, got {args.width} with --model {args.model}"
+    return None
+
+
+def check_pruning(args: argparse.Namespace) -> str | None:
+    if args.pruning_strategy != "gmp":
+        return None
+    if args.pruning_mode == "threshold":
+        return "--pruning_strategy gmp raises a ratio; use --pruning_mode ratio, or --pruning_strategy base"
+    if args.initial_ratio > args.ratio:
+        return f"--initial_ratio must not exceed --ratio {args.ratio}, got {args.initial_ratio}"
+    return split_epochs(args)
+
+
+def split_epochs(args: argparse.Namespace) -> str | None:
+    """Fill in the phases that were not given; they must fit into the run, or the ratio would not be reached."""
+    rest = args.num_epochs - args.stable_epochs
+    if args.pruning_epochs is None:
+        args.pruning_epochs = (rest + 1) // 2 if args.tunning_epochs is None else rest - args.tunning_epochs
+    if args.tunning_epochs is None:
+        args.tunning_epochs = rest - args.pruning_epochs
+    phases = (args.stable_epochs, args.pruning_epochs, args.tunning_epochs)
+    if args.pruning_epochs < 1 or args.tunning_epochs < 0 or sum(phases) > args.num_epochs:
+        return (
+            "--stable_epochs, --pruning_epochs (at least 1) and --tunning_epochs must fit into "
+            f"--num_epochs {args.num_epochs}, got {phases[0]} + {phases[1]} + {phases[2]}"
+        )
+    return None
