@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import struct
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import paddle
 from imagenet import ImageFolder
 
 CACHE = Path.home() / ".cache" / "paddle" / "dataset"  # where Paddle's own downloaders leave their files
+DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # and Debian's package
 
 
 class MissingData(FileNotFoundError):
@@ -105,8 +107,10 @@ def move_and_mirror(images: np.ndarray, shift: int, rng: np.random.Generator) ->
 
 def missing(name: str, looked_in: Path | str) -> MissingData:
     """Return the one message for data that is not there."""
-    return MissingData(f"`--data {name}` needs files that are not in {looked_in}; one of these brings them:\n"
-                       f"  {SPECS[name].help}\nand --data_dir says where they are, if they are elsewhere")
+    return MissingData(
+        f"`--data {name}` needs files that are not in {looked_in}; one of these brings them:\n"
+        f"  {SPECS[name].help}\nand --data_dir says where they are, if they are elsewhere"
+    )
 
 
 def load_source(name: str, data_dir: str | None, split: str) -> Source:
@@ -122,9 +126,8 @@ def load_source(name: str, data_dir: str | None, split: str) -> Source:
     if name == "imagenet":
         listing = "train_list.txt" if split == "train" else "val_list.txt"
         return ImageFolder(find(name, data_dir, [Path("imagenet")], listing))
-    places = {"mnist": [CACHE / "mnist"], "fashion_mnist": [Path("/usr/share/datasets/fashion-mnist"),
-                                                            CACHE / "fashion-mnist"]}
-    return idx_images(name, data_dir, places[name], "train" if split == "train" else "t10k")
+    usual = [CACHE / "mnist"] if name == "mnist" else [DEBIAN_FASHION, CACHE / "fashion-mnist"]
+    return idx_images(name, data_dir, usual, "train" if split == "train" else "t10k")
 
 
 def find(name: str, data_dir: str | None, usual: list[Path], *files: str) -> Path:
@@ -159,7 +162,10 @@ def idx_images(name: str, data_dir: str | None, usual: list[Path], prefix: str) 
     reader = {"mnist": paddle.vision.datasets.MNIST, "fashion_mnist": paddle.vision.datasets.FashionMNIST}[name]
     with tempfile.TemporaryDirectory() as folder:
         images_gz, labels_gz = (str(gzipped(path, Path(folder))) for path in paths)
-        data = reader(images_gz, labels_gz, mode="train", download=False)
+        try:
+            data = reader(images_gz, labels_gz, mode="train", download=False)
+        except (struct.error, EOFError, OSError, AssertionError) as broken:
+            raise MissingData(f"{paths[0]} and {paths[1].name} must be whole idx files: {broken}") from broken
     images = np.stack(data.images).astype(np.uint8).reshape(-1, 1, 28, 28)
     mean, std = (72.9, 90.0) if name == "fashion_mnist" else (33.3, 78.6)
     return InMemory(images, np.concatenate(data.labels), mean=mean, std=std)

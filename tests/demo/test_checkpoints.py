@@ -1,0 +1,85 @@
+"""A checkpoint is whole or it is not there, and a load takes all or nothing."""
+
+import paddle
+import pytest
+
+import checkpoints
+from checkpoints import BadCheckpoint, State, atomic_folder
+from inference import export, load_inference, shapes
+from programs import build_classifier, parameters
+
+
+def test_a_killed_write_leaves_the_old_checkpoint(tmp_path):
+    with atomic_folder(tmp_path / "epoch_0") as fresh:
+        State({}, epoch=0, step=7).write(fresh)
+    with pytest.raises(KeyboardInterrupt):
+        with atomic_folder(tmp_path / "epoch_0") as fresh:
+            (fresh / "state.json").write_text('{"half')
+            raise KeyboardInterrupt
+    assert State.read(checkpoints.find_checkpoint(tmp_path)).step == 7
+
+
+def test_a_half_written_checkpoint_is_not_picked_up_and_the_next_write_replaces_it(tmp_path):
+    for kill in (True, False):
+        try:
+            with atomic_folder(tmp_path / "epoch_3") as fresh:
+                State({}, epoch=3).write(fresh)
+                if kill:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            assert checkpoints.epochs(tmp_path) == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_3"]
+
+
+def test_the_latest_epoch_is_found_by_number(tmp_path):
+    for epoch in (2, 10):
+        with atomic_folder(tmp_path / f"epoch_{epoch}") as fresh:
+            State({}, epoch=epoch).write(fresh)
+    assert checkpoints.find_checkpoint(tmp_path).name == "epoch_10"
+    assert checkpoints.find_checkpoint(tmp_path, 2).name == "epoch_2"
+    with pytest.raises(BadCheckpoint, match=r"no checkpoint of epoch 5; it has \[2, 10\]"):
+        checkpoints.find_checkpoint(tmp_path, 5)
+
+
+def saved_lenet(exe, folder):
+    net = build_classifier("LeNet", image_shape=(1, 8, 8), classes=10)
+    exe.run(net.startup)
+    paddle.static.save(net.test, str(folder / "model"))
+    return net, folder / "model.pdparams"
+
+
+def test_a_missing_variable_is_named_and_nothing_is_changed(static, tmp_path):
+    net, file = saved_lenet(static, tmp_path)
+    state = paddle.load(str(file))
+    del state["conv2d_1.w_0"]
+    paddle.save(state, str(file))
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        with pytest.raises(BadCheckpoint, match="conv2d_1.w_0 is missing"):
+            checkpoints.load_weights(file, parameters(net.test), paddle.CPUPlace())
+        assert paddle.static.global_scope().find_var("conv2d_0.w_0") is None
+
+
+def test_weights_of_another_net_are_refused_with_both_shapes(static, tmp_path):
+    _, file = saved_lenet(static, tmp_path)
+    other = build_classifier("LeNet", image_shape=(3, 8, 8), classes=10)
+    with pytest.raises(BadCheckpoint, match=r"conv2d_0.w_0 is \[6, 1, 3, 3\] instead of \[6, 3, 3, 3\]"):
+        checkpoints.load_weights(file, parameters(other.test), paddle.CPUPlace())
+
+
+def test_a_file_of_something_else_is_refused(static, tmp_path):
+    net, _ = saved_lenet(static, tmp_path)
+    (tmp_path / "x.pdparams").write_text("not weights")
+    with pytest.raises(BadCheckpoint, match="x.pdparams must be a .pdparams file"):
+        checkpoints.load_weights(tmp_path / "x.pdparams", parameters(net.test), paddle.CPUPlace())
+
+
+def test_a_truncated_inference_model_is_refused_by_variable(static, tmp_path):
+    net, _ = saved_lenet(static, tmp_path)
+    export(tmp_path / "inference", net, static, State({}))
+    file = tmp_path / "inference" / "model.pdiparams"
+    whole = shapes(file)
+    assert whole == [shape for _, shape in sorted(parameters(net.test).items())]
+    file.write_bytes(file.read_bytes()[:-3000])
+    assert shapes(file) == whole[:-1]
+    with pytest.raises(BadCheckpoint, match="linear_2.w_0 is missing"):
+        load_inference(tmp_path / "inference" / "model", static)

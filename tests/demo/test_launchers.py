@@ -1,0 +1,48 @@
+"""The launchers in scripts/, a few steps on generated images."""
+
+import subprocess
+import sys
+
+import pytest
+from commands import DEMO, ROOT, environment
+
+SHORT = "--width 0.25 --batch_size 8 --batch_size_for_validation 8 --num_epochs 2 --pruning_steps 2 --num_workers 2".split()
+LAUNCHERS = sorted(file.name for file in (ROOT / "scripts").glob("train_*.sh"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imagenet")
+    flags = [str(folder), "--train", "16", "--test", "8"]
+    subprocess.run([sys.executable, str(DEMO / "make_fake_imagenet.py"), *flags], check=True)
+    return folder
+
+
+def launch(script: str, *flags, cwd, runs) -> subprocess.CompletedProcess:
+    line = ["bash", str(ROOT / "scripts" / script), *map(str, flags)]
+    return subprocess.run(line, cwd=cwd, env={**environment(), "RUNS": str(runs)}, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", LAUNCHERS)
+def test_launcher_trains_and_its_run_can_be_tested(script, images, tmp_path):
+    done = launch(script, images, *SHORT, cwd=tmp_path, runs=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (saved,) = tmp_path.glob("mobilenet_*")
+    done = launch("evaluate.sh", saved / "inference", cwd=tmp_path, runs=tmp_path)
+    assert done.returncode == 0 and "of 8 images" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_resume_continues_a_run(images, tmp_path):
+    done = launch("train_ratio.sh", images, *SHORT, "--model_period", 1, cwd=tmp_path, runs=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = launch("resume.sh", tmp_path / "mobilenet_ratio", "--num_epochs", 3, cwd=tmp_path, runs=tmp_path)
+    assert done.returncode == 0 and "after epoch 1" in done.stdout, done.stdout + done.stderr
+    assert (tmp_path / "mobilenet_ratio" / "epoch_2").is_dir()
+
+
+@pytest.mark.parametrize("script", [*LAUNCHERS, "resume.sh", "evaluate.sh"])
+def test_launcher_without_its_folder_says_how_it_is_used(script, tmp_path):
+    done = launch(script, cwd=tmp_path, runs=tmp_path)
+    assert done.returncode != 0 and "usage: bash" in done.stderr

@@ -1,0 +1,65 @@
+"""Bad flags end at the door, with a message that names them."""
+
+import pytest
+
+from rules import parse_args
+
+
+def refusal(capsys, *flags: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        parse_args(list(flags))
+    assert ended.value.code == 2
+    return capsys.readouterr().err.rsplit("error: ", 1)[1]
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ("--ratio 1.5", ["--ratio", "[0, 1]", "1.5"]),
+        ("--ratio nan", ["--ratio", "nan"]),
+        ("--threshold -0.1", ["--threshold", "-0.1"]),
+        ("--sparse_block 2 0", ["--sparse_block", "at least 1", "0"]),
+        ("--sparse_block 2", ["--sparse_block", "2 arguments"]),
+        ("--data svhn", ["--data", "svhn", "digits"]),
+        ("--batch_size 0", ["--batch_size", "0"]),
+        ("--use_gpu maybe", ["--use_gpu", "True or False", "maybe"]),
+        ("--pretrained_model /no/where", ["--pretrained_model", "/no/where"]),
+        ("--data_dir /no/where", ["--data_dir", "/no/where"]),
+        ("--last_epoch 3", ["--last_epoch", "--checkpoint"]),
+        ("--width 0.5 --model LeNet", ["--width", "MobileNet"]),
+        ("--is_distributed True", ["--is_distributed", "not available in this version"]),
+        ("--pruning_strategy gmp --pruning_mode threshold", ["--pruning_mode ratio"]),
+        ("--pruning_strategy gmp --initial_ratio 0.9 --ratio 0.5", ["--initial_ratio", "0.5", "0.9"]),
+        ("--pruning_strategy gmp --num_epochs 10 --pruning_epochs 11", ["--num_epochs 10", "11"]),
+        ("--pruning_strategy gmp --num_epochs 4 --stable_epochs 4", ["--stable_epochs", "--num_epochs 4"]),
+    ],
+)
+def test_senseless_flags_are_refused_by_name(capsys, flags, words):
+    message = refusal(capsys, *flags.split())
+    assert [word for word in words if word not in message] == []
+
+
+def test_checkpoint_and_pretrained_model_exclude_each_other(capsys, tmp_path):
+    (tmp_path / "epoch_0").mkdir()
+    (tmp_path / "epoch_0" / "state.json").write_text('{"settings": {}, "epoch": 0}')
+    message = refusal(capsys, "--checkpoint", str(tmp_path), "--pretrained_model", str(tmp_path))
+    assert "--checkpoint" in message and "--pretrained_model" in message
+
+
+def test_a_resumed_run_takes_its_own_flags_unless_others_are_given(tmp_path):
+    (tmp_path / "epoch_0").mkdir()
+    settings = '{"settings": {"lr": 0.25, "data": "mnist", "step_epochs": [5, 6]}, "epoch": 0}'
+    (tmp_path / "epoch_0" / "state.json").write_text(settings)
+    args = parse_args(["--checkpoint", str(tmp_path), "--data", "cifar10"])
+    assert (args.lr, args.data, args.step_epochs) == (0.25, "cifar10", [5, 6])
+
+
+def test_gmp_phases_fill_the_epochs():
+    args = parse_args("--pruning_strategy gmp --num_epochs 11 --stable_epochs 2".split())
+    assert (args.stable_epochs, args.pruning_epochs, args.tunning_epochs) == (2, 5, 4)
+
+
+def test_flags_read_as_paddleslim_users_write_them():
+    args = parse_args(["--use_gpu", "False", "--local_sparsity=True", "--ce_test", "--sparse_block", "2", "1"])
+    assert (args.use_gpu, args.local_sparsity, args.sparse_block) == (False, True, [2, 1])
+    assert (args.seed, args.num_workers) == (111, 0)
