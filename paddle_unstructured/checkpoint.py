@@ -1,0 +1,107 @@
+"""A pruner's state in one file: masks as bits, and how far it has come. safetensors, so reading runs no code."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from typing import Any, Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+FORMAT, VERSION = "paddle_unstructured.pruner", 1
+
+
+def save(path: str, state: Mapping[str, Any], parts: str) -> None:
+    """Write a state atomically: `path` holds the old file or the new one, never a part of it.
+
+    Args:
+        path: The file.
+        state: Of `UnstructuredPruner.state_dict()`.
+        parts: The pruner in words, for whoever opens the file.
+    """
+    tensors = {name: np.packbits(mask.reshape(-1), bitorder="little") for name, mask in state["masks"].items()}
+    progress = {key: value for key, value in state.items() if key != "masks"}
+    header = {"format": FORMAT, "version": str(VERSION), "pruner": parts, "progress": json.dumps(progress),
+              "shapes": json.dumps({name: list(mask.shape) for name, mask in state["masks"].items()})}
+    header["sha256"] = _digest(tensors, header)
+    replace_file(path, safetensors.numpy.save(tensors, metadata=header))
+
+
+def load(path: str) -> dict[str, Any]:
+    """Read a state.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a state, damaged, or written by a newer version.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            header = dict(file.metadata() or {})
+            if header.get("format") != FORMAT:
+                raise ValueError(f"{path} is not the state of a pruner, but {header.get('format', 'something else')}.")
+            if int(header["version"]) > VERSION:
+                raise ValueError(f"{path} has version {header['version']}, and this package reads up to {VERSION}; "
+                                 "install a newer paddle_unstructured.")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}); use an older checkpoint.") from error
+    if header.pop("sha256", None) != _digest(tensors, header):
+        raise ValueError(f"{path} is damaged: its checksum does not fit its content; use an older checkpoint.")
+    shapes = json.loads(header["shapes"])
+    masks = {name: np.unpackbits(tensors[name], count=int(np.prod(shape)), bitorder="little").astype(bool)
+             .reshape(shape) for name, shape in shapes.items()}
+    return {**json.loads(header["progress"]), "masks": masks}
+
+
+def check_fit(path_or_state: str, saved: Mapping[str, tuple[int, ...]], present: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless both name the same params with the same shapes."""
+    lacking, extra = sorted(present.keys() - saved.keys()), sorted(saved.keys() - present.keys())
+    differing = [f"{name} {list(saved[name])} there, {list(present[name])} here"
+                 for name in sorted(saved.keys() & present.keys()) if tuple(saved[name]) != tuple(present[name])]
+    faults = ([f"has no mask for {', '.join(lacking)}"] if lacking else []) + \
+             ([f"has masks for {', '.join(extra)}, which are not pruned here"] if extra else []) + \
+             ([f"differs in shape: {'; '.join(differing)}"] if differing else [])
+    if faults:
+        raise ValueError(f"{path_or_state} belongs to another model or another selection: it {'; it '.join(faults)}.")
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Write a file that is whole or not there, also after a crash of the machine."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(draft, 0o666 & ~_umask())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _digest(tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "sha256"}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode() + b"\0" + tensors[name].tobytes())
+    return digest.hexdigest()

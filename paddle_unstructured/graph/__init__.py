@@ -1,0 +1,48 @@
+"""The only rooms that touch a static Program."""
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from .base import WEIGHT_ROLES, Param
+from .pir import PirGraph
+
+__all__ = ["Param", "PirGraph", "WEIGHT_ROLES", "open_graph"]
+
+
+def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:
+    """The graph of a Program.
+
+    Args:
+        program: A PIR Program (`paddle.static.Program` of Paddle 3).
+        scope: Default: `paddle.static.global_scope()`.
+        place: Default: the device Paddle is set to.
+
+    Raises:
+        TypeError: Not a Program, or a kind of Program that is not supported.
+        ValueError: Paddle is in dynamic mode.
+    """
+    if isinstance(program, paddle.static.CompiledProgram):
+        raise TypeError("`program` must be a paddle.static.Program, got a CompiledProgram; give the Program it was "
+                        "compiled from (Paddle 3 runs it as it is).")
+    if isinstance(program, paddle.base.framework.Program):
+        raise TypeError("`program` must be a PIR Program, got a legacy Program (ProgramDesc) on Paddle "
+                        f"{paddle.__version__}; run without FLAGS_enable_pir_api=0, or translate a loaded model with "
+                        "paddle.pir.translate_to_pir.")
+    if not isinstance(program, paddle.pir.Program):
+        raise TypeError(f"`program` must be a paddle.static.Program, got {type(program).__name__}.")
+    if scope is not None and not isinstance(scope, paddle.base.core._Scope):
+        raise TypeError(f"`scope` must be a paddle.static.Scope, got {type(scope).__name__}.")
+    if paddle.in_dynamic_mode():
+        raise ValueError("Paddle is in dynamic mode, and a static Program is to be pruned; call paddle.enable_static() "
+                         "first.")
+    return PirGraph(program, scope or paddle.static.global_scope(), _place(place))
+
+
+def _place(place: Any) -> Any:
+    if place is None:
+        return paddle.framework._current_expected_place_()
+    if isinstance(place, str):
+        return paddle.device._convert_to_place(place)
+    return place

@@ -1,0 +1,51 @@
+"""What the rest of the house knows of a static Program: its params."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+WEIGHT_ROLES = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "depthwise_conv2d_transpose", "conv3d",
+                "conv3d_transpose", "linear", "embedding", "rnn")
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter of a Program and the part it plays there.
+
+    Attributes:
+        name: Its name in the scope.
+        shape: As stored.
+        dtype: As Paddle writes it, "float32".
+        role: One of `WEIGHT_ROLES`, or "bias", "norm scale", "norm bias", "norm mean", "norm variance",
+            "prelu alpha", "scale", "unknown", "unused".
+        reader: The op that gives it this role, "pd_op.conv2d"; empty if nothing reads it.
+        output_axis, input_axis: Which stored axis counts outputs and inputs; None where the role has none.
+        groups: Groups of a convolution.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: str
+    reader: str = ""
+    output_axis: int | None = None
+    input_axis: int | None = None
+    groups: int = 1
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
+
+    @property
+    def is_weight(self) -> bool:
+        return self.role in WEIGHT_ROLES
+
+    @property
+    def is_conv1x1(self) -> bool:
+        """A conv2d with a 1x1 kernel in one group; not a depthwise, grouped or transposed one."""
+        return self.role == "conv2d" and self.groups == 1 and len(self.shape) == 4 and self.shape[2:] == (1, 1)
+
+    @property
+    def mask_name(self) -> str:
+        return self.name + "_mask"

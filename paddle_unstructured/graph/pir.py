@@ -1,0 +1,190 @@
+"""A static Program of Paddle 3 (PIR): its params, its masks, and small Programs of ours on the same scope."""
+from __future__ import annotations
+
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import paddle
+from paddle.base.libpaddle.pir import reset_insertion_point_to_end
+
+from .base import Param
+from .roles import role_of, writes
+
+Build = Callable[[Mapping[str, Any]], Sequence[Any]]  # inputs by name -> outputs
+
+
+class PirGraph:
+    """The seam between the pruner and one PIR Program.
+
+    Args:
+        program: The Program; it is changed only by `declare_masks` and `attach`.
+        scope: Where its variables live.
+        place: The device that our own Programs run on.
+    """
+
+    def __init__(self, program: Any, scope: Any, place: Any) -> None:
+        self.program, self.scope, self.place = program, scope, place
+        self._executor = paddle.static.Executor(place)
+        self._values = {value.name: value for value in program.global_block().all_parameters()}
+        self._masks: dict[str, Any] = {}
+        self._tied: list[tuple[Any, Any]] = []  # (shadow, mask)
+        self._ops_seen = -1
+
+    # -- what is there
+
+    def params(self) -> list[Param]:
+        """All parameters, in the order in which the Program first reads them."""
+        order = {op.id(): i for i, op in enumerate(_walk(self.program.global_block()))}
+        placed = []
+        for i, (name, value) in enumerate(reversed(self._values.items())):  # PIR lists the newest parameter first
+            role, place = role_of(value, order)
+            placed.append((place, i, Param(name, tuple(value.shape), _dtype_name(value.dtype), *role)))
+        return [param for *_, param in sorted(placed, key=lambda entry: entry[:2])]
+
+    def declared_masks(self, params: Sequence[Param]) -> list[str]:
+        """Masks of these params that are in the Program already."""
+        wanted = {param.mask_name for param in params}
+        return [name for name in map(_data_name, self.program.global_block().ops) if name in wanted]
+
+    # -- variables of the scope
+
+    def is_initialized(self, name: str) -> bool:
+        var = self.scope.find_var(name)
+        return var is not None and var.get_tensor()._is_initialized()
+
+    def array(self, name: str) -> np.ndarray:
+        """A copy on the host: for reports and files, never for a training step. bfloat16 comes as float32."""
+        tensor = self.scope.find_var(name).get_tensor()
+        array = np.array(tensor)
+        if tensor._dtype() == paddle.bfloat16:
+            return (array.astype("uint32") << 16).view("float32")
+        return array
+
+    def mask(self, param: Param) -> np.ndarray:
+        """A copy of a mask on the host, bool."""
+        return self.array(param.mask_name) != 0
+
+    def set_mask(self, param: Param, mask: np.ndarray) -> None:
+        ones = np.uint16(0x3F80) if param.dtype == "bfloat16" else np.dtype(param.dtype).type(1)
+        self.scope.find_var(param.mask_name).get_tensor().set(np.ascontiguousarray(mask) * ones, self.place)
+
+    # -- masks
+
+    def declare_masks(self, params: Sequence[Param]) -> None:
+        """Give each param a mask of ones: a persistable variable of the Program, of the param's shape and dtype."""
+        ones = paddle.nn.initializer.Constant(1.0)
+        start = paddle.static.Program()
+        with paddle.static.program_guard(self.program, start):
+            for param in params:
+                self._masks[param.name] = paddle.pir.core.create_persistable_value(
+                    dtype=self._values[param.name].dtype, shape=list(param.shape), name=param.mask_name,
+                    initializer=ones)
+            reset_insertion_point_to_end()  # create_persistable_value leaves it at the block's start
+        self._executor.run(start, scope=self.scope)
+
+    def attach(self) -> None:
+        """End the Program with weight = weight * mask, after whatever writes weights in it.
+
+        Idempotent, and nearly free while nobody appends ops. A Program that writes no weight (inference, or training
+        before `minimize`) is left alone.
+        """
+        if self.program.num_ops() == self._ops_seen:
+            return
+        if self._has_unmasked_writes():
+            with paddle.static.program_guard(self.program):
+                reset_insertion_point_to_end()
+                for value, mask in self._masked():
+                    _multiply_in_place(value, mask)
+        self._ops_seen = self.program.num_ops()
+
+    def tie(self, shadow: str, param: Param) -> None:
+        """Let a persistable variable of the Program that follows a weight be masked as the weight is."""
+        self._tied.append((self.persistable(shadow), self._masks[param.name]))
+        self._ops_seen = -1
+
+    def persistable(self, name: str) -> Any:
+        """The Program's persistable variable of that name, or None."""
+        if name in self._values:
+            return self._values[name]
+        return next((op.result(0) for op in self.program.global_block().ops if _data_name(op) == name), None)
+
+    def _masked(self) -> list[tuple[Any, Any]]:
+        return [(self._values[name], mask) for name, mask in self._masks.items()] + self._tied
+
+    def _has_unmasked_writes(self) -> bool:
+        """Whether an op writes a masked value and none of our products with its mask comes after it."""
+        order = {op.id(): i for i, op in enumerate(_walk(self.program.global_block()))}
+        for value, mask in self._masked():
+            writers = [op for op in value.all_used_ops() if writes(op, value)]
+            if writers and not _is_mask_product(max(writers, key=lambda op: order[op.id()]), mask):
+                return True
+        return False
+
+    # -- Programs of ours
+
+    def side_program(self, params: Sequence[Param], others: Sequence[str],
+                     feeds: Mapping[str, tuple[Sequence[int], str]], build: Build) -> Callable[..., list[np.ndarray]]:
+        """A Program on the same scope and device.
+
+        Args:
+            params: Whose weights and masks it reads, and may write in place.
+            others: Names of further persistable variables for the same.
+            feeds: What is given at each run, name -> (shape, dtype).
+            build: From {name of a weight, mask, variable or feed: tensor} to what a run returns.
+
+        Returns:
+            A function of the feeds that runs the Program and returns the outputs as arrays.
+        """
+        values = {p.name: self._values[p.name] for p in params}
+        values.update((p.mask_name, self._masks[p.name]) for p in params)
+        values.update((name, self.persistable(name)) for name in others)
+        program = paddle.static.Program()
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, paddle.static.Program()):
+            tensors = {f: paddle.static.data(_feed_name(f), list(shape), dtype) for f, (shape, dtype) in feeds.items()}
+            tensors.update((name, _persistable_data(name, value)) for name, value in values.items())
+            outputs = list(build(tensors))
+
+        def run(**fed: np.ndarray) -> list[np.ndarray]:
+            return self._executor.run(program, feed={_feed_name(f): v for f, v in fed.items()}, fetch_list=outputs,
+                                      scope=self.scope)
+        return run
+
+
+def _multiply_in_place(value: Any, mask: Any) -> None:
+    # The in-place op marks its target as stop_gradient; a later `minimize` would then leave the weight untrained.
+    stop_gradient = value.stop_gradient
+    paddle._C_ops.multiply_(value, mask if mask.dtype == value.dtype else mask.cast(value.dtype))
+    value.stop_gradient = stop_gradient
+
+
+def _is_mask_product(op: Any, mask: Any) -> bool:
+    if op.name() != "pd_op.multiply_":
+        return False
+    factor = op.operand_source(1)
+    cast = factor.get_defining_op()
+    return factor.is_same(mask) or (cast.name() == "pd_op.cast" and cast.operand_source(0).is_same(mask))
+
+
+def _persistable_data(name: str, like: Any) -> Any:
+    value = paddle._pir_ops.data(name, list(like.shape), like.dtype, paddle.base.core.Place())
+    value.persistable = True
+    return value
+
+
+def _walk(block: Any) -> Iterator[Any]:
+    for op in block.ops:
+        yield op
+        for inner in op.blocks():
+            yield from _walk(inner)
+
+
+def _data_name(op: Any) -> str | None:
+    return op.attrs()["name"] if op.name() == "pd_op.data" else None
+
+
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype).split(".")[-1]
+
+
+def _feed_name(name: str) -> str:
+    return "paddle_unstructured." + name

@@ -1,0 +1,362 @@
+"""The machine: asks the schedule at every step, and lets the device update the masks when one is due."""
+from __future__ import annotations
+
+import logging
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from . import checkpoint, report, words
+from .allocation import Allocation, Threshold
+from .criteria import Criterion, magnitude
+from .graph import Param, open_graph
+from .patterns import Pattern
+from .schedules import Constant, Schedule, check_sparsity
+from .selection import Select, judge, names_to_skip
+from .update import MaskUpdate
+
+_log = logging.getLogger(__name__)
+
+
+class UnstructuredPruner:
+    """Make the weights of a static Program sparse, and keep them so.
+
+    Every `exe.run` of the training Program leaves the pruned weights exactly zero: their masks are part of the Program.
+    `step()`, called after each run, asks the schedule whether the masks are due for an update; if so, they are computed
+    on the device from the stored weights.
+
+    Args:
+        program: A PIR Program: training (before or after `minimize`) or inference. Its startup Program must have run.
+        mode: "ratio": the lowest scored weights, `ratio` of all; "threshold": all weights with |w| < `threshold`.
+        ratio: Fraction of the n selected weights to prune, in [0, 1]: exactly round(ratio * n) of them.
+        threshold: For mode "threshold": >= 0.
+        scope: Where the weights are. Default: the global scope.
+        place: The device. Default: Paddle's current one.
+        prune_params_type: None: all weights; "conv1x1_only": 1x1 convolutions only.
+        skip_params_func: program -> names of params to leave dense, beside norms and biases.
+        local_sparsity: Prune `ratio` of every layer by itself; the same as `allocation=Uniform()`.
+        sparse_block: [m, n]: blocks of m x n along the first two stored axes fall as a whole; the same as
+            `pattern=Block(m, n, axes="stored")`.
+        select: Param -> bool, or (bool, reason): which weights to prune.
+        criterion: weight -> score, larger = keep. Default: `magnitude`.
+        pattern: What falls together. Default: `Element()`.
+        allocation: Who competes for the budget. Default: `Global()`.
+        schedule: step -> sparsity. Default: `Constant(ratio)`.
+
+    Raises:
+        ValueError: A value out of range; a word given together with the part it stands for; nothing to prune; weights
+            without a value; a Program that has masks already.
+        TypeError: Something that is not a Program, scope or function.
+
+    Example:
+        >>> pruner = UnstructuredPruner(program, mode="ratio", ratio=0.55)  # doctest: +SKIP
+        >>> for batch in loader:  # doctest: +SKIP
+        ...     exe.run(program, feed=batch, fetch_list=[loss])
+        ...     pruner.step()
+    """
+
+    def __init__(self, program: Any, mode: str | None = None, ratio: float = words.RATIO,
+                 threshold: float = words.THRESHOLD, scope: Any = None, place: Any = None,
+                 prune_params_type: str | None = None,
+                 skip_params_func: Callable[[Any], Iterable[str]] | None = None, local_sparsity: bool = False,
+                 sparse_block: Sequence[int] | None = None, *, select: Select | None = None,
+                 criterion: Criterion | None = None, pattern: Pattern | None = None,
+                 allocation: Allocation | None = None, schedule: Schedule | None = None) -> None:
+        self._allocation = words.to_allocation(mode, threshold, local_sparsity, allocation)
+        self._schedule = words.to_schedule(self._allocation, ratio, schedule)
+        self._pattern = words.to_pattern(sparse_block, pattern)
+        self._criterion = words.callable_part("criterion", criterion or magnitude)
+        select = words.to_select(prune_params_type, select)
+        self._graph = open_graph(program, scope, place)
+        self.scope, self.place = self._graph.scope, self._graph.place
+        params = self._graph.params()
+        self._verdicts = judge(params, select, names_to_skip(skip_params_func, program, params))
+        self._params = [verdict.param for verdict in self._verdicts if verdict.pruned]
+        self._check_params()
+
+        self._sizes = np.array([param.size for param in self._params])
+        self._pruned = np.zeros_like(self._sizes)  # weights per layer that the masks hold at zero
+        self._applied = 0.0  # the sparsity asked for at the last update
+        self._updates = 0
+        self._threshold = self._allocation.value if isinstance(self._allocation, Threshold) else 0.0
+        self.steps = 0
+        self._device = MaskUpdate(self._graph, self._params, self._criterion, self._pattern)
+        self._graph.declare_masks(self._params)
+        self._graph.attach()
+
+    # -- in the training loop
+
+    def step(self) -> None:
+        """Count one optimizer step, and update the masks if that is due.
+
+        Raises:
+            ValueError: A weight is NaN or has no value; masks, weights and the count stay as they were.
+        """
+        self._graph.attach()
+        sparsity = self._asked(self.steps)
+        if self._allocation.due(self.steps, sparsity, self._applied):
+            self._update_masks(sparsity)
+        self.steps += 1
+
+    def update_params(self) -> None:
+        """Set the masked weights, and what is tied to them, to zero in the scope: needed after weights were loaded."""
+        self._graph.attach()
+        report.check_initialized(self._graph, self._params)
+        self._device.apply()
+
+    def tie(self, shadow: Any, param: str) -> None:
+        """Keep a shadow of a weight (a moving average, a master weight) exactly as sparse as the weight.
+
+        Args:
+            shadow: A persistable variable of the Program with the param's shape, or its name.
+            param: Name of a pruned param.
+
+        Raises:
+            ValueError: The param is not pruned, or the Program has no such variable of that shape.
+        """
+        name = shadow if isinstance(shadow, str) else shadow.name
+        owner = next((p for p in self._params if p.name == param), None)
+        if owner is None:
+            raise ValueError(f"`param` must name a pruned param, got {param!r}; explain() lists them.")
+        value = self._graph.persistable(name)
+        if value is None or tuple(value.shape) != owner.shape:
+            found = "which it does not have" if value is None else f"which has shape {list(value.shape)}"
+            raise ValueError(f"`shadow` must be a persistable variable of the Program with shape {list(owner.shape)}, "
+                             f"got {name!r}, {found}.")
+        self._graph.tie(name, owner)
+        self._device.tie(name, owner)
+        self._graph.attach()
+
+    # -- what was asked, and what came of it
+
+    @property
+    def ratio(self) -> float:
+        """The sparsity asked for now. Once assigned, it is asked for from the next step on, whatever the schedule."""
+        return self._asked(max(self.steps - 1, 0))
+
+    @ratio.setter
+    def ratio(self, ratio: float) -> None:
+        check_sparsity("ratio", ratio)
+        if isinstance(self._allocation, Threshold):
+            raise ValueError('`ratio` cannot be assigned in mode "threshold": the threshold decides what is pruned.')
+        if ratio < self._applied:
+            _log.warning("ratio %g is below the %g pruned already; pruned weights stay pruned", ratio, self._applied)
+        self._schedule = Constant(float(ratio))
+
+    @property
+    def threshold(self) -> float:
+        """In mode "threshold" the one given; else the score at which the last update cut (the highest of all layers)."""
+        return self._threshold
+
+    @property
+    def masks(self) -> dict[str, str]:
+        """Param name -> name of its mask, a persistable variable."""
+        return {param.name: param.mask_name for param in self._params}
+
+    @property
+    def params(self) -> list[Param]:
+        """The pruned params, in the order in which equal scores fall."""
+        return list(self._params)
+
+    @property
+    def skip_params(self) -> set[str]:
+        """Names of the params that are not pruned; `explain()` says why."""
+        return {verdict.param.name for verdict in self._verdicts if not verdict.pruned}
+
+    @property
+    def no_grad_set(self) -> set[Any]:
+        """For `minimize(loss, no_grad_set=pruner.no_grad_set)`: empty, since masks take no gradient anyway."""
+        return set()
+
+    def sparsity(self) -> float:
+        """Fraction of the selected weights that the masks hold at zero. Costs nothing."""
+        return int(self._pruned.sum()) / int(self._sizes.sum())
+
+    def target_reached(self) -> bool:
+        """Whether the schedule's last sparsity has been applied; with a threshold, whether any update was made."""
+        if isinstance(self._allocation, Threshold):
+            return self._updates > 0
+        return self._applied >= getattr(self._schedule, "final", self._asked(self.steps))
+
+    def explain(self) -> report.Explanation:
+        """Every parameter with its role, and why it is or is not pruned. Prints as a table."""
+        return report.Explanation(self._verdicts)
+
+    # -- further methods of PaddleSlim's pruner
+
+    def update_threshold(self) -> float:
+        """Find the threshold that the asked sparsity means for the present weights; nothing is pruned by that."""
+        if not isinstance(self._allocation, Threshold):
+            self._check_weights()
+            feeds = self._allocation.feeds(self._sizes, self._asked(self.steps))
+            self._threshold = _highest(self._device.plan(self._allocation, feeds)[1])
+        return self._threshold
+
+    def set_static_masks(self) -> None:
+        """Take the zeros that the weights have now as masks: for a pruned model that came without its masks.
+
+        A layer that is zero altogether will never train again; a warning names it.
+        """
+        self._graph.attach()
+        report.check_initialized(self._graph, self._params)
+        before, self._pruned = self._pruned, self._device.take_zeros()
+        self._applied, self._updates = self.sparsity(), self._updates + 1
+        self._warn_of_empty_layers(before)
+
+    def summarize_weights(self, program: Any = None, ratio: float = 0.1) -> float:
+        """The threshold that would prune `ratio` of the weights: round(ratio * n) of them have a smaller |w|.
+
+        Args:
+            program: Default: the pruner's, with its selection; of another Program all prunable weights count.
+            ratio: In [0, 1].
+        """
+        check_sparsity("ratio", ratio)
+        own = program is None or program is self._graph.program
+        graph = self._graph if own else open_graph(program, self.scope, self.place)
+        params = self._params if own else [param for param in graph.params() if param.is_weight]
+        report.check_initialized(graph, params)
+        values = np.sort(np.concatenate([np.abs(graph.array(param.name)).reshape(-1) for param in params]))
+        count = round(ratio * values.size)
+        return float(values[count] if count < values.size else np.nextafter(values[-1], np.inf))
+
+    def sparse_by_layer(self, program: Any = None) -> dict[str, float]:
+        """Fraction of zeros of every prunable weight of a Program (default: the pruner's), by name."""
+        return report.sparsity_by_layer(program or self._graph.program, self.scope)
+
+    @staticmethod
+    def total_sparse(program: Any, scope: Any = None) -> float:
+        """Fraction of zeros in all prunable weights of a Program; norms and biases do not count."""
+        return report.sparsity_of(program, scope, lambda param: param.is_weight)
+
+    @staticmethod
+    def total_sparse_conv1x1(program: Any, scope: Any = None) -> float:
+        """Fraction of zeros in the 1x1 conv2d weights of a Program; 0 if it has none."""
+        return report.sparsity_of(program, scope, lambda param: param.is_conv1x1)
+
+    # -- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks (param name -> bool array) and progress."""
+        return {"steps": self.steps, "applied": self._applied, "updates": self._updates, "threshold": self._threshold,
+                "masks": {param.name: self._graph.mask(param) for param in self._params}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: set the masks and apply them to the stored weights.
+
+        Raises:
+            ValueError: The state is of other params; nothing is changed.
+        """
+        masks = state["masks"]
+        checkpoint.check_fit("the state", {name: mask.shape for name, mask in masks.items()},
+                             {param.name: param.shape for param in self._params})
+        report.check_initialized(self._graph, self._params)
+        for param in self._params:
+            self._graph.set_mask(param, masks[param.name])
+        self._pruned = np.array([param.size - int(masks[param.name].sum()) for param in self._params])
+        self.steps, self._applied = int(state["steps"]), float(state["applied"])
+        self._updates, self._threshold = int(state["updates"]), float(state["threshold"])
+        self.update_params()
+
+    def save(self, path: str) -> None:
+        """Write masks and progress into one file (safetensors); a crash leaves the old file or the new one."""
+        checkpoint.save(path, self.state_dict(), parts=repr(self))
+
+    def load(self, path: str) -> None:
+        """Go on from a saved file, over weights that are dense, pruned or trained further.
+
+        Raises:
+            ValueError: Not such a file, damaged, of a newer version, or of another model; nothing is changed.
+        """
+        self.load_state_dict(checkpoint.load(path))
+
+    def __repr__(self) -> str:
+        return (f"{type(self).__name__}(criterion={_name(self._criterion)}, pattern={self._pattern!r}, "
+                f"allocation={self._allocation!r}, schedule={_name(self._schedule)}, params={len(self._params)}, "
+                f"weights={self._sizes.sum()})")
+
+    # -- at work
+
+    def _asked(self, step: int) -> float:
+        sparsity = self._schedule(step)
+        check_sparsity(f"schedule({step})", sparsity)
+        return float(sparsity)
+
+    def _update_masks(self, sparsity: float) -> None:
+        self._check_weights()
+        feeds = self._allocation.feeds(self._sizes, sparsity)
+        before = self._pruned
+        self._pruned, thresholds = self._device.prune(self._allocation, feeds)
+        self._applied, self._updates, self._threshold = sparsity, self._updates + 1, _highest(thresholds)
+        _log.info("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
+        if "high" in feeds:
+            self._log_held_layers(feeds["low"], feeds["high"])
+        self._warn_of_empty_layers(before)
+
+    def _check_params(self) -> None:
+        if not self._params:
+            raise ValueError(f"nothing to prune: none of the {len(self._verdicts)} params of the Program is selected.\n"
+                             f"{self.explain()}")
+        for param in self._params:
+            self._pattern.check(param)
+        taken = self._graph.declared_masks(self._params)
+        if taken:
+            raise ValueError(f"the Program is pruned by another pruner already: it has the masks {', '.join(taken)}; go "
+                             "on with that pruner, or build the Program anew.")
+        report.check_initialized(self._graph, self._params)
+
+    def _check_weights(self) -> None:
+        report.check_initialized(self._graph, self._params)
+        finite = self._device.finite()
+        if not finite.all():
+            names = ", ".join(param.name for param, good in zip(self._params, finite) if not good)
+            raise ValueError(f"NaN in the weights (or in the scores they get) of {names} at step {self.steps}; the "
+                             "masks were not updated. Look for the step that made them, a lower learning rate helps.")
+
+    def _log_held_layers(self, low: np.ndarray, high: np.ndarray) -> None:
+        held = [p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least]
+        if held:
+            _log.info("step %d: held at their floor: %s", self.steps, ", ".join(held))
+
+    def _warn_of_empty_layers(self, before: np.ndarray) -> None:
+        empty = (self._pruned == self._sizes) & (before < self._sizes)
+        if empty.any():
+            names = ", ".join(param.name for param, now in zip(self._params, empty) if now)
+            _log.warning("no weight is left in %s; what is behind it gets no signal", names)
+
+
+def _highest(thresholds: np.ndarray) -> float:
+    found = thresholds[~np.isnan(thresholds)]
+    return float(found.max()) if found.size else 0.0
+
+
+def _name(part: Any) -> str:
+    return getattr(part, "__name__", repr(part))
+
+
+class GMPUnstructuredPruner(UnstructuredPruner):
+    """Gradual magnitude pruning in PaddleSlim's words: stay dense, prune along a cubic ramp, then keep training.
+
+    Args:
+        program: As for `UnstructuredPruner`, and so are the other arguments.
+        ratio: The sparsity at the end, in [0, 1].
+        configs: A dict of `stable_iterations` (steps without pruning, >= 0), `pruning_iterations` (length of the ramp,
+            >= 1), `tunning_iterations` (steps after it, >= 0; the sparsity stays however many there are),
+            `pruning_steps` (rises of the ramp, >= 1), `initial_ratio` (its first sparsity) and `resume_iteration`
+            (steps done before, 0 for a new run). Step t is the t-th call of `step()` from 0: the first
+            `stable_iterations` calls prune nothing, and the last of the next `pruning_iterations` reaches `ratio`.
+
+    Raises:
+        ValueError: Beside those of `UnstructuredPruner`: a missing, unknown or senseless key, by name.
+    """
+
+    def __init__(self, program: Any, ratio: float = words.RATIO, scope: Any = None, place: Any = None,
+                 prune_params_type: str | None = None,
+                 skip_params_func: Callable[[Any], Iterable[str]] | None = None, local_sparsity: bool = False,
+                 sparse_block: Sequence[int] | None = None, configs: Mapping[str, Any] | None = None, *,
+                 select: Select | None = None, criterion: Criterion | None = None, pattern: Pattern | None = None,
+                 allocation: Allocation | None = None) -> None:
+        schedule, resumed = words.gmp_schedule(ratio, configs)
+        super().__init__(program, mode="ratio", scope=scope, place=place, prune_params_type=prune_params_type,
+                         skip_params_func=skip_params_func, local_sparsity=local_sparsity, sparse_block=sparse_block,
+                         select=select, criterion=criterion, pattern=pattern, allocation=allocation, schedule=schedule)
+        self.steps = resumed

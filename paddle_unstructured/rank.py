@@ -1,0 +1,238 @@
+"""The exact cut: which units fall when layers race for one budget, each within bounds of its own.
+
+Every unit has a score. The lowest fall first, equal scores in stored order; `total` weights are to fall, at least
+`low[i]` and at most `high[i]` of them in layer `i`. All of it is tensors on the device, eager or static alike: no
+weight visits the host, and only a few passes touch every score.
+
+The rank is found digit by digit, as a radix select finds it. The first digit is a coarse bin of the score's range; the
+one bin per layer that holds the rank is then resolved exactly, by sorting the few scores in it.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Union
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+Size = Union[int, Tensor]  # weights per unit: one number for a layer, or int64 [units]
+
+_DIGIT_BITS = 12
+_BINS = 1 << _DIGIT_BITS
+_SAMPLE = 4096  # scores per layer that set the range of the coarse bins
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was decided.
+
+    Attributes:
+        keep: Per layer, shape and dtype of its scores: 1 = the unit stays.
+        pruned: int64 [layers], weights pruned now, those of earlier cuts included.
+        threshold: float64 [layers], the score at which the layer was cut; NaN where nothing fell but what fell before.
+    """
+
+    keep: list[Tensor]
+    pruned: Tensor
+    threshold: Tensor
+
+
+def cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, total: Tensor, low: Tensor,
+        high: Tensor) -> Cut:
+    """Drop the lowest scored units until `total` weights are pruned.
+
+    Args:
+        scores: Per layer, float32 or float64, any shape: what each unit is worth, larger = keep. No NaN.
+        alive: Per layer, like its scores: 1, or 0 for a unit that an earlier cut dropped. Those count first and never
+            come back, however they score.
+        sizes: Per layer, weights per unit.
+        total: int64 [1], weights to be pruned over all layers.
+        low: int64 [layers], least pruned weights of each layer.
+        high: int64 [layers], most pruned weights of each layer.
+
+    Returns:
+        The cut. `pruned` sums to `total` exactly where every unit holds one weight and the bounds allow it, and stays
+        less than one unit below it otherwise.
+    """
+    shapes = [score.shape for score in scores]
+    scores = [paddle.flatten(score) for score in scores]
+    bins = _coarse_bins(scores, [paddle.flatten(a) for a in alive])
+    counts = paddle.stack([_weigh(b, size, _BINS) for b, size in zip(bins, sizes)])  # [layers, bins]
+    dead = counts[:, 0]
+    race = _Race(total, paddle.maximum(low, dead), paddle.maximum(high, dead)).narrowed(counts)
+    bin_of_rank = race.digit
+
+    near = _Candidates.in_bins(bins, bin_of_rank, scores, sizes)
+    code_of_rank = paddle.zeros_like(bin_of_rank)
+    for shift in _shifts(scores):
+        race = race.narrowed(near.count(shift))
+        near = near.narrowed(shift, race.digit)
+        code_of_rank = code_of_rank * _BINS + race.digit
+
+    fall = near.first_ties(race.at, race.settled() - race.base)
+    stays = near.staying(code_of_rank, fall)
+    keep = [_fill_in(b > edge, index, stay, score) for b, edge, index, stay, score
+            in zip(bins, _each(bin_of_rank, bins), near.index, near.per_layer(stays), scores)]
+    threshold = paddle.where(bin_of_rank > 0, near.value(code_of_rank),
+                             paddle.full([len(scores)], float("nan"), "float64"))
+    return Cut([k.reshape(shape) for k, shape in zip(keep, shapes)],
+               paddle.maximum(race.base + near.weigh(fall), dead), threshold)
+
+
+@dataclass(frozen=True)
+class _Race:
+    """Where the rank lies so far. A layer is live while its own cut and the common one share all digits."""
+
+    total: Tensor  # [1]
+    low: Tensor  # [layers]
+    high: Tensor  # [layers]
+    base: Tensor | None = None  # [layers], weights certainly below the rank
+    at: Tensor | None = None  # [layers], weights that share all digits with it
+    live: Tensor | None = None  # bool [layers]
+    bound: Tensor | None = None  # [layers], what a layer that left the race prunes
+    digit: Tensor | None = None  # [layers], the digit found last
+
+    def narrowed(self, counts: Tensor) -> _Race:
+        """Find the next digit of every layer's rank from the weights at each digit, [layers, bins]."""
+        base = paddle.zeros_like(self.low) if self.base is None else self.base
+        live = paddle.ones_like(self.low).cast("bool") if self.live is None else self.live
+        bound = self.low if self.bound is None else self.bound
+        below = base.unsqueeze(1) + paddle.cumsum(counts, axis=1)  # weights up to and including each digit
+        shares = paddle.where(live.unsqueeze(1), self._within(below), bound.unsqueeze(1).expand_as(below))
+        common = _first(paddle.sum(shares, axis=0, keepdim=True) >= self.total)  # [1]
+        least, most = _first(below >= self.low.unsqueeze(1)), _first(below >= self.high.unsqueeze(1))
+        raced = paddle.maximum(paddle.minimum(common.expand_as(least), most), least)
+        digit = paddle.where(live, raced, _first(below >= bound.unsqueeze(1)))
+        left = paddle.where(digit > common, self.low, self.high)
+        at = paddle.take_along_axis(counts, digit.unsqueeze(1), 1).squeeze(1)
+        through = paddle.take_along_axis(below, digit.unsqueeze(1), 1).squeeze(1)
+        return replace(self, base=through - at, at=at, digit=digit, bound=paddle.where(live, left, bound),
+                       live=paddle.logical_and(live, digit == common))
+
+    def settled(self) -> Tensor:
+        """Share the rest of the budget among the equal scores at the rank, in stored order: pruned, [layers]."""
+        sure, possible = self._within(self.base), self._within(self.base + self.at)
+        room = paddle.where(self.live, possible - sure, paddle.zeros_like(sure))
+        rest = self.total - paddle.sum(paddle.where(self.live, sure, self.bound))
+        before = paddle.cumsum(room, axis=0) - room
+        taken = paddle.minimum(paddle.maximum(rest - before, paddle.zeros_like(room)), room)
+        return paddle.where(self.live, sure + taken, self.bound)
+
+    def _within(self, pruned: Tensor) -> Tensor:
+        low, high = (self.low, self.high) if pruned.ndim == 1 else (self.low.unsqueeze(1), self.high.unsqueeze(1))
+        return paddle.maximum(paddle.minimum(pruned, high), low)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """The units that fell into the coarse bin of their layer's rank: few, layer after layer in stored order."""
+
+    index: list[Tensor]  # per layer [few], place in the layer
+    layer: Tensor  # [all]
+    size: Tensor  # int64 [all]
+    values: Tensor  # float64 [all], their scores in rising order
+    code: Tensor  # [all], place of the score in `values`, so equal scores have equal codes
+    layers: int
+    tied: Tensor  # bool [all], shares all digits so far with the rank
+
+    @classmethod
+    def in_bins(cls, bins: list[Tensor], which: Tensor, scores: list[Tensor], sizes: list[Size]) -> _Candidates:
+        which = paddle.where(which > 0, which, paddle.full_like(which, -1))  # bin 0 is settled: pruned before
+        index = [paddle.nonzero(b == edge).flatten() for b, edge in zip(bins, _each(which, bins))]
+        few = [paddle.ones_like(i) for i in index]
+        layer = paddle.concat([one * i for i, one in enumerate(few)])
+        size = paddle.concat([one * s if isinstance(s, int) else paddle.gather(s, i)
+                              for s, i, one in zip(sizes, index, few)])
+        score = paddle.concat([paddle.gather(s, i).cast("float64") for s, i in zip(scores, index)])
+        values = paddle.sort(score)
+        return cls(index, layer, size, values, paddle.searchsorted(values, score), len(bins),
+                   paddle.ones_like(layer).cast("bool"))
+
+    def count(self, shift: int) -> Tensor:
+        """Weights at each value of the digit, [layers, bins], of those still tied with the rank."""
+        place = self.layer * _BINS + self._digit(shift)
+        apart = paddle.full_like(place, self.layers * _BINS)  # one bin to throw away
+        counts = _weigh(paddle.where(self.tied, place, apart), self.size, self.layers * _BINS + 1)
+        return counts[:self.layers * _BINS].reshape([self.layers, _BINS])
+
+    def narrowed(self, shift: int, digit: Tensor) -> _Candidates:
+        same = self._digit(shift) == paddle.gather(digit, self.layer)
+        return replace(self, tied=paddle.logical_and(self.tied, same))
+
+    def first_ties(self, at: Tensor, budget: Tensor) -> Tensor:
+        """The units with exactly the score of the rank that still fit their layer's budget, bool [all]."""
+        through = paddle.cumsum(paddle.where(self.tied, self.size, paddle.zeros_like(self.size)), axis=0)
+        earlier_layers = paddle.cumsum(at, axis=0) - at
+        return paddle.logical_and(self.tied, through <= paddle.gather(budget + earlier_layers, self.layer))
+
+    def staying(self, code_of_rank: Tensor, fall: Tensor) -> Tensor:
+        above = self.code > paddle.gather(code_of_rank, self.layer)
+        return paddle.logical_or(above, paddle.logical_and(self.tied, paddle.logical_not(fall)))
+
+    def weigh(self, chosen: Tensor) -> Tensor:
+        """Weights in the chosen units of each layer, int64 [layers]."""
+        return _weigh(self.layer, paddle.where(chosen, self.size, paddle.zeros_like(self.size)), self.layers)
+
+    def per_layer(self, flat: Tensor) -> list[Tensor]:
+        return paddle.split(flat, [paddle.shape(i) for i in self.index])
+
+    def value(self, code: Tensor) -> Tensor:
+        padded = paddle.concat([self.values, paddle.zeros([1], "float64")])  # there may be no candidate at all
+        return paddle.gather(padded, paddle.minimum(code, paddle.shape(self.values).cast("int64")))
+
+    def _digit(self, shift: int) -> Tensor:
+        return (self.code // (1 << shift)) % _BINS
+
+
+def _coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
+    """int32 bins that rise with the score; bin 0 holds the units that were pruned before and nothing else."""
+    low, width = _score_range(scores, alive)
+    step = width / (_BINS - 2)
+    constants = {}
+    bins = []
+    for score, live in zip(scores, alive):
+        if score.dtype not in constants:
+            constants[score.dtype] = [c.cast(score.dtype) for c in (
+                low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], _BINS - 1.0))]
+        start, per_step, first, last = constants[score.dtype]
+        position = paddle._C_ops.clip_((score - start).multiply_(per_step), first, last)
+        bins.append(position.multiply_(live.cast(score.dtype)).cast("int32"))
+    return bins
+
+
+def _score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Where the scores of living units lie, judged from every k-th: lowest, and six times the mean above it."""
+    step = [max(1, int(np.prod(s.shape)) // _SAMPLE) for s in scores]
+    sample = paddle.concat([s[::k].cast("float32") for s, k in zip(scores, step)]).clip(-1e30, 1e30)
+    living = paddle.concat([a[::k].cast("bool") for a, k in zip(alive, step)])
+    lowest = paddle.min(paddle.where(living, sample, paddle.full_like(sample, 1e30)), axis=0, keepdim=True)
+    mean = paddle.sum((sample - lowest) * living.cast("float32")) / (paddle.sum(living.cast("float32")) + 1.0)
+    return lowest, paddle.maximum(6.0 * mean, paddle.full_like(mean, 1e-30))
+
+
+def _weigh(place: Tensor, size: Size, bins: int) -> Tensor:
+    """Weights at each place, int64 [bins]."""
+    if isinstance(size, int):
+        return paddle.bincount(place, minlength=bins) * size
+    # Integer weights: the static graph says int64 and the kernel makes float64 (3.3.1). float64 is exact to 2**53.
+    return paddle.bincount(place, weights=size.cast("float64"), minlength=bins).cast("int64")
+
+
+def _fill_in(above: Tensor, index: Tensor, stay: Tensor, like: Tensor) -> Tensor:
+    return paddle.scatter(above.cast(like.dtype), index, stay.cast(like.dtype))
+
+
+def _each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
+    return paddle.unstack(per_layer.cast(like[0].dtype))
+
+
+def _first(true: Tensor) -> Tensor:
+    """Index of the first True along the last axis of a row that never turns back; its last index if there is none."""
+    return paddle.minimum(paddle.sum(1 - true.cast("int64"), axis=-1), paddle.full([1], _BINS - 1, "int64"))
+
+
+def _shifts(scores: list[Tensor]) -> list[int]:
+    """Digits of a candidate's code, highest first: as many as the number of all units needs."""
+    bits = sum(int(np.prod(s.shape)) for s in scores).bit_length()
+    return [_DIGIT_BITS * i for i in reversed(range(-(-bits // _DIGIT_BITS)))]

@@ -1,0 +1,127 @@
+"""When and how much: a schedule is a function step -> sparsity in [0, 1], constant between updates.
+
+Step 0 is the first call of `pruner.step()`, after the first optimizer step. A mask update happens at the steps where
+the sparsity rises, and nowhere else, so a schedule also says when. Any function of the step will do.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """All at once: 0 before `begin_step`, `sparsity` from then on. One-shot pruning.
+
+    Args:
+        sparsity: In [0, 1].
+        begin_step: >= 0.
+
+    Raises:
+        ValueError: A value outside the above.
+
+    Example:
+        >>> [Constant(0.5, begin_step=2)(step) for step in range(4)]
+        [0.0, 0.0, 0.5, 0.5]
+    """
+
+    sparsity: float
+    begin_step: int = 0
+
+    def __post_init__(self) -> None:
+        check_sparsity("sparsity", self.sparsity)
+        _check_step("begin_step", self.begin_step)
+
+    @property
+    def final(self) -> float:
+        return self.sparsity
+
+    def __call__(self, step: int) -> float:
+        return self.sparsity if step >= self.begin_step else 0.0
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """Gradual magnitude pruning's ramp (GMP): fast at first, when there is much to spare, slow at the end.
+
+    s(t) = final + (initial - final) * (1 - (t - begin_step) / (end_step - begin_step)) ** exponent
+
+    at the updates t, 0 before `begin_step`, and exactly `final` from `end_step` on.
+
+    Args:
+        final: Sparsity reached at `end_step`, in [0, 1].
+        begin_step: First update, >= 0.
+        end_step: Last update, >= begin_step.
+        initial: Sparsity of the first update, in [0, final].
+        exponent: > 0; 3 in the paper.
+        update_every: Steps between updates, >= 1; the last one is at `end_step` even when this does not divide.
+        updates: Instead of `update_every`: that many equal parts, as nearly as whole steps allow.
+
+    Raises:
+        ValueError: A value outside the above, or both `update_every` and `updates`.
+
+    Example:
+        >>> ramp = Polynomial(final=0.8, begin_step=0, end_step=4)
+        >>> [round(ramp(step), 3) for step in range(6)]
+        [0.0, 0.463, 0.7, 0.787, 0.8, 0.8]
+
+    Source: Zhu and Gupta 2017, arXiv:1710.01878.
+    """
+
+    final: float
+    begin_step: int
+    end_step: int
+    initial: float = 0.0
+    exponent: float = 3.0
+    update_every: int | None = None
+    updates: int | None = None
+
+    def __post_init__(self) -> None:
+        check_sparsity("final", self.final)
+        check_sparsity("initial", self.initial)
+        _check_step("begin_step", self.begin_step)
+        _check_step("end_step", self.end_step)
+        if self.initial > self.final:
+            raise ValueError(f"`initial` must be <= `final`, got {self.initial} > {self.final}; pruned weights stay "
+                             "pruned.")
+        if self.end_step < self.begin_step:
+            raise ValueError(f"`end_step` must be >= `begin_step`, got {self.end_step} < {self.begin_step}.")
+        if not self.exponent > 0:
+            raise ValueError(f"`exponent` must be > 0, got {self.exponent!r}.")
+        if self.update_every is not None and self.updates is not None:
+            raise ValueError("give `update_every` or `updates`, not both.")
+        for name in ("update_every", "updates"):
+            count = getattr(self, name)
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+                raise ValueError(f"`{name}` must be an int >= 1, got {count!r}.")
+
+    def __call__(self, step: int) -> float:
+        if step < self.begin_step:
+            return 0.0
+        if step >= self.end_step:
+            return self.final
+        done = (self._last_update(step) - self.begin_step) / (self.end_step - self.begin_step)
+        return self.final + (self.initial - self.final) * (1.0 - done) ** self.exponent
+
+    def _last_update(self, step: int) -> int:
+        span, since = self.end_step - self.begin_step, step - self.begin_step
+        if self.updates is None:
+            return step - since % (self.update_every or 1)
+        part = since * self.updates // span
+        # The first step of part k is ceil(k * span / updates).
+        return self.begin_step - (-part * span // self.updates)
+
+
+def check_sparsity(name: str, value: float) -> None:
+    """Raise ValueError unless `value` is a number in [0, 1]."""
+    number = hasattr(value, "__float__") and not isinstance(value, bool)
+    if not number or not 0.0 <= float(value) <= 1.0:
+        raise ValueError(f"`{name}` must be a fraction of zeros in [0, 1], got {value!r}"
+                         + ("; 0.55 means 55 %." if number else "."))
+
+
+def _check_step(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"`{name}` must be a step, an int >= 0, got {value!r}.")

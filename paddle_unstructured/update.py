@@ -1,0 +1,108 @@
+"""The mask update on the device: scores -> units -> cut -> masks -> weights, as Programs of ours on the same scope."""
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from .allocation import Allocation
+from .criteria import Criterion
+from .graph import Param, PirGraph
+from .patterns import Pattern
+from .rank import Cut
+
+Feeds = Mapping[str, np.ndarray]
+Tensors = Mapping[str, Tensor]  # weights, masks and feeds by name
+
+
+class MaskUpdate:
+    """What can be done to the masks of some params. Every method runs one Program, built at its first call.
+
+    Per layer results come back as arrays [layers], in the order of `params`.
+    """
+
+    def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Criterion, pattern: Pattern) -> None:
+        self._graph, self._params, self._criterion, self._pattern = graph, params, criterion, pattern
+        self._shadows: list[tuple[str, Param]] = []
+        self._programs: dict[str, Callable[..., list[np.ndarray]]] = {}
+
+    def prune(self, allocation: Allocation, feeds: Feeds) -> tuple[np.ndarray, np.ndarray]:
+        """Update masks and weights. Returns weights pruned, and the score at which each layer was cut."""
+        def build(tensors: Tensors) -> list[Tensor]:
+            decision = self._decide(allocation, tensors, feeds)
+            for param, keep in zip(self._params, decision.keep):
+                mask = self._pattern.spread(keep, param)
+                # A product, not an assignment: what was pruned stays pruned, whatever an allocation says.
+                paddle._C_ops.multiply_(tensors[param.mask_name], mask.cast(param.dtype))
+            self._apply(tensors)
+            return [decision.pruned, decision.threshold]
+        pruned, threshold = self._run("prune", build, feeds)
+        return pruned, threshold
+
+    def plan(self, allocation: Allocation, feeds: Feeds) -> tuple[np.ndarray, np.ndarray]:
+        """What `prune` would return; nothing is changed."""
+        def build(tensors: Tensors) -> list[Tensor]:
+            decision = self._decide(allocation, tensors, feeds)
+            return [decision.pruned, decision.threshold]
+        pruned, threshold = self._run("plan", build, feeds)
+        return pruned, threshold
+
+    def apply(self) -> None:
+        """weight = weight * mask, for weights and what is tied to them."""
+        def build(tensors: Tensors) -> list[Tensor]:
+            self._apply(tensors)
+            return []
+        self._run("apply", build)
+
+    def take_zeros(self) -> np.ndarray:
+        """mask = (weight != 0). Returns weights pruned."""
+        def build(tensors: Tensors) -> list[Tensor]:
+            for param in self._params:
+                paddle.assign((tensors[param.name] != 0).cast(param.dtype), output=tensors[param.mask_name])
+            return [_stacked(paddle.sum((tensors[p.mask_name] == 0).cast("int64")) for p in self._params)]
+        return self._run("take_zeros", build)[0]
+
+    def finite(self) -> np.ndarray:
+        """Whether each layer's weights, and the scores they get, are free of NaN; bool."""
+        def build(tensors: Tensors) -> list[Tensor]:
+            sums = [paddle.sum(self._weight(tensors, p)) for p in self._params]
+            if self._criterion.__module__ != __package__ + ".criteria":  # a user's scores can be NaN by themselves
+                sums = [s + paddle.sum(self._criterion(self._weight(tensors, p))) * 0.0
+                        for s, p in zip(sums, self._params)]
+            return [_stacked(paddle.logical_not(paddle.isnan(s)) for s in sums)]
+        return self._run("finite", build)[0]
+
+    def tie(self, shadow: str, param: Param) -> None:
+        """Let `apply` and `prune` mask another variable of the scope like a param."""
+        self._shadows.append((shadow, param))
+        self._programs.clear()
+
+    def _decide(self, allocation: Allocation, tensors: Tensors, feeds: Feeds) -> Cut:
+        units = [self._pattern.units(self._criterion(self._weight(tensors, p)), p) for p in self._params]
+        alive = [self._pattern.alive(tensors[p.mask_name], p) for p in self._params]
+        sizes = [self._pattern.size(p) for p in self._params]
+        return allocation.decide(units, alive, sizes, **{name: tensors[name] for name in feeds})
+
+    def _apply(self, tensors: Tensors) -> None:
+        for name, param in [(p.name, p) for p in self._params] + self._shadows:
+            target, mask = tensors[name], tensors[param.mask_name]
+            paddle._C_ops.multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
+
+    @staticmethod
+    def _weight(tensors: Tensors, param: Param) -> Tensor:
+        weight = tensors[param.name]
+        return weight if param.dtype in ("float32", "float64") else weight.cast("float32")
+
+    def _run(self, name: str, build: Callable[[Tensors], list[Tensor]],
+             feeds: Feeds = MappingProxyType({})) -> list[np.ndarray]:
+        if name not in self._programs:
+            shapes = {feed: (value.shape, str(value.dtype)) for feed, value in feeds.items()}
+            self._programs[name] = self._graph.side_program(self._params, [s for s, _ in self._shadows], shapes, build)
+        return self._programs[name](**feeds)
+
+
+def _stacked(values: Any) -> Tensor:
+    return paddle.stack(list(values))

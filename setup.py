@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "demo": ["scikit-learn", "pillow", "tqdm"],
+    "test": ["hypothesis", "pillow", "pytest", "scikit-learn", "tqdm"],
+    "slim": ["paddleslim==2.6.0", "six", "requests", "pandas", "scipy", "decorator", "setuptools<81", "numpy<2"],
+}
+EXTRAS["all"] = sorted({need for extra in ("demo", "test") for need in EXTRAS[extra]})
+
+setup(
+    name="paddle_unstructured",
+    version="0.1.0",
+    description="Sparse neural networks in PaddlePaddle: pruning of static Programs, with masks in the graph",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["paddle_unstructured", "paddle_unstructured.*"]),
+    python_requires=">=3.9",
+    install_requires=["paddlepaddle>=3.0", "numpy", "safetensors"],
+    extras_require=EXTRAS,
+)
