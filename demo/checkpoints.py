@@ -79,7 +79,7 @@ def save(folder: Path, program: paddle.static.Program, state: State, pruner=None
     with atomic_folder(folder) as fresh:
         paddle.static.save(program, str(fresh / MODEL))
         if pruner is not None:
-            pruner.save(fresh / MASKS)
+            pruner.save(str(fresh / MASKS))
         state.write(fresh)
 
 
@@ -100,7 +100,7 @@ def resume(folder: Path, program: paddle.static.Program, pruner=None) -> None:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise BadCheckpoint(f"`--checkpoint` {folder} does not fit this model: {error}") from error
     if pruner is not None:
-        pruner.load(folder / MASKS)
+        pruner.load(str(folder / MASKS))
 
 
 def epochs(run: Path) -> dict[int, Path]:

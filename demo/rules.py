@@ -32,8 +32,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def recorded(args: argparse.Namespace) -> dict:
-    """Return the flags that the run to resume was started with."""
-    settings = State.read(find_checkpoint(args.checkpoint, args.last_epoch)).settings
+    """Return the flags that the run to resume was started with; it goes on in the folder where it is now."""
+    folder = find_checkpoint(args.checkpoint, args.last_epoch)
+    settings = {**State.read(folder).settings, "model_path": str(folder.parent)}
     return {name: value for name, value in settings.items() if name in args and name not in OWN}
 
 
@@ -76,6 +77,8 @@ def check_model(args: argparse.Namespace) -> str | None:
 
 
 def check_pruning(args: argparse.Namespace) -> str | None:
+    if args.pruning_mode == "threshold" and args.local_sparsity:
+        return "--local_sparsity has no meaning with --pruning_mode threshold: a threshold is the same for every layer"
     if args.pruning_strategy != "gmp":
         return None
     if args.pruning_mode == "threshold":

@@ -68,7 +68,7 @@ def make_pruner(
         "stable_iterations": args.stable_epochs * steps_per_epoch,
         "pruning_iterations": args.pruning_epochs * steps_per_epoch,
         "tunning_iterations": args.tunning_epochs * steps_per_epoch,
-        "resume_iteration": -1,  # a checkpoint brings its own step
+        "resume_iteration": 0,  # a checkpoint brings its own step
         "pruning_steps": args.pruning_steps,
         "initial_ratio": args.initial_ratio,
     }
@@ -85,11 +85,11 @@ def seed_everything(seed: int, deterministic: bool) -> None:
 
 def check_free(args: argparse.Namespace, last_epoch: int) -> None:
     """Refuse a --model_path with later checkpoints: a resume could not tell them from this run's."""
-    later = [epoch for epoch in checkpoints.epochs(args.model_path) if epoch > last_epoch]
+    later = sorted(epoch for epoch in checkpoints.epochs(args.model_path) if epoch > last_epoch)
     if later:
         raise BadCheckpoint(
-            f"`--model_path` {args.model_path} must not hold checkpoints of another run, but it holds epochs {later}; "
-            f"resume that run with --checkpoint {args.model_path}, or choose another folder"
+            f"`--model_path` must not hold later checkpoints than this run begins with, but {args.model_path} holds "
+            f"epochs {later}; go on after them with --checkpoint {args.model_path}, or choose another folder"
         )
 
 

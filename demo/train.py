@@ -105,7 +105,7 @@ def train(run: Run) -> None:
         finish_epoch(run, train_epoch(run, epoch))
     export(args.model_path / "inference", run.net, run.exe, run.state)
     if run.pruner is not None:
-        log.info("%s", sparsity_report(run.net.train, pruner=run.pruner))
+        log.info("%s", sparsity_report(run.net.test, pruner=run.pruner))
     log.info("best at the target sparsity: %s", run.state.best)
     log.info("checkpoints and inference model are in %s", args.model_path)
 
@@ -114,10 +114,10 @@ def log_to_stdout() -> None:
     """Print plain log lines; paddle has already given the root logger a format of its own."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name in ("train", "paddle_unstructured"):
+    for name, level in (("train", logging.INFO), ("paddle_unstructured", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
 
 
 def main(argv: list[str] | None = None) -> None:

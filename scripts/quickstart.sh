@@ -18,7 +18,7 @@ train --data digits --model LeNet --pruning_strategy dense \
 
 echo "== the same net, 90 % pruned step by step"
 train --data digits --model LeNet --pruning_strategy gmp --ratio 0.9 --pretrained_model "$dense" \
-  --num_epochs 60 --batch_size 32 --lr 0.05 --l2_decay 5e-4 --model_path "$sparse"
+  --num_epochs 40 --batch_size 32 --lr 0.05 --l2_decay 5e-4 --model_path "$sparse"
 
 echo "== the exported models"
 evaluate --pruned_model "$dense/inference" | tail -n 1

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import numpy as np
+import paddle
 import pytest
 from commands import GMP, TINY, assert_same, command, environment, history, run, variables
 
@@ -48,6 +49,12 @@ def test_a_resumed_gmp_run_ends_in_the_same_bits(gmp, tmp_path, last_epoch):
     run("train.py", "--checkpoint", gmp, "--last_epoch", last_epoch, "--model_path", tmp_path)
     assert_same(gmp / "epoch_5", tmp_path / "epoch_5")
     assert history(gmp, 5) == history(tmp_path, 5)
+
+
+def test_a_finished_run_has_nothing_left_to_do(gmp):
+    before = variables(gmp / "epoch_5")
+    run("train.py", "--checkpoint", gmp)
+    assert all(np.array_equal(value, before[name]) for name, value in variables(gmp / "epoch_5").items())
 
 
 def test_a_resumed_dense_run_ends_in_the_same_bits_with_all_flags_repeated(dense, tmp_path):
@@ -97,8 +104,12 @@ def test_weights_of_another_model_are_refused_by_name(dense, tmp_path):
     assert "conv2d_0.w_0" in message and "Traceback" not in message
 
 
-def test_a_checkpoint_without_an_optimizer_variable_is_refused_by_name(gmp, tmp_path):
+@pytest.mark.parametrize("lost", ["linear_0.w_0", "linear_0.w_0_velocity_0"])
+def test_a_checkpoint_that_lacks_a_variable_is_refused_by_name(gmp, tmp_path, lost):
     shutil.copytree(gmp / "epoch_2", tmp_path / "epoch_2")
-    (tmp_path / "epoch_2" / "model.pdopt").unlink()
+    file = str(tmp_path / "epoch_2" / f"model.{'pdparams' if lost.endswith('w_0') else 'pdopt'}")
+    state = paddle.load(file)
+    del state[lost]
+    paddle.save(state, file)
     message = run("train.py", "--checkpoint", tmp_path, fails=True).stderr
-    assert "model.pdopt" in message and "Traceback" not in message
+    assert f"[{lost}]" in message and "Traceback" not in message
