@@ -78,6 +78,7 @@ class UnstructuredPruner:
         self._pruned = np.zeros_like(self._sizes)  # weights per layer that the masks hold at zero
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
+        self._held: set[str] = set()  # layers that a floor has held, logged once
         self._threshold = self._allocation.value if isinstance(self._allocation, Threshold) else 0.0
         self.steps = 0
         self._device = MaskUpdate(self._graph, self._params, self._criterion, self._pattern)
@@ -287,7 +288,7 @@ class UnstructuredPruner:
         before = self._pruned
         self._pruned, thresholds = self._device.prune(self._allocation, feeds)
         self._applied, self._updates, self._threshold = sparsity, self._updates + 1, _highest(thresholds)
-        _log.info("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
+        _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
         if "high" in feeds:
             self._log_held_layers(feeds["low"], feeds["high"])
         self._warn_of_empty_layers(before)
@@ -313,9 +314,11 @@ class UnstructuredPruner:
                              "masks were not updated. Look for the step that made them, a lower learning rate helps.")
 
     def _log_held_layers(self, low: np.ndarray, high: np.ndarray) -> None:
-        held = [p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least]
-        if held:
-            _log.info("step %d: held at their floor: %s", self.steps, ", ".join(held))
+        held = {p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least}
+        if held - self._held:
+            _log.info("step %d: kept from falling further by their floor: %s", self.steps,
+                      ", ".join(sorted(held - self._held)))
+        self._held |= held
 
     def _warn_of_empty_layers(self, before: np.ndarray) -> None:
         empty = (self._pruned == self._sizes) & (before < self._sizes)
