@@ -145,13 +145,14 @@ def load_weights(file: Path, wanted: dict[str, tuple[int, ...]], place: paddle.b
         saved = {name: np.asarray(value) for name, value in paddle.load(str(file), return_numpy=True).items()}
     except Exception as error:  # whatever pickle meets in a file that is not ours
         raise BadCheckpoint(f"{file} must be a .pdparams file, but it cannot be read: {error}") from error
-    check(file, wanted, {name: value.shape for name, value in saved.items()})
+    fitting = "use the --data, --model and --width it was saved with"
+    check(file, wanted, {name: value.shape for name, value in saved.items()}, fitting)
     scope = paddle.static.global_scope()
     for name in wanted:
         scope.var(name).get_tensor().set(saved[name], place)
 
 
-def check(file: Path, wanted: dict[str, tuple[int, ...]], saved: dict[str, tuple[int, ...]]) -> None:
+def check(file: Path, wanted: dict[str, tuple[int, ...]], saved: dict[str, tuple[int, ...]], way_out: str) -> None:
     """Refuse saved variables that are not all that a model needs, in its shapes."""
     problems = [f"{name} is missing" for name in wanted if name not in saved]
     problems += [
@@ -162,5 +163,5 @@ def check(file: Path, wanted: dict[str, tuple[int, ...]], saved: dict[str, tuple
     if problems:
         raise BadCheckpoint(
             f"{file} must hold the {len(wanted)} variables of this model, but {len(problems)} do not fit: "
-            f"{', '.join(problems)}; use the --data, --model and --width it was saved with"
+            f"{', '.join(problems)}; {way_out}"
         )

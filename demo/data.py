@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Protocol
+from typing import Protocol
 
 import numpy as np
 import paddle
@@ -219,8 +219,8 @@ class Batches(paddle.io.Dataset):
 
 def batches(
     source: Source, batch_size: int, *, shuffle: tuple[int, int] | None = None, num_workers: int = 0
-) -> Iterator[list]:
-    """Return a `paddle.io.DataLoader` of [images, labels].
+) -> paddle.io.DataLoader:
+    """Return a loader of [images, labels].
 
     Args:
         source: what to read.

@@ -38,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", choices=MODELS, help=f"architecture of bare weights{recorded}")
     parser.add_argument("--width", type=number(float, 0.01, 4), help=f"MobileNet's channel multiplier{recorded}")
     parser.add_argument("--batch_size", type=number(int, 1), default=64, help="images per batch (default: 64)")
-    parser.add_argument("--num_workers", type=number(int, 0), default=0, help="processes that prepare batches (default: 0)")
+    parser.add_argument(
+        "--num_workers", type=number(int, 0), default=0, help="processes that prepare batches (default: 0)"
+    )
     add_flag(parser, "--use_gpu", "test on a GPU; default: if there is one", default=None)
     add_flag(parser, "--json", "print one JSON object and nothing else")
     return parser
@@ -57,7 +59,7 @@ def complete(args: argparse.Namespace, folder: Path) -> None:
 
 
 def load(args: argparse.Namespace, exe: paddle.static.Executor) -> tuple:
-    """Return (program, name to feed, value to fetch) of the model, its weights in the global scope."""
+    """Return (path, program, name to feed, value to fetch) of the model, its weights in the global scope."""
     prefix = find_inference(args.pruned_model)
     if prefix is not None:
         complete(args, prefix.parent)

@@ -49,7 +49,9 @@ def parse(line: str, where: str) -> tuple[str, int]:
     """Split 'relative/path.jpg label'; a path may contain spaces."""
     path, _, label = line.strip().rpartition(" ")
     if not path or not label.isdigit() or int(label) >= CLASSES:
-        raise ValueError(f"a line must be 'relative/path.jpg label' with label in 0..{CLASSES - 1}, got {line!r} at {where}")
+        raise ValueError(
+            f"a line must be 'relative/path.jpg label' with label in 0..{CLASSES - 1}, got {line!r} at {where}"
+        )
     return path, int(label)
 
 

@@ -34,14 +34,20 @@ def load_inference(prefix: Path, exe: paddle.static.Executor) -> list:
     """Load an inference model: [program, names to feed, values to fetch].
 
     Raises:
-        BadCheckpoint: the parameter file does not hold every parameter; Paddle itself would go on with
+        BadCheckpoint: the parameter file does not hold every parameter; Paddle itself may go on with
             whatever lies in memory.
     """
-    loaded = paddle.static.load_inference_model(str(prefix), exe)
-    wanted = dict(sorted(parameters(loaded[0]).items()))  # the file holds no names, but is sorted by them
     file = Path(f"{prefix}.pdiparams")
-    check(file, wanted, dict(zip(wanted, shapes(file))))
-    return loaded
+    try:
+        program = paddle.load(f"{prefix}.json")
+    except Exception as error:  # whatever Paddle's reader meets in a file that is not its own
+        raise BadCheckpoint(f"{prefix}.json must be a Program of Paddle 3, but it cannot be read: {error}") from error
+    wanted = dict(sorted(parameters(program).items()))  # the order of the file, which holds no names
+    found = shapes(file)
+    check(file, wanted, dict(zip(wanted, found)), "export the model again")
+    if len(found) > len(wanted):
+        raise BadCheckpoint(f"{file} must hold {len(wanted)} variables, but holds {len(found)}; export the model again")
+    return paddle.static.load_inference_model(str(prefix), exe)
 
 
 def shapes(file: Path) -> list[tuple[int, ...]]:
@@ -53,16 +59,16 @@ def shapes(file: Path) -> list[tuple[int, ...]]:
     found, at, size = [], 0, file.stat().st_size
     with open(file, "rb") as stream:
         while at < size:
-            header = stream.read(20)
-            if len(header) < 20:
+            stream.seek(at)
+            try:
+                length = struct.unpack("<IQIi", stream.read(20))[3]
+                item, shape = read_description(stream.read(length))
+            except (struct.error, KeyError):  # cut in the middle, or not such a file
                 break
-            description = stream.read(struct.unpack("<IQIi", header)[3])
-            item, shape = read_description(description)
-            at += len(header) + len(description) + item * int(np.prod(shape, dtype=np.int64))
+            at += 20 + length + item * int(np.prod(shape, dtype=np.int64))
             if at > size:
                 break
             found.append(shape)
-            stream.seek(at)
     return found
 
 

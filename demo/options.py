@@ -37,8 +37,9 @@ def number(kind: Callable, low: float, high: float = float("inf")) -> Callable:
         except ValueError:
             value = None
         if value is None or not low <= value <= high:
-            above = f"in [{low}, {high}]" if high != float("inf") else f"of at least {low}"
-            raise argparse.ArgumentTypeError(f"must be {'an integer' if kind is int else 'a number'} {above}, got {text!r}")
+            what = "an integer" if kind is int else "a number"
+            where = f"in [{low}, {high}]" if high != float("inf") else f"of at least {low}"
+            raise argparse.ArgumentTypeError(f"must be {what} {where}, got {text!r}")
         return value
 
     return read
@@ -147,16 +148,23 @@ def add_gmp(group: argparse._ActionsContainer) -> None:
 
 def add_files(group: argparse._ActionsContainer) -> None:
     positive = number(int, 1)
-    group.add_argument("--pretrained_model", type=existing, help="start from these weights: a run, epoch_N or .pdparams")
+    group.add_argument(
+        "--pretrained_model", type=existing, help="start from these weights: a run, epoch_N or .pdparams"
+    )
     group.add_argument(
         "--checkpoint",
         type=existing,
         help="resume this run: its --model_path or an epoch_N in it; flags that are not given are the recorded ones",
     )
     group.add_argument(
-        "--last_epoch", type=number(int, -1), default=-1, help="last finished epoch, to resume after; -1: the latest saved"
+        "--last_epoch",
+        type=number(int, -1),
+        default=-1,
+        help="last finished epoch, counted from 0, to resume after; -1: the latest saved",
     )
-    group.add_argument("--model_path", type=Path, default=Path("models"), help="checkpoints and inference model go here")
+    group.add_argument(
+        "--model_path", type=Path, default=Path("models"), help="checkpoints and inference model go here"
+    )
     group.add_argument("--model_period", type=positive, default=10, help="epochs between checkpoints")
     group.add_argument("--test_period", type=positive, default=10, help="epochs between tests")
     group.add_argument("--log_period", type=positive, default=100, help="steps between log lines (without a terminal)")

@@ -121,7 +121,7 @@ def read_data(args: argparse.Namespace) -> tuple[Source, Source, int]:
     """Return the training images, the test images and the steps of one epoch."""
     train, test = (load_source(args.data, args.data_dir, split) for split in ("train", "test"))
     if args.batch_size > len(train):
-        raise ValueError(f"--batch_size must be at most {len(train)}, the number of training images, got {args.batch_size}")
+        raise ValueError(f"--batch_size must be at most {len(train)}, all training images, got {args.batch_size}")
     return train, test, len(train) // args.batch_size
 
 

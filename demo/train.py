@@ -41,7 +41,7 @@ def train_epoch(run: Run, epoch: int) -> dict:
             run.state.step += 1
             loss, top1, top5 = average.add(metrics, args.batch_size)
             if not math.isfinite(loss):
-                raise FloatingPointError(f"the loss became {loss} in epoch {epoch}, step {number}; lower --lr {args.lr}")
+                raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, step {number}; lower --lr {args.lr}")
             shown = dict(loss=f"{loss:.4f}", top1=f"{top1:.4f}", sparsity=f"{sparsity(run):.4f}")
             bar.set_postfix(shown, refresh=False)
             if bar.disable and number % args.log_period == 0:
@@ -106,8 +106,11 @@ def train(run: Run) -> None:
     export(args.model_path / "inference", run.net, run.exe, run.state)
     if run.pruner is not None:
         log.info("%s", sparsity_report(run.net.test, pruner=run.pruner))
-    log.info("best at the target sparsity: %s", run.state.best)
-    log.info("checkpoints and inference model are in %s", args.model_path)
+        if not run.pruner.target_reached():
+            log.warning("the sparsity is %.4f and not the one asked for; train for more epochs", sparsity(run))
+    if run.state.best:
+        log.info("best test accuracy at the final sparsity: {top1:.4f} in epoch {epoch}".format(**run.state.best))
+    log.info("checkpoints and the inference model (of the last epoch) are in %s", args.model_path)
 
 
 def log_to_stdout() -> None:

@@ -4,7 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 dense="$RUNS/fashion_lenet/dense" sparse="$RUNS/fashion_lenet/gmp90"
-FLAGS=(--data fashion_mnist --model LeNet --batch_size 128 --lr 0.1 --l2_decay 1e-4 --test_period 1)
+FLAGS=(--data fashion_mnist --model LeNet --batch_size 64 --lr 0.05 --l2_decay 5e-4 --test_period 1)
 
 train "${FLAGS[@]}" --pruning_strategy dense --num_epochs 10 --model_path "$dense" "$@"
 train "${FLAGS[@]}" --pruning_strategy gmp --ratio 0.9 --num_epochs 10 --pretrained_model "$dense" --model_path "$sparse" "$@"

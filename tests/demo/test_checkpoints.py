@@ -79,7 +79,18 @@ def test_a_truncated_inference_model_is_refused_by_variable(static, tmp_path):
     file = tmp_path / "inference" / "model.pdiparams"
     whole = shapes(file)
     assert whole == [shape for _, shape in sorted(parameters(net.test).items())]
-    file.write_bytes(file.read_bytes()[:-3000])
-    assert shapes(file) == whole[:-1]
-    with pytest.raises(BadCheckpoint, match="linear_2.w_0 is missing"):
+    content = file.read_bytes()
+    end = len(content)  # the last variable's values take 3,360 bytes of it
+    for kept, found in ((0, 0), (10, 0), (end - 3365, 9), (end - 3000, 9)):
+        file.write_bytes(content[:kept])
+        assert shapes(file) == whole[:found]
+        with pytest.raises(BadCheckpoint, match="linear_2.w_0 is missing"):
+            load_inference(tmp_path / "inference" / "model", static)
+
+
+def test_a_broken_inference_program_is_refused(static, tmp_path):
+    net, _ = saved_lenet(static, tmp_path)
+    export(tmp_path / "inference", net, static, State({}))
+    (tmp_path / "inference" / "model.json").write_text("{}")
+    with pytest.raises(BadCheckpoint, match="model.json must be a Program of Paddle 3"):
         load_inference(tmp_path / "inference" / "model", static)

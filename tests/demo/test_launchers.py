@@ -6,7 +6,8 @@ import sys
 import pytest
 from commands import DEMO, ROOT, environment
 
-SHORT = "--width 0.25 --batch_size 8 --batch_size_for_validation 8 --num_epochs 2 --pruning_steps 2 --num_workers 2".split()
+SIZES = ["--width", 0.25, "--batch_size", 8, "--batch_size_for_validation", 8]
+SHORT = [*SIZES, "--num_epochs", 2, "--pruning_steps", 2, "--num_workers", 2]
 LAUNCHERS = sorted(file.name for file in (ROOT / "scripts").glob("train_*.sh"))
 
 
