@@ -8,9 +8,14 @@ if [[ -z "${PYTHON:-}" ]]; then
 fi
 RUNS="${RUNS:-$ROOT/runs}"
 
-# Paddle's start-up chatter says nothing about a run; errors still show.
+# Paddle's chatter at start-up says nothing about a run; errors still show.
 export GLOG_minloglevel="${GLOG_minloglevel:-2}"
-export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore::UserWarning:paddle.utils.cpp_extension.extension_utils}"
+if [[ -z "${PYTHONWARNINGS:-}" ]]; then
+  for module in utils.cpp_extension.extension_utils utils.inplace_utils pir.math_op_patch nn.layer.norm; do
+    PYTHONWARNINGS="${PYTHONWARNINGS:+$PYTHONWARNINGS,}ignore::UserWarning:paddle.$module"
+  done
+  export PYTHONWARNINGS
+fi
 
 train() { "$PYTHON" "$ROOT/demo/train.py" "$@"; }
 evaluate() { "$PYTHON" "$ROOT/demo/evaluate.py" "$@"; }
