@@ -34,7 +34,6 @@ def test_launcher_trains_and_its_run_can_be_tested(script, images, tmp_path):
     assert done.returncode == 0 and "of 8 images" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_resume_continues_a_run(images, tmp_path):
     done = launch("train_ratio.sh", images, *SHORT, "--model_period", 1, cwd=tmp_path, runs=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
