@@ -1,0 +1,158 @@
+"""What lives and dies together, on hand-written weights and against slow loops."""
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from nets import tensor
+
+from paddle_unstructured import Block, Element, Param, magnitude
+from paddle_unstructured.rank import cut
+
+
+def conv(*shape: int) -> Param:
+    return Param("conv", shape, "float32", "conv2d", "pd_op.conv2d", 0, 1)
+
+
+def linear(*shape: int) -> Param:
+    return Param("fc", shape, "float32", "linear", "pd_op.matmul", 1, 0)
+
+
+def prune(weight, pattern, param: Param, total: int) -> list:
+    """The mask that is left of one layer when `total` weights fall."""
+    scores = pattern.units(magnitude(tensor(weight).reshape(param.shape)), param)
+    alive = pattern.alive(tensor(np.ones(param.shape)), param)
+    found = cut([scores], [alive], [pattern.size(param)], total=tensor([total], "int64"), low=tensor([0], "int64"),
+                high=tensor([param.size], "int64"))
+    return pattern.spread(found.keep[0], param).numpy().astype(int)
+
+
+# -- by hand
+
+def test_elements_fall_one_by_one():
+    mask = prune([[4.0, -1.0], [0.5, 3.0]], Element(), linear(2, 2), 2)
+    assert mask.tolist() == [[1, 0], [0, 1]]
+
+
+def test_a_block_that_cancels_out_outlives_a_block_of_small_weights():
+    """PaddleSlim scores |mean|, so that [5, -5] is worth 0."""
+    mask = prune([[5.0], [-5.0], [0.1], [0.1]], Block(2, 1), conv(4, 1, 1, 1), 2)
+    assert mask.reshape(4).tolist() == [1, 1, 0, 0]
+
+
+def test_a_block_scores_the_root_of_the_sum_of_squares():
+    units = Block(2, 1).units(tensor([3.0, 4.0, 0.0, 2.0]).reshape([4, 1, 1, 1]), conv(4, 1, 1, 1))
+    assert units.flatten().tolist() == [5.0, 2.0]
+
+
+@pytest.mark.parametrize("norm, scores", [("l1", [7.0, 2.0]), ("max", [4.0, 2.0])])
+def test_other_norms_score_as_they_are_called(norm, scores):
+    units = Block(2, 1, norm=norm).units(tensor([3.0, -4.0, 0.0, 2.0]).reshape([4, 1, 1, 1]), conv(4, 1, 1, 1))
+    assert units.flatten().tolist() == scores
+
+
+def test_blocks_of_two_by_one_join_neighbouring_outputs_of_a_conv():
+    weight = [[9.0, 1.0], [9.0, 1.0], [2.0, 8.0], [2.0, 8.0]]
+    assert prune(weight, Block(2, 1), conv(4, 2, 1, 1), 4).reshape(4, 2).tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+
+
+def test_blocks_of_two_by_one_join_neighbouring_outputs_of_a_linear_layer_too():
+    """A linear weight is stored as [in, out]."""
+    weight = [[9.0, 9.0, 1.0, 1.0], [2.0, 2.0, 8.0, 8.0]]
+    assert prune(weight, Block(2, 1), linear(2, 4), 4).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+
+
+def test_stored_blocks_of_two_by_one_join_neighbouring_inputs_of_a_linear_layer():
+    weight = [[9.0, 1.0], [9.0, 1.0], [2.0, 8.0], [2.0, 8.0]]
+    assert prune(weight, Block(2, 1, axes="stored"), linear(4, 2), 4).tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+
+
+def test_the_last_block_of_an_axis_that_does_not_divide_is_short():
+    mask = prune([9.0, 9.0, 8.0, 8.0, 1.0], Block(2, 1), conv(5, 1, 1, 1), 1)
+    assert mask.reshape(5).tolist() == [1, 1, 1, 1, 0]
+
+
+def test_a_short_block_counts_only_the_weights_it_has():
+    assert Block(2, 1).size(conv(5, 1, 1, 1)).tolist() == [2, 2, 1]
+
+
+def test_full_blocks_count_as_one_number():
+    assert Block(2, 2).size(conv(4, 6, 3, 3)) == 36
+    assert Block(2, 2, kernel="position").size(conv(4, 6, 3, 3)) == 4
+
+
+def test_a_block_larger_than_the_weight_is_the_whole_weight():
+    assert prune([[1.0, 2.0]], Block(4, 4), conv(1, 2, 1, 1), 2).reshape(2).tolist() == [0, 0]
+
+
+def test_a_block_spans_the_whole_kernel_window():
+    weight = np.arange(1.0, 9.0).reshape(2, 1, 2, 2)
+    assert prune(weight, Block(1, 1), conv(2, 1, 2, 2), 4).reshape(2, 4).tolist() == [[0] * 4, [1] * 4]
+
+
+def test_kernel_positions_can_have_blocks_of_their_own():
+    weight = [[9.0, 1.0], [9.0, 1.0]]  # [out, kw]
+    mask = prune(weight, Block(2, 1, kernel="position"), conv(2, 1, 1, 2), 2)
+    assert mask.reshape(2, 2).tolist() == [[1, 0], [1, 0]]
+
+
+def test_a_block_of_one_weight_is_an_element():
+    weight = np.random.default_rng(0).normal(size=(4, 4))
+    np.testing.assert_array_equal(prune(weight, Block(1, 1), linear(4, 4), 7), prune(weight, Element(), linear(4, 4), 7))
+
+
+def test_a_block_is_alive_while_one_of_its_weights_is():
+    alive = Block(2, 1).alive(tensor([1, 0, 0, 0]).reshape([4, 1, 1, 1]), conv(4, 1, 1, 1))
+    assert alive.flatten().tolist() == [1.0, 0.0]
+
+
+# -- against slow loops
+
+def slow_scores(weight: np.ndarray, first: int, second: int, m: int, n: int, whole: bool) -> tuple[np.ndarray, dict]:
+    """Every weight's block score, and the weights of each block, keyed by its place."""
+    blocks: dict = {}
+    for index in product(*map(range, weight.shape)):
+        rest = () if whole else tuple(i for axis, i in enumerate(index) if axis not in (first, second))
+        blocks.setdefault((index[first] // m, index[second] // n, rest), []).append(index)
+    scores = np.zeros_like(weight)
+    for members in blocks.values():
+        for index in members:
+            scores[index] = np.sqrt(sum(weight[i] ** 2 for i in members))
+    return scores, blocks
+
+
+@pytest.mark.parametrize("shape, role", [((6, 4), "linear"), ((5, 3), "linear"), ((4, 6, 2, 2), "conv"), ((5, 3, 1, 2), "conv"),
+                                         ((7, 1, 3, 3), "conv"), ((3, 5, 2), "conv")])
+@pytest.mark.parametrize("m, n", [(2, 1), (1, 4), (2, 2), (3, 2)])
+@pytest.mark.parametrize("axes, kernel", [("output_input", "whole"), ("output_input", "position"), ("stored", "whole")])
+def test_blocks_are_scored_and_spread_as_slow_loops_do(shape, role, m, n, axes, kernel):
+    weight = np.random.default_rng(1).normal(size=shape)
+    param = linear(*shape) if role == "linear" else conv(*shape)
+    first, second = (0, 1) if axes == "stored" else (param.output_axis, param.input_axis)
+    expected, blocks = slow_scores(weight, first, second, m, n, kernel == "whole")
+    pattern = Block(m, n, axes=axes, kernel=kernel)
+    units = pattern.units(tensor(np.abs(weight), "float64"), param)
+    np.testing.assert_allclose(pattern.spread(units, param).numpy(), expected, rtol=1e-12)  # order of a sum
+    sizes = np.broadcast_to(np.asarray(pattern.size(param)), units.flatten().shape)
+    assert sorted(sizes.tolist()) == sorted(map(len, blocks.values()))
+
+
+@pytest.mark.parametrize("arguments, word", [((0, 1), "m"), ((1, -1), "n"), ((2.0, 1), "m"), ((True, 1), "m"), (("2", 1), "m")])
+def test_a_block_of_no_extent_is_refused_by_name(arguments, word):
+    with pytest.raises(ValueError, match=f"`{word}` must be an int >= 1"):
+        Block(*arguments)
+
+
+@pytest.mark.parametrize("word, value", [("axes", "rows"), ("norm", "mean"), ("kernel", "half")])
+def test_an_unknown_word_of_a_block_is_refused_with_those_it_knows(word, value):
+    with pytest.raises(ValueError, match=f"`{word}` must be one of .*got '{value}'"):
+        Block(2, 1, **{word: value})
+
+
+def test_a_block_refuses_a_param_without_two_axes():
+    vector = Param("v", (4,), "float32", "linear", "pd_op.mv", None, 0)
+    with pytest.raises(ValueError, match="'v'"):
+        Block(2, 1).check(vector)
+    with pytest.raises(ValueError, match="'v'"):
+        Block(2, 1, axes="stored").check(vector)
