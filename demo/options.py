@@ -149,7 +149,9 @@ def add_gmp(group: argparse._ActionsContainer) -> None:
 def add_files(group: argparse._ActionsContainer) -> None:
     positive = number(int, 1)
     group.add_argument(
-        "--pretrained_model", type=existing, help="start from these weights: a run, epoch_N or .pdparams"
+        "--pretrained_model",
+        type=existing,
+        help="start from these weights: a run (its best epoch, or else its latest), epoch_N or .pdparams",
     )
     group.add_argument(
         "--checkpoint",

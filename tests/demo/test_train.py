@@ -24,6 +24,11 @@ def test_dense_training_learns(dense):
     assert last["test_top1"] > 0.85 and last["sparsity"] == 0
 
 
+def test_the_same_seed_gives_the_same_bits(dense, tmp_path):
+    run("train.py", *TINY, *DENSE, "--model_path", tmp_path)
+    assert_same(dense / "epoch_3", tmp_path / "epoch_3")
+
+
 def test_gmp_reaches_its_ratio_and_keeps_accuracy(dense, gmp):
     rows = history(gmp, 5)
     sparsities = [row["sparsity"] for row in rows]
