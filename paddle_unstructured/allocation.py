@@ -1,35 +1,57 @@
-"""Who competes with whom for the budget: how many weights every layer loses at a given overall sparsity.
+"""Who competes with whom for the budget: how many weights each layer may or must lose at an overall sparsity.
 
-An allocation turns the overall sparsity into whole numbers on the host (a few per layer), and lets `rank.cut` find
-the units on the device.
+An allocation works out whole numbers per layer on the host (they depend on shapes and on the sparsity only), and the
+cut on the device finds the units. The overall number is met exactly within the bounds: what one layer may not lose,
+the others lose instead.
 """
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Protocol, Sequence
+from math import prod
+from typing import Mapping, Protocol, Sequence, Union
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
+from .graph.base import Param
+from .lamp import lamp_cut
 from .rank import Cut, Size, cut
+from .schedules import check_sparsity
+
+Feeds = Mapping[str, np.ndarray]
 
 
 class Allocation(Protocol):
     """Any object with these three methods is an allocation."""
 
-    def feeds(self, sizes: Sequence[int], sparsity: float) -> dict[str, np.ndarray]:
-        """What `decide` is given at an update, computed from the layers' sizes; shapes do not depend on sparsity."""
+    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+        """What `decide` is given at an update; `limits` are the most weights the pattern can take from each layer.
+
+        Raises:
+            ValueError: The sparsity cannot be reached within the bounds.
+        """
 
     def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
         """Which units stay, on the device."""
 
     def due(self, step: int, sparsity: float, applied: float) -> bool:
-        """Whether masks must be updated at this step, `applied` being the sparsity of the last update."""
+        """Whether the masks are to be updated at this step, `applied` being the sparsity of the last update."""
 
 
 class _Ranked:
-    """An allocation by rank: exact numbers of weights, whatever their values are."""
+    """By rank: exact numbers of weights, whatever their values are."""
+
+    min_sparsity: float
+    max_sparsity: float
+
+    def __post_init__(self) -> None:
+        check_sparsity("min_sparsity", self.min_sparsity)
+        check_sparsity("max_sparsity", self.max_sparsity)
+        if self.min_sparsity > self.max_sparsity:
+            raise ValueError(f"`min_sparsity` must be <= `max_sparsity`, got {self.min_sparsity} > "
+                             f"{self.max_sparsity}.")
 
     def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
         return cut(units, alive, sizes, **feeds)
@@ -37,79 +59,250 @@ class _Ranked:
     def due(self, step: int, sparsity: float, applied: float) -> bool:
         return sparsity > applied
 
+    def _bounds(self, params: Sequence[Param], sparsity: float,
+                limits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        sizes = _sizes(params)
+        low = np.floor(min(self.min_sparsity, sparsity) * sizes).astype("int64")
+        high = np.minimum(np.floor(self.max_sparsity * sizes + 1e-9).astype("int64"), np.asarray(limits, "int64"))
+        return np.minimum(low, high), high
+
 
 @dataclass(frozen=True)
 class Global(_Ranked):
     """All layers in one race: the round(sparsity * n) lowest scores of all n weights fall, wherever they are.
 
-    No layer keeps less than `floor` times the overall density, ceil(floor * (1 - sparsity) * n_layer) weights; what a
-    layer may not lose the others lose instead, so the overall number stays exact. Without a floor, a race at 95 %
-    sparsity can empty a whole layer of a small net, and with it the net's accuracy.
+    No layer keeps less than `floor` times the overall density: ceil(floor * (1 - sparsity) * n_layer) weights. Without
+    it, a race at 95 % can empty a whole layer of a small net, and with it the net's accuracy.
 
     Args:
-        floor: In [0, 1]; 0 = no floor, 1 = every layer exactly the overall sparsity.
+        floor: In [0, 1]; 0 = none, 1 = every layer exactly the overall sparsity.
+        min_sparsity: No layer loses less than this fraction, or than the overall sparsity where that is less.
+        max_sparsity: No layer loses more than this fraction.
 
     Raises:
-        ValueError: `floor` outside [0, 1].
+        ValueError: A value outside [0, 1].
     """
 
     floor: float = 0.3
+    min_sparsity: float = 0.0
+    max_sparsity: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.floor <= 1.0:
             raise ValueError(f"Global `floor` must be in [0, 1], got {self.floor!r}; 0 switches it off.")
 
-    def feeds(self, sizes: Sequence[int], sparsity: float) -> dict[str, np.ndarray]:
-        layers, total = np.asarray(sizes, "int64"), round(sparsity * sum(sizes))
-        least = self.floor * (1.0 - sparsity) * layers
+    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+        sizes, total = _sizes(params), _total(params, sparsity)
+        low, high = self._bounds(params, sparsity, limits)
+        kept = self.floor * (1.0 - sparsity) * sizes
         # In tiny layers rounding up can ask for more than may be kept at all; then round down.
-        for rounded in (np.ceil(least - 1e-9), np.floor(least)):
-            high = layers - rounded.astype("int64")
-            if high.sum() >= total:
+        for rounded in (np.ceil(kept - 1e-9), np.floor(kept)):
+            floored = np.maximum(np.minimum(high, sizes - rounded.astype("int64")), low)
+            if floored.sum() >= total:
                 break
-        return {"total": np.array([total], "int64"), "low": np.zeros_like(layers), "high": high}
+        return _feeds(self, total, low, floored, sparsity)
+
+
+@dataclass(frozen=True)
+class LAMP(_Ranked):
+    """Layer-adaptive magnitudes: one race in which a weight counts by its share of what its layer would keep.
+
+    s(u) = u^2 / sum of v^2 over the weights v of the layer with |v| >= |u|
+
+    for scores u; the highest of a layer always has s = 1, so no layer is emptied while another has weights to spare.
+
+    Args:
+        min_sparsity, max_sparsity: As for `Global`.
+
+    Source: Lee et al. 2021, arXiv:2010.07611.
+    """
+
+    min_sparsity: float = 0.0
+    max_sparsity: float = 1.0
+
+    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+        return _feeds(self, _total(params, sparsity), *self._bounds(params, sparsity, limits), sparsity)
+
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
+        return lamp_cut(units, alive, sizes, **feeds)
 
 
 @dataclass(frozen=True)
 class Uniform(_Ranked):
-    """Every layer by itself loses round(sparsity * n_layer) weights. PaddleSlim's `local_sparsity=True`."""
+    """Every layer by itself loses round(sparsity * n_layer) weights. PaddleSlim's `local_sparsity=True`.
 
-    def feeds(self, sizes: Sequence[int], sparsity: float) -> dict[str, np.ndarray]:
-        each = np.array([round(sparsity * size) for size in sizes], "int64")
+    Args:
+        min_sparsity, max_sparsity: As for `Global`; where they bind, the other layers share the rest evenly.
+    """
+
+    min_sparsity: float = 0.0
+    max_sparsity: float = 1.0
+
+    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+        low, high = self._bounds(params, sparsity, limits)
+        each = np.array([round(sparsity * param.size) for param in params], "int64")
+        if (each > high).any():
+            total = _total(params, sparsity)
+            _feeds(self, total, low, high, sparsity)
+            each = _shared(total, _sizes(params), low, high)
         return {"total": np.array([each.sum()], "int64"), "low": each, "high": each}
 
 
 @dataclass(frozen=True)
+class ERK(_Ranked):
+    """Erdos-Renyi-Kernel: density of a layer in proportion to (out + in + kernel extents) / (out * in * kernel).
+
+    Small layers and thin ones stay denser than large square ones; only shapes decide.
+
+    Args:
+        min_sparsity, max_sparsity: As for `Global`.
+
+    Source: Mocanu et al. 2018, arXiv:1707.04780; Evci et al. 2020, arXiv:1911.11134 (with kernels).
+    """
+
+    min_sparsity: float = 0.0
+    max_sparsity: float = 1.0
+
+    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+        sizes, total = _sizes(params), _total(params, sparsity)
+        low, high = self._bounds(params, sparsity, limits)
+        _feeds(self, total, low, high, sparsity)
+        wanted = np.array([sum(param.shape) * param.size / prod(param.shape) for param in params])
+        each = sizes - _shared(int(sizes.sum()) - total, wanted, sizes - high, sizes - low)
+        return {"total": np.array([total], "int64"), "low": each, "high": each}
+
+
+@dataclass(frozen=True)
+class PerLayer(_Ranked):
+    """A sparsity of its own for every layer, by name or regular expression.
+
+    While a schedule's sparsity is below that of the whole, every layer has its proportion of it.
+
+    Args:
+        sparsities: Name, or regular expression that matches a whole name, -> sparsity in [0, 1]. A name wins over an
+            expression, an earlier expression over a later one. A layer that none matches loses nothing.
+
+    Raises:
+        ValueError: A sparsity outside [0, 1]; a key that fits no layer; an overall sparsity above that of the whole.
+    """
+
+    sparsities: Mapping[str, float]
+    min_sparsity: float = 0.0
+    max_sparsity: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, sparsity in self.sparsities.items():
+            check_sparsity(f"sparsities[{key!r}]", sparsity)
+
+    def sparsity(self, params: Sequence[Param]) -> float:
+        """The overall sparsity that the layers' own ones make."""
+        return sum(round(own * p.size) for own, p in zip(self._own(params), params)) / sum(p.size for p in params)
+
+    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+        own, whole = self._own(params), self.sparsity(params)
+        if sparsity > whole + 0.5 / sum(p.size for p in params):
+            raise ValueError(f"PerLayer's sparsities make {whole:.4f} of all selected weights, and {sparsity:.4f} is "
+                             "asked for; raise them, or leave the ratio to them.")
+        part = sparsity / whole if sparsity < whole else 1.0
+        low, high = self._bounds(params, sparsity, limits)
+        each = np.array([round(part * s * p.size) for s, p in zip(own, params)], "int64")
+        if (each > high).any() or (each < low).any():
+            names = ", ".join(p.name for p, n, a, b in zip(params, each, low, high) if not a <= n <= b)
+            raise ValueError(f"PerLayer asks for a sparsity that the pattern or the bounds do not allow, in {names}.")
+        return {"total": np.array([each.sum()], "int64"), "low": each, "high": each}
+
+    def _own(self, params: Sequence[Param]) -> list[float]:
+        return by_name(self.sparsities, params, 0.0)
+
+
+@dataclass(frozen=True)
 class Threshold:
-    """Every unit with a score below `value` falls, in every layer; how many that are is up to the weights.
+    """Every unit with a score below `value` falls; how many that are is up to the weights.
 
     Masks are looked at again every `update_every` steps: training pulls further weights below the threshold.
 
     Args:
-        value: >= 0, in units of the score.
+        value: >= 0, in units of the score; or name or regular expression -> value, as for `PerLayer`.
         update_every: Steps, >= 1.
 
     Raises:
         ValueError: A value outside the above.
     """
 
-    value: float
+    value: Union[float, Mapping[str, float]]
     update_every: int = 1
 
     def __post_init__(self) -> None:
-        if not (self.value >= 0.0 and np.isfinite(self.value)):
-            raise ValueError(f"`threshold` must be a finite number >= 0, got {self.value!r}; weights with |w| below "
-                             "it are pruned.")
+        for value in self.value.values() if isinstance(self.value, Mapping) else [self.value]:
+            if not (value >= 0.0 and np.isfinite(value)):
+                raise ValueError(f"`threshold` must be a finite number >= 0, got {value!r}; weights with |w| below it "
+                                 "are pruned.")
         if self.update_every < 1:
             raise ValueError(f"Threshold `update_every` must be >= 1 step, got {self.update_every!r}.")
 
-    def feeds(self, sizes: Sequence[int], sparsity: float) -> dict[str, np.ndarray]:
-        return {}
+    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+        values = by_name(self.value, params, 0.0) if isinstance(self.value, Mapping) else [self.value] * len(params)
+        return {"values": np.array(values, "float64")}
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
-        keep = [(u >= self.value).cast(u.dtype) * a.cast(u.dtype) for u, a in zip(units, alive)]
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], *, values: Tensor) -> Cut:
+        keep = [(u >= value.cast(u.dtype)).cast(u.dtype) * a.cast(u.dtype)
+                for u, a, value in zip(units, alive, paddle.unstack(values))]
         pruned = paddle.stack([paddle.sum((k.flatten() == 0).cast("int64") * size) for k, size in zip(keep, sizes)])
-        return Cut(keep, pruned, paddle.full([len(units)], self.value, "float64"))
+        return Cut(keep, pruned, values)
 
     def due(self, step: int, sparsity: float, applied: float) -> bool:
         return step % self.update_every == 0
+
+
+def by_name(values: Mapping[str, float], params: Sequence[Param], default: float) -> list[float]:
+    """The value of each param by its name, else by the first regular expression that matches all of its name.
+
+    Raises:
+        ValueError: A key that fits no param, or is no regular expression.
+    """
+    idle, found = set(values), []
+    for param in params:
+        fitting = [key for key in values if key == param.name] or [key for key in values if _matches(key, param.name)]
+        found.append(float(values[fitting[0]]) if fitting else default)
+        idle -= set(fitting)
+    if idle:
+        raise ValueError(f"{', '.join(map(repr, sorted(idle)))} fits none of the pruned params "
+                         f"{', '.join(p.name for p in params)}.")
+    return found
+
+
+def _matches(expression: str, name: str) -> bool:
+    try:
+        return re.fullmatch(expression, name) is not None
+    except re.error as error:
+        raise ValueError(f"{expression!r} is neither a param's name nor a regular expression: {error}.") from error
+
+
+def _sizes(params: Sequence[Param]) -> np.ndarray:
+    return np.array([param.size for param in params], "int64")
+
+
+def _total(params: Sequence[Param], sparsity: float) -> int:
+    return round(sparsity * sum(param.size for param in params))
+
+
+def _feeds(allocation: object, total: int, low: np.ndarray, high: np.ndarray, sparsity: float) -> Feeds:
+    if not low.sum() <= total <= high.sum():
+        raise ValueError(f"{allocation!r} cannot meet a sparsity of {sparsity:.4f}: {total} weights are to fall, and "
+                         f"the bounds and the pattern allow {low.sum()} to {high.sum()}.")
+    return {"total": np.array([total], "int64"), "low": low, "high": high}
+
+
+def _shared(total: int, wanted: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Whole numbers in proportion to `wanted`, clamped to [low, high], that sum to `total`."""
+    few, many = 0.0, float((high / wanted).max()) + 1.0
+    for _ in range(200):  # bisection on the common factor
+        middle = (few + many) / 2
+        few, many = (middle, many) if np.clip(middle * wanted, low, high).sum() < total else (few, middle)
+    real = np.clip(many * wanted, low, high)
+    whole = np.clip(np.floor(real + 1e-6).astype("int64"), low, high)
+    for i in np.argsort(whole - real, kind="stable"):  # largest remainder first
+        whole[i] += min(max(total - int(whole.sum()), 0), int(high[i] - whole[i]), 1)
+    return whole

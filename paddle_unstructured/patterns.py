@@ -1,9 +1,13 @@
-"""What lives and dies together: the scores of weights -> the scores of units, and units' masks back to weights."""
+"""What lives and dies together: the scores of weights -> the scores of units, and units' masks back to weights.
+
+All methods are written with paddle ops: they work eagerly and while a static Program is built.
+"""
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
+from typing import Iterable, Protocol
 
 import paddle
 from paddle import Tensor
@@ -19,13 +23,16 @@ _NORMS = {
 
 
 class Pattern(Protocol):
-    """Any object with these four methods is a pattern."""
+    """Any object with these methods is a pattern."""
 
-    def check(self, param: Param) -> None:
-        """Raise ValueError where the pattern makes no sense for the param."""
+    def check(self, param: Param) -> str | None:
+        """Why the pattern leaves the param alone, or None if it does not; ValueError where it makes no sense."""
 
-    def units(self, scores: Tensor, param: Param) -> Tensor:
-        """Scores of weights -> scores of units."""
+    def limit(self, param: Param) -> int:
+        """How many of the param's weights may fall at most."""
+
+    def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
+        """Scores of weights -> scores of units. `mask`: 0 where a weight was pruned before."""
 
     def size(self, param: Param) -> Size:
         """Weights per unit."""
@@ -41,10 +48,13 @@ class Pattern(Protocol):
 class Element:
     """Every weight by itself: unstructured sparsity."""
 
-    def check(self, param: Param) -> None:
-        """Any param will do."""
+    def check(self, param: Param) -> str | None:
+        return None
 
-    def units(self, scores: Tensor, param: Param) -> Tensor:
+    def limit(self, param: Param) -> int:
+        return param.size
+
+    def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
         return scores
 
     def size(self, param: Param) -> Size:
@@ -58,7 +68,141 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Block:
+class NM(Element):
+    """n of every m consecutive weights along the input axis are kept: "2:4" is NM(2, 4).
+
+    In each group the m - n lowest scored weights compete with those of all other groups, the n highest never fall, so
+    a schedule goes gradually from dense to n:m; at the sparsity (m - n) / m the pattern is complete. Equal scores in a
+    group fall in stored order.
+
+    Args:
+        n: Weights kept per group, 1 <= n < m.
+        m: Group length, 2 to 32.
+        indivisible: Where m does not divide the input axis: "error", or "skip" to leave that layer dense.
+
+    Raises:
+        ValueError: A value outside the above, or a layer without an input axis that m divides.
+
+    Example:
+        >>> from paddle_unstructured.graph import Param
+        >>> linear = Param("w", (4, 1), "float32", "linear", "pd_op.matmul", 1, 0)
+        >>> NM(2, 4).units(paddle.to_tensor([[1.0], [4.0], [2.0], [3.0]]), linear).flatten().tolist()
+        [1.0, inf, 2.0, inf]
+
+    Source: Mishra et al. 2021, arXiv:2104.08378 (2:4).
+    """
+
+    n: int
+    m: int
+    indivisible: str = "error"
+
+    def __post_init__(self) -> None:
+        if not (_is_count(self.n) and _is_count(self.m) and self.n < self.m <= 32):
+            raise ValueError(f"NM must keep n of m with 1 <= n < m <= 32, got {self.n!r}:{self.m!r}.")
+        if self.indivisible not in ("error", "skip"):
+            raise ValueError(f"NM `indivisible` must be \"error\" or \"skip\", got {self.indivisible!r}.")
+
+    @classmethod
+    def parse(cls, text: str) -> NM:
+        """"2:4" -> NM(2, 4)."""
+        match = re.fullmatch(r"(\d+):(\d+)", text)
+        if not match:
+            raise ValueError(f"`pattern` must be a pattern or kept:of such as \"2:4\", got {text!r}.")
+        return cls(int(match[1]), int(match[2]))
+
+    @property
+    def sparsity(self) -> float:
+        """Of the complete pattern."""
+        return (self.m - self.n) / self.m
+
+    def check(self, param: Param) -> str | None:
+        axis = param.input_axis
+        if axis is not None and param.shape[axis] % self.m == 0:
+            return None
+        found = "no input axis" if axis is None else f"{param.shape[axis]} weights along its input axis"
+        if self.indivisible == "skip":
+            return f"{found}, which groups of {self.m} do not divide"
+        raise ValueError(f"{self.n}:{self.m} needs groups of {self.m} along the input axis, and param {param.name!r} "
+                         f"({param.role}, shape {list(param.shape)}) has {found}; leave it out with `select`, or give "
+                         f"NM({self.n}, {self.m}, indivisible=\"skip\").")
+
+    def limit(self, param: Param) -> int:
+        return param.size // self.m * (self.m - self.n)
+
+    def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
+        axis = param.input_axis
+        grouped = [*param.shape[:axis], param.shape[axis] // self.m, self.m, *param.shape[axis + 1:]]
+        if mask is not None:
+            scores = paddle.where(mask > 0, scores, paddle.full_like(scores, -float("inf")))
+        members = paddle.unbind(scores.reshape(grouped), axis + 1)
+        falls_before = [paddle.zeros_like(member) for member in members]  # how many of the group fall before it
+        for j, later in enumerate(members):
+            for i, earlier in enumerate(members[:j]):
+                first = (earlier <= later).cast(later.dtype)
+                falls_before[j] = falls_before[j] + first
+                falls_before[i] = falls_before[i] + (1 - first)
+        kept = [paddle.where(before >= self.m - self.n, paddle.full_like(member, float("inf")), member)
+                for member, before in zip(members, falls_before)]
+        return paddle.stack(kept, axis + 1).reshape(list(param.shape))
+
+
+class _Blocks:
+    """Units that are boxes of weights, `_extents(param)` wide along each stored axis."""
+
+    norm: str
+
+    def _extents(self, param: Param) -> list[int]:
+        raise NotImplementedError
+
+    def limit(self, param: Param) -> int:
+        return param.size
+
+    def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
+        split, inner = self._split(scores, param)
+        return _NORMS[self.norm](split, inner) if inner else paddle.abs(split)
+
+    def size(self, param: Param) -> Size:
+        extents = self._extents(param)
+        if all(whole % extent == 0 for whole, extent in zip(param.shape, extents)):
+            return prod(extents)
+        split, inner = self._split(paddle.ones(list(param.shape), "float32"), param)
+        return paddle.sum(split, axis=inner).flatten().cast("int64")
+
+    def alive(self, mask: Tensor, param: Param) -> Tensor:
+        split, inner = self._split(mask, param)
+        return paddle.max(split, axis=inner) if inner else split
+
+    def spread(self, keep: Tensor, param: Param) -> Tensor:
+        shape, copies, filled = [], [], []
+        for whole, extent in zip(param.shape, self._extents(param)):
+            units = -(-whole // extent)
+            shape += [units] if units == 1 or extent == 1 else [units, 1]  # tile takes 7 axes at most
+            copies += [extent] if units == 1 or extent == 1 else [1, extent]
+            filled.append(units * extent)
+        mask = paddle.tile(keep.reshape(shape), copies).reshape(filled)
+        return mask if filled == list(param.shape) else mask[tuple(slice(0, whole) for whole in param.shape)]
+
+    def _split(self, tensor: Tensor, param: Param) -> tuple[Tensor, list[int]]:
+        """[a, b, ...] -> [a/m, m, b/n, n, ...] and the axes inside blocks; short blocks are filled up with zeros.
+
+        An extent of 1 gets no axis: reducing over many axes is slow, even over empty ones.
+        """
+        shape, inner = [], []
+        for axis, (whole, extent) in enumerate(zip(param.shape, self._extents(param))):
+            short = -whole % extent
+            if short:
+                filling = list(tensor.shape)
+                filling[axis] = short
+                tensor = paddle.concat([tensor, paddle.zeros(filling, tensor.dtype)], axis=axis)
+            shape.append((whole + short) // extent)
+            if extent > 1:
+                inner.append(len(shape))
+                shape.append(extent)
+        return tensor.reshape(shape), inner
+
+
+@dataclass(frozen=True)
+class Block(_Blocks):
     """All or nothing in blocks of m x n: m neighbours along the first axis by n along the second.
 
     A block's score is the norm of the scores of its weights: sqrt(sum s^2) for "l2". Blocks start at index 0; the last
@@ -91,38 +235,17 @@ class Block:
 
     def __post_init__(self) -> None:
         for name in ("m", "n"):
-            extent = getattr(self, name)
-            if isinstance(extent, bool) or not isinstance(extent, int) or extent < 1:
-                raise ValueError(f"Block `{name}` must be an int >= 1, got {extent!r}.")
-        for name, allowed in (("axes", ("output_input", "stored")), ("norm", tuple(_NORMS)),
-                              ("kernel", ("whole", "position"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"Block `{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+            if not _is_count(getattr(self, name)):
+                raise ValueError(f"Block `{name}` must be an int >= 1, got {getattr(self, name)!r}.")
+        _one_of("Block", "axes", self.axes, ("output_input", "stored"))
+        _one_of("Block", "norm", self.norm, _NORMS)
+        _one_of("Block", "kernel", self.kernel, ("whole", "position"))
 
-    def check(self, param: Param) -> None:
+    def check(self, param: Param) -> str | None:
         if None in self._axes(param):
             raise ValueError(f"Block needs an output and an input axis, and param {param.name!r} ({param.role}, shape "
                              f"{list(param.shape)}) has not both; leave it out with `select`.")
-
-    def units(self, scores: Tensor, param: Param) -> Tensor:
-        return _NORMS[self.norm](self._split(scores, param), self._inner(param))
-
-    def size(self, param: Param) -> Size:
-        extents = self._extents(param)
-        if all(whole % extent == 0 for whole, extent in zip(param.shape, extents)):
-            return prod(extents)
-        ones = paddle.ones(list(param.shape), "float32")
-        return paddle.sum(self._split(ones, param), axis=self._inner(param)).flatten().cast("int64")
-
-    def alive(self, mask: Tensor, param: Param) -> Tensor:
-        return paddle.max(self._split(mask, param), axis=self._inner(param))
-
-    def spread(self, keep: Tensor, param: Param) -> Tensor:
-        extents = self._extents(param)
-        for axis, (whole, extent) in enumerate(zip(param.shape, extents)):
-            if extent > 1:
-                keep = paddle.repeat_interleave(keep, extent, axis=axis)
-        return keep[tuple(slice(0, whole) for whole in param.shape)]
+        return None
 
     def _axes(self, param: Param) -> tuple[int | None, int | None]:
         if self.axes == "output_input":
@@ -135,17 +258,47 @@ class Block:
         rest = param.shape if self.kernel == "whole" else (1,) * len(param.shape)
         return [self.m if i == first else self.n if i == second else rest[i] for i in range(len(param.shape))]
 
-    def _split(self, tensor: Tensor, param: Param) -> Tensor:
-        """[a, b, ...] -> [a/m, m, b/n, n, ...], the last short blocks filled up with zeros."""
-        shape = []
-        for axis, (whole, extent) in enumerate(zip(param.shape, self._extents(param))):
-            short = -whole % extent
-            if short:
-                filling = list(tensor.shape)
-                filling[axis] = short
-                tensor = paddle.concat([tensor, paddle.zeros(filling, tensor.dtype)], axis=axis)
-            shape += [(whole + short) // extent, extent]
-        return tensor.reshape(shape)
 
-    def _inner(self, param: Param) -> list[int]:
-        return list(range(1, 2 * len(param.shape), 2))
+@dataclass(frozen=True)
+class Filter(_Blocks):
+    """Whole filters: all weights of one output channel, or of one input channel.
+
+    A filter's score is the norm of the scores of its weights; with `magnitude` that is the L1 or L2 norm of the filter.
+
+    Args:
+        axis: "output" or "input".
+        norm: "l2", "l1" or "max".
+
+    Raises:
+        ValueError: A value outside the above; a layer without such an axis; input channels of a grouped convolution.
+
+    Source: Li et al. 2017, arXiv:1608.08710 (L1).
+    """
+
+    axis: str = "output"
+    norm: str = "l2"
+
+    def __post_init__(self) -> None:
+        _one_of("Filter", "axis", self.axis, ("output", "input"))
+        _one_of("Filter", "norm", self.norm, _NORMS)
+
+    def check(self, param: Param) -> str | None:
+        if self._axis(param) is None or (self.axis == "input" and param.groups > 1):
+            raise ValueError(f"Filter needs an {self.axis} axis of its own, and param {param.name!r} ({param.role}, "
+                             f"shape {list(param.shape)}, {param.groups} groups) has none; leave it out with `select`.")
+        return None
+
+    def _axis(self, param: Param) -> int | None:
+        return param.output_axis if self.axis == "output" else param.input_axis
+
+    def _extents(self, param: Param) -> list[int]:
+        return [1 if i == self._axis(param) else extent for i, extent in enumerate(param.shape)]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _one_of(owner: str, name: str, value: object, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{owner} `{name}` must be one of {', '.join(allowed)}, got {value!r}.")

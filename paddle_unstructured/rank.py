@@ -19,7 +19,7 @@ from paddle import Tensor
 Size = Union[int, Tensor]  # weights per unit: one number for a layer, or int64 [units]
 
 _DIGIT_BITS = 12
-_BINS = 1 << _DIGIT_BITS
+BINS = 1 << _DIGIT_BITS
 _SAMPLE = 4096  # scores per layer that set the range of the coarse bins
 
 
@@ -55,33 +55,33 @@ def cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, total: 
         The cut. `pruned` sums to `total` exactly where every unit holds one weight and the bounds allow it, and stays
         less than one unit below it otherwise.
     """
-    shapes = [score.shape for score in scores]
-    scores = [paddle.flatten(score) for score in scores]
-    bins = _coarse_bins(scores, [paddle.flatten(a) for a in alive])
-    counts = paddle.stack([_weigh(b, size, _BINS) for b, size in zip(bins, sizes)])  # [layers, bins]
+    bins = coarse_bins(scores, alive)
+    counts = paddle.stack([weigh(b, size) for b, size in zip(bins, sizes)])  # [layers, bins]
     dead = counts[:, 0]
-    race = _Race(total, paddle.maximum(low, dead), paddle.maximum(high, dead)).narrowed(counts)
-    bin_of_rank = race.digit
+    race = Race(total, paddle.maximum(low, dead), paddle.maximum(high, dead)).narrowed(counts)
+    near = Candidates.in_bins(bins, race.digit, None, flattened(scores), sizes)
+    return resolved(race, near, bins, race.digit, scores, dead)
 
-    near = _Candidates.in_bins(bins, bin_of_rank, scores, sizes)
-    code_of_rank = paddle.zeros_like(bin_of_rank)
+
+def resolved(race: Race, near: Candidates, bins: list[Tensor], last: Tensor, scores: list[Tensor],
+             dead: Tensor) -> Cut:
+    """Finish a cut whose candidates are known: units above bin `last` [layers] stay, below the candidates they fall."""
+    code_of_rank = paddle.zeros_like(last)
     for shift in _shifts(scores):
         race = race.narrowed(near.count(shift))
         near = near.narrowed(shift, race.digit)
-        code_of_rank = code_of_rank * _BINS + race.digit
-
+        code_of_rank = code_of_rank * BINS + race.digit
     fall = near.first_ties(race.at, race.settled() - race.base)
-    stays = near.staying(code_of_rank, fall)
-    keep = [_fill_in(b > edge, index, stay, score) for b, edge, index, stay, score
-            in zip(bins, _each(bin_of_rank, bins), near.index, near.per_layer(stays), scores)]
-    threshold = paddle.where(bin_of_rank > 0, near.value(code_of_rank),
-                             paddle.full([len(scores)], float("nan"), "float64"))
-    return Cut([k.reshape(shape) for k, shape in zip(keep, shapes)],
-               paddle.maximum(race.base + near.weigh(fall), dead), threshold)
+    stays = near.per_layer(near.staying(code_of_rank, fall))
+    keep = [_fill_in(b > edge, index, stay, score).reshape(score.shape) for b, edge, index, stay, score
+            in zip(bins, each(last, bins), near.index, stays, scores)]
+    nowhere = paddle.full([len(scores)], float("nan"), "float64")
+    return Cut(keep, paddle.maximum(race.base + near.weigh(fall), dead),
+               paddle.where(last > 0, near.value(code_of_rank), nowhere))
 
 
 @dataclass(frozen=True)
-class _Race:
+class Race:
     """Where the rank lies so far. A layer is live while its own cut and the common one share all digits."""
 
     total: Tensor  # [1]
@@ -93,7 +93,7 @@ class _Race:
     bound: Tensor | None = None  # [layers], what a layer that left the race prunes
     digit: Tensor | None = None  # [layers], the digit found last
 
-    def narrowed(self, counts: Tensor) -> _Race:
+    def narrowed(self, counts: Tensor) -> Race:
         """Find the next digit of every layer's rank from the weights at each digit, [layers, bins]."""
         base = paddle.zeros_like(self.low) if self.base is None else self.base
         live = paddle.ones_like(self.low).cast("bool") if self.live is None else self.live
@@ -125,38 +125,49 @@ class _Race:
 
 
 @dataclass(frozen=True)
-class _Candidates:
+class Candidates:
     """The units that fell into the coarse bin of their layer's rank: few, layer after layer in stored order."""
 
     index: list[Tensor]  # per layer [few], place in the layer
     layer: Tensor  # [all]
     size: Tensor  # int64 [all]
-    values: Tensor  # float64 [all], their scores in rising order
+    score: Tensor  # float64 [all]
+    values: Tensor  # float64 [all], the scores in rising order
     code: Tensor  # [all], place of the score in `values`, so equal scores have equal codes
     layers: int
     tied: Tensor  # bool [all], shares all digits so far with the rank
 
     @classmethod
-    def in_bins(cls, bins: list[Tensor], which: Tensor, scores: list[Tensor], sizes: list[Size]) -> _Candidates:
-        which = paddle.where(which > 0, which, paddle.full_like(which, -1))  # bin 0 is settled: pruned before
-        index = [paddle.nonzero(b == edge).flatten() for b, edge in zip(bins, _each(which, bins))]
+    def in_bins(cls, bins: list[Tensor], first: Tensor, last: Tensor | None, scores: list[Tensor],
+                sizes: list[Size]) -> Candidates:
+        """The units in the bins `first` to `last` (None: in the bins `first`) of each layer, [layers]; none in bin 0."""
+        if last is None:
+            there = [b == which for b, which in zip(bins, each(paddle.where(first > 0, first, -first - 1), bins))]
+        else:
+            start = each(paddle.maximum(first, paddle.ones_like(first)), bins)
+            there = [paddle.logical_and(b >= low, b <= high) for b, low, high in zip(bins, start, each(last, bins))]
+        index = [paddle.nonzero(inside).flatten() for inside in there]
         few = [paddle.ones_like(i) for i in index]
         layer = paddle.concat([one * i for i, one in enumerate(few)])
         size = paddle.concat([one * s if isinstance(s, int) else paddle.gather(s, i)
                               for s, i, one in zip(sizes, index, few)])
         score = paddle.concat([paddle.gather(s, i).cast("float64") for s, i in zip(scores, index)])
+        return cls.of_scores(index, layer, size, score, len(bins))
+
+    @classmethod
+    def of_scores(cls, index: list[Tensor], layer: Tensor, size: Tensor, score: Tensor, layers: int) -> Candidates:
         values = paddle.sort(score)
-        return cls(index, layer, size, values, paddle.searchsorted(values, score), len(bins),
+        return cls(index, layer, size, score, values, paddle.searchsorted(values, score), layers,
                    paddle.ones_like(layer).cast("bool"))
 
     def count(self, shift: int) -> Tensor:
         """Weights at each value of the digit, [layers, bins], of those still tied with the rank."""
-        place = self.layer * _BINS + self._digit(shift)
-        apart = paddle.full_like(place, self.layers * _BINS)  # one bin to throw away
-        counts = _weigh(paddle.where(self.tied, place, apart), self.size, self.layers * _BINS + 1)
-        return counts[:self.layers * _BINS].reshape([self.layers, _BINS])
+        place = self.layer * BINS + self._digit(shift)
+        apart = paddle.full_like(place, self.layers * BINS)  # one bin to throw away
+        counts = weigh(paddle.where(self.tied, place, apart), self.size, self.layers * BINS + 1)
+        return counts[:self.layers * BINS].reshape([self.layers, BINS])
 
-    def narrowed(self, shift: int, digit: Tensor) -> _Candidates:
+    def narrowed(self, shift: int, digit: Tensor) -> Candidates:
         same = self._digit(shift) == paddle.gather(digit, self.layer)
         return replace(self, tied=paddle.logical_and(self.tied, same))
 
@@ -172,7 +183,7 @@ class _Candidates:
 
     def weigh(self, chosen: Tensor) -> Tensor:
         """Weights in the chosen units of each layer, int64 [layers]."""
-        return _weigh(self.layer, paddle.where(chosen, self.size, paddle.zeros_like(self.size)), self.layers)
+        return weigh(self.layer, paddle.where(chosen, self.size, paddle.zeros_like(self.size)), self.layers)
 
     def per_layer(self, flat: Tensor) -> list[Tensor]:
         return paddle.split(flat, [paddle.shape(i) for i in self.index])
@@ -182,36 +193,44 @@ class _Candidates:
         return paddle.gather(padded, paddle.minimum(code, paddle.shape(self.values).cast("int64")))
 
     def _digit(self, shift: int) -> Tensor:
-        return (self.code // (1 << shift)) % _BINS
+        return (self.code // (1 << shift)) % BINS
 
 
-def _coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
-    """int32 bins that rise with the score; bin 0 holds the units that were pruned before and nothing else."""
-    low, width = _score_range(scores, alive)
-    step = width / (_BINS - 2)
+def flattened(tensors: list[Tensor]) -> list[Tensor]:
+    return [paddle.flatten(tensor) for tensor in tensors]
+
+
+def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
+    """int32 [units] bins that rise with the score; bin 0 holds the units that were pruned before and nothing else."""
+    scores, alive = flattened(scores), flattened(alive)
+    low, width = score_range(scores, alive)
+    step = width / (BINS - 2)
     constants = {}
     bins = []
     for score, live in zip(scores, alive):
         if score.dtype not in constants:
             constants[score.dtype] = [c.cast(score.dtype) for c in (
-                low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], _BINS - 1.0))]
+                low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], BINS - 1.0))]
         start, per_step, first, last = constants[score.dtype]
         position = paddle._C_ops.clip_((score - start).multiply_(per_step), first, last)
         bins.append(position.multiply_(live.cast(score.dtype)).cast("int32"))
     return bins
 
 
-def _score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tensor]:
+def score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Where the scores of living units lie, judged from every k-th: lowest, and six times the mean above it."""
     step = [max(1, int(np.prod(s.shape)) // _SAMPLE) for s in scores]
-    sample = paddle.concat([s[::k].cast("float32") for s, k in zip(scores, step)]).clip(-1e30, 1e30)
+    sample = paddle.concat([s[::k].cast("float32") for s, k in zip(scores, step)])
     living = paddle.concat([a[::k].cast("bool") for a, k in zip(alive, step)])
-    lowest = paddle.min(paddle.where(living, sample, paddle.full_like(sample, 1e30)), axis=0, keepdim=True)
+    living = paddle.logical_and(living, paddle.abs(sample) < 1e30)  # a pattern protects units with infinite scores
+    sample = paddle.where(living, sample, paddle.zeros_like(sample))
+    lowest = paddle.min(sample, axis=0, keepdim=True)
     mean = paddle.sum((sample - lowest) * living.cast("float32")) / (paddle.sum(living.cast("float32")) + 1.0)
-    return lowest, paddle.maximum(6.0 * mean, paddle.full_like(mean, 1e-30))
+    # Not finer than float32 resolves at that place, so that a bin's edges are where they should be.
+    return lowest, paddle.maximum(paddle.maximum(6.0 * mean, 1e-3 * paddle.abs(lowest)), paddle.full([1], 1e-30))
 
 
-def _weigh(place: Tensor, size: Size, bins: int) -> Tensor:
+def weigh(place: Tensor, size: Size, bins: int = BINS) -> Tensor:
     """Weights at each place, int64 [bins]."""
     if isinstance(size, int):
         return paddle.bincount(place, minlength=bins) * size
@@ -223,13 +242,13 @@ def _fill_in(above: Tensor, index: Tensor, stay: Tensor, like: Tensor) -> Tensor
     return paddle.scatter(above.cast(like.dtype), index, stay.cast(like.dtype))
 
 
-def _each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
+def each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
     return paddle.unstack(per_layer.cast(like[0].dtype))
 
 
 def _first(true: Tensor) -> Tensor:
     """Index of the first True along the last axis of a row that never turns back; its last index if there is none."""
-    return paddle.minimum(paddle.sum(1 - true.cast("int64"), axis=-1), paddle.full([1], _BINS - 1, "int64"))
+    return paddle.minimum(paddle.sum(1 - true.cast("int64"), axis=-1), paddle.full([1], BINS - 1, "int64"))
 
 
 def _shifts(scores: list[Tensor]) -> list[int]:
