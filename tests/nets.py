@@ -84,7 +84,8 @@ def linear(features_in: int = 4, features_out: int = 4, **kwargs: Any) -> Layers
 
 def two_linears(x: Any) -> Any:
     """linear_0.w_0 [4, 6] and linear_1.w_0 [6, 2]: 24 + 12 weights, 8 biases."""
-    return paddle.nn.Linear(6, 2)(paddle.tanh(paddle.nn.Linear(4, 6)(x)))
+    x = paddle.tanh(paddle.nn.Linear(4, 6)(x))
+    return paddle.nn.Linear(6, 2)(x)
 
 
 def convnet(x: Any) -> Any:
