@@ -1,8 +1,9 @@
 """Sparse neural networks in PaddlePaddle: pruning of static Programs, with masks in the graph."""
-from .allocation import Global, Threshold, Uniform
-from .criteria import magnitude
+from .allocation import ERK, LAMP, Global, PerLayer, Threshold, Uniform
+from .criteria import (APoZ, GeometricMedian, MeanActivation, NormScale, Random, Saliency, magnitude,
+                       normalized_magnitude)
 from .graph import Param
-from .patterns import Block, Element
+from .patterns import NM, Block, Element, Filter
 from .pruner import GMPUnstructuredPruner, UnstructuredPruner
 from .report import SparsityReport, sparsity_report
 from .schedules import Constant, Polynomial
@@ -10,6 +11,8 @@ from .selection import all_weights, conv1x1_only
 
 __version__ = "0.1.0"
 __all__ = [
-    "Block", "Constant", "Element", "GMPUnstructuredPruner", "Global", "Param", "Polynomial", "SparsityReport",
-    "Threshold", "Uniform", "UnstructuredPruner", "all_weights", "conv1x1_only", "magnitude", "sparsity_report",
+    "APoZ", "Block", "Constant", "ERK", "Element", "Filter", "GMPUnstructuredPruner", "GeometricMedian", "Global",
+    "LAMP", "MeanActivation", "NM", "NormScale", "Param", "PerLayer", "Polynomial", "Random", "Saliency",
+    "SparsityReport", "Threshold", "Uniform", "UnstructuredPruner", "all_weights", "conv1x1_only", "magnitude",
+    "normalized_magnitude", "sparsity_report",
 ]

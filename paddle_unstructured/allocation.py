@@ -63,7 +63,7 @@ class _Ranked:
                 limits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         sizes = _sizes(params)
         low = np.floor(min(self.min_sparsity, sparsity) * sizes).astype("int64")
-        high = np.minimum(np.floor(self.max_sparsity * sizes + 1e-9).astype("int64"), np.asarray(limits, "int64"))
+        high = np.minimum([round(self.max_sparsity * size) for size in sizes.tolist()], limits).astype("int64")
         return np.minimum(low, high), high
 
 

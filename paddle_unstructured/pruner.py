@@ -8,11 +8,11 @@ import numpy as np
 
 from . import checkpoint, report, words
 from .allocation import Allocation, Threshold
-from .criteria import Criterion, magnitude
-from .graph import Param, open_graph
+from .criteria import Criterion
+from .graph import Gathering, Param, open_graph
 from .patterns import Pattern
 from .schedules import Constant, Schedule, check_sparsity
-from .selection import Select, judge, names_to_skip
+from .selection import Select, Verdict, judge, names_to_skip
 from .update import MaskUpdate
 
 _log = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ class UnstructuredPruner:
             `pattern=Block(m, n, axes="stored")`.
         select: Param -> bool, or (bool, reason): which weights to prune.
         criterion: weight -> score, larger = keep. Default: `magnitude`.
-        pattern: What falls together. Default: `Element()`.
+        pattern: What falls together; "2:4" is short for NM(2, 4). Default: `Element()`.
         allocation: Who competes for the budget. Default: `Global()`.
-        schedule: step -> sparsity. Default: `Constant(ratio)`.
+        schedule: step -> sparsity. Default: `Constant(ratio)`; without a ratio, n:m patterns and `PerLayer` bring the
+            sparsity that they mean.
 
     Raises:
         ValueError: A value out of range; a word given together with the part it stands for; nothing to prune; weights
@@ -60,19 +61,22 @@ class UnstructuredPruner:
                  prune_params_type: str | None = None,
                  skip_params_func: Callable[[Any], Iterable[str]] | None = None, local_sparsity: bool = False,
                  sparse_block: Sequence[int] | None = None, *, select: Select | None = None,
-                 criterion: Criterion | None = None, pattern: Pattern | None = None,
+                 criterion: Criterion | None = None, pattern: Pattern | str | None = None,
                  allocation: Allocation | None = None, schedule: Schedule | None = None) -> None:
         self._allocation = words.to_allocation(mode, threshold, local_sparsity, allocation)
-        self._schedule = words.to_schedule(self._allocation, ratio, schedule)
         self._pattern = words.to_pattern(sparse_block, pattern)
-        self._criterion = words.callable_part("criterion", criterion or magnitude)
+        words.check_schedule(self._allocation, ratio, schedule)
+        self._criterion = words.to_criterion(criterion)
         select = words.to_select(prune_params_type, select)
         self._graph = open_graph(program, scope, place)
         self.scope, self.place = self._graph.scope, self._graph.place
         params = self._graph.params()
-        self._verdicts = judge(params, select, names_to_skip(skip_params_func, program, params))
-        self._params = [verdict.param for verdict in self._verdicts if verdict.pruned]
-        self._check_params()
+        self._verdicts = [self._patterned(verdict) for verdict
+                          in judge(params, select, names_to_skip(skip_params_func, program, params))]
+        self._params = self._choose_params()
+        self._limits = [self._pattern.limit(param) for param in self._params]
+        self._schedule = words.to_schedule(self._own_sparsity(), ratio, schedule)
+        self._feeds(getattr(self._schedule, "final", 0.0))  # refuses now what could not be met later
 
         self._sizes = np.array([param.size for param in self._params])
         self._pruned = np.zeros_like(self._sizes)  # weights per layer that the masks hold at zero
@@ -81,9 +85,12 @@ class UnstructuredPruner:
         self._held: set[str] = set()  # layers that a floor has held, logged once
         self._threshold = self._allocation.value if isinstance(self._allocation, Threshold) else 0.0
         self.steps = 0
-        self._device = MaskUpdate(self._graph, self._params, self._criterion, self._pattern)
+        self._gathering = self._new_gathering()
+        self._device = MaskUpdate(self._graph, self._params, self._criterion, self._pattern, self._information())
         self._graph.declare_masks(self._params)
         self._graph.attach()
+        if self._gathering and self._allocation.due(0, self._asked(0), 0.0):
+            self._gathering.attach()
 
     # -- in the training loop
 
@@ -95,7 +102,7 @@ class UnstructuredPruner:
         """
         self._graph.attach()
         sparsity = self._asked(self.steps)
-        if self._allocation.due(self.steps, sparsity, self._applied):
+        if self._allocation.due(self.steps, sparsity, self._applied) and self._has_gathered_enough():
             self._update_masks(sparsity)
         self.steps += 1
 
@@ -189,7 +196,7 @@ class UnstructuredPruner:
         """Find the threshold that the asked sparsity means for the present weights; nothing is pruned by that."""
         if not isinstance(self._allocation, Threshold):
             self._check_weights()
-            feeds = self._allocation.feeds(self._sizes, self._asked(self.steps))
+            feeds = self._feeds(self._asked(self.steps))
             self._threshold = _highest(self._device.plan(self._allocation, feeds)[1])
         return self._threshold
 
@@ -272,8 +279,9 @@ class UnstructuredPruner:
 
     def __repr__(self) -> str:
         return (f"{type(self).__name__}(criterion={_name(self._criterion)}, pattern={self._pattern!r}, "
-                f"allocation={self._allocation!r}, schedule={_name(self._schedule)}, params={len(self._params)}, "
-                f"weights={self._sizes.sum()})")
+                f"allocation={self._allocation!r}, "
+                + ("" if isinstance(self._allocation, Threshold) else f"schedule={_name(self._schedule)}, ")
+                + f"params={len(self._params)}, weights={self._sizes.sum()})")
 
     # -- at work
 
@@ -284,26 +292,76 @@ class UnstructuredPruner:
 
     def _update_masks(self, sparsity: float) -> None:
         self._check_weights()
-        feeds = self._allocation.feeds(self._sizes, sparsity)
+        feeds = self._feeds(sparsity)
         before = self._pruned
-        self._pruned, thresholds = self._device.prune(self._allocation, feeds)
+        gathered = self._gathering.names if self._gathering else ()
+        self._pruned, thresholds = self._device.prune(self._allocation, feeds, forget=gathered)
         self._applied, self._updates, self._threshold = sparsity, self._updates + 1, _highest(thresholds)
+        if self._gathering:
+            self._gathering.batches = 0
+            if self.target_reached():
+                self._gathering.release()
+                self._device.forget_programs()
         _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
         if "high" in feeds:
             self._log_held_layers(feeds["low"], feeds["high"])
         self._warn_of_empty_layers(before)
 
-    def _check_params(self) -> None:
-        if not self._params:
+    def _feeds(self, sparsity: float) -> Mapping[str, np.ndarray]:
+        return self._allocation.feeds(self._params, sparsity, self._limits)
+
+    def _new_gathering(self) -> Gathering | None:
+        if getattr(self._criterion, "source", None) not in ("gradient", "output"):
+            return None
+        return Gathering(self._graph, self._params, self._criterion)
+
+    def _information(self) -> dict[str, str]:
+        """Param name -> the variable that the criterion looks at beside the weight."""
+        if self._gathering:
+            return dict(zip((param.name for param in self._params), self._gathering.names))
+        if getattr(self._criterion, "source", None) != "norm scale":
+            return {}
+        scales = {param.name: self._graph.norm_scale(param) for param in self._params}
+        without = [name for name, scale in scales.items() if scale is None]
+        if without:
+            raise ValueError(f"{self._criterion!r} needs a norm with a scale behind each layer, and there is none behind "
+                             f"{', '.join(without)}; leave them out with `select`.")
+        return scales
+
+    def _has_gathered_enough(self) -> bool:
+        """Count the batch of this step; an update waits until the criterion has seen its number of batches."""
+        if not self._gathering:
+            return True
+        if not self._gathering.attached:
+            self._gathering.attach()
+            return False
+        self._gathering.batches += 1
+        return self._gathering.batches >= self._criterion.batches
+
+    def _own_sparsity(self) -> float | None:
+        """The sparsity that the parts mean by themselves, where they do: that of n:m, or of layers' own numbers."""
+        of_layers = getattr(self._allocation, "sparsity", None)
+        if of_layers is not None:
+            return of_layers(self._params)
+        if hasattr(self._pattern, "sparsity"):
+            return sum(self._limits) / sum(param.size for param in self._params)
+        return None
+
+    def _patterned(self, verdict: Verdict) -> Verdict:
+        unfit = self._pattern.check(verdict.param) if verdict.pruned else None
+        return verdict if unfit is None else Verdict(verdict.param, False, unfit)
+
+    def _choose_params(self) -> list[Param]:
+        params = [verdict.param for verdict in self._verdicts if verdict.pruned]
+        if not params:
             raise ValueError(f"nothing to prune: none of the {len(self._verdicts)} params of the Program is selected.\n"
                              f"{self.explain()}")
-        for param in self._params:
-            self._pattern.check(param)
-        taken = self._graph.declared_masks(self._params)
+        taken = self._graph.declared_masks(params)
         if taken:
             raise ValueError(f"the Program is pruned by another pruner already: it has the masks {', '.join(taken)}; go "
                              "on with that pruner, or build the Program anew.")
-        report.check_initialized(self._graph, self._params)
+        report.check_initialized(self._graph, params)
+        return params
 
     def _check_weights(self) -> None:
         report.check_initialized(self._graph, self._params)
@@ -356,7 +414,8 @@ class GMPUnstructuredPruner(UnstructuredPruner):
                  prune_params_type: str | None = None,
                  skip_params_func: Callable[[Any], Iterable[str]] | None = None, local_sparsity: bool = False,
                  sparse_block: Sequence[int] | None = None, configs: Mapping[str, Any] | None = None, *,
-                 select: Select | None = None, criterion: Criterion | None = None, pattern: Pattern | None = None,
+                 select: Select | None = None, criterion: Criterion | None = None,
+                 pattern: Pattern | str | None = None,
                  allocation: Allocation | None = None) -> None:
         schedule, resumed = words.gmp_schedule(ratio, configs)
         super().__init__(program, mode="ratio", scope=scope, place=place, prune_params_type=prune_params_type,

@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor
 
 from .allocation import Allocation
-from .criteria import Criterion
+from .criteria import Criterion, scores
 from .graph import Param, PirGraph
 from .patterns import Pattern
 from .rank import Cut
@@ -24,13 +24,18 @@ class MaskUpdate:
     Per layer results come back as arrays [layers], in the order of `params`.
     """
 
-    def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Criterion, pattern: Pattern) -> None:
+    def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Criterion, pattern: Pattern,
+                 information: Mapping[str, str] = MappingProxyType({})) -> None:
         self._graph, self._params, self._criterion, self._pattern = graph, params, criterion, pattern
+        self._information = information  # param name -> name of the variable that the criterion also looks at
         self._shadows: list[tuple[str, Param]] = []
         self._programs: dict[str, Callable[..., list[np.ndarray]]] = {}
 
-    def prune(self, allocation: Allocation, feeds: Feeds) -> tuple[np.ndarray, np.ndarray]:
-        """Update masks and weights. Returns weights pruned, and the score at which each layer was cut."""
+    def prune(self, allocation: Allocation, feeds: Feeds, forget: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Update masks and weights, and set the variables `forget` to zero.
+
+        Returns weights pruned, and the score at which each layer was cut.
+        """
         def build(tensors: Tensors) -> list[Tensor]:
             decision = self._decide(allocation, tensors, feeds)
             for param, keep in zip(self._params, decision.keep):
@@ -38,6 +43,8 @@ class MaskUpdate:
                 # A product, not an assignment: what was pruned stays pruned, whatever an allocation says.
                 paddle._C_ops.multiply_(tensors[param.mask_name], mask.cast(param.dtype))
             self._apply(tensors)
+            for name in forget:
+                paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
             return [decision.pruned, decision.threshold]
         pruned, threshold = self._run("prune", build, feeds)
         return pruned, threshold
@@ -69,19 +76,22 @@ class MaskUpdate:
         """Whether each layer's weights, and the scores they get, are free of NaN; bool."""
         def build(tensors: Tensors) -> list[Tensor]:
             sums = [paddle.sum(self._weight(tensors, p)) for p in self._params]
-            if self._criterion.__module__ != __package__ + ".criteria":  # a user's scores can be NaN by themselves
-                sums = [s + paddle.sum(self._criterion(self._weight(tensors, p))) * 0.0
-                        for s, p in zip(sums, self._params)]
+            if getattr(self._criterion, "__module__", "") != __package__ + ".criteria":  # a user's scores can be NaN by themselves
+                sums = [s + paddle.sum(self._scores(tensors, p)) * 0.0 for s, p in zip(sums, self._params)]
             return [_stacked(paddle.logical_not(paddle.isnan(s)) for s in sums)]
         return self._run("finite", build)[0]
+
+    def forget_programs(self) -> None:
+        """Build Programs anew at their next run: variables they read have come or gone."""
+        self._programs.clear()
 
     def tie(self, shadow: str, param: Param) -> None:
         """Let `apply` and `prune` mask another variable of the scope like a param."""
         self._shadows.append((shadow, param))
-        self._programs.clear()
+        self.forget_programs()
 
     def _decide(self, allocation: Allocation, tensors: Tensors, feeds: Feeds) -> Cut:
-        units = [self._pattern.units(self._criterion(self._weight(tensors, p)), p) for p in self._params]
+        units = [self._pattern.units(self._scores(tensors, p), p, tensors[p.mask_name]) for p in self._params]
         alive = [self._pattern.alive(tensors[p.mask_name], p) for p in self._params]
         sizes = [self._pattern.size(p) for p in self._params]
         return allocation.decide(units, alive, sizes, **{name: tensors[name] for name in feeds})
@@ -90,6 +100,10 @@ class MaskUpdate:
         for name, param in [(p.name, p) for p in self._params] + self._shadows:
             target, mask = tensors[name], tensors[param.mask_name]
             paddle._C_ops.multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
+
+    def _scores(self, tensors: Tensors, param: Param) -> Tensor:
+        information = tensors.get(self._information.get(param.name, ""))
+        return scores(self._criterion, self._weight(tensors, param), param, information)
 
     @staticmethod
     def _weight(tensors: Tensors, param: Param) -> Tensor:
@@ -100,7 +114,8 @@ class MaskUpdate:
              feeds: Feeds = MappingProxyType({})) -> list[np.ndarray]:
         if name not in self._programs:
             shapes = {feed: (value.shape, str(value.dtype)) for feed, value in feeds.items()}
-            self._programs[name] = self._graph.side_program(self._params, [s for s, _ in self._shadows], shapes, build)
+            others = [shadow for shadow, _ in self._shadows] + list(self._information.values())
+            self._programs[name] = self._graph.side_program(self._params, others, shapes, build)
         return self._programs[name](**feeds)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from .allocation import Allocation, Global, Threshold, Uniform
-from .patterns import Block, Element, Pattern
+from .criteria import Criterion, magnitude
+from .patterns import NM, Block, Element, Pattern
 from .schedules import Constant, Polynomial, Schedule, check_sparsity
 from .selection import Select, all_weights, conv1x1_only
 
@@ -30,7 +31,7 @@ def to_select(prune_params_type: str | None, select: Select | None) -> Select:
     return PARAM_TYPES[prune_params_type]
 
 
-def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | None) -> Pattern:
+def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None) -> Pattern:
     _one_of("sparse_block", sparse_block, "pattern", pattern)
     if sparse_block is not None:
         if isinstance(sparse_block, str) or not isinstance(sparse_block, Sequence) or len(sparse_block) != 2:
@@ -39,9 +40,20 @@ def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | None) -> P
         return Element() if (m, n) == (1, 1) else Block(m, n, axes="stored")
     if pattern is None:
         return Element()
+    if isinstance(pattern, str):
+        return NM.parse(pattern)
     if not hasattr(pattern, "units"):
         raise TypeError(f"`pattern` must be a pattern such as Block(2, 1), got {pattern!r}.")
     return pattern
+
+
+def to_criterion(criterion: Criterion | None) -> Criterion:
+    if criterion is None or hasattr(criterion, "score") and not isinstance(criterion, type):
+        return criterion or magnitude
+    if isinstance(criterion, type):
+        raise TypeError(f"`criterion` must be a function or an object, got the class {criterion.__name__}; write "
+                        f"{criterion.__name__}().")
+    return callable_part("criterion", criterion)
 
 
 def to_allocation(mode: str | None, threshold: float, local_sparsity: bool,
@@ -64,15 +76,22 @@ def to_allocation(mode: str | None, threshold: float, local_sparsity: bool,
     return allocation
 
 
-def to_schedule(allocation: Allocation, ratio: float, schedule: Schedule | None) -> Schedule:
+def check_schedule(allocation: Allocation, ratio: float, schedule: Schedule | None) -> None:
+    """Refuse a ratio out of range, and a schedule beside a ratio or a threshold."""
     _one_of("ratio", None if isinstance(ratio, Default) else ratio, "schedule", schedule)
-    if schedule is None:
-        check_sparsity("ratio", ratio)
-        return Constant(float(ratio))
-    if isinstance(allocation, Threshold):
+    check_sparsity("ratio", ratio)
+    if schedule is not None and isinstance(allocation, Threshold):
         raise ValueError(f"`schedule` has no meaning with a threshold, got {schedule!r}: the threshold decides how "
                          "much is pruned; leave one out.")
-    return callable_part("schedule", schedule)
+
+
+def to_schedule(own_sparsity: float | None, ratio: float, schedule: Schedule | None) -> Schedule:
+    """The user's schedule; else his ratio; else the sparsity that the other parts mean; else the default ratio."""
+    if schedule is not None:
+        return callable_part("schedule", schedule)
+    if isinstance(ratio, Default) and own_sparsity is not None:
+        return Constant(own_sparsity)
+    return Constant(float(ratio))
 
 
 def gmp_schedule(ratio: float, configs: Mapping[str, Any] | None) -> tuple[Polynomial, int]:

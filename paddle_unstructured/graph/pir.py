@@ -8,7 +8,7 @@ import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
 from .base import Param
-from .roles import role_of, writes
+from .roles import readings, role_of, writes
 
 Build = Callable[[Mapping[str, Any]], Sequence[Any]]  # inputs by name -> outputs
 
@@ -40,6 +40,26 @@ class PirGraph:
             role, place = role_of(value, order)
             placed.append((place, i, Param(name, tuple(value.shape), _dtype_name(value.dtype), *role)))
         return [param for *_, param in sorted(placed, key=lambda entry: entry[:2])]
+
+    def reader(self, param: Param) -> Any:
+        """The first op that reads the param in its role, directly or through casts and reshapes."""
+        order = {op.id(): i for i, op in enumerate(_walk(self.program.global_block()))}
+        found = [op for op, role in readings(self._values[param.name]) if role.reader == param.reader]
+        return min(found, key=lambda op: order[op.id()])
+
+    def norm_scale(self, param: Param) -> str | None:
+        """Name of the scale of the norm that the layer's output goes into first; None if there is none."""
+        value = self.reader(param).result(0)
+        for _ in range(3):  # the norm, or the bias and then the norm
+            following = [op for op in value.all_used_ops() if "_grad" not in op.name()]
+            norm = next((op for op in following if "norm" in op.name()), None)
+            if norm is not None:
+                scale = norm.operand_source(norm.get_input_names().index("scale"))
+                return next((name for name, v in self._values.items() if v.is_same(scale)), None)
+            if len(following) != 1:
+                return None
+            value = following[0].result(0)
+        return None
 
     def declared_masks(self, params: Sequence[Param]) -> list[str]:
         """Masks of these params that are in the Program already."""

@@ -32,7 +32,7 @@ def role_of(value: Any, order: dict[int, int]) -> tuple[Role, int]:
     A weight that is read twice (shared, or penalised in the loss) keeps the role of its first reader that makes it a
     weight; only a parameter that no known op reads is "unknown".
     """
-    found = sorted(((order.get(op.id(), len(order)), role) for op, role in _readings(value)), key=lambda f: f[0])
+    found = sorted(((order.get(op.id(), len(order)), role) for op, role in readings(value)), key=lambda f: f[0])
     for wanted in (WEIGHT_ROLES, None):
         for place, role in found:
             if (role.role in wanted) if wanted else role.role != "unknown":
@@ -42,7 +42,7 @@ def role_of(value: Any, order: dict[int, int]) -> tuple[Role, int]:
     return Role("unused", ""), len(order)
 
 
-def _readings(value: Any, axes: tuple[int, ...] | None = None, depth: int = 0) -> Iterator[tuple[Any, Role]]:
+def readings(value: Any, axes: tuple[int, ...] | None = None, depth: int = 0) -> Iterator[tuple[Any, Role]]:
     """Every forward op that reads the value, directly or through casts, reshapes and transposes."""
     axes = tuple(range(len(value.shape))) if axes is None else axes
     for op in value.all_used_ops():
@@ -52,7 +52,7 @@ def _readings(value: Any, axes: tuple[int, ...] | None = None, depth: int = 0) -
         if op.name() == "builtin.combine":
             yield from _readings_of_list(op, value)
         elif name in _TRANSPARENT and depth < 8 and _operand(op, value) == 0:
-            yield from _readings(op.result(0), _axes_after(op, name, axes), depth + 1)
+            yield from readings(op.result(0), _axes_after(op, name, axes), depth + 1)
         else:
             yield op, _named(op, name, value, axes)
 
