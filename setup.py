@@ -4,10 +4,12 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "demo": ["scikit-learn", "pillow", "tqdm"],
-    "test": ["hypothesis", "pillow", "pytest", "scikit-learn", "tqdm"],
+    "plot": ["matplotlib"],
+    "yaml": ["pyyaml"],
+    "test": ["hypothesis", "matplotlib", "pillow", "pytest", "pyyaml", "scikit-learn", "tqdm"],
     "slim": ["paddleslim==2.6.0", "six", "requests", "pandas", "scipy", "decorator", "setuptools<81", "numpy<2"],
 }
-EXTRAS["all"] = sorted({need for extra in ("demo", "test") for need in EXTRAS[extra]})
+EXTRAS["all"] = sorted({need for extra in ("demo", "plot", "test", "yaml") for need in EXTRAS[extra]})
 
 setup(
     name="paddle_unstructured",

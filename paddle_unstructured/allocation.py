@@ -18,6 +18,7 @@ from paddle import Tensor
 from .graph.base import Param
 from .lamp import lamp_cut
 from .rank import Cut, Size, cut
+from .yaml_files import read_yaml
 from .schedules import check_sparsity
 
 Feeds = Mapping[str, np.ndarray]
@@ -195,6 +196,11 @@ class PerLayer(_Ranked):
         super().__post_init__()
         for key, sparsity in self.sparsities.items():
             check_sparsity(f"sparsities[{key!r}]", sparsity)
+
+    @classmethod
+    def from_yaml(cls, path: str) -> PerLayer:
+        """Read what `UnstructuredPruner.allocation_to_yaml` wrote, edited or not."""
+        return cls(read_yaml(path))
 
     def sparsity(self, params: Sequence[Param]) -> float:
         """The overall sparsity that the layers' own ones make."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -9,11 +10,14 @@ import numpy as np
 from . import checkpoint, report, words
 from .allocation import Allocation, Threshold
 from .criteria import Criterion
-from .graph import Gathering, Param, open_graph
+from .graph import Param, open_graph
 from .patterns import Pattern
+from .plan import make_plan
+from .rules import Rules
 from .schedules import Constant, Schedule, check_sparsity
-from .selection import Select, Verdict, judge, names_to_skip
+from .selection import Select
 from .update import MaskUpdate
+from .yaml_files import write_yaml
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class UnstructuredPruner:
         allocation: Who competes for the budget. Default: `Global()`.
         schedule: step -> sparsity. Default: `Constant(ratio)`; without a ratio, n:m patterns and `PerLayer` bring the
             sparsity that they mean.
+        rules: A list of dicts, or the path of a YAML file, that says which layers are pruned how; see
+            `paddle_unstructured.rules.choices`. Instead of pattern, criterion and allocation.
 
     Raises:
         ValueError: A value out of range; a word given together with the part it stands for; nothing to prune; weights
@@ -62,35 +68,28 @@ class UnstructuredPruner:
                  skip_params_func: Callable[[Any], Iterable[str]] | None = None, local_sparsity: bool = False,
                  sparse_block: Sequence[int] | None = None, *, select: Select | None = None,
                  criterion: Criterion | None = None, pattern: Pattern | str | None = None,
-                 allocation: Allocation | None = None, schedule: Schedule | None = None) -> None:
-        self._allocation = words.to_allocation(mode, threshold, local_sparsity, allocation)
-        self._pattern = words.to_pattern(sparse_block, pattern)
-        words.check_schedule(self._allocation, ratio, schedule)
-        self._criterion = words.to_criterion(criterion)
-        select = words.to_select(prune_params_type, select)
+                 allocation: Allocation | None = None, schedule: Schedule | None = None,
+                 rules: Rules | None = None) -> None:
         self._graph = open_graph(program, scope, place)
         self.scope, self.place = self._graph.scope, self._graph.place
-        params = self._graph.params()
-        self._verdicts = [self._patterned(verdict) for verdict
-                          in judge(params, select, names_to_skip(skip_params_func, program, params))]
-        self._params = self._choose_params()
-        self._limits = [self._pattern.limit(param) for param in self._params]
-        self._schedule = words.to_schedule(self._own_sparsity(), ratio, schedule)
-        self._feeds(getattr(self._schedule, "final", 0.0))  # refuses now what could not be met later
-
+        self._plan = make_plan(
+            self._graph, mode=mode, ratio=ratio, threshold=threshold, prune_params_type=prune_params_type,
+            skip_params_func=skip_params_func, local_sparsity=local_sparsity, sparse_block=sparse_block, select=select,
+            criterion=criterion, pattern=pattern, allocation=allocation, schedule=schedule, rules=rules)
+        self._params = self._plan.params
         self._sizes = np.array([param.size for param in self._params])
         self._pruned = np.zeros_like(self._sizes)  # weights per layer that the masks hold at zero
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
-        self._held: set[str] = set()  # layers that a floor has held, logged once
-        self._threshold = self._allocation.value if isinstance(self._allocation, Threshold) else 0.0
+        self._held: set[str] = set()  # layers that a bound has held, logged once
+        self._threshold = float(threshold) if mode == "threshold" else 0.0
         self.steps = 0
-        self._gathering = self._new_gathering()
-        self._device = MaskUpdate(self._graph, self._params, self._criterion, self._pattern, self._information())
+        self._device = MaskUpdate(self._graph, self._plan.layers)
         self._graph.declare_masks(self._params)
         self._graph.attach()
-        if self._gathering and self._allocation.due(0, self._asked(0), 0.0):
-            self._gathering.attach()
+        if self._plan.due(0, self._applied):
+            for gathering in self._plan.gatherings:
+                gathering.attach()
 
     # -- in the training loop
 
@@ -102,7 +101,7 @@ class UnstructuredPruner:
         """
         self._graph.attach()
         sparsity = self._asked(self.steps)
-        if self._allocation.due(self.steps, sparsity, self._applied) and self._has_gathered_enough():
+        if self._plan.due(self.steps, self._applied) and self._has_gathered_enough():
             self._update_masks(sparsity)
         self.steps += 1
 
@@ -145,11 +144,11 @@ class UnstructuredPruner:
     @ratio.setter
     def ratio(self, ratio: float) -> None:
         check_sparsity("ratio", ratio)
-        if isinstance(self._allocation, Threshold):
+        if self._by_threshold:
             raise ValueError('`ratio` cannot be assigned in mode "threshold": the threshold decides what is pruned.')
         if ratio < self._applied:
             _log.warning("ratio %g is below the %g pruned already; pruned weights stay pruned", ratio, self._applied)
-        self._schedule = Constant(float(ratio))
+        self._plan = replace(self._plan, schedule=Constant(float(ratio)))
 
     @property
     def threshold(self) -> float:
@@ -169,7 +168,7 @@ class UnstructuredPruner:
     @property
     def skip_params(self) -> set[str]:
         """Names of the params that are not pruned; `explain()` says why."""
-        return {verdict.param.name for verdict in self._verdicts if not verdict.pruned}
+        return {verdict.param.name for verdict in self._plan.verdicts if not verdict.pruned}
 
     @property
     def no_grad_set(self) -> set[Any]:
@@ -182,22 +181,27 @@ class UnstructuredPruner:
 
     def target_reached(self) -> bool:
         """Whether the schedule's last sparsity has been applied; with a threshold, whether any update was made."""
-        if isinstance(self._allocation, Threshold):
+        if self._by_threshold:
             return self._updates > 0
-        return self._applied >= getattr(self._schedule, "final", self._asked(self.steps))
+        return self._applied >= getattr(self._plan.schedule, "final", self._asked(self.steps))
 
     def explain(self) -> report.Explanation:
         """Every parameter with its role, and why it is or is not pruned. Prints as a table."""
-        return report.Explanation(self._verdicts)
+        return report.Explanation(self._plan.verdicts)
+
+    def allocation_to_yaml(self, path: str) -> None:
+        """Write the sparsity that each layer has now, to be edited and read again as `PerLayer.from_yaml(path)`."""
+        found = {p.name: round(int(n) / p.size, 9) for p, n in zip(self._params, self._pruned)}
+        write_yaml(path, found, f"sparsity per layer, found by {self!r}")
 
     # -- further methods of PaddleSlim's pruner
 
     def update_threshold(self) -> float:
         """Find the threshold that the asked sparsity means for the present weights; nothing is pruned by that."""
-        if not isinstance(self._allocation, Threshold):
+        if not self._by_threshold:
             self._check_weights()
-            feeds = self._feeds(self._asked(self.steps))
-            self._threshold = _highest(self._device.plan(self._allocation, feeds)[1])
+            feeds = self._plan.feeds(self._asked(self.steps))
+            self._threshold = _highest(self._device.plan(self._plan.allocation, feeds)[1])
         return self._threshold
 
     def set_static_masks(self) -> None:
@@ -278,90 +282,45 @@ class UnstructuredPruner:
         self.load_state_dict(checkpoint.load(path))
 
     def __repr__(self) -> str:
-        return (f"{type(self).__name__}(criterion={_name(self._criterion)}, pattern={self._pattern!r}, "
-                f"allocation={self._allocation!r}, "
-                + ("" if isinstance(self._allocation, Threshold) else f"schedule={_name(self._schedule)}, ")
-                + f"params={len(self._params)}, weights={self._sizes.sum()})")
+        parts = {"criterion": _all(layer.criterion for layer in self._plan.layers),
+                 "pattern": _all(layer.pattern for layer in self._plan.layers), "allocation": self._plan.allocation}
+        if not self._by_threshold:
+            parts["schedule"] = _name(self._plan.schedule)
+        said = ", ".join(f"{name}={part}" for name, part in parts.items())
+        return f"{type(self).__name__}({said}, params={len(self._params)}, weights={self._sizes.sum()})"
 
     # -- at work
 
+    @property
+    def _by_threshold(self) -> bool:
+        return isinstance(self._plan.allocation, Threshold)
+
     def _asked(self, step: int) -> float:
-        sparsity = self._schedule(step)
+        sparsity = self._plan.schedule(step)
         check_sparsity(f"schedule({step})", sparsity)
         return float(sparsity)
 
     def _update_masks(self, sparsity: float) -> None:
         self._check_weights()
-        feeds = self._feeds(sparsity)
+        feeds = self._plan.feeds(sparsity)
         before = self._pruned
-        gathered = self._gathering.names if self._gathering else ()
-        self._pruned, thresholds = self._device.prune(self._allocation, feeds, forget=gathered)
+        gathered = [name for gathering in self._plan.gatherings for name in gathering.names]
+        self._pruned, thresholds = self._device.prune(self._plan.allocation, feeds, forget=gathered)
         self._applied, self._updates, self._threshold = sparsity, self._updates + 1, _highest(thresholds)
-        if self._gathering:
-            self._gathering.batches = 0
+        for gathering in self._plan.gatherings:
+            gathering.batches = 0
             if self.target_reached():
-                self._gathering.release()
+                gathering.release()
                 self._device.forget_programs()
         _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
         if "high" in feeds:
             self._log_held_layers(feeds["low"], feeds["high"])
         self._warn_of_empty_layers(before)
 
-    def _feeds(self, sparsity: float) -> Mapping[str, np.ndarray]:
-        return self._allocation.feeds(self._params, sparsity, self._limits)
-
-    def _new_gathering(self) -> Gathering | None:
-        if getattr(self._criterion, "source", None) not in ("gradient", "output"):
-            return None
-        return Gathering(self._graph, self._params, self._criterion)
-
-    def _information(self) -> dict[str, str]:
-        """Param name -> the variable that the criterion looks at beside the weight."""
-        if self._gathering:
-            return dict(zip((param.name for param in self._params), self._gathering.names))
-        if getattr(self._criterion, "source", None) != "norm scale":
-            return {}
-        scales = {param.name: self._graph.norm_scale(param) for param in self._params}
-        without = [name for name, scale in scales.items() if scale is None]
-        if without:
-            raise ValueError(f"{self._criterion!r} needs a norm with a scale behind each layer, and there is none behind "
-                             f"{', '.join(without)}; leave them out with `select`.")
-        return scales
-
     def _has_gathered_enough(self) -> bool:
-        """Count the batch of this step; an update waits until the criterion has seen its number of batches."""
-        if not self._gathering:
-            return True
-        if not self._gathering.attached:
-            self._gathering.attach()
-            return False
-        self._gathering.batches += 1
-        return self._gathering.batches >= self._criterion.batches
-
-    def _own_sparsity(self) -> float | None:
-        """The sparsity that the parts mean by themselves, where they do: that of n:m, or of layers' own numbers."""
-        of_layers = getattr(self._allocation, "sparsity", None)
-        if of_layers is not None:
-            return of_layers(self._params)
-        if hasattr(self._pattern, "sparsity"):
-            return sum(self._limits) / sum(param.size for param in self._params)
-        return None
-
-    def _patterned(self, verdict: Verdict) -> Verdict:
-        unfit = self._pattern.check(verdict.param) if verdict.pruned else None
-        return verdict if unfit is None else Verdict(verdict.param, False, unfit)
-
-    def _choose_params(self) -> list[Param]:
-        params = [verdict.param for verdict in self._verdicts if verdict.pruned]
-        if not params:
-            raise ValueError(f"nothing to prune: none of the {len(self._verdicts)} params of the Program is selected.\n"
-                             f"{self.explain()}")
-        taken = self._graph.declared_masks(params)
-        if taken:
-            raise ValueError(f"the Program is pruned by another pruner already: it has the masks {', '.join(taken)}; go "
-                             "on with that pruner, or build the Program anew.")
-        report.check_initialized(self._graph, params)
-        return params
+        """Count the batch of this step; an update waits until criteria that watch have seen their number of batches."""
+        ready = [gathering.count() for gathering in self._plan.gatherings]
+        return all(ready)
 
     def _check_weights(self) -> None:
         report.check_initialized(self._graph, self._params)
@@ -388,6 +347,10 @@ class UnstructuredPruner:
 def _highest(thresholds: np.ndarray) -> float:
     found = thresholds[~np.isnan(thresholds)]
     return float(found.max()) if found.size else 0.0
+
+
+def _all(parts: Iterable[Any]) -> str:
+    return " | ".join(dict.fromkeys(map(_name, parts)))
 
 
 def _name(part: Any) -> str:

@@ -1,6 +1,7 @@
 """The mask update on the device: scores -> units -> cut -> masks -> weights, as Programs of ours on the same scope."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Callable, Mapping, Sequence
 
@@ -8,8 +9,9 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from . import criteria
 from .allocation import Allocation
-from .criteria import Criterion, scores
+from .criteria import Criterion
 from .graph import Param, PirGraph
 from .patterns import Pattern
 from .rank import Cut
@@ -18,16 +20,25 @@ Feeds = Mapping[str, np.ndarray]
 Tensors = Mapping[str, Tensor]  # weights, masks and feeds by name
 
 
+@dataclass(frozen=True)
+class Layer:
+    """One pruned param, and how it is pruned."""
+
+    param: Param
+    criterion: Criterion
+    pattern: Pattern
+    information: str | None = None  # name of the variable that the criterion also looks at
+
+
 class MaskUpdate:
     """What can be done to the masks of some params. Every method runs one Program, built at its first call.
 
-    Per layer results come back as arrays [layers], in the order of `params`.
+    Per layer results come back as arrays [layers].
     """
 
-    def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Criterion, pattern: Pattern,
-                 information: Mapping[str, str] = MappingProxyType({})) -> None:
-        self._graph, self._params, self._criterion, self._pattern = graph, params, criterion, pattern
-        self._information = information  # param name -> name of the variable that the criterion also looks at
+    def __init__(self, graph: PirGraph, layers: Sequence[Layer]) -> None:
+        self._graph, self._layers = graph, list(layers)
+        self._params = [layer.param for layer in layers]
         self._shadows: list[tuple[str, Param]] = []
         self._programs: dict[str, Callable[..., list[np.ndarray]]] = {}
 
@@ -38,10 +49,10 @@ class MaskUpdate:
         """
         def build(tensors: Tensors) -> list[Tensor]:
             decision = self._decide(allocation, tensors, feeds)
-            for param, keep in zip(self._params, decision.keep):
-                mask = self._pattern.spread(keep, param)
+            for layer, keep in zip(self._layers, decision.keep):
+                mask = layer.pattern.spread(keep, layer.param)
                 # A product, not an assignment: what was pruned stays pruned, whatever an allocation says.
-                paddle._C_ops.multiply_(tensors[param.mask_name], mask.cast(param.dtype))
+                paddle._C_ops.multiply_(tensors[layer.param.mask_name], mask.cast(layer.param.dtype))
             self._apply(tensors)
             for name in forget:
                 paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
@@ -76,8 +87,9 @@ class MaskUpdate:
         """Whether each layer's weights, and the scores they get, are free of NaN; bool."""
         def build(tensors: Tensors) -> list[Tensor]:
             sums = [paddle.sum(self._weight(tensors, p)) for p in self._params]
-            if getattr(self._criterion, "__module__", "") != __package__ + ".criteria":  # a user's scores can be NaN by themselves
-                sums = [s + paddle.sum(self._scores(tensors, p)) * 0.0 for s, p in zip(sums, self._params)]
+            for i, layer in enumerate(self._layers):
+                if getattr(layer.criterion, "__module__", "") != criteria.__name__:  # a user's may make NaN of numbers
+                    sums[i] = sums[i] + paddle.sum(self._scores(tensors, layer)) * 0.0
             return [_stacked(paddle.logical_not(paddle.isnan(s)) for s in sums)]
         return self._run("finite", build)[0]
 
@@ -91,9 +103,10 @@ class MaskUpdate:
         self.forget_programs()
 
     def _decide(self, allocation: Allocation, tensors: Tensors, feeds: Feeds) -> Cut:
-        units = [self._pattern.units(self._scores(tensors, p), p, tensors[p.mask_name]) for p in self._params]
-        alive = [self._pattern.alive(tensors[p.mask_name], p) for p in self._params]
-        sizes = [self._pattern.size(p) for p in self._params]
+        units = [layer.pattern.units(self._scores(tensors, layer), layer.param, tensors[layer.param.mask_name])
+                 for layer in self._layers]
+        alive = [layer.pattern.alive(tensors[layer.param.mask_name], layer.param) for layer in self._layers]
+        sizes = [layer.pattern.size(layer.param) for layer in self._layers]
         return allocation.decide(units, alive, sizes, **{name: tensors[name] for name in feeds})
 
     def _apply(self, tensors: Tensors) -> None:
@@ -101,9 +114,9 @@ class MaskUpdate:
             target, mask = tensors[name], tensors[param.mask_name]
             paddle._C_ops.multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
 
-    def _scores(self, tensors: Tensors, param: Param) -> Tensor:
-        information = tensors.get(self._information.get(param.name, ""))
-        return scores(self._criterion, self._weight(tensors, param), param, information)
+    def _scores(self, tensors: Tensors, layer: Layer) -> Tensor:
+        information = tensors[layer.information] if layer.information else None
+        return criteria.scores(layer.criterion, self._weight(tensors, layer.param), layer.param, information)
 
     @staticmethod
     def _weight(tensors: Tensors, param: Param) -> Tensor:
@@ -114,7 +127,7 @@ class MaskUpdate:
              feeds: Feeds = MappingProxyType({})) -> list[np.ndarray]:
         if name not in self._programs:
             shapes = {feed: (value.shape, str(value.dtype)) for feed, value in feeds.items()}
-            others = [shadow for shadow, _ in self._shadows] + list(self._information.values())
+            others = [shadow for shadow, _ in self._shadows] + [y.information for y in self._layers if y.information]
             self._programs[name] = self._graph.side_program(self._params, others, shapes, build)
         return self._programs[name](**feeds)
 

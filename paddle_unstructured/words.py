@@ -123,6 +123,12 @@ def gmp_schedule(ratio: float, configs: Mapping[str, Any] | None) -> tuple[Polyn
     return ramp, int(configs["resume_iteration"])
 
 
+def only_rules(**others: Any) -> None:
+    """Refuse parts that rules say for each layer by themselves."""
+    for name, value in others.items():
+        _one_of("rules", "given", name, value)
+
+
 def callable_part(name: str, part: Any) -> Any:
     if not callable(part):
         raise TypeError(f"`{name}` must be a function, got {part!r}.")

@@ -49,3 +49,7 @@ class Param:
     @property
     def mask_name(self) -> str:
         return self.name + "_mask"
+
+    @property
+    def gathered_name(self) -> str:
+        return self.name + "_gathered"

@@ -31,7 +31,15 @@ class Gathering:
 
     @property
     def names(self) -> list[str]:
-        return [name_of(param) for param in self._params]
+        return [param.gathered_name for param in self._params]
+
+    def count(self) -> bool:
+        """Count one batch; whether there are enough. The first call attaches what is not attached yet."""
+        if not self.attached:
+            self.attach()
+            return False
+        self.batches += 1
+        return self.batches >= self._criterion.batches
 
     @property
     def attached(self) -> bool:
@@ -68,7 +76,7 @@ class Gathering:
     def _accumulate(self, param: Param) -> None:
         value = self._graph.persistable(param.name)
         sum_so_far = paddle.pir.core.create_persistable_value(
-            dtype=value.dtype, shape=list(self._criterion.observed_shape(param)), name=name_of(param),
+            dtype=value.dtype, shape=list(self._criterion.observed_shape(param)), name=param.gathered_name,
             initializer=paddle.nn.initializer.Constant(0.0))
         if self._criterion.source == "gradient":
             op = self._optimizer_op(param)
@@ -101,7 +109,3 @@ class Gathering:
         last = len(value.shape) - 1
         channels_last = not is_conv or reader.attrs().get("data_format", "NCHW").endswith("C")
         return value, last if channels_last else 1
-
-
-def name_of(param: Param) -> str:
-    return param.name + "_gathered"

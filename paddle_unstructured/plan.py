@@ -1,0 +1,137 @@
+"""What is to be done, worked out once: which layers, how each of them is pruned, in what allocation and schedule."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from . import report, words
+from .allocation import Allocation, PerLayer
+from .criteria import Criterion
+from .graph import Gathering, Param, PirGraph
+from .patterns import Pattern
+from .rules import Rules, choices
+from .schedules import Schedule
+from .selection import Select, Verdict, judge, names_to_skip
+from .update import Layer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a Program is to be pruned.
+
+    Attributes:
+        verdicts: On every param of the Program.
+        layers: The pruned ones, in the order in which equal scores fall.
+        allocation, schedule: Parts.
+        gatherings: What has to be watched in the training Program before the layers can be scored.
+    """
+
+    verdicts: list[Verdict]
+    layers: list[Layer]
+    allocation: Allocation
+    schedule: Schedule
+    gatherings: list[Gathering]
+
+    @property
+    def params(self) -> list[Param]:
+        return [layer.param for layer in self.layers]
+
+    def feeds(self, sparsity: float) -> Mapping[str, np.ndarray]:
+        """What the allocation wants to know on the device at an overall sparsity."""
+        return self.allocation.feeds(self.params, sparsity, [_limit(layer) for layer in self.layers])
+
+    def due(self, step: int, applied: float) -> bool:
+        return self.allocation.due(step, self.schedule(step), applied)
+
+
+def make_plan(graph: PirGraph, *, mode: str | None, ratio: float, threshold: float, prune_params_type: str | None,
+              skip_params_func: Callable[[Any], Iterable[str]] | None, local_sparsity: bool,
+              sparse_block: Sequence[int] | None, select: Select | None, criterion: Criterion | None,
+              pattern: Pattern | str | None, allocation: Allocation | None, schedule: Schedule | None,
+              rules: Rules | None) -> Plan:
+    """Turn the words of `UnstructuredPruner` into a plan; nothing is changed by that.
+
+    Raises:
+        ValueError, TypeError: As listed there.
+    """
+    if rules is not None:
+        words.only_rules(mode=mode, local_sparsity=local_sparsity or None, sparse_block=sparse_block, pattern=pattern,
+                         criterion=criterion, allocation=allocation)
+    chosen_allocation = words.to_allocation(mode, threshold, local_sparsity, allocation)
+    chosen_pattern, chosen_criterion = words.to_pattern(sparse_block, pattern), words.to_criterion(criterion)
+    words.check_schedule(chosen_allocation, ratio, schedule)
+    chosen_select = words.to_select(prune_params_type, select)
+    params = graph.params()
+    verdicts = judge(params, chosen_select, names_to_skip(skip_params_func, graph.program, params))
+    if rules is None:
+        parts = {v.param.name: (chosen_pattern, chosen_criterion) for v in verdicts if v.pruned}
+    else:
+        found = choices(rules, [v.param for v in verdicts if v.pruned])
+        verdicts = [v if not v.pruned or v.param.name in found else Verdict(v.param, False, "excluded by the rules")
+                    for v in verdicts]
+        parts = {name: (choice.pattern, choice.criterion) for name, choice in found.items()}
+        chosen_allocation = PerLayer({name: choice.sparsity for name, choice in found.items()})
+    verdicts = [_fitted(verdict, parts) for verdict in verdicts]
+    pruned = [verdict.param for verdict in verdicts if verdict.pruned]
+    _check_params(graph, verdicts, pruned)
+    gatherings = _gatherings(graph, pruned, parts)
+    layers = [Layer(param, parts[param.name][1], parts[param.name][0], _information(graph, param, parts[param.name][1]))
+              for param in pruned]
+    chosen_schedule = words.to_schedule(_own_sparsity(layers, chosen_allocation), ratio, schedule)
+    plan = Plan(verdicts, layers, chosen_allocation, chosen_schedule, gatherings)
+    plan.feeds(getattr(chosen_schedule, "final", 0.0))  # refuses now what could not be met later
+    return plan
+
+
+def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]]) -> Verdict:
+    """Ask the pattern whether the param has the axes it needs."""
+    unfit = parts[verdict.param.name][0].check(verdict.param) if verdict.pruned else None
+    return verdict if unfit is None else Verdict(verdict.param, False, unfit)
+
+
+def _check_params(graph: PirGraph, verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
+    if not pruned:
+        raise ValueError(f"nothing to prune: none of the {len(verdicts)} params of the Program is selected.\n"
+                         f"{report.Explanation(verdicts)}")
+    taken = graph.declared_masks(pruned)
+    if taken:
+        raise ValueError(f"the Program is pruned by another pruner already: it has the masks {', '.join(taken)}; go on "
+                         "with that pruner, or build the Program anew.")
+    report.check_initialized(graph, pruned)
+
+
+def _gatherings(graph: PirGraph, pruned: Sequence[Param],
+                parts: Mapping[str, tuple[Pattern, Criterion]]) -> list[Gathering]:
+    watching: dict[Criterion, list[Param]] = {}
+    for param in pruned:
+        criterion = parts[param.name][1]
+        if getattr(criterion, "source", None) in ("gradient", "output"):
+            watching.setdefault(criterion, []).append(param)
+    return [Gathering(graph, params, criterion) for criterion, params in watching.items()]
+
+
+def _information(graph: PirGraph, param: Param, criterion: Criterion) -> str | None:
+    """Name of the variable that the criterion looks at beside the weight."""
+    source = getattr(criterion, "source", None)
+    if source != "norm scale":
+        return param.gathered_name if source else None
+    scale = graph.norm_scale(param)
+    if scale is None:
+        raise ValueError(f"{criterion!r} needs a norm with a scale behind the layer, and there is none behind "
+                         f"{param.name}; leave it out with `select`.")
+    return scale
+
+
+def _own_sparsity(layers: Sequence[Layer], allocation: Allocation) -> float | None:
+    """The sparsity that the parts mean by themselves, if they do: layers' own numbers, or a complete n:m."""
+    if hasattr(allocation, "sparsity"):
+        return allocation.sparsity([layer.param for layer in layers])
+    if all(hasattr(layer.pattern, "sparsity") for layer in layers):
+        return sum(map(_limit, layers)) / sum(layer.param.size for layer in layers)
+    return None
+
+
+def _limit(layer: Layer) -> int:
+    return layer.pattern.limit(layer.param)
