@@ -56,6 +56,14 @@ def load(path: str) -> dict[str, Any]:
     return {**json.loads(header["progress"]), "masks": masks}
 
 
+def progress_of(state: Mapping[str, Any]) -> tuple[int, float, int, float]:
+    """steps, applied, updates and threshold of a state; ValueError if one is missing or no number."""
+    try:
+        return int(state["steps"]), float(state["applied"]), int(state["updates"]), float(state["threshold"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the state is not one of a pruner: {error!r}; take it from state_dict() or load().") from error
+
+
 def check_fit(path_or_state: str, saved: Mapping[str, tuple[int, ...]], present: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ValueError unless both name the same params with the same shapes."""
     lacking, extra = sorted(present.keys() - saved.keys()), sorted(saved.keys() - present.keys())

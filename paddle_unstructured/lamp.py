@@ -12,7 +12,7 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
-from .rank import BINS, Candidates, Cut, Race, Size, coarse_bins, flattened, resolved, score_range, weigh
+from .rank import BINS, Candidates, Cut, Race, Size, coarse_bins, flattened, resolved, score_range, weigh, whole_units
 
 _GRID = 1024  # values of lamp that are tried at once, twice
 
@@ -25,7 +25,7 @@ def lamp_cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, to
     counts = paddle.stack([weigh(b, size) for b, size in zip(bins, sizes)])  # [layers, bins]
     energy = paddle.stack([_energy(b, s) for b, s in zip(bins, flat)])  # [layers, bins]
     dead = counts[:, 0]
-    low, high = paddle.maximum(low, dead), paddle.maximum(high, dead)
+    low, high = whole_units(low, high, sizes, dead)
     least, most = _bounds(energy, paddle.stack([_lower_edges(s, a) for s, a in zip(scores, alive)]))
     first, last = _bins_of_rank(counts, least, most, total, low, high)
     below = paddle.cumsum(counts, axis=1)
@@ -39,7 +39,7 @@ def lamp_cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, to
 def _energy(bins: Tensor, scores: Tensor) -> Tensor:
     """Sum of squares in each bin, float64 [bins]; bin 0 does not count."""
     squares = scores.cast("float64")
-    total = paddle.bincount(bins, weights=squares.multiply_(squares), minlength=BINS)
+    total = paddle.bincount(bins, weights=squares * squares, minlength=BINS)
     return total * (paddle.arange(BINS) > 0).cast("float64")
 
 

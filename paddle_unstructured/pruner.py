@@ -258,6 +258,7 @@ class UnstructuredPruner:
         Raises:
             ValueError: The state is of other params; nothing is changed.
         """
+        progress = checkpoint.progress_of(state)
         masks = state["masks"]
         checkpoint.check_fit("the state", {name: mask.shape for name, mask in masks.items()},
                              {param.name: param.shape for param in self._params})
@@ -265,8 +266,7 @@ class UnstructuredPruner:
         for param in self._params:
             self._graph.set_mask(param, masks[param.name])
         self._pruned = np.array([param.size - int(masks[param.name].sum()) for param in self._params])
-        self.steps, self._applied = int(state["steps"]), float(state["applied"])
-        self._updates, self._threshold = int(state["updates"]), float(state["threshold"])
+        self.steps, self._applied, self._updates, self._threshold = progress
         self.update_params()
 
     def save(self, path: str) -> None:

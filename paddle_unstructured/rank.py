@@ -58,7 +58,7 @@ def cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, total: 
     bins = coarse_bins(scores, alive)
     counts = paddle.stack([weigh(b, size) for b, size in zip(bins, sizes)])  # [layers, bins]
     dead = counts[:, 0]
-    race = Race(total, paddle.maximum(low, dead), paddle.maximum(high, dead)).narrowed(counts)
+    race = Race(total, *whole_units(low, high, sizes, dead)).narrowed(counts)
     near = Candidates.in_bins(bins, race.digit, None, flattened(scores), sizes)
     return resolved(race, near, bins, race.digit, scores, dead)
 
@@ -196,6 +196,15 @@ class Candidates:
         return (self.code // (1 << shift)) % BINS
 
 
+def whole_units(low: Tensor, high: Tensor, sizes: list[Size], dead: Tensor) -> tuple[Tensor, Tensor]:
+    """Bounds that units can meet: what would split a unit is left to other layers, not lost."""
+    if any(size != 1 if isinstance(size, int) else True for size in sizes):
+        step = paddle.concat([paddle.full([1], size if isinstance(size, int) else 1, "int64") for size in sizes])
+        high = high // step * step
+        low = paddle.minimum((low + step - 1) // step * step, high)
+    return paddle.maximum(low, dead), paddle.maximum(high, dead)
+
+
 def flattened(tensors: list[Tensor]) -> list[Tensor]:
     return [paddle.flatten(tensor) for tensor in tensors]
 
@@ -212,8 +221,8 @@ def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
             constants[score.dtype] = [c.cast(score.dtype) for c in (
                 low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], BINS - 1.0))]
         start, per_step, first, last = constants[score.dtype]
-        position = paddle._C_ops.clip_((score - start).multiply_(per_step), first, last)
-        bins.append(position.multiply_(live.cast(score.dtype)).cast("int32"))
+        position = paddle._C_ops.clip_(paddle._C_ops.multiply_(score - start, per_step), first, last)
+        bins.append(paddle._C_ops.multiply_(position, live.cast(score.dtype)).cast("int32"))
     return bins
 
 

@@ -44,6 +44,7 @@ def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:
 def _place(place: Any) -> Any:
     if place is None:
         return paddle.framework._current_expected_place_()
-    if isinstance(place, str):
-        return paddle.device._convert_to_place(place)
+    if not isinstance(place, (paddle.CPUPlace, paddle.CUDAPlace, paddle.CUDAPinnedPlace, paddle.CustomPlace,
+                              paddle.XPUPlace, paddle.base.core.Place)):
+        raise TypeError(f"`place` must be a place such as paddle.CPUPlace() or paddle.CUDAPlace(0), got {place!r}.")
     return place

@@ -88,7 +88,7 @@ def _named(op: Any, name: str, value: Any, axes: tuple[int, ...]) -> Role:
         return Role(_NORM_SLOTS[slot], op.name())
     if slot in ("bias", "bias_e") or (name == "addmm" and slot == "input"):
         return Role("bias", op.name())
-    if name in _ELEMENTWISE and not _is_parameter(op.operand_source(1 - _operand(op, value))):
+    if name in _ELEMENTWISE and _meets_activations(op, value):
         return Role(_ELEMENTWISE[name], op.name())
     return Role("unknown", op.name())
 
@@ -160,6 +160,9 @@ def _slot(op: Any, value: Any) -> str:
     return names[place] if 0 <= place < len(names) else ""
 
 
-def _is_parameter(value: Any) -> bool:
-    producer = value.get_defining_op()
-    return producer is not None and producer.name() == "builtin.parameter"
+def _meets_activations(op: Any, value: Any) -> bool:
+    """Whether an elementwise op joins the value with activations, and not with another parameter or with itself."""
+    other = op.operand_source(1 - _operand(op, value)).get_defining_op()
+    if other is not None and other.name() == "builtin.parameter":
+        return False
+    return len(value.shape) == 1 or list(op.result(0).shape) != list(value.shape)
