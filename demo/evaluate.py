@@ -19,7 +19,7 @@ from inference import find_inference, load_inference
 from metrics import measure_accuracy
 from models import MODELS
 from options import add_flag, existing, folder, number
-from paddle_unstructured import sparsity_report
+from paddle_unstructured import all_weights, conv1x1_only, sparsity_report
 from programs import FEEDS, build_classifier, parameters
 from rules import has_gpu
 
@@ -52,6 +52,7 @@ def complete(args: argparse.Namespace, folder: Path) -> None:
     for name in ("data", "data_dir", "model", "width"):
         if getattr(args, name) is None:
             setattr(args, name, settings.get(name))
+    args.select = conv1x1_only if settings.get("prune_params_type") == "conv1x1_only" else all_weights
     if args.width is None:
         args.width = 1.0
     if args.data is None:
@@ -90,7 +91,7 @@ def evaluate(args: argparse.Namespace) -> dict:
         batch_size=args.batch_size,
         num_workers=args.num_workers,
     )
-    return {"model": str(path), "data": args.data, **accuracy, "sparsity": sparsity_report(program)}
+    return {"model": str(path), "data": args.data, **accuracy, "sparsity": sparsity_report(program, select=args.select)}
 
 
 def show(result: dict, as_json: bool) -> None:

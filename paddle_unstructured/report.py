@@ -8,7 +8,10 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from .graph import Param, PirGraph, open_graph
-from .selection import Verdict, judge
+from .selection import Select, Verdict, all_weights, judge
+
+
+STATISTICS = ("norm mean", "norm variance", "norm statistics")
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,15 @@ class SparsityReport:
 
     @property
     def totals(self) -> dict[str, float]:
-        """Sparsity of the selected weights, of all parameters, and of 1x1 convolutions; never mixed."""
+        """Sparsity of the selected weights, of all that is trained (no running statistics of norms), and of the weights
+        of 1x1 convolutions; never mixed."""
         return {name: zeros / weights if weights else 0.0 for name, (zeros, weights) in self.counts.items()}
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
         """(zeros, weights) behind `totals`."""
-        return {"selected": _count(r for r in self.rows if r.pruned), "all": _count(self.rows),
+        return {"selected": _count(r for r in self.rows if r.pruned),
+                "all": _count(r for r in self.rows if r.role not in STATISTICS),
                 "conv1x1": _count(r for r in self.rows if r.name in self.conv1x1)}
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,13 +83,15 @@ class Explanation(tuple):
         return _table(("name", "role", "shape", "pruned", "why"), rows)
 
 
-def sparsity_report(program: Any, scope: Any = None, pruner: Any = None) -> SparsityReport:
+def sparsity_report(program: Any, scope: Any = None, pruner: Any = None, *,
+                    select: Select = all_weights) -> SparsityReport:
     """Count the zeros of every param of a Program.
 
     Args:
         program: A PIR Program, training or inference.
         scope: Where its weights are. Default: the pruner's, else the global scope.
-        pruner: Its choice of params counts as "selected"; without one, every weight that could be pruned.
+        pruner: Its choice of params counts as "selected".
+        select: Without a pruner: which params count as "selected". Default: every weight that could be pruned.
 
     Returns:
         The report. `str(report)` is a table, `report.to_json()` for machines.
@@ -93,7 +100,7 @@ def sparsity_report(program: Any, scope: Any = None, pruner: Any = None) -> Spar
         ValueError: A param has no value in the scope.
     """
     graph = open_graph(program, scope if scope is not None or pruner is None else pruner.scope)
-    verdicts = judge(graph.params())
+    verdicts = judge(graph.params(), select)
     if pruner is not None:
         known = {v.param.name: v for v in pruner.explain()}
         verdicts = [known.get(v.param.name, v) for v in verdicts]

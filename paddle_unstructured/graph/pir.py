@@ -8,7 +8,7 @@ import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
 from .base import Param
-from .roles import readings, role_of, writes
+from .roles import is_learning_rate, readings, role_of, writes
 
 Build = Callable[[Mapping[str, Any]], Sequence[Any]]  # inputs by name -> outputs
 
@@ -37,6 +37,8 @@ class PirGraph:
         order = {op.id(): i for i, op in enumerate(_walk(self.program.global_block()))}
         placed = []
         for i, (name, value) in enumerate(reversed(self._values.items())):  # PIR lists the newest parameter first
+            if is_learning_rate(value):  # a scheduler's rate is listed among the parameters
+                continue
             role, place = role_of(value, order)
             placed.append((place, i, Param(name, tuple(value.shape), _dtype_name(value.dtype), *role)))
         return [param for *_, param in sorted(placed, key=lambda entry: entry[:2])]

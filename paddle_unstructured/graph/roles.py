@@ -64,6 +64,10 @@ def writes(op: Any, value: Any) -> bool:
     return _operand(op, value) == (1 if op.name() == "pd_op.assign_out_" else 0)
 
 
+def is_learning_rate(value: Any) -> bool:
+    return any(_slot(op, value) == "learning_rate" for op in value.all_used_ops())
+
+
 def _is_bookkeeping(op: Any, value: Any) -> bool:
     """Backward, optimizer and stack ops: they do not say what a parameter is for."""
     return "_grad" in op.name() or op.name().startswith("cf.") or writes(op, value)
