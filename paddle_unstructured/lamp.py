@@ -39,7 +39,7 @@ def lamp_cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, to
 def _energy(bins: Tensor, scores: Tensor) -> Tensor:
     """Sum of squares in each bin, float64 [bins]; bin 0 does not count."""
     squares = scores.cast("float64")
-    total = paddle.bincount(bins, weights=squares * squares, minlength=BINS)
+    total = paddle.bincount(bins.cast("int32"), weights=squares * squares, minlength=BINS)
     return total * (paddle.arange(BINS) > 0).cast("float64")
 
 

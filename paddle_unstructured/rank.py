@@ -73,7 +73,7 @@ def resolved(race: Race, near: Candidates, bins: list[Tensor], last: Tensor, sco
         code_of_rank = code_of_rank * BINS + race.digit
     fall = near.first_ties(race.at, race.settled() - race.base)
     stays = near.per_layer(near.staying(code_of_rank, fall))
-    keep = [_fill_in(b > edge, index, stay, score).reshape(score.shape) for b, edge, index, stay, score
+    keep = [_fill_in(b, edge, index, stay).reshape(score.shape) for b, edge, index, stay, score
             in zip(bins, each(last, bins), near.index, stays, scores)]
     nowhere = paddle.full([len(scores)], float("nan"), "float64")
     return Cut(keep, paddle.maximum(race.base + near.weigh(fall), dead),
@@ -210,7 +210,10 @@ def flattened(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
-    """int32 [units] bins that rise with the score; bin 0 holds the units that were pruned before and nothing else."""
+    """Bins that rise with the score, whole numbers in the score's dtype, [units]; bin 0: those pruned before, only.
+
+    In place where it can be: what costs is fresh memory, more than arithmetic.
+    """
     scores, alive = flattened(scores), flattened(alive)
     low, width = score_range(scores, alive)
     step = width / (BINS - 2)
@@ -222,7 +225,7 @@ def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
                 low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], BINS - 1.0))]
         start, per_step, first, last = constants[score.dtype]
         position = paddle._C_ops.clip_(paddle._C_ops.multiply_(score - start, per_step), first, last)
-        bins.append(paddle._C_ops.multiply_(position, live.cast(score.dtype)).cast("int32"))
+        bins.append(paddle._C_ops.floor_(paddle._C_ops.multiply_(position, live.cast(score.dtype))))
     return bins
 
 
@@ -241,18 +244,22 @@ def score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tens
 
 def weigh(place: Tensor, size: Size, bins: int = BINS) -> Tensor:
     """Weights at each place, int64 [bins]."""
+    place = place if place.dtype in (paddle.int32, paddle.int64) else place.cast("int32")
     if isinstance(size, int):
         return paddle.bincount(place, minlength=bins) * size
     # Integer weights: the static graph says int64 and the kernel makes float64 (3.3.1). float64 is exact to 2**53.
     return paddle.bincount(place, weights=size.cast("float64"), minlength=bins).cast("int64")
 
 
-def _fill_in(above: Tensor, index: Tensor, stay: Tensor, like: Tensor) -> Tensor:
-    return paddle.scatter(above.cast(like.dtype), index, stay.cast(like.dtype))
+def _fill_in(bins: Tensor, edge: Tensor, index: Tensor, stay: Tensor) -> Tensor:
+    """1 for units above the bin `edge`, and for the candidates that stay; made of `bins`, which is gone after that."""
+    zero, one = paddle.zeros([1], bins.dtype), paddle.ones([1], bins.dtype)
+    above = paddle._C_ops.clip_(paddle._C_ops.subtract_(bins, edge), zero, one)
+    return paddle._C_ops.scatter_(above, index, stay.cast(bins.dtype), True)
 
 
 def each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
-    return paddle.unstack(per_layer.cast(like[0].dtype))
+    return [number.cast(tensor.dtype) for number, tensor in zip(paddle.unstack(per_layer), like)]
 
 
 def _first(true: Tensor) -> Tensor:
