@@ -7,14 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import tensor
 
-from paddle_unstructured import Global, Threshold, Uniform
+from paddle_unstructured import Global, Param, Threshold, Uniform
+
+
+def params(*sizes: int) -> list[Param]:
+    return [Param(f"layer_{i}", (size,), "float32", "linear", "pd_op.mv", None, 0) for i, size in enumerate(sizes)]
+
+
+def feeds_of(allocation, sizes, sparsity) -> dict:
+    return allocation.feeds(params(*sizes), sparsity, limits=sizes)
 
 
 def pruned(allocation, layers, sparsity, alive=None) -> list[int]:
     """Weights pruned per layer."""
     units = [tensor(layer) for layer in layers]
     alive = [tensor(a) for a in alive or [[1] * len(layer) for layer in layers]]
-    feeds = allocation.feeds([len(layer) for layer in layers], sparsity)
+    feeds = feeds_of(allocation, [len(layer) for layer in layers], sparsity)
     decision = allocation.decide(units, alive, [1] * len(layers), **{k: tensor(v, "int64") for k, v in feeds.items()})
     assert [int((k == 0).sum()) for k in decision.keep] == decision.pruned.tolist()
     return decision.pruned.tolist()
@@ -57,7 +65,7 @@ def test_nothing_and_everything_are_sparsities(sparsity):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 1))
 def test_the_bounds_always_leave_room_for_the_exact_total(sizes, sparsity, floor):
-    feeds = Global(floor).feeds(sizes, sparsity)
+    feeds = feeds_of(Global(floor), sizes, sparsity)
     assert feeds["total"].tolist() == [round(sparsity * sum(sizes))]
     assert feeds["high"].sum() >= feeds["total"][0]
     assert (feeds["low"] == 0).all() and (feeds["high"] <= sizes).all() and (feeds["high"] >= 0).all()
@@ -65,7 +73,7 @@ def test_the_bounds_always_leave_room_for_the_exact_total(sizes, sparsity, floor
 
 def test_a_floor_keeps_at_least_its_share_in_layers_of_any_size():
     sizes, sparsity = [7, 40, 300, 1000], 0.9
-    for size, most in zip(sizes, Global(floor=0.3).feeds(sizes, sparsity)["high"]):
+    for size, most in zip(sizes, feeds_of(Global(floor=0.3), sizes, sparsity)["high"]):
         assert size - most >= 0.3 * (1 - sparsity) * size > size - most - 1
 
 

@@ -211,6 +211,15 @@ def test_a_changed_header_is_refused_as_damage(file):
     refused(file, "is damaged")
 
 
+@pytest.mark.parametrize("key", [pytest.param("version", marks=pytest.mark.xfail(
+    strict=True, reason="the version is read before the checksum, and its absence is a KeyError")),
+    "format", "progress", "shapes", "sha256"])
+def test_a_header_whose_key_is_damaged_is_refused(file, key):
+    content = Path(file).read_bytes()
+    Path(file).write_bytes(content.replace(f'"{key}"'.encode(), f'"{key[:-1]}_"'.encode()))
+    refused(file, "state")
+
+
 def test_other_tensors_are_refused(tmp_path):
     path = str(tmp_path / "weights.safetensors")
     Path(path).write_bytes(safetensors.numpy.save({"w": np.ones(3, "float32")}))
@@ -269,7 +278,6 @@ def test_a_state_of_other_params_is_refused_before_anything_is_changed():
     assert net.zeros(*TWO) == 0 and (net.get(TWO[1] + "_mask") == 1).all()
 
 
-@pytest.mark.xfail(strict=True, reason="masks are set before the rest of the state is looked at")
 @pytest.mark.parametrize("lacking", ["steps", "applied", "updates", "threshold"])
 def test_an_incomplete_state_changes_nothing(lacking):
     net, pruner = started()

@@ -5,19 +5,19 @@ from pathlib import Path
 import paddle_unstructured
 
 ROOMS = {path.stem: path.read_text() for path in Path(paddle_unstructured.__file__).parent.glob("*.py")}
-PURE = {"allocation", "criteria", "patterns", "rank", "schedules", "selection"}  # tensors and numbers only
+PURE = {"allocation", "criteria", "lamp", "patterns", "rank", "schedules", "selection"}  # tensors and numbers only
 
 
 def test_only_the_graph_the_export_and_the_ranks_know_program_types():
     for room, text in ROOMS.items():
         code = re.sub(r'"""[\s\S]*?"""|#.*|"[^"\n]*"', "", text)
         assert room == "distributed" or not re.search(r"paddle\.(static|pir|base)\b|libpaddle|_pir_ops", code), room
-        assert not re.search(r"\bprint\(", code) or room == "cli", room
+        assert room == "cli" or not re.search(r"\bprint\(", code), room
 
 
 def test_arrows_run_one_way():
     for room, text in ROOMS.items():
-        wanted = set(re.findall(r"^from \.(\w+)", text, re.M)) | set(re.findall(r"^from \. import .*?(\w+)$", text, re.M))
-        assert room not in PURE or wanted <= PURE | {"graph", "lamp"}, room
-        assert room in ("__init__", "cli") or "pruner" not in wanted, room
-    assert all("from .pir" not in ROOMS[room] and "open_graph" not in ROOMS[room] for room in PURE)
+        wanted = set(re.findall(r"^from \.([\w.]+) import", text, re.M))
+        wanted |= {name for names in re.findall(r"^from \. import (.+)$", text, re.M) for name in names.split(", ")}
+        assert room in ("__init__", "__main__", "cli") or "pruner" not in wanted, room
+        assert room not in PURE or wanted <= PURE | {"graph.base", "yaml_files"}, room

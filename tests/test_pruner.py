@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -191,10 +192,11 @@ def test_before_and_after_minimize_train_to_the_same_bits(make_optimizer):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_pruner_leaves_every_parameter_trainable():
+@pytest.mark.parametrize("make_optimizer", [None, momentum])
+def test_a_pruner_leaves_every_parameter_trainable(make_optimizer):
     """An in-place product marks its target as one that needs no gradient, and `minimize` would then skip it."""
-    net = two(None)
-    UnstructuredPruner(net.program)
+    net = two(make_optimizer)
+    net.train(UnstructuredPruner(net.program))
     assert not any(value.stop_gradient for value in net.program.global_block().all_parameters())
 
 
@@ -234,6 +236,7 @@ def test_a_second_minimize_is_masked_too():
     pruner = UnstructuredPruner(net.program, ratio=0.5)
     net.train(pruner)
     net.minimize(momentum)
+    assert sum(op.name() == "pd_op.momentum_" for op in net.program.global_block().ops) == 4
     pruner.step()
     for _ in range(3):
         net.run()
@@ -429,7 +432,7 @@ def test_a_constant_sparsity_means_one_update(monkeypatch):
 def test_a_schedule_means_an_update_where_it_rises(monkeypatch):
     net, updates = two(), []
     prune = MaskUpdate.prune
-    monkeypatch.setattr(MaskUpdate, "prune", lambda self, *a: updates.append(pruner.steps) or prune(self, *a))
+    monkeypatch.setattr(MaskUpdate, "prune", lambda *a, **k: updates.append(pruner.steps) or prune(*a, **k))
     pruner = UnstructuredPruner(net.program, schedule=Polynomial(final=0.8, begin_step=2, end_step=8, update_every=3))
     net.train(pruner, 12)
     assert updates == [5, 8]
@@ -487,6 +490,22 @@ def test_a_pruned_weight_stays_pruned_also_when_somebody_sets_it():
     pruner.step()
     assert (net.get(TWO[0])[pruned] == 0).all()
     assert net.zeros(*TWO) == round(0.6 * 36)
+
+
+def test_a_pruned_weight_stays_pruned_also_when_a_users_allocation_would_keep_it():
+    class Generous(Global):
+        def decide(self, units, alive, sizes, **feeds):
+            decision = super().decide(units, alive, sizes, **feeds)
+            return replace(decision, keep=[paddle.ones_like(k) for k in decision.keep])
+    net = two()
+    pruner = UnstructuredPruner(net.program, ratio=0.0, allocation=Generous())
+    weight = net.get(TWO[0])
+    weight[0] = 0
+    net.put(TWO[0], weight)
+    pruner.set_static_masks()
+    pruner.ratio = 0.5
+    net.train(pruner)
+    assert (net.get(TWO[0]) == 0).tolist() == (weight == 0).tolist()
 
 
 def test_the_ratio_may_be_assigned_between_steps():
@@ -745,7 +764,7 @@ def test_a_users_criterion_decides_who_falls():
 
 def test_the_pruner_says_what_it_is_made_of():
     text = repr(UnstructuredPruner(two().program, ratio=0.5))
-    assert text == ("UnstructuredPruner(criterion=magnitude, pattern=Element(), allocation=Global(floor=0.3), "
+    assert text == (f"UnstructuredPruner(criterion=magnitude, pattern=Element(), allocation={Global()!r}, "
                     "schedule=Constant(sparsity=0.5, begin_step=0), params=2, weights=36)")
 
 

@@ -94,6 +94,11 @@ def test_infinite_scores_are_scores():
     assert decide([[np.inf, 1.0, -np.inf, np.inf]], 3).keep == [[0, 0, 0, 1]]
 
 
+@pytest.mark.xfail(strict=True, reason="paddle.searchsorted gives every infinite value the last place")
+def test_minus_infinity_ranks_below_finite_scores_of_its_coarse_bin():
+    assert decide([[0.0, -np.inf]], 1).keep == [[1, 0]]
+
+
 def test_nothing_falls_at_total_zero():
     result = decide([[0.0, 1.0], [2.0]], 0)
     assert (result.keep, result.pruned) == ([[1, 1], [1]], [0, 0])
@@ -153,9 +158,11 @@ def test_weights_that_fell_before_may_exceed_a_high_bound():
     assert decide([[1.0, 2.0, 3.0], [5.0, 6.0]], 3, alive=[[0, 0, 1], [1, 1]], high=[1, 2]).keep == [[0, 0, 1], [0, 1]]
 
 
-def test_float64_tells_neighbours_apart_that_float32_cannot():
+@pytest.mark.parametrize("others", [[], [0.0, 100.0]])  # alone, and within one coarse bin of a wider range
+def test_float64_tells_neighbours_apart_that_float32_cannot(others):
     one, next_one = 1.0, np.nextafter(1.0, 2.0)
-    assert decide([[next_one, one, next_one, one]], 2, dtype="float64").keep == [[1, 0, 1, 0]]
+    keep = decide([[next_one, one, next_one, one, *others]], 2 + (0.0 in others), dtype="float64").keep
+    assert keep == [[1, 0, 1, 0] + [0, 1] * (0.0 in others)]
 
 
 def test_float32_neighbours_are_told_apart():
@@ -211,8 +218,7 @@ def test_layers_with_units_of_different_sizes_race():
     assert (result.keep, result.pruned) == ([[0, 1], [0, 0, 1]], [4, 2])
 
 
-@pytest.mark.parametrize("layers", [2, pytest.param(6, marks=pytest.mark.xfail(
-    strict=True, reason="every layer held between two units costs the total another part of a unit"))])
+@pytest.mark.parametrize("layers", [2, 6])
 def test_bounds_that_no_unit_divides_still_meet_the_total_to_within_one_unit(layers):
     """All layers but the last are held at 3 weights in units of 2, and hold only 2: the last one pays for that."""
     scores = [[1.0, 2.0, 3.0]] * (layers - 1) + [[float(s) for s in range(10, 30)]]
@@ -271,8 +277,8 @@ def test_a_layer_larger_than_the_sample_that_sets_the_bins_is_cut_exactly():
 
 # -- what always holds
 
-scores_of_layers = st.lists(st.lists(st.floats(allow_nan=False, width=32), min_size=1, max_size=12),
-                            min_size=1, max_size=4)
+numbers = st.floats(allow_nan=False, allow_infinity=False, width=32) | st.just(np.inf) | st.integers(-2, 2).map(float)
+scores_of_layers = st.lists(st.lists(numbers, min_size=1, max_size=12), min_size=1, max_size=4)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -246,7 +246,6 @@ def test_a_weight_of_an_unknown_reader_is_skipped_and_the_reason_names_the_reade
     assert verdict.reason == f"read by {reader}, an op whose weights this package does not know"
 
 
-@pytest.mark.xfail(strict=True, reason="a weight that its own mean is subtracted from counts as a bias")
 def test_a_standardised_weight_is_no_bias():
     assert roles_of(lambda x: F.conv2d(x, (lambda w: w - w.mean())(parameter(6, 4, 1, 1))), IMAGE) == ["unknown"]
 
@@ -264,6 +263,14 @@ def test_params_come_in_the_order_in_which_the_program_reads_them():
         later, first = nn.Linear(6, 2, bias_attr=False), nn.Linear(4, 6, bias_attr=False)
         return later(first(x))
     assert [p.name for p in params_of(crossed, [2, 4])] == ["linear_1.w_0", "linear_0.w_0"]
+
+
+def test_what_is_read_first_inside_a_loop_comes_first():
+    def loop_first(x):
+        last, inner = nn.Linear(4, 6, bias_attr=False), nn.Linear(4, 4, bias_attr=False)
+        return last(paddle.static.nn.while_loop(lambda i, h: i < 3, lambda i, h: [i + 1, inner(h)],
+                                                [paddle.zeros([1], "int64"), x])[1])
+    assert [p.name for p in params_of(loop_first, [2, 4], train=False)] == ["linear_1.w_0", "linear_0.w_0"]
 
 
 # -- 1x1 convolutions
