@@ -192,6 +192,13 @@ def test_before_and_after_minimize_train_to_the_same_bits(make_optimizer):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_pruner_made_under_no_grad_leaves_every_parameter_trainable():
+    net = two()
+    with paddle.no_grad():
+        UnstructuredPruner(net.program)
+    assert not any(value.stop_gradient for value in net.program.global_block().all_parameters())
+
+
 @pytest.mark.parametrize("make_optimizer", [None, momentum])
 def test_a_pruner_leaves_every_parameter_trainable(make_optimizer):
     """An in-place product marks its target as one that needs no gradient, and `minimize` would then skip it."""
@@ -504,7 +511,7 @@ def test_a_pruned_weight_stays_pruned_also_when_a_users_allocation_would_keep_it
     net.put(TWO[0], weight)
     pruner.set_static_masks()
     pruner.ratio = 0.5
-    net.train(pruner)
+    net.train(pruner, 3)
     assert (net.get(TWO[0]) == 0).tolist() == (weight == 0).tolist()
 
 
