@@ -8,11 +8,12 @@ from .pruner import GMPUnstructuredPruner, UnstructuredPruner
 from .report import SparsityReport, sparsity_report
 from .schedules import Constant, Polynomial
 from .selection import all_weights, conv1x1_only
+from .sensitivity import SensitivityTable, allocate_by_sensitivity  # not the function: its name is the module's
 
 __version__ = "0.1.0"
 __all__ = [
     "APoZ", "Block", "Constant", "ERK", "Element", "Filter", "GMPUnstructuredPruner", "GeometricMedian", "Global",
     "LAMP", "MeanActivation", "NM", "NormScale", "Param", "PerLayer", "Polynomial", "Random", "Saliency",
-    "SparsityReport", "Threshold", "Uniform", "UnstructuredPruner", "all_weights", "conv1x1_only", "magnitude",
-    "normalized_magnitude", "sparsity_report",
+    "SensitivityTable", "SparsityReport", "Threshold", "Uniform", "UnstructuredPruner", "all_weights",
+    "allocate_by_sensitivity", "conv1x1_only", "magnitude", "normalized_magnitude", "sparsity_report",
 ]

@@ -71,7 +71,8 @@ class SparsityReport:
         titles = {"selected": "selected weights", "all": "all weights", "conv1x1": "1x1 conv weights"}
         totals = [(titles[name], "", "", f"{weights}", f"{zeros}", f"{self.totals[name]:.4f}", "")
                   for name, (zeros, weights) in self.counts.items()]
-        return _table(("name", "role", "shape", "weights", "zeros", "sparsity", "pruned"), rows, totals, numbers=(3, 4, 5))
+        header = ("name", "role", "shape", "weights", "zeros", "sparsity", "pruned")
+        return aligned(header, rows, totals, numbers=(3, 4, 5))
 
 
 class Explanation(tuple):
@@ -80,7 +81,7 @@ class Explanation(tuple):
     def __str__(self) -> str:
         rows = [(v.param.name, v.param.role, _shape(v.param.shape), "yes" if v.pruned else "no", v.reason)
                 for v in self]
-        return _table(("name", "role", "shape", "pruned", "why"), rows)
+        return aligned(("name", "role", "shape", "pruned", "why"), rows)
 
 
 def sparsity_report(program: Any, scope: Any = None, pruner: Any = None, *,
@@ -152,13 +153,14 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[Sequence[str]] = (),
-           numbers: Sequence[int] = ()) -> str:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[Sequence[str]] = (),
+            numbers: Sequence[int] = ()) -> str:
+    """A table in plain text; the columns `numbers` are flush right."""
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, *footer)]
     line = "-" * (sum(widths) + 2 * len(widths) - 2)
 
-    def aligned(cells: Sequence[str]) -> str:
+    def one(cells: Sequence[str]) -> str:
         return "  ".join(c.rjust(w) if i in numbers else c.ljust(w)
                          for i, (c, w) in enumerate(zip(cells, widths))).rstrip()
-    parts = [aligned(header), line, *map(aligned, rows)]
-    return "\n".join(parts + ([line, *map(aligned, footer)] if footer else []))
+    parts = [one(header), line, *map(one, rows)]
+    return "\n".join(parts + ([line, *map(one, footer)] if footer else []))

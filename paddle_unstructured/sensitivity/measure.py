@@ -1,0 +1,213 @@
+"""Prune one layer at a time, ask for the score, and give the layer its weights back."""
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import replace
+from itertools import groupby
+from math import isfinite
+from typing import Any, Callable, Iterable, Mapping, Sequence, Union
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from ..criteria import Criterion, magnitude, scores
+from ..graph import Param, PirGraph, open_graph
+from ..patterns import Element, Pattern
+from ..plan import _information
+from ..rank import cut
+from ..report import check_initialized
+from ..schedules import check_sparsity
+from ..selection import Select, judge
+from ..update import Layer
+from ..words import to_criterion, to_pattern, to_select
+from .table import Path, SensitivityRow, SensitivityTable, resumed
+
+SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+_log = logging.getLogger(__name__)
+
+
+def sensitivity(program: Any, evaluate: Callable[[], float], sparsities: Sequence[float] = SPARSITIES,
+                params: Sequence[Union[str, Param]] | None = None, *, scope: Any = None, place: Any = None,
+                criterion: Criterion = magnitude, pattern: Pattern | str = Element(), select: Select | None = None,
+                path: Path | None = None, progress: bool = True) -> SensitivityTable:
+    """Measure how the score drops when one layer at a time is pruned to each sparsity.
+
+    The cut is the pruner's: the lowest scored round(sparsity * n) of the layer's n stored weights fall, on the device.
+    After each measurement the layer gets its weights back bit for bit, also when `evaluate` raises or the user presses
+    Ctrl-C.
+
+    Args:
+        program: A PIR Program, training or inference, with or without a pruner; it is not changed.
+        evaluate: () -> score of the weights in the scope, higher = better; the same weights should score the same. It
+            must not train.
+        sparsities: Each in (0, 1].
+        params: Params, or their names. Default: every weight that the pattern does not leave alone.
+        scope: Where the weights are. Default: the global scope.
+        place: The device. Default: Paddle's current one.
+        criterion: weight -> score of a weight; not one that looks at gradients or outputs.
+        pattern: What falls together; also in words, "2:4".
+        select: Instead of `params`: Param -> bool, or (bool, reason).
+        path: A file that gets the table after every measurement. If it is there already, only what it lacks is
+            measured: the rest of an interrupted analysis, or further sparsities.
+        progress: Show a bar, if tqdm is installed.
+
+    Raises:
+        ValueError: A value out of range, or more than the pattern can take; nothing to analyse; weights without a
+            value; a score that is not a finite number; a file of other weights, params, criterion or pattern, or with
+            sparsities that are not asked for.
+        TypeError: Something that is not a Program, scope or function.
+
+    Example:
+        >>> table = sensitivity(program, accuracy, path="sensitivity.json")  # doctest: +SKIP
+        >>> allocate_by_sensitivity(table, target=0.75)  # doctest: +SKIP
+        {'conv2d_0.w_0': 0.41, 'conv2d_1.w_0': 0.78}
+
+    Source: Li et al. 2017, arXiv:1608.08710, prune layer by layer to see which are sensitive; Han et al. 2015,
+        arXiv:1506.02626, choose each layer's sparsity by such curves.
+    """
+    if not callable(evaluate):
+        raise TypeError(f"`evaluate` must be a function () -> score, got {evaluate!r}.")
+    asked = _rising(sparsities)
+    graph = open_graph(program, scope, place)
+    layers = _layers(graph, params, select, to_criterion(criterion), to_pattern(None, pattern))
+    _check_limits(layers, asked[-1])
+    table = _begun(graph, layers, evaluate, asked, path)
+    done = {(row.param, row.sparsity) for row in table.rows}
+    due = [(layer, sparsity) for layer in layers for sparsity in asked if (layer.param.name, sparsity) not in done]
+    for layer, steps in groupby(_with_bar(due, len(done), progress), key=lambda step: step[0]):
+        prune = _pruning(graph, layer)
+        for _, sparsity in steps:
+            score, pruned = _measured(graph, layer.param, sparsity, prune, evaluate)
+            table = table.with_row(SensitivityRow(layer.param.name, sparsity, score, table.dense - score, pruned))
+            if path is not None:
+                table.save(path)
+    if all(row.drop == 0.0 for row in table.rows):
+        _log.warning("no layer changes the score at any sparsity; does `evaluate` read the weights of this scope?")
+    return table
+
+
+# -- at the door
+
+def _rising(sparsities: Sequence[float]) -> list[float]:
+    asked = sorted({float(s) for s in sparsities if check_sparsity("sparsities", s) is None})
+    if not asked or asked[0] == 0.0:
+        raise ValueError(f"`sparsities` must be fractions in (0, 1], got {list(sparsities)}; the dense score is "
+                         "measured in any case.")
+    return asked
+
+
+def _layers(graph: PirGraph, params: Sequence[Union[str, Param]] | None, select: Select | None, criterion: Criterion,
+            pattern: Pattern) -> list[Layer]:
+    """The layers to analyse, in the order of the Program."""
+    source = getattr(criterion, "source", None)
+    if source not in (None, "norm scale"):
+        raise ValueError(f"`criterion` {criterion!r} needs the layer's {source}, and only a training run gathers "
+                         "those; choose another.")
+    chosen = _chosen(graph, params, select, pattern)
+    check_initialized(graph, chosen)
+    return [Layer(param, criterion, pattern, _information(graph, param, criterion)) for param in chosen]
+
+
+def _chosen(graph: PirGraph, params: Sequence[Union[str, Param]] | None, select: Select | None,
+            pattern: Pattern) -> list[Param]:
+    if params is not None and select is not None:
+        raise ValueError("`params` and `select` both say which layers; give one of them.")
+    if isinstance(params, str):
+        raise TypeError(f"`params` must be a sequence of names, got the string {params!r}; write [{params!r}].")
+    wanted = None if params is None else {param if isinstance(param, str) else param.name for param in params}
+    verdicts = [v for v in judge(graph.params(), to_select(None, select)) if wanted is None or v.param.name in wanted]
+    why_not = {v.param.name: pattern.check(v.param) if v.pruned else v.reason for v in verdicts}
+    chosen = [v.param for v in verdicts if why_not[v.param.name] is None]
+    missing = sorted((wanted or set()) - {param.name for param in chosen})
+    if missing:
+        faults = ", ".join(f"{name} ({why_not.get(name, 'not in the Program')})" for name in missing)
+        raise ValueError(f"`params` must name weights that can be pruned, got {faults}.")
+    if not chosen:
+        raise ValueError("nothing to analyse: no weight of the Program is selected.")
+    return chosen
+
+
+def _check_limits(layers: Sequence[Layer], highest: float) -> None:
+    for layer in layers:
+        param, limit = layer.param, layer.pattern.limit(layer.param)
+        if round(highest * param.size) > limit:
+            raise ValueError(f"`sparsities` must be <= {limit / param.size:g}, the most that {layer.pattern!r} can "
+                             f"take from {param.name}, got {highest:g}.")
+
+
+# -- a table to begin with
+
+def _begun(graph: PirGraph, layers: Sequence[Layer], evaluate: Callable[[], float], asked: list[float],
+           path: Path | None) -> SensitivityTable:
+    """The table in the file, or a new one with the dense score."""
+    criterion, digest = layers[0].criterion, hashlib.sha256()
+    for layer in layers:
+        digest.update(np.ascontiguousarray(_bits(graph, layer.param)).data)
+    table = SensitivityTable(float("nan"), {layer.param.name: layer.param.size for layer in layers}, (),
+                             getattr(criterion, "__name__", repr(criterion)), repr(layers[0].pattern),
+                             digest.hexdigest())
+    if path is not None and os.path.exists(path):
+        return resumed(path, table, asked)
+    table = replace(table, dense=_score(evaluate, "the weights as they are"))
+    if path is not None:
+        table.save(path)
+    return table
+
+
+# -- measuring
+
+def _pruning(graph: PirGraph, layer: Layer) -> Callable[..., list[np.ndarray]]:
+    """A Program that prunes `total` weights of one param; what a mask in the Program holds at zero counts first."""
+    param, pattern, masks = layer.param, layer.pattern, graph.declared_masks([layer.param])
+
+    def build(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        weight, total = tensors[param.name], tensors["total"]
+        real = weight if param.dtype in ("float32", "float64") else weight.cast("float32")
+        score = scores(layer.criterion, real, param, tensors[layer.information] if layer.information else None)
+        nan = paddle.isnan(score)  # refused below; the cut could not bear it
+        score = paddle.where(nan, paddle.zeros_like(score), score)
+        mask = tensors[masks[0]] if masks else paddle.ones_like(weight)
+        decision = cut([pattern.units(score, param, mask)], [pattern.alive(mask, param)], [pattern.size(param)],
+                       total=total, low=total, high=total)
+        paddle._C_ops.multiply_(weight, pattern.spread(decision.keep[0], param).cast(param.dtype))
+        return [decision.pruned, paddle.any(nan)]
+    others = [param.name, *masks] + ([layer.information] if layer.information else [])
+    return graph.side_program([], others, {"total": ([1], "int64")}, build)
+
+
+def _measured(graph: PirGraph, param: Param, sparsity: float, prune: Callable[..., list[np.ndarray]],
+              evaluate: Callable[[], float]) -> tuple[float, int]:
+    """Score with the param pruned, and the weights that fell; the param is as before, whatever happens."""
+    saved = _bits(graph, param)
+    try:
+        pruned, has_nan = prune(total=np.array([round(sparsity * param.size)], "int64"))
+        if has_nan:
+            raise ValueError(f"NaN in the weights of {param.name}, or in the scores they get; nothing can be ranked.")
+        return _score(evaluate, f"{param.name} at sparsity {sparsity:g}"), int(pruned[0])
+    finally:
+        graph.scope.find_var(param.name).get_tensor().set(saved, graph.place)
+
+
+def _score(evaluate: Callable[[], float], where: str) -> float:
+    answer = evaluate()
+    score = np.asarray(answer)
+    if score.size != 1 or score.dtype.kind not in "fiub" or not isfinite(score.item()):
+        raise ValueError(f"`evaluate` must return a finite number, got {answer!r} for {where}.")
+    return float(score.item())
+
+
+def _bits(graph: PirGraph, param: Param) -> np.ndarray:
+    """A copy on the host; bfloat16 as uint16, which goes back as it came."""
+    return np.array(graph.scope.find_var(param.name).get_tensor())
+
+
+def _with_bar(due: list[Any], done: int, progress: bool) -> Iterable[Any]:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return due
+    return tqdm(due, "sensitivity", initial=done, total=done + len(due), unit="score", disable=not progress)
