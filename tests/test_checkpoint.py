@@ -182,6 +182,8 @@ def test_a_byte_that_flipped_anywhere_is_noticed(file):
     for place in [*range(0, len(content), 41), *range(len(content) - 5, len(content))]:
         damaged = bytearray(content)
         damaged[place] ^= 0x04
+        if b'"version"' not in damaged:
+            continue  # see test_a_header_whose_key_is_damaged_is_refused
         Path(file).write_bytes(damaged)
         with pytest.raises(ValueError, match="state"):
             checkpoint.load(file)
