@@ -39,20 +39,19 @@ def load(path: str) -> dict[str, Any]:
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            header = dict(file.metadata() or {})
-            if header.get("format") != FORMAT:
-                raise ValueError(f"{path} is not the state of a pruner, but {header.get('format', 'something else')}.")
-            if int(header["version"]) > VERSION:
-                raise ValueError(f"{path} has version {header['version']}, and this package reads up to {VERSION}; "
-                                 "install a newer paddle_unstructured.")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            header, tensors = dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); use an older checkpoint.") from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is not the state of a pruner, but {header.get('format', 'something else')}.")
+    version = header.get("version", "")
+    if version.isdigit() and int(version) > VERSION:
+        raise ValueError(f"{path} has version {version}, and this package reads up to {VERSION}; install a newer "
+                         "paddle_unstructured.")
     if header.pop("sha256", None) != _digest(tensors, header):
         raise ValueError(f"{path} is damaged: its checksum does not fit its content; use an older checkpoint.")
-    shapes = json.loads(header["shapes"])
     masks = {name: np.unpackbits(tensors[name], count=int(np.prod(shape)), bitorder="little").astype(bool)
-             .reshape(shape) for name, shape in shapes.items()}
+             .reshape(shape) for name, shape in json.loads(header["shapes"]).items()}
     return {**json.loads(header["progress"]), "masks": masks}
 
 

@@ -2,7 +2,7 @@
 
     lamp(u) = u^2 / sum of v^2 over the living units v of the layer with v >= u
 
-Within a layer lamp rises with u, so only the few units near the cut need their exact value. A histogram of each layer
+Units that a pattern protects (their score is infinite) neither fall nor count. Within a layer lamp rises with u, so only the few units near the cut need their exact value. A histogram of each layer
 bounds the lamp of every bin from both sides; the bins that may hold the rank are the candidates.
 
 Source: Lee et al. 2021, arXiv:2010.07611.
@@ -14,6 +14,7 @@ from paddle import Tensor
 
 from .rank import BINS, Candidates, Cut, Race, Size, coarse_bins, flattened, resolved, score_range, weigh, whole_units
 
+_PROTECTED = 1e150  # scores from here on are as good as infinite
 _GRID = 1024  # values of lamp that are tried at once, twice
 
 
@@ -38,8 +39,7 @@ def lamp_cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, to
 
 def _energy(bins: Tensor, scores: Tensor) -> Tensor:
     """Sum of squares in each bin, float64 [bins]; bin 0 does not count."""
-    squares = scores.cast("float64")
-    total = paddle.bincount(bins.cast("int32"), weights=squares * squares, minlength=BINS)
+    total = paddle.bincount(bins.cast("int32"), weights=_squares(scores.cast("float64")), minlength=BINS)
     return total * (paddle.arange(BINS) > 0).cast("float64")
 
 
@@ -68,7 +68,7 @@ def _bins_of_rank(counts: Tensor, least: Tensor, most: Tensor, total: Tensor, lo
 
     def fallen(bounds: Tensor, grid: Tensor, up_to: bool) -> Tensor:
         """Weights of the bins whose bound lies below each grid value, within the layer's limits, [layers, grid]."""
-        bins = paddle.searchsorted(bounds, grid.unsqueeze(0).expand([bounds.shape[0], -1]).contiguous(), right=up_to)
+        bins = paddle.searchsorted(bounds, paddle.tile(grid.unsqueeze(0), [bounds.shape[0], 1]), right=up_to)
         weights = paddle.take_along_axis(below, paddle.clip(bins - 1, min=0), 1)
         weights = paddle.where(bins > 0, weights, paddle.zeros_like(weights))
         return paddle.maximum(paddle.minimum(weights, high.unsqueeze(1)), low.unsqueeze(1))
@@ -105,8 +105,16 @@ def _lamp(near: Candidates, above: Tensor) -> Tensor:
     for score, beyond in zip(near.per_layer(near.score), paddle.unstack(above)):
         rising = paddle.sort(score)
         # Sums of the squares of the i highest; equal scores share the sum that includes all of them.
-        highest = paddle.concat([beyond.reshape([1]), beyond + paddle.cumsum(paddle.flip(rising, [0]) ** 2, axis=0)])
+        squares = _squares(paddle.flip(rising, [0]))
+        highest = paddle.concat([beyond.reshape([1]), beyond + paddle.cumsum(squares, axis=0)])
         at_least = paddle.shape(score).cast("int64") - paddle.searchsorted(rising, score)
         kept = paddle.gather(highest, at_least)
-        lamps.append(score ** 2 / paddle.maximum(kept, paddle.full([1], 1e-300, "float64")))
+        lamp = _squares(score) / paddle.maximum(kept, paddle.full([1], 1e-300, "float64"))
+        lamps.append(paddle.where(score < _PROTECTED, lamp, score))
     return paddle.concat(lamps)
+
+
+def _squares(scores: Tensor) -> Tensor:
+    """u^2, and 0 for units that a pattern protects by an infinite score: only the others compete."""
+    finite = paddle.where(scores < _PROTECTED, scores, paddle.zeros_like(scores))
+    return finite * finite

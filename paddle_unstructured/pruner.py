@@ -85,7 +85,9 @@ class UnstructuredPruner:
         self._threshold = float(threshold) if mode == "threshold" else 0.0
         self.steps = 0
         self._device = MaskUpdate(self._graph, self._plan.layers)
-        self._graph.declare_masks(self._params)
+        if self._graph.declare_masks(self._params):
+            self._pruned = np.array([p.size - int(self._graph.mask(p).sum()) for p in self._params])
+            self._applied = self.sparsity()
         self._graph.attach()
         if self._plan.due(0, self._applied):
             for gathering in self._plan.gatherings:

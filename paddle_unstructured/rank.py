@@ -20,6 +20,7 @@ Size = Union[int, Tensor]  # weights per unit: one number for a layer, or int64 
 
 _DIGIT_BITS = 12
 BINS = 1 << _DIGIT_BITS
+_LARGEST = 1e300  # stands for infinity; clip and searchsorted stumble over larger ones
 _SAMPLE = 4096  # scores per layer that set the range of the coarse bins
 
 
@@ -156,6 +157,7 @@ class Candidates:
 
     @classmethod
     def of_scores(cls, index: list[Tensor], layer: Tensor, size: Tensor, score: Tensor, layers: int) -> Candidates:
+        score = paddle.clip(score, -_LARGEST, _LARGEST)
         values = paddle.sort(score)
         return cls(index, layer, size, score, values, paddle.searchsorted(values, score), layers,
                    paddle.ones_like(layer).cast("bool"))

@@ -16,8 +16,3 @@ def static() -> Iterator[None]:
         yield
     if eager:
         paddle.disable_static()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # The library's own warning at every first update; test_pruner.py has an xfail test that it should not.
-    config.addinivalue_line("filterwarnings", "ignore:In static graph mode, multiply_:UserWarning")

@@ -290,7 +290,6 @@ def test_an_update_fetches_only_a_few_numbers_per_layer(monkeypatch):
     assert fetched and max(fetched) == len(TWO)
 
 
-@pytest.mark.xfail(strict=True, reason="multiply_() in rank.py warns in static graph mode")
 def test_an_update_warns_of_nothing():
     net = two()
     pruner = UnstructuredPruner(net.program, ratio=0.5)
@@ -650,8 +649,6 @@ def test_two_pruners_may_share_a_program_if_they_prune_different_params():
         assert (net.zeros(TWO[0]), net.zeros(TWO[1])) == (12, 9)
 
 
-@pytest.mark.xfail(strict=True, reason="masks of a second Program over the same scope overwrite those of the first; "
-                                       "the first then crashes Paddle at its next run")
 def test_a_second_program_over_the_same_weights_does_not_undo_the_masks_of_the_first():
     net = two(adam)
     copy = net.program.clone(paddle.pir.IrMapping())

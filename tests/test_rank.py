@@ -94,7 +94,6 @@ def test_infinite_scores_are_scores():
     assert decide([[np.inf, 1.0, -np.inf, np.inf]], 3).keep == [[0, 0, 0, 1]]
 
 
-@pytest.mark.xfail(strict=True, reason="paddle.searchsorted gives every infinite value the last place")
 def test_minus_infinity_ranks_below_finite_scores_of_its_coarse_bin():
     assert decide([[0.0, -np.inf]], 1).keep == [[1, 0]]
 

@@ -1,6 +1,7 @@
 """A static Program of Paddle 3 (PIR): its params, its masks, and small Programs of ours on the same scope."""
 from __future__ import annotations
 
+import warnings
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -92,17 +93,37 @@ class PirGraph:
 
     # -- masks
 
-    def declare_masks(self, params: Sequence[Param]) -> None:
-        """Give each param a mask of ones: a persistable variable of the Program, of the param's shape and dtype."""
-        ones = paddle.nn.initializer.Constant(1.0)
+    def declare_masks(self, params: Sequence[Param]) -> bool:
+        """Give each param a mask: a persistable variable of the Program, of the param's shape and dtype.
+
+        Masks that are in the scope already, and that the weights obey, are taken over: another Program over the same
+        weights is being pruned, or was. Any others start as ones.
+
+        Returns:
+            Whether masks were taken over.
+        """
         start = paddle.static.Program()
         with paddle.static.program_guard(self.program, start):
             for param in params:
                 self._masks[param.name] = paddle.pir.core.create_persistable_value(
                     dtype=self._values[param.name].dtype, shape=list(param.shape), name=param.mask_name,
-                    initializer=ones)
+                    initializer=paddle.nn.initializer.Constant(1.0))
             reset_insertion_point_to_end()  # create_persistable_value leaves it at the block's start
-        self._executor.run(start, scope=self.scope)
+        if not any(self.is_initialized(param.mask_name) for param in params):
+            self._executor.run(start, scope=self.scope)
+            return False
+        if all(self._obeys_mask(param) for param in params):
+            return True
+        for param in params:  # not by running `start`: a Program that reads the old masks would crash at its next run
+            self.scope.var(param.mask_name)
+            self.set_mask(param, np.ones(param.shape, bool))
+        return False
+
+    def _obeys_mask(self, param: Param) -> bool:
+        if not self.is_initialized(param.mask_name):
+            return False
+        mask = self.mask(param)
+        return mask.shape == param.shape and not self.array(param.name)[~mask].any()
 
     def attach(self) -> None:
         """End the Program with weight = weight * mask, after whatever writes weights in it.
@@ -161,7 +182,9 @@ class PirGraph:
         values.update((p.mask_name, self._masks[p.name]) for p in params)
         values.update((name, self.persistable(name)) for name in others)
         program = paddle.static.Program()
-        with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, paddle.static.Program()):
+        with warnings.catch_warnings(), paddle.utils.unique_name.guard(), \
+                paddle.static.program_guard(program, paddle.static.Program()):
+            warnings.filterwarnings("ignore", "Tensor do not have 'place'")  # of Paddle's own zeros_like
             tensors = {f: paddle.static.data(_feed_name(f), list(shape), dtype) for f, (shape, dtype) in feeds.items()}
             tensors.update((name, _persistable_data(name, value)) for name, value in values.items())
             outputs = list(build(tensors))
