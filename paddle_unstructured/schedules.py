@@ -64,8 +64,8 @@ class Polynomial:
 
     Example:
         >>> ramp = Polynomial(final=0.8, begin_step=0, end_step=4)
-        >>> [round(ramp(step), 3) for step in range(6)]
-        [0.0, 0.463, 0.7, 0.787, 0.8, 0.8]
+        >>> [round(ramp(step), 4) for step in range(6)]
+        [0.0, 0.4625, 0.7, 0.7875, 0.8, 0.8]
 
     Source: Zhu and Gupta 2017, arXiv:1710.01878.
     """
