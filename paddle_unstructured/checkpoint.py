@@ -60,7 +60,7 @@ def progress_of(state: Mapping[str, Any]) -> tuple[int, float, int, float]:
     try:
         return int(state["steps"]), float(state["applied"]), int(state["updates"]), float(state["threshold"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the state is not one of a pruner: {error!r}; take it from state_dict() or load().") from error
+        raise ValueError(f"the state is not one of a pruner: {error!r}; take it from state_dict().") from error
 
 
 def check_fit(path_or_state: str, saved: Mapping[str, tuple[int, ...]], present: Mapping[str, tuple[int, ...]]) -> None:

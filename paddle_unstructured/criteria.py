@@ -71,7 +71,7 @@ class Random:
 
 @dataclass(frozen=True)
 class GeometricMedian:
-    """Score a filter by its distance to all others: s_i = sum_j ||f_i - f_j||_2; a filter near the middle is replaceable.
+    """Score a filter by its distance to all others: s_i = sum_j ||f_i - f_j||_2; one near the middle is replaceable.
 
     Every weight has the score of its filter, so the pattern to use is `Filter()`.
 
@@ -93,7 +93,7 @@ class GeometricMedian:
 
 @dataclass(frozen=True)
 class NormScale:
-    """Score a filter by the scale of the BatchNorm behind it: s = |gamma|. Train with an L1 penalty on the scales first.
+    """Score a filter by the scale of the BatchNorm behind it: s = |gamma|, trained with an L1 penalty before.
 
     Source: Liu et al. 2017, arXiv:1708.06519 (network slimming).
     """

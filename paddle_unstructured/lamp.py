@@ -2,8 +2,9 @@
 
     lamp(u) = u^2 / sum of v^2 over the living units v of the layer with v >= u
 
-Units that a pattern protects (their score is infinite) neither fall nor count. Within a layer lamp rises with u, so only the few units near the cut need their exact value. A histogram of each layer
-bounds the lamp of every bin from both sides; the bins that may hold the rank are the candidates.
+Units that a pattern protects (their score is infinite) neither fall nor count. Within a layer lamp rises with u, so
+only the few units near the cut need their exact value: a histogram of each layer bounds the lamp of every bin from both
+sides, and the bins that may hold the rank are the candidates.
 
 Source: Lee et al. 2021, arXiv:2010.07611.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
-from .rank import BINS, Candidates, Cut, Race, Size, coarse_bins, flattened, resolved, score_range, weigh, whole_units
+from .rank import (BINS, Candidates, Cut, Race, Size, as_dtype, coarse_bins, flattened, resolved, score_range, weigh,
+                   whole_units)
 
 _PROTECTED = 1e150  # scores from here on are as good as infinite
 _GRID = 1024  # values of lamp that are tried at once, twice
@@ -22,12 +24,13 @@ def lamp_cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, to
              high: Tensor) -> Cut:
     """Drop the units with the lowest lamp; the arguments are those of `rank.cut`, with scores >= 0."""
     flat = flattened(scores)
-    bins = [coarse_bins([s], [a])[0] for s, a in zip(scores, alive)]
+    bins = coarse_bins(scores, alive)
     counts = paddle.stack([weigh(b, size) for b, size in zip(bins, sizes)])  # [layers, bins]
     energy = paddle.stack([_energy(b, s) for b, s in zip(bins, flat)])  # [layers, bins]
+    energy = energy * (paddle.arange(BINS) > 0).cast("float64")  # what was pruned before does not count
     dead = counts[:, 0]
     low, high = whole_units(low, high, sizes, dead)
-    least, most = _bounds(energy, paddle.stack([_lower_edges(s, a) for s, a in zip(scores, alive)]))
+    least, most = _bounds(energy, _lower_edges(scores, alive))
     first, last = _bins_of_rank(counts, least, most, total, low, high)
     below = paddle.cumsum(counts, axis=1)
     base = paddle.take_along_axis(below, paddle.clip(first - 1, min=0).unsqueeze(1), 1).squeeze(1)
@@ -38,16 +41,16 @@ def lamp_cut(scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, to
 
 
 def _energy(bins: Tensor, scores: Tensor) -> Tensor:
-    """Sum of squares in each bin, float64 [bins]; bin 0 does not count."""
-    total = paddle.bincount(bins.cast("int32"), weights=_squares(scores.cast("float64")), minlength=BINS)
-    return total * (paddle.arange(BINS) > 0).cast("float64")
+    """Sum of squares in each bin, float64 [bins]."""
+    return paddle.bincount(bins.cast("int32"), weights=_squares(as_dtype(scores, paddle.float64)), minlength=BINS)
 
 
-def _lower_edges(scores: Tensor, alive: Tensor) -> Tensor:
-    """A score that no unit of a bin is below, float64 [bins + 1]; one bin wide of the mark, for rounding."""
-    lowest, width = (value.cast("float64") for value in score_range(flattened([scores]), flattened([alive])))
+def _lower_edges(scores: list[Tensor], alive: list[Tensor]) -> Tensor:
+    """A score that no unit of a bin is below, float64 [1, bins + 1]; one bin wide of the mark, for rounding."""
+    lowest, width = (value.cast("float64") for value in score_range(flattened(scores), flattened(alive)))
     edges = lowest + (paddle.arange(BINS + 1).cast("float64") - 2.0) * (width / (BINS - 2))
-    return paddle.where(paddle.arange(BINS + 1) > 2, paddle.clip(edges, min=0.0), paddle.zeros_like(edges))
+    edges = paddle.where(paddle.arange(BINS + 1) > 2, paddle.clip(edges, min=0.0), paddle.zeros_like(edges))
+    return edges.unsqueeze(0)
 
 
 def _bounds(energy: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,20 +104,18 @@ def _above(energy: Tensor, last: Tensor) -> Tensor:
 
 def _lamp(near: Candidates, above: Tensor) -> Tensor:
     """lamp of every candidate, given the squares of the units above all candidates of its layer."""
+    tiny, none = paddle.full([1], 1e-300, "float64"), paddle.zeros([1], "float64")
     lamps = []
-    for score, beyond in zip(near.per_layer(near.score), paddle.unstack(above)):
+    for score, beyond in zip(near.per_layer(near.score), paddle.split(above, above.shape[0])):
         rising = paddle.sort(score)
         # Sums of the squares of the i highest; equal scores share the sum that includes all of them.
-        squares = _squares(paddle.flip(rising, [0]))
-        highest = paddle.concat([beyond.reshape([1]), beyond + paddle.cumsum(squares, axis=0)])
-        at_least = paddle.shape(score).cast("int64") - paddle.searchsorted(rising, score)
-        kept = paddle.gather(highest, at_least)
-        lamp = _squares(score) / paddle.maximum(kept, paddle.full([1], 1e-300, "float64"))
-        lamps.append(paddle.where(score < _PROTECTED, lamp, score))
-    return paddle.concat(lamps)
+        highest = paddle.concat([none, paddle.cumsum(_squares(paddle.flip(rising, [0])), axis=0)])
+        at_least = paddle.numel(score) - paddle.searchsorted(rising, score)
+        lamps.append(_squares(score) / paddle.maximum(paddle.gather(highest, at_least) + beyond, tiny))
+    return paddle.where(near.score < _PROTECTED, paddle.concat(lamps), near.score)
 
 
 def _squares(scores: Tensor) -> Tensor:
     """u^2, and 0 for units that a pattern protects by an infinite score: only the others compete."""
-    finite = paddle.where(scores < _PROTECTED, scores, paddle.zeros_like(scores))
+    finite = paddle.where(paddle.abs(scores) < _PROTECTED, scores, paddle.zeros_like(scores))
     return finite * finite

@@ -73,8 +73,9 @@ def resolved(race: Race, near: Candidates, bins: list[Tensor], last: Tensor, sco
         near = near.narrowed(shift, race.digit)
         code_of_rank = code_of_rank * BINS + race.digit
     fall = near.first_ties(race.at, race.settled() - race.base)
-    stays = near.per_layer(near.staying(code_of_rank, fall))
-    keep = [_fill_in(b, edge, index, stay).reshape(score.shape) for b, edge, index, stay, score
+    stays = near.per_layer(as_dtype(near.staying(code_of_rank, fall), scores[0].dtype))
+    zero, one = paddle.zeros([1], scores[0].dtype), paddle.ones([1], scores[0].dtype)
+    keep = [_fill_in(b, edge, index, stay, zero, one).reshape(score.shape) for b, edge, index, stay, score
             in zip(bins, each(last, bins), near.index, stays, scores)]
     nowhere = paddle.full([len(scores)], float("nan"), "float64")
     return Cut(keep, paddle.maximum(race.base + near.weigh(fall), dead),
@@ -141,18 +142,20 @@ class Candidates:
     @classmethod
     def in_bins(cls, bins: list[Tensor], first: Tensor, last: Tensor | None, scores: list[Tensor],
                 sizes: list[Size]) -> Candidates:
-        """The units in the bins `first` to `last` (None: in the bins `first`) of each layer, [layers]; none in bin 0."""
+        """The units in the bins `first` to `last` (None: in those only) of each layer, [layers]; none in bin 0."""
         if last is None:
             there = [b == which for b, which in zip(bins, each(paddle.where(first > 0, first, -first - 1), bins))]
         else:
             start = each(paddle.maximum(first, paddle.ones_like(first)), bins)
             there = [paddle.logical_and(b >= low, b <= high) for b, low, high in zip(bins, start, each(last, bins))]
         index = [paddle.nonzero(inside).flatten() for inside in there]
-        few = [paddle.ones_like(i) for i in index]
-        layer = paddle.concat([one * i for i, one in enumerate(few)])
-        size = paddle.concat([one * s if isinstance(s, int) else paddle.gather(s, i)
-                              for s, i, one in zip(sizes, index, few)])
-        score = paddle.concat([paddle.gather(s, i).cast("float64") for s, i in zip(scores, index)])
+        layer = paddle.repeat_interleave(paddle.arange(len(bins)), paddle.concat([paddle.shape(i) for i in index]))
+        if all(isinstance(s, int) for s in sizes):
+            size = paddle.gather(paddle.assign(np.array(sizes, "int64")), layer)
+        else:
+            size = paddle.concat([paddle.full_like(i, s) if isinstance(s, int) else paddle.gather(s, i)
+                                  for s, i in zip(sizes, index)])
+        score = paddle.concat([as_dtype(paddle.gather(s, i), paddle.float64) for s, i in zip(scores, index)])
         return cls.of_scores(index, layer, size, score, len(bins))
 
     @classmethod
@@ -200,15 +203,14 @@ class Candidates:
 
 def whole_units(low: Tensor, high: Tensor, sizes: list[Size], dead: Tensor) -> tuple[Tensor, Tensor]:
     """Bounds that units can meet: what would split a unit is left to other layers, not lost."""
-    if any(size != 1 if isinstance(size, int) else True for size in sizes):
-        step = paddle.concat([paddle.full([1], size if isinstance(size, int) else 1, "int64") for size in sizes])
-        high = high // step * step
-        low = paddle.minimum((low + step - 1) // step * step, high)
+    step = paddle.assign(np.array([size if isinstance(size, int) else 1 for size in sizes], "int64"))
+    high = high // step * step
+    low = paddle.minimum((low + step - 1) // step * step, high)
     return paddle.maximum(low, dead), paddle.maximum(high, dead)
 
 
 def flattened(tensors: list[Tensor]) -> list[Tensor]:
-    return [paddle.flatten(tensor) for tensor in tensors]
+    return [tensor if len(tensor.shape) == 1 else paddle.flatten(tensor) for tensor in tensors]
 
 
 def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
@@ -227,7 +229,7 @@ def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
                 low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], BINS - 1.0))]
         start, per_step, first, last = constants[score.dtype]
         position = paddle._C_ops.clip_(paddle._C_ops.multiply_(score - start, per_step), first, last)
-        bins.append(paddle._C_ops.floor_(paddle._C_ops.multiply_(position, live.cast(score.dtype))))
+        bins.append(paddle._C_ops.floor_(paddle._C_ops.multiply_(position, as_dtype(live, score.dtype))))
     return bins
 
 
@@ -244,24 +246,31 @@ def score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tens
     return lowest, paddle.maximum(paddle.maximum(6.0 * mean, 1e-3 * paddle.abs(lowest)), paddle.full([1], 1e-30))
 
 
+def as_dtype(tensor: Tensor, dtype: object) -> Tensor:
+    """Cast, without an op where there is nothing to cast: Paddle's executor starts slowly on many ops."""
+    return tensor if tensor.dtype == dtype else tensor.cast(dtype)
+
+
 def weigh(place: Tensor, size: Size, bins: int = BINS) -> Tensor:
     """Weights at each place, int64 [bins]."""
-    place = place if place.dtype in (paddle.int32, paddle.int64) else place.cast("int32")
+    place = place if place.dtype == paddle.int64 else place.cast("int32")
     if isinstance(size, int):
-        return paddle.bincount(place, minlength=bins) * size
+        counts = paddle.bincount(place, minlength=bins)
+        return counts if size == 1 else counts * size
     # Integer weights: the static graph says int64 and the kernel makes float64 (3.3.1). float64 is exact to 2**53.
     return paddle.bincount(place, weights=size.cast("float64"), minlength=bins).cast("int64")
 
 
-def _fill_in(bins: Tensor, edge: Tensor, index: Tensor, stay: Tensor) -> Tensor:
+def _fill_in(bins: Tensor, edge: Tensor, index: Tensor, stay: Tensor, zero: Tensor, one: Tensor) -> Tensor:
     """1 for units above the bin `edge`, and for the candidates that stay; made of `bins`, which is gone after that."""
-    zero, one = paddle.zeros([1], bins.dtype), paddle.ones([1], bins.dtype)
+    zero, one = as_dtype(zero, bins.dtype), as_dtype(one, bins.dtype)
     above = paddle._C_ops.clip_(paddle._C_ops.subtract_(bins, edge), zero, one)
-    return paddle._C_ops.scatter_(above, index, stay.cast(bins.dtype), True)
+    return paddle._C_ops.scatter_(above, index, as_dtype(stay, bins.dtype), True)
 
 
 def each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
-    return [number.cast(tensor.dtype) for number, tensor in zip(paddle.unstack(per_layer), like)]
+    return [as_dtype(number, tensor.dtype) for number, tensor
+            in zip(paddle.unstack(as_dtype(per_layer, like[0].dtype)), like)]
 
 
 def _first(true: Tensor) -> Tensor:
