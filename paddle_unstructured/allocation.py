@@ -18,8 +18,8 @@ from paddle import Tensor
 from .graph.base import Param
 from .lamp import lamp_cut
 from .rank import Cut, Size, cut
-from .yaml_files import read_yaml
 from .schedules import check_sparsity
+from .yaml_files import read_yaml
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -90,7 +90,7 @@ class Global(_Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.floor <= 1.0:
+        if not hasattr(self.floor, "__float__") or not 0.0 <= self.floor <= 1.0:
             raise ValueError(f"Global `floor` must be in [0, 1], got {self.floor!r}; 0 switches it off.")
 
     def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
@@ -194,6 +194,8 @@ class PerLayer(_Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.sparsities, Mapping) or not self.sparsities:
+            raise ValueError(f"PerLayer needs a dict of name -> sparsity, got {self.sparsities!r}.")
         for key, sparsity in self.sparsities.items():
             check_sparsity(f"sparsities[{key!r}]", sparsity)
 
@@ -214,6 +216,8 @@ class PerLayer(_Ranked):
         part = sparsity / whole if sparsity < whole else 1.0
         low, high = self._bounds(params, sparsity, limits)
         each = np.array([round(part * s * p.size) for s, p in zip(own, params)], "int64")
+        if part < 1.0:
+            each = _shared(_total(params, sparsity), np.maximum(own * _sizes(params), 1e-9), 0 * each, each + 1)
         if (each > high).any() or (each < low).any():
             names = ", ".join(p.name for p, n, a, b in zip(params, each, low, high) if not a <= n <= b)
             raise ValueError(f"PerLayer asks for a sparsity that the pattern or the bounds do not allow, in {names}.")
@@ -242,10 +246,10 @@ class Threshold:
 
     def __post_init__(self) -> None:
         for value in self.value.values() if isinstance(self.value, Mapping) else [self.value]:
-            if not (value >= 0.0 and np.isfinite(value)):
+            if not hasattr(value, "__float__") or not (value >= 0.0 and np.isfinite(value)):
                 raise ValueError(f"`threshold` must be a finite number >= 0, got {value!r}; weights with |w| below it "
                                  "are pruned.")
-        if self.update_every < 1:
+        if not isinstance(self.update_every, int) or self.update_every < 1:
             raise ValueError(f"Threshold `update_every` must be >= 1 step, got {self.update_every!r}.")
 
     def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:

@@ -63,6 +63,13 @@ def progress_of(state: Mapping[str, Any]) -> tuple[int, float, int, float]:
         raise ValueError(f"the state is not one of a pruner: {error!r}; take it from state_dict().") from error
 
 
+def masks_of(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The masks of a state, as bool; ValueError if there are none."""
+    if not isinstance(state.get("masks"), Mapping):
+        raise ValueError("the state is not one of a pruner: it has no masks; take it from state_dict().")
+    return {name: np.asarray(mask) != 0 for name, mask in state["masks"].items()}
+
+
 def check_fit(path_or_state: str, saved: Mapping[str, tuple[int, ...]], present: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ValueError unless both name the same params with the same shapes."""
     lacking, extra = sorted(present.keys() - saved.keys()), sorted(saved.keys() - present.keys())

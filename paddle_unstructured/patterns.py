@@ -283,7 +283,9 @@ class Filter(_Blocks):
         _one_of("Filter", "norm", self.norm, _NORMS)
 
     def check(self, param: Param) -> str | None:
-        if self._axis(param) is None or (self.axis == "input" and param.groups > 1):
+        # In a grouped convolution one stored axis does not tell the channels of the groups apart.
+        shared = param.groups > 1 and (self.axis == "input") != param.role.endswith("transpose")
+        if self._axis(param) is None or shared:
             raise ValueError(f"Filter needs an {self.axis} axis of its own, and param {param.name!r} ({param.role}, "
                              f"shape {list(param.shape)}, {param.groups} groups) has none; leave it out with `select`.")
         return None

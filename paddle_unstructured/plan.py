@@ -12,7 +12,7 @@ from .criteria import Criterion
 from .graph import Gathering, Param, PirGraph
 from .patterns import Pattern
 from .rules import Rules, choices
-from .schedules import Schedule
+from .schedules import Schedule, check_sparsity
 from .selection import Select, Verdict, judge, names_to_skip
 from .update import Layer
 
@@ -42,8 +42,14 @@ class Plan:
         """What the allocation wants to know on the device at an overall sparsity."""
         return self.allocation.feeds(self.params, sparsity, [_limit(layer) for layer in self.layers])
 
+    def asked(self, step: int) -> float:
+        """The schedule's sparsity at a step; ValueError if that is none."""
+        sparsity = self.schedule(step)
+        check_sparsity(f"schedule({step})", sparsity)
+        return float(sparsity)
+
     def due(self, step: int, applied: float) -> bool:
-        return self.allocation.due(step, self.schedule(step), applied)
+        return self.allocation.due(step, self.asked(step), applied)
 
 
 def make_plan(graph: PirGraph, *, mode: str | None, ratio: float, threshold: float, prune_params_type: str | None,
@@ -72,16 +78,17 @@ def make_plan(graph: PirGraph, *, mode: str | None, ratio: float, threshold: flo
         verdicts = [v if not v.pruned or v.param.name in found else Verdict(v.param, False, "excluded by the rules")
                     for v in verdicts]
         parts = {name: (choice.pattern, choice.criterion) for name, choice in found.items()}
-        chosen_allocation = PerLayer({name: choice.sparsity for name, choice in found.items()})
     verdicts = [_fitted(verdict, parts) for verdict in verdicts]
     pruned = [verdict.param for verdict in verdicts if verdict.pruned]
     _check_params(graph, verdicts, pruned)
+    if rules is not None:
+        chosen_allocation = PerLayer({param.name: found[param.name].sparsity for param in pruned})
     gatherings = _gatherings(graph, pruned, parts)
-    layers = [Layer(param, parts[param.name][1], parts[param.name][0], _information(graph, param, parts[param.name][1]))
-              for param in pruned]
+    layers = [Layer(param, parts[param.name][1], parts[param.name][0],
+                    information(graph, param, parts[param.name][1], gatherings)) for param in pruned]
     chosen_schedule = words.to_schedule(_own_sparsity(layers, chosen_allocation), ratio, schedule)
     plan = Plan(verdicts, layers, chosen_allocation, chosen_schedule, gatherings)
-    plan.feeds(getattr(chosen_schedule, "final", 0.0))  # refuses now what could not be met later
+    plan.feeds(getattr(chosen_schedule, "final", plan.asked(0)))  # refuses now what could not be met later
     return plan
 
 
@@ -104,24 +111,32 @@ def _check_params(graph: PirGraph, verdicts: Sequence[Verdict], pruned: Sequence
 
 def _gatherings(graph: PirGraph, pruned: Sequence[Param],
                 parts: Mapping[str, tuple[Pattern, Criterion]]) -> list[Gathering]:
-    watching: dict[Criterion, list[Param]] = {}
+    watching: list[tuple[Criterion, list[Param]]] = []
     for param in pruned:
         criterion = parts[param.name][1]
-        if getattr(criterion, "source", None) in ("gradient", "output"):
-            watching.setdefault(criterion, []).append(param)
-    return [Gathering(graph, params, criterion) for criterion, params in watching.items()]
+        if getattr(criterion, "source", None) not in ("gradient", "output"):
+            continue
+        known = next((params for other, params in watching if other == criterion), None)
+        if known is None:
+            watching.append((criterion, known := []))
+        known.append(param)
+    return [Gathering(graph, params, criterion) for criterion, params in watching]
 
 
-def _information(graph: PirGraph, param: Param, criterion: Criterion) -> str | None:
-    """Name of the variable that the criterion looks at beside the weight."""
+def information(graph: PirGraph, param: Param, criterion: Criterion,
+                gatherings: Sequence[Gathering] = ()) -> Callable[[], str] | None:
+    """Gives the name of the variable that the criterion looks at beside the weight, if it does."""
     source = getattr(criterion, "source", None)
+    if source is None:
+        return None
     if source != "norm scale":
-        return param.gathered_name if source else None
+        gathering = next(g for g in gatherings if g.name_for(param))
+        return lambda: gathering.name_for(param)
     scale = graph.norm_scale(param)
     if scale is None:
         raise ValueError(f"{criterion!r} needs a norm with a scale behind the layer, and there is none behind "
                          f"{param.name}; leave it out with `select`.")
-    return scale
+    return lambda: scale
 
 
 def _own_sparsity(layers: Sequence[Layer], allocation: Allocation) -> float | None:

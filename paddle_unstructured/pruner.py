@@ -89,22 +89,25 @@ class UnstructuredPruner:
             self._pruned = np.array([p.size - int(self._graph.mask(p).sum()) for p in self._params])
             self._applied = self.sparsity()
         self._graph.attach()
-        if self._plan.due(0, self._applied):
-            for gathering in self._plan.gatherings:
-                gathering.attach()
+        self._watch_ahead(-1)
 
     # -- in the training loop
 
     def step(self) -> None:
         """Count one optimizer step, and update the masks if that is due.
 
+        A criterion that watches gradients or outputs begins in time before the first update; where it cannot, the
+        update waits until it has seen its batches.
+
         Raises:
             ValueError: A weight is NaN or has no value; masks, weights and the count stay as they were.
         """
         self._graph.attach()
-        sparsity = self._asked(self.steps)
-        if self._plan.due(self.steps, self._applied) and self._has_gathered_enough():
-            self._update_masks(sparsity)
+        for gathering in self._plan.gatherings:
+            gathering.count()
+        if self._plan.due(self.steps, self._applied) and self._is_informed():
+            self._update_masks(self._plan.asked(self.steps))
+        self._watch_ahead(self.steps)
         self.steps += 1
 
     def update_params(self) -> None:
@@ -132,8 +135,8 @@ class UnstructuredPruner:
             found = "which it does not have" if value is None else f"which has shape {list(value.shape)}"
             raise ValueError(f"`shadow` must be a persistable variable of the Program with shape {list(owner.shape)}, "
                              f"got {name!r}, {found}.")
-        self._graph.tie(name, owner)
-        self._device.tie(name, owner)
+        if self._graph.tie(name, owner):
+            self._device.tie(name, owner)
         self._graph.attach()
 
     # -- what was asked, and what came of it
@@ -141,7 +144,7 @@ class UnstructuredPruner:
     @property
     def ratio(self) -> float:
         """The sparsity asked for now. Once assigned, it is asked for from the next step on, whatever the schedule."""
-        return self._asked(max(self.steps - 1, 0))
+        return self._plan.asked(max(self.steps - 1, 0))
 
     @ratio.setter
     def ratio(self, ratio: float) -> None:
@@ -185,7 +188,7 @@ class UnstructuredPruner:
         """Whether the schedule's last sparsity has been applied; with a threshold, whether any update was made."""
         if self._by_threshold:
             return self._updates > 0
-        return self._applied >= getattr(self._plan.schedule, "final", self._asked(self.steps))
+        return self._applied >= getattr(self._plan.schedule, "final", self._plan.asked(self.steps))
 
     def explain(self) -> report.Explanation:
         """Every parameter with its role, and why it is or is not pruned. Prints as a table."""
@@ -201,8 +204,11 @@ class UnstructuredPruner:
     def update_threshold(self) -> float:
         """Find the threshold that the asked sparsity means for the present weights; nothing is pruned by that."""
         if not self._by_threshold:
+            if not all(gathering.is_full for gathering in self._plan.gatherings):
+                raise ValueError("the criterion has not seen its batches yet, so there is no threshold; train on, and "
+                                 "call step() after each batch.")
             self._check_weights()
-            feeds = self._plan.feeds(self._asked(self.steps))
+            feeds = self._plan.feeds(self._plan.asked(self.steps))
             self._threshold = _highest(self._device.plan(self._plan.allocation, feeds)[1])
         return self._threshold
 
@@ -249,6 +255,21 @@ class UnstructuredPruner:
 
     # -- state
 
+    def load_weights(self, path: str) -> None:
+        """Load weights over which no pruner was when they were saved, and apply the masks.
+
+        `paddle.static.load` wants every persistable variable of the Program in the file, and refuses a dense checkpoint
+        once the Program has masks.
+
+        Args:
+            path: Of a `.pdparams` file, with or without its ending.
+
+        Raises:
+            ValueError: The file lacks a param of the Program, or has it in another shape; nothing is changed.
+        """
+        self._graph.load_params(path)
+        self.update_params()
+
     def state_dict(self) -> dict[str, Any]:
         """Masks (param name -> bool array) and progress."""
         return {"steps": self.steps, "applied": self._applied, "updates": self._updates, "threshold": self._threshold,
@@ -260,8 +281,7 @@ class UnstructuredPruner:
         Raises:
             ValueError: The state is of other params; nothing is changed.
         """
-        progress = checkpoint.progress_of(state)
-        masks = state["masks"]
+        progress, masks = checkpoint.progress_of(state), checkpoint.masks_of(state)
         checkpoint.check_fit("the state", {name: mask.shape for name, mask in masks.items()},
                              {param.name: param.shape for param in self._params})
         report.check_initialized(self._graph, self._params)
@@ -297,11 +317,6 @@ class UnstructuredPruner:
     def _by_threshold(self) -> bool:
         return isinstance(self._plan.allocation, Threshold)
 
-    def _asked(self, step: int) -> float:
-        sparsity = self._plan.schedule(step)
-        check_sparsity(f"schedule({step})", sparsity)
-        return float(sparsity)
-
     def _update_masks(self, sparsity: float) -> None:
         self._check_weights()
         feeds = self._plan.feeds(sparsity)
@@ -310,8 +325,8 @@ class UnstructuredPruner:
         self._pruned, thresholds = self._device.prune(self._plan.allocation, feeds, forget=gathered)
         self._applied, self._updates, self._threshold = sparsity, self._updates + 1, _highest(thresholds)
         for gathering in self._plan.gatherings:
-            gathering.batches = 0
-            if self.target_reached():
+            gathering.start_over()
+            if self.target_reached() and not self._by_threshold:
                 gathering.release()
                 self._device.forget_programs()
         _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
@@ -319,10 +334,18 @@ class UnstructuredPruner:
             self._log_held_layers(feeds["low"], feeds["high"])
         self._warn_of_empty_layers(before)
 
-    def _has_gathered_enough(self) -> bool:
-        """Count the batch of this step; an update waits until criteria that watch have seen their number of batches."""
-        ready = [gathering.count() for gathering in self._plan.gatherings]
-        return all(ready)
+    def _watch_ahead(self, step: int) -> None:
+        """Attach what has to be watched from the next step on, so that its batches are there when an update is due."""
+        for gathering in self._plan.gatherings:
+            if not gathering.attached and gathering.can_attach and self._plan.due(step + gathering.needs, self._applied):
+                gathering.attach()
+                self._device.forget_programs()
+
+    def _is_informed(self) -> bool:
+        """Whether criteria that watch have seen their number of batches."""
+        for gathering in self._plan.gatherings:
+            gathering.check_gradients()
+        return all(gathering.is_full for gathering in self._plan.gatherings)
 
     def _check_weights(self) -> None:
         report.check_initialized(self._graph, self._params)

@@ -94,7 +94,7 @@ class Polynomial:
             raise ValueError("give `update_every` or `updates`, not both.")
         for name in ("update_every", "updates"):
             count = getattr(self, name)
-            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            if count is not None and (isinstance(count, bool) or not hasattr(count, "__index__") or count < 1):
                 raise ValueError(f"`{name}` must be an int >= 1, got {count!r}.")
 
     def __call__(self, step: int) -> float:
@@ -123,5 +123,5 @@ def check_sparsity(name: str, value: float) -> None:
 
 
 def _check_step(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
         raise ValueError(f"`{name}` must be a step, an int >= 0, got {value!r}.")

@@ -27,7 +27,7 @@ class Layer:
     param: Param
     criterion: Criterion
     pattern: Pattern
-    information: str | None = None  # name of the variable that the criterion also looks at
+    information: Callable[[], str] | None = None  # name of the variable that the criterion also looks at
 
 
 class MaskUpdate:
@@ -57,7 +57,7 @@ class MaskUpdate:
             for name in forget:
                 paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
             return [decision.pruned, decision.threshold]
-        pruned, threshold = self._run("prune", build, feeds)
+        pruned, threshold = self._run("prune", build, feeds, scored=True)
         return pruned, threshold
 
     def plan(self, allocation: Allocation, feeds: Feeds) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +65,7 @@ class MaskUpdate:
         def build(tensors: Tensors) -> list[Tensor]:
             decision = self._decide(allocation, tensors, feeds)
             return [decision.pruned, decision.threshold]
-        pruned, threshold = self._run("plan", build, feeds)
+        pruned, threshold = self._run("plan", build, feeds, scored=True)
         return pruned, threshold
 
     def apply(self) -> None:
@@ -86,12 +86,12 @@ class MaskUpdate:
     def finite(self) -> np.ndarray:
         """Whether each layer's weights, and the scores they get, are free of NaN; bool."""
         def build(tensors: Tensors) -> list[Tensor]:
-            sums = [paddle.sum(self._weight(tensors, p)) for p in self._params]
+            flaws = [paddle.any(paddle.isnan(self._weight(tensors, p))) for p in self._params]
             for i, layer in enumerate(self._layers):
-                if getattr(layer.criterion, "__module__", "") != criteria.__name__:  # a user's may make NaN of numbers
-                    sums[i] = sums[i] + paddle.sum(self._scores(tensors, layer)) * 0.0
-            return [_stacked(paddle.logical_not(paddle.isnan(s)) for s in sums)]
-        return self._run("finite", build)[0]
+                if layer.criterion is not criteria.magnitude:  # which makes NaN of nothing else
+                    flaws[i] = paddle.logical_or(flaws[i], paddle.any(paddle.isnan(self._scores(tensors, layer))))
+            return [_stacked(paddle.logical_not(flaw) for flaw in flaws)]
+        return self._run("finite", build, scored=True)[0]
 
     def forget_programs(self) -> None:
         """Build Programs anew at their next run: variables they read have come or gone."""
@@ -115,7 +115,7 @@ class MaskUpdate:
             paddle._C_ops.multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
 
     def _scores(self, tensors: Tensors, layer: Layer) -> Tensor:
-        information = tensors[layer.information] if layer.information else None
+        information = tensors[layer.information()] if layer.information else None
         return criteria.scores(layer.criterion, self._weight(tensors, layer.param), layer.param, information)
 
     @staticmethod
@@ -123,11 +123,13 @@ class MaskUpdate:
         weight = tensors[param.name]
         return weight if param.dtype in ("float32", "float64") else weight.cast("float32")
 
-    def _run(self, name: str, build: Callable[[Tensors], list[Tensor]],
-             feeds: Feeds = MappingProxyType({})) -> list[np.ndarray]:
+    def _run(self, name: str, build: Callable[[Tensors], list[Tensor]], feeds: Feeds = MappingProxyType({}),
+             scored: bool = False) -> list[np.ndarray]:
         if name not in self._programs:
             shapes = {feed: (value.shape, str(value.dtype)) for feed, value in feeds.items()}
-            others = [shadow for shadow, _ in self._shadows] + [y.information for y in self._layers if y.information]
+            others = [shadow for shadow, _ in self._shadows]
+            if scored:
+                others += [layer.information() for layer in self._layers if layer.information]
             self._programs[name] = self._graph.side_program(self._params, others, shapes, build)
         return self._programs[name](**feeds)
 

@@ -25,7 +25,7 @@ def to_select(prune_params_type: str | None, select: Select | None) -> Select:
     _one_of("prune_params_type", prune_params_type, "select", select)
     if select is not None:
         return callable_part("select", select)
-    if prune_params_type not in PARAM_TYPES:
+    if not (prune_params_type is None or isinstance(prune_params_type, str)) or prune_params_type not in PARAM_TYPES:
         raise ValueError(f"`prune_params_type` must be None or \"conv1x1_only\", got {prune_params_type!r}; for any "
                          "other choice give `select`.")
     return PARAM_TYPES[prune_params_type]
@@ -34,26 +34,23 @@ def to_select(prune_params_type: str | None, select: Select | None) -> Select:
 def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None) -> Pattern:
     _one_of("sparse_block", sparse_block, "pattern", pattern)
     if sparse_block is not None:
-        if isinstance(sparse_block, str) or not isinstance(sparse_block, Sequence) or len(sparse_block) != 2:
+        if isinstance(sparse_block, (str, Mapping)) or not hasattr(sparse_block, "__len__") or len(sparse_block) != 2:
             raise ValueError(f"`sparse_block` must be two ints [m, n], got {sparse_block!r}.")
-        m, n = sparse_block
+        m, n = (int(extent) if hasattr(extent, "__index__") and not isinstance(extent, bool) else extent
+                for extent in sparse_block)
         return Element() if (m, n) == (1, 1) else Block(m, n, axes="stored")
     if pattern is None:
         return Element()
     if isinstance(pattern, str):
         return NM.parse(pattern)
-    if not hasattr(pattern, "units"):
-        raise TypeError(f"`pattern` must be a pattern such as Block(2, 1), got {pattern!r}.")
-    return pattern
+    return _part("pattern", pattern, "units", "Block(2, 1)")
 
 
 def to_criterion(criterion: Criterion | None) -> Criterion:
-    if criterion is None or hasattr(criterion, "score") and not isinstance(criterion, type):
-        return criterion or magnitude
-    if isinstance(criterion, type):
-        raise TypeError(f"`criterion` must be a function or an object, got the class {criterion.__name__}; write "
-                        f"{criterion.__name__}().")
-    return callable_part("criterion", criterion)
+    if criterion is None:
+        return magnitude
+    return criterion if hasattr(criterion, "score") and not isinstance(criterion, type) else callable_part(
+        "criterion", criterion)
 
 
 def to_allocation(mode: str | None, threshold: float, local_sparsity: bool,
@@ -61,6 +58,11 @@ def to_allocation(mode: str | None, threshold: float, local_sparsity: bool,
     if mode is not None and mode not in MODES:
         raise ValueError(f"`mode` must be \"ratio\" or \"threshold\", got {mode!r}.")
     _one_of("local_sparsity", local_sparsity or None, "allocation", allocation)
+    if not isinstance(local_sparsity, (bool, int)):
+        raise TypeError(f"`local_sparsity` must be True or False, got {local_sparsity!r}.")
+    if mode is None and not isinstance(threshold, Default):
+        raise ValueError(f"`threshold` (got {threshold!r}) has no meaning without mode=\"threshold\"; add it, or leave the "
+                         "threshold out.")
     if mode == "threshold":
         _one_of('mode="threshold"', mode, "allocation", allocation)
         if local_sparsity:
@@ -69,8 +71,7 @@ def to_allocation(mode: str | None, threshold: float, local_sparsity: bool,
         return Threshold(_number("threshold", threshold))
     if allocation is None:
         return Uniform() if local_sparsity else Global()
-    if not hasattr(allocation, "decide"):
-        raise TypeError(f"`allocation` must be an allocation such as Global(), got {allocation!r}.")
+    _part("allocation", allocation, "decide", "Global()")
     if mode == "ratio" and isinstance(allocation, Threshold):
         raise ValueError(f'mode="ratio" and allocation={allocation!r} contradict each other; leave `mode` out.')
     return allocation
@@ -130,9 +131,22 @@ def only_rules(**others: Any) -> None:
 
 
 def callable_part(name: str, part: Any) -> Any:
+    _refuse_class(name, part)
     if not callable(part):
         raise TypeError(f"`{name}` must be a function, got {part!r}.")
     return part
+
+
+def _part(name: str, part: Any, method: str, example: str) -> Any:
+    _refuse_class(name, part)
+    if not hasattr(part, method):
+        raise TypeError(f"`{name}` must be such as {example}, got {part!r}.")
+    return part
+
+
+def _refuse_class(name: str, part: Any) -> None:
+    if isinstance(part, type):
+        raise TypeError(f"`{name}` must be an object, got the class {part.__name__}; write {part.__name__}(...).")
 
 
 def _one_of(word: str, given: Any, part: str, value: Any) -> None:

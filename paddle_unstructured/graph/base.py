@@ -49,7 +49,3 @@ class Param:
     @property
     def mask_name(self) -> str:
         return self.name + "_mask"
-
-    @property
-    def gathered_name(self) -> str:
-        return self.name + "_gathered"

@@ -8,9 +8,9 @@ from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
 from .base import Param
 from .pir import PirGraph
-from .roles import writes
+from .roles import slots, writes
 
-_FOLLOWED = {"pd_op.add", "pd_op.add_", "pd_op.batch_norm_", "pd_op.batch_norm", "pd_op.cast", "pd_op.scale"}
+_FOLLOWED = {"pd_op.cast", "pd_op.scale", "pd_op.dropout"}  # and norms, and the addition of a bias
 _ACTIVATIONS = {"pd_op." + name for name in ("relu", "relu_", "relu6", "leaky_relu", "hardswish", "swish", "silu",
                                              "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "prelu")}
 
@@ -27,33 +27,65 @@ class Gathering:
     def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Any) -> None:
         self._graph, self._params, self._criterion = graph, list(params), criterion
         self._added: list[Any] = []
-        self.batches = 0  # that the accumulators hold
+        self._turn = 0
+        self._batches = 0  # that the accumulators hold
+        if criterion.source == "output":
+            for param in self._params:
+                self._output(param)  # refuses what cannot be watched
+        else:
+            self._has_gradients()
 
     @property
     def names(self) -> list[str]:
-        return [param.gathered_name for param in self._params]
+        """Of the accumulators. They have new names each time they are attached: Paddle keeps what it has compiled for
+        a Program that looks the same, and would find variables there that are gone."""
+        return [f"{param.name}_gathered_{self._turn}" for param in self._params]
 
-    def count(self) -> bool:
-        """Count one batch; whether there are enough. The first call attaches what is not attached yet."""
-        if not self.attached:
-            self.attach()
-            return False
-        self.batches += 1
-        return self.batches >= self._criterion.batches
+    def name_for(self, param: Param) -> str | None:
+        """Name of the param's accumulator; None if it is not watched."""
+        return dict(zip((p.name for p in self._params), self.names)).get(param.name)
 
     @property
     def attached(self) -> bool:
         return bool(self._added)
 
+    @property
+    def can_attach(self) -> bool:
+        """Whether the Program has what is to be gathered."""
+        return self._criterion.source != "gradient" or self._has_gradients()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the accumulators hold as many batches as the criterion wants."""
+        return self._batches >= self.needs
+
+    def count(self) -> None:
+        """Count one batch, if it was gathered."""
+        self._batches += self.attached
+
+    def start_over(self) -> None:
+        """The accumulators were set to zero."""
+        self._batches = 0
+
+    @property
+    def needs(self) -> int:
+        """Batches that the criterion wants to see."""
+        return self._criterion.batches
+
+    def check_gradients(self) -> None:
+        """Raise ValueError if the Program never computes what is to be gathered."""
+        if not self.can_attach:
+            raise ValueError(f"{self._criterion!r} needs gradients, and no optimizer updates {self._params[0].name}; "
+                             "call minimize() first, or take a criterion that looks at weights only.")
+
     def attach(self) -> None:
-        """Put the accumulators into the Program, as soon as it has what is to be gathered."""
-        if self.attached or (self._criterion.source == "gradient" and not self._has_gradients()):
-            return
+        """Put the accumulators into the Program."""
+        self._turn += 1
         block, start = self._graph.program.global_block(), paddle.static.Program()
         before = {op.id() for op in block.ops}
         with paddle.static.program_guard(self._graph.program, start):
-            for param in self._params:
-                self._accumulate(param)
+            for param, name in zip(self._params, self.names):
+                self._accumulate(param, name)
         reset_insertion_point_to_end()
         self._added = [op for op in block.ops if op.id() not in before]
         paddle.static.Executor(self._graph.place).run(start, scope=self._graph.scope)
@@ -64,7 +96,7 @@ class Gathering:
         for op in reversed(self._added):
             block.remove_op(op)
         self._graph.scope.erase(self.names)
-        self._added = []
+        self._added, self._batches = [], 0
 
     def _has_gradients(self) -> bool:
         missing = [param.name for param in self._params if self._optimizer_op(param) is None]
@@ -73,15 +105,15 @@ class Gathering:
                              "leave it out with `select`.")
         return not missing
 
-    def _accumulate(self, param: Param) -> None:
+    def _accumulate(self, param: Param, name: str) -> None:
         value = self._graph.persistable(param.name)
         sum_so_far = paddle.pir.core.create_persistable_value(
-            dtype=value.dtype, shape=list(self._criterion.observed_shape(param)), name=param.gathered_name,
+            dtype=value.dtype, shape=list(self._criterion.observed_shape(param)), name=name,
             initializer=paddle.nn.initializer.Constant(0.0))
         if self._criterion.source == "gradient":
             op = self._optimizer_op(param)
             paddle.pir.set_insertion_point(op)  # before the weight moves
-            seen, axis = op.operand_source(1), -1
+            seen, axis = op.operand_source(op.get_input_names().index("grad")), -1
         else:
             seen, axis = self._output(param)
             reset_insertion_point_to_end()
@@ -91,21 +123,34 @@ class Gathering:
 
     def _optimizer_op(self, param: Param) -> Any:
         value = self._graph.persistable(param.name)
-        return next((op for op in value.all_used_ops() if writes(op, value) and op.num_operands() > 2
-                     and op.get_input_names()[1] == "grad"), None)
+        return next((op for op in value.all_used_ops() if writes(op, value) and "grad" in slots(op)), None)
 
     def _output(self, param: Param) -> tuple[Any, int]:
         """What the layer gives, behind its bias, norm and activation; and the axis of its channels."""
         reader = self._graph.reader(param)
+        if self._graph.is_inner(reader):
+            raise ValueError(f"{self._criterion!r} cannot watch {param.name}, which is read inside a branch or a loop; "
+                             "leave it out with `select`.")
         value, is_conv = reader.result(0), param.role.startswith(("conv", "depthwise"))
-        while True:
-            following = [op for op in value.all_used_ops() if "_grad" not in op.name()]
-            step = next((op for op in following if op.name() in _FOLLOWED | _ACTIVATIONS), None)
-            if step is None or step.operand_source(0).is_same(value) is False:
-                break
-            value = step.result(0)
-            if step.name() in _ACTIVATIONS:
-                break
         last = len(value.shape) - 1
         channels_last = not is_conv or reader.attrs().get("data_format", "NCHW").endswith("C")
-        return value, last if channels_last else 1
+        axis = last if channels_last else 1
+        if param.output_axis is None or value.shape[axis] != param.shape[param.output_axis]:
+            raise ValueError(f"{self._criterion!r} cannot watch {param.name}: its output has {value.shape[axis]} channels "
+                             f"on axis {axis}, and shape {list(param.shape)} does not; leave it out with `select`.")
+        while True:
+            following = [op for op in value.all_used_ops() if "_grad" not in op.name()]
+            step = next((op for op in following if self._follows(op, value)), None)
+            if step is None:
+                return value, axis
+            value = step.result(0)
+            if step.name() in _ACTIVATIONS:
+                return value, axis
+
+    def _follows(self, op: Any, value: Any) -> bool:
+        """Whether the op is still part of the layer: a bias, a norm, dropout, or the activation."""
+        if not op.operand_source(0).is_same(value):
+            return False
+        if op.name() in ("pd_op.add", "pd_op.add_"):
+            return self._graph.is_made_of_params(op.operand_source(1))
+        return op.name() in _FOLLOWED | _ACTIVATIONS or "norm" in op.name()

@@ -64,6 +64,17 @@ class PirGraph:
             value = following[0].result(0)
         return None
 
+    def is_inner(self, op: Any) -> bool:
+        """Whether the op stands in a block of its own: a branch or the body of a loop."""
+        return all(op.id() != outer.id() for outer in self.program.global_block().ops)
+
+    def is_made_of_params(self, value: Any) -> bool:
+        """Whether a value is a parameter, or one that was only cast or reshaped."""
+        producer = value.get_defining_op()
+        while producer is not None and producer.name() in ("pd_op.reshape", "pd_op.cast", "pd_op.unsqueeze"):
+            producer = producer.operand_source(0).get_defining_op()
+        return producer is not None and producer.name() == "builtin.parameter"
+
     def declared_masks(self, params: Sequence[Param]) -> list[str]:
         """Masks of these params that are in the Program already."""
         wanted = {param.mask_name for param in params}
@@ -90,6 +101,17 @@ class PirGraph:
     def set_mask(self, param: Param, mask: np.ndarray) -> None:
         ones = np.uint16(0x3F80) if param.dtype == "bfloat16" else np.dtype(param.dtype).type(1)
         self.scope.find_var(param.mask_name).get_tensor().set(np.ascontiguousarray(mask) * ones, self.place)
+
+    def load_params(self, path: str) -> None:
+        """Set all params from a `.pdparams` file; ValueError, and nothing set, if one is missing or does not fit."""
+        file = path if path.endswith(".pdparams") else path + ".pdparams"
+        loaded = paddle.load(file, return_numpy=True)
+        faults = [name for name, value in self._values.items() if not is_learning_rate(value)
+                  and (name not in loaded or tuple(np.shape(loaded[name])) != tuple(value.shape))]
+        if faults:
+            raise ValueError(f"{file} lacks {', '.join(faults)}, or has it in another shape; it is of another model.")
+        for name in self._values.keys() & loaded.keys():
+            self.scope.find_var(name).get_tensor().set(np.ascontiguousarray(loaded[name]), self.place)
 
     # -- masks
 
@@ -140,10 +162,14 @@ class PirGraph:
                     _multiply_in_place(value, mask)
         self._ops_seen = self.program.num_ops()
 
-    def tie(self, shadow: str, param: Param) -> None:
-        """Let a persistable variable of the Program that follows a weight be masked as the weight is."""
-        self._tied.append((self.persistable(shadow), self._masks[param.name]))
+    def tie(self, shadow: str, param: Param) -> bool:
+        """Let a persistable variable that follows a weight be masked as the weight is; whether that is new."""
+        pair = (self.persistable(shadow), self._masks[param.name])
+        if any(value.is_same(pair[0]) for value, _ in self._masked()):
+            return False
+        self._tied.append(pair)
         self._ops_seen = -1
+        return True
 
     def persistable(self, name: str) -> Any:
         """The Program's persistable variable of that name, or None."""

@@ -42,9 +42,11 @@ def role_of(value: Any, order: dict[int, int]) -> tuple[Role, int]:
     return Role("unused", ""), len(order)
 
 
-def readings(value: Any, axes: tuple[int, ...] | None = None, depth: int = 0) -> Iterator[tuple[Any, Role]]:
+def readings(value: Any, axes: tuple[int, ...] | None = None, rank: int | None = None,
+             depth: int = 0) -> Iterator[tuple[Any, Role]]:
     """Every forward op that reads the value, directly or through casts, reshapes and transposes."""
     axes = tuple(range(len(value.shape))) if axes is None else axes
+    rank = len(value.shape) if rank is None else rank  # of the parameter itself
     for op in value.all_used_ops():
         name = _kind(op)
         if _is_bookkeeping(op, value):
@@ -52,9 +54,9 @@ def readings(value: Any, axes: tuple[int, ...] | None = None, depth: int = 0) ->
         if op.name() == "builtin.combine":
             yield from _readings_of_list(op, value)
         elif name in _TRANSPARENT and depth < 8 and _operand(op, value) == 0:
-            yield from readings(op.result(0), _axes_after(op, name, axes), depth + 1)
+            yield from readings(op.result(0), _axes_after(op, name, axes), rank, depth + 1)
         else:
-            yield op, _named(op, name, value, axes)
+            yield op, _named(op, name, value, axes, rank)
 
 
 def writes(op: Any, value: Any) -> bool:
@@ -78,7 +80,7 @@ def _kind(op: Any) -> str:
     return op.name().split(".")[-1].rstrip("_")
 
 
-def _named(op: Any, name: str, value: Any, axes: tuple[int, ...]) -> Role:
+def _named(op: Any, name: str, value: Any, axes: tuple[int, ...], rank: int) -> Role:
     slot = _slot(op, value)
     if name in _CONVS and slot == "filter":
         return _conv(op, name, axes)
@@ -92,7 +94,7 @@ def _named(op: Any, name: str, value: Any, axes: tuple[int, ...]) -> Role:
         return Role(_NORM_SLOTS[slot], op.name())
     if slot in ("bias", "bias_e") or (name == "addmm" and slot == "input"):
         return Role("bias", op.name())
-    if name in _ELEMENTWISE and _meets_activations(op, value):
+    if name in _ELEMENTWISE and _meets_activations(op, value, rank):
         return Role(_ELEMENTWISE[name], op.name())
     return Role("unknown", op.name())
 
@@ -156,17 +158,22 @@ def _operand(op: Any, value: Any) -> int:
     return next((i for i, source in enumerate(op.operands_source()) if source.is_same(value)), -1)
 
 
-def _slot(op: Any, value: Any) -> str:
+def slots(op: Any) -> list[str]:
+    """Names of an op's operands; none for ops without a yaml entry (builtin, custom)."""
     try:
-        names, place = op.get_input_names(), _operand(op, value)
-    except ValueError:  # ops without a yaml entry (builtin, custom) have no named slots
-        return ""
+        return op.get_input_names()
+    except ValueError:
+        return []
+
+
+def _slot(op: Any, value: Any) -> str:
+    names, place = slots(op), _operand(op, value)
     return names[place] if 0 <= place < len(names) else ""
 
 
-def _meets_activations(op: Any, value: Any) -> bool:
+def _meets_activations(op: Any, value: Any, rank: int) -> bool:
     """Whether an elementwise op joins the value with activations, and not with another parameter or with itself."""
     other = op.operand_source(1 - _operand(op, value)).get_defining_op()
     if other is not None and other.name() == "builtin.parameter":
         return False
-    return len(value.shape) == 1 or list(op.result(0).shape) != list(value.shape)
+    return rank == 1 or list(op.result(0).shape) != list(value.shape)

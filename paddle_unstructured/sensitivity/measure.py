@@ -16,7 +16,7 @@ from paddle import Tensor
 from ..criteria import Criterion, magnitude, scores
 from ..graph import Param, PirGraph, open_graph
 from ..patterns import Element, Pattern
-from ..plan import _information
+from ..plan import information
 from ..rank import cut
 from ..report import check_initialized
 from ..schedules import check_sparsity
@@ -109,7 +109,7 @@ def _layers(graph: PirGraph, params: Sequence[Union[str, Param]] | None, select:
                          "those; choose another.")
     chosen = _chosen(graph, params, select, pattern)
     check_initialized(graph, chosen)
-    return [Layer(param, criterion, pattern, _information(graph, param, criterion)) for param in chosen]
+    return [Layer(param, criterion, pattern, information(graph, param, criterion)) for param in chosen]
 
 
 def _chosen(graph: PirGraph, params: Sequence[Union[str, Param]] | None, select: Select | None,
@@ -167,7 +167,7 @@ def _pruning(graph: PirGraph, layer: Layer) -> Callable[..., list[np.ndarray]]:
     def build(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         weight, total = tensors[param.name], tensors["total"]
         real = weight if param.dtype in ("float32", "float64") else weight.cast("float32")
-        score = scores(layer.criterion, real, param, tensors[layer.information] if layer.information else None)
+        score = scores(layer.criterion, real, param, tensors[layer.information()] if layer.information else None)
         nan = paddle.isnan(score)  # refused below; the cut could not bear it
         score = paddle.where(nan, paddle.zeros_like(score), score)
         mask = tensors[masks[0]] if masks else paddle.ones_like(weight)
@@ -175,7 +175,7 @@ def _pruning(graph: PirGraph, layer: Layer) -> Callable[..., list[np.ndarray]]:
                        total=total, low=total, high=total)
         paddle._C_ops.multiply_(weight, pattern.spread(decision.keep[0], param).cast(param.dtype))
         return [decision.pruned, paddle.any(nan)]
-    others = [param.name, *masks] + ([layer.information] if layer.information else [])
+    others = [param.name, *masks] + ([layer.information()] if layer.information else [])
     return graph.side_program([], others, {"total": ([1], "int64")}, build)
 
 
