@@ -140,7 +140,8 @@ def callable_part(name: str, part: Any) -> Any:
 def _part(name: str, part: Any, method: str, example: str) -> Any:
     _refuse_class(name, part)
     if not hasattr(part, method):
-        raise TypeError(f"`{name}` must be such as {example}, got {part!r}.")
+        article = "an" if name[0] in "aeiou" else "a"
+        raise TypeError(f"`{name}` must be {article} {name} such as {example}, got {part!r}.")
     return part
 
 

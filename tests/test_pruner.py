@@ -285,7 +285,7 @@ def test_an_update_fetches_only_a_few_numbers_per_layer(monkeypatch):
     net, fetched = two(), []
     run = MaskUpdate._run
     monkeypatch.setattr(MaskUpdate, "_run",
-                        lambda self, *args: [fetched.append(out.size) or out for out in run(self, *args)])
+                        lambda self, *args, **kw: [fetched.append(out.size) or out for out in run(self, *args, **kw)])
     net.train(UnstructuredPruner(net.program, ratio=0.5))
     assert fetched and max(fetched) == len(TWO)
 
