@@ -157,7 +157,7 @@ class UnstructuredPruner:
 
     @property
     def threshold(self) -> float:
-        """In mode "threshold" the one given; else the score at which the last update cut (the highest of all layers)."""
+        """In mode "threshold" the one given; else the score at which the last update cut, the highest of all layers."""
         return self._threshold
 
     @property
@@ -337,7 +337,8 @@ class UnstructuredPruner:
     def _watch_ahead(self, step: int) -> None:
         """Attach what has to be watched from the next step on, so that its batches are there when an update is due."""
         for gathering in self._plan.gatherings:
-            if not gathering.attached and gathering.can_attach and self._plan.due(step + gathering.needs, self._applied):
+            due = self._plan.due(step + gathering.needs, self._applied)
+            if due and not gathering.attached and gathering.can_attach:
                 gathering.attach()
                 self._device.forget_programs()
 
@@ -358,7 +359,7 @@ class UnstructuredPruner:
     def _log_held_layers(self, low: np.ndarray, high: np.ndarray) -> None:
         held = {p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least}
         if held - self._held:
-            _log.info("step %d: kept from falling further by their floor: %s", self.steps,
+            _log.info("step %d: at the most that may fall of them: %s", self.steps,
                       ", ".join(sorted(held - self._held)))
         self._held |= held
 

@@ -61,8 +61,8 @@ def to_allocation(mode: str | None, threshold: float, local_sparsity: bool,
     if not isinstance(local_sparsity, (bool, int)):
         raise TypeError(f"`local_sparsity` must be True or False, got {local_sparsity!r}.")
     if mode is None and not isinstance(threshold, Default):
-        raise ValueError(f"`threshold` (got {threshold!r}) has no meaning without mode=\"threshold\"; add it, or leave the "
-                         "threshold out.")
+        raise ValueError(f"`threshold` (got {threshold!r}) has no meaning without mode=\"threshold\"; add it, or "
+                         "leave the threshold out.")
     if mode == "threshold":
         _one_of('mode="threshold"', mode, "allocation", allocation)
         if local_sparsity:

@@ -56,8 +56,9 @@ def main() -> None:
         for variant in VARIANTS if size == "25" else ["Element, Global"]:
             took, millions, memory = update_in_own_process(size, variant)
             base = base or took
-            print(f"| one mask update, {millions:.1f} M weights, {variant} | {took:.2f} s = {took / base:.1f} x the first, "
-                  f"{1000 * took / millions:.0f} ms per million; {memory:.1f} x the weights' memory on top |", flush=True)
+            print(f"| one mask update, {millions:.1f} M weights, {variant} "
+                  f"| {took:.2f} s = {took / base:.1f} x the first, {1000 * took / millions:.0f} ms per million; "
+                  f"{memory:.1f} x the weights' memory on top |", flush=True)
     print(f"| one mask update, Block(2, 1) on one 1024x1024 1x1 convolution | {1000 * block_update():.1f} ms |")
 
 
@@ -104,7 +105,7 @@ def update_in_own_process(size: str, variant: str) -> tuple[float, ...]:
 
 
 def measure_update(size: str, variant: str) -> tuple[float, float, float]:
-    """Median seconds of an update, million weights, and the memory that updates take beside what is there, over the weights' own."""
+    """Median seconds of an update; million weights; the memory it takes on top, over that of the weights."""
     width, layers = LAYERS[size]
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup):

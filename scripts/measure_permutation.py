@@ -2,8 +2,8 @@
 
     python scripts/measure_permutation.py
 
-MobileNetV1, width 0.25, random weights (seed 0), 32x32; the share of a layer's squared magnitude that survives when 75 %
-of its m x 1 blocks fall by their L2 norm, before and after, on average over the layers that could be reordered.
+MobileNetV1, width 0.25, random weights (seed 0), 32x32; the share of a layer's squared magnitude that survives when
+75 % of its m x 1 blocks fall by their L2 norm, before and after, on average over the layers that could be reordered.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accumulators in the training Program: what criteria want to know of gradients and outputs, summed up batch by batch."""
+"""Accumulators in the training Program: what criteria want to know of gradients and outputs, summed over batches."""
 from __future__ import annotations
 
 from typing import Any, Sequence
@@ -136,7 +136,7 @@ class Gathering:
         channels_last = not is_conv or reader.attrs().get("data_format", "NCHW").endswith("C")
         axis = last if channels_last else 1
         if param.output_axis is None or value.shape[axis] != param.shape[param.output_axis]:
-            raise ValueError(f"{self._criterion!r} cannot watch {param.name}: its output has {value.shape[axis]} channels "
+            raise ValueError(f"{self._criterion!r} cannot watch {param.name}: it gives {value.shape[axis]} channels "
                              f"on axis {axis}, and shape {list(param.shape)} does not; leave it out with `select`.")
         while True:
             following = [op for op in value.all_used_ops() if "_grad" not in op.name()]

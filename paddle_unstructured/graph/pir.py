@@ -222,7 +222,7 @@ class PirGraph:
 
 
 def _multiply_in_place(value: Any, mask: Any) -> None:
-    # The in-place op marks its target as stop_gradient; a later `minimize` would then leave the weight untrained.
+    # Some in-place ops mark their target as stop_gradient, and a later `minimize` would leave such a weight untrained.
     stop_gradient = value.stop_gradient
     paddle._C_ops.multiply_(value, mask if mask.dtype == value.dtype else mask.cast(value.dtype))
     value.stop_gradient = stop_gradient
