@@ -209,7 +209,7 @@ class UnstructuredPruner:
                                  "call step() after each batch.")
             self._check_weights()
             feeds = self._plan.feeds(self._plan.asked(self.steps))
-            self._threshold = _highest(self._device.plan(self._plan.allocation, feeds)[1])
+            self._threshold = _highest(self._device.plan(self._plan.allocation, feeds)[1], self._threshold)
         return self._threshold
 
     def set_static_masks(self) -> None:
@@ -323,7 +323,8 @@ class UnstructuredPruner:
         before = self._pruned
         gathered = [name for gathering in self._plan.gatherings for name in gathering.names]
         self._pruned, thresholds = self._device.prune(self._plan.allocation, feeds, forget=gathered)
-        self._applied, self._updates, self._threshold = sparsity, self._updates + 1, _highest(thresholds)
+        self._threshold = _highest(thresholds, self._threshold)
+        self._applied, self._updates = sparsity, self._updates + 1
         for gathering in self._plan.gatherings:
             gathering.start_over()
             if self.target_reached() and not self._by_threshold:
@@ -359,7 +360,7 @@ class UnstructuredPruner:
     def _log_held_layers(self, low: np.ndarray, high: np.ndarray) -> None:
         held = {p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least}
         if held - self._held:
-            _log.info("step %d: at the most that may fall of them: %s", self.steps,
+            _log.info("step %d: a floor or a limit keeps these layers from losing more: %s", self.steps,
                       ", ".join(sorted(held - self._held)))
         self._held |= held
 
@@ -370,9 +371,10 @@ class UnstructuredPruner:
             _log.warning("no weight is left in %s; what is behind it gets no signal", names)
 
 
-def _highest(thresholds: np.ndarray) -> float:
+def _highest(thresholds: np.ndarray, before: float) -> float:
+    """The highest of the layers' thresholds; the one before where nothing fell in any of them."""
     found = thresholds[~np.isnan(thresholds)]
-    return float(found.max()) if found.size else 0.0
+    return float(found.max()) if found.size else before
 
 
 def _all(parts: Iterable[Any]) -> str:

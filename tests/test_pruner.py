@@ -585,7 +585,7 @@ def test_the_layers_that_the_floor_holds_are_logged(caplog):
     net.put(TWO[1], net.get(TWO[1]) * 1e-3)
     with caplog.at_level(logging.INFO):
         UnstructuredPruner(net.program, ratio=0.5).step()
-    assert f"by their floor: {TWO[1]}" in caplog.text
+    assert f"from losing more: {TWO[1]}" in caplog.text
     assert TWO[0] not in caplog.text
 
 
