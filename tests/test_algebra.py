@@ -198,3 +198,36 @@ def test_a_lottery_ticket_keeps_its_mask_and_gets_its_early_weights_back():
             mask = net.get(param.mask_name)
             assert (net.get(param.name) == early[param.name] * mask).all()
     assert pruner.sparsity() == round(0.49 * 360) / 360
+
+
+def test_lamp_within_n_of_m_counts_neither_the_protected_nor_the_pruned():
+    random = np.random.default_rng(3)
+    net = Net(lambda x: paddle.nn.Linear(8, 5)(paddle.nn.Linear(8, 8)(x)), [2, 8])
+    pattern = NM(1, 4)
+    pruner = UnstructuredPruner(net.program, pattern=pattern, allocation=LAMP(),
+                                schedule=lambda step: [0.25, 0.5, 0.75][min(step, 2)])
+    alive = {p.name: np.ones(p.shape, bool) for p in pruner.params}
+    for sparsity in (0.25, 0.5, 0.75):
+        competing = []
+        for i, param in enumerate(pruner.params):
+            weight = random.normal(size=param.shape).astype("float32") * alive[param.name] * 10.0 ** i
+            net.put(param.name, weight)
+            ranked = np.where(alive[param.name], np.abs(weight).astype("float64"), -np.inf)
+            units = [(s, box) for s, box in units_of(pattern, param, ranked) if np.isfinite(s)]
+            competing += [(score, param.name, box) for score, box in lamp(units)]
+        pruner.step()
+        falling = round(sparsity * 104) - sum(int((~mask).sum()) for mask in alive.values())
+        for _, name, box in sorted(competing, key=lambda unit: unit[0])[:falling]:
+            alive[name].reshape(-1)[box] = False
+        for name, mask in alive.items():
+            assert ((net.get(name + "_mask") != 0) == mask).all()
+
+
+def test_layers_own_sparsities_meet_the_schedules_number_exactly_on_the_way():
+    net = Net(layers, [2, 4, 6, 6])
+    allocation = PerLayer({"conv2d_0.w_0": 0.5, "conv2d_1.w_0": 0.7, "linear_0.w_0": 0.3})
+    pruner = UnstructuredPruner(net.program, allocation=allocation,
+                                schedule=lambda step: [0.051, 0.107, 0.132, 0.475][min(step, 3)])
+    for sparsity in (0.051, 0.107, 0.132, 0.475):
+        pruner.step()
+        assert net.zeros(*pruner.masks.values()) == round(sparsity * 360)
