@@ -5,27 +5,34 @@ import hashlib
 import json
 import os
 import tempfile
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-FORMAT, VERSION = "paddle_unstructured.pruner", 1
+from .graph.base import Param
+
+FORMAT, VERSION = "paddle_unstructured.pruner", 2
+_GATHERED = "gathered:"  # begins the names of tensors that are no masks
 
 
-def save(path: str, state: Mapping[str, Any], parts: str) -> None:
+def save(path: str, state: Mapping[str, Any], about: Mapping[str, str]) -> None:
     """Write a state atomically: `path` holds the old file or the new one, never a part of it.
 
     Args:
         path: The file.
         state: Of `UnstructuredPruner.state_dict()`.
-        parts: The pruner in words, for whoever opens the file.
+        about: What else whoever opens the file finds in its header.
     """
-    tensors = {name: np.packbits(mask.reshape(-1), bitorder="little") for name, mask in state["masks"].items()}
-    progress = {key: value for key, value in state.items() if key != "masks"}
-    header = {"format": FORMAT, "version": str(VERSION), "pruner": parts, "progress": json.dumps(progress),
-              "shapes": json.dumps({name: list(mask.shape) for name, mask in state["masks"].items()})}
+    masks, gathered = state["masks"], state["gathered"]
+    tensors = {name: np.packbits(mask.reshape(-1), bitorder="little") for name, mask in masks.items()}
+    tensors.update((_GATHERED + name, array) for one in gathered for name, array in one.get("sums", {}).items())
+    header = {**about, "format": FORMAT, "version": str(VERSION),
+              "progress": json.dumps({key: value for key, value in state.items() if key not in ("masks", "gathered")}),
+              "shapes": json.dumps({name: list(mask.shape) for name, mask in masks.items()}),
+              "sparsity": json.dumps({name: float((~mask).mean()) for name, mask in masks.items()}),
+              "gathered": json.dumps([{**one, "sums": list(one["sums"])} if one else {} for one in gathered])}
     header["sha256"] = _digest(tensors, header)
     replace_file(path, safetensors.numpy.save(tensors, metadata=header))
 
@@ -52,7 +59,9 @@ def load(path: str) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: its checksum does not fit its content; use an older checkpoint.")
     masks = {name: np.unpackbits(tensors[name], count=int(np.prod(shape)), bitorder="little").astype(bool)
              .reshape(shape) for name, shape in json.loads(header["shapes"]).items()}
-    return {**json.loads(header["progress"]), "masks": masks}
+    gathered = [{**one, "sums": {name: tensors[_GATHERED + name] for name in one["sums"]}} if one else {}
+                for one in json.loads(header.get("gathered", "[]"))]  # version 1 had none
+    return {**json.loads(header["progress"]), "masks": masks, "gathered": gathered}
 
 
 def progress_of(state: Mapping[str, Any]) -> tuple[int, float, int, float]:
@@ -70,16 +79,19 @@ def masks_of(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.asarray(mask) != 0 for name, mask in state["masks"].items()}
 
 
-def check_fit(path_or_state: str, saved: Mapping[str, tuple[int, ...]], present: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ValueError unless both name the same params with the same shapes."""
-    lacking, extra = sorted(present.keys() - saved.keys()), sorted(saved.keys() - present.keys())
-    differing = [f"{name} {list(saved[name])} there, {list(present[name])} here"
-                 for name in sorted(saved.keys() & present.keys()) if tuple(saved[name]) != tuple(present[name])]
+def check_fit(state: Mapping[str, Any], masks: Mapping[str, np.ndarray], params: Sequence[Param]) -> None:
+    """Raise ValueError unless the state is of just these params: same names, shapes and dtypes."""
+    present, dtypes = {param.name: param for param in params}, state.get("dtypes", {})
+    lacking, extra = sorted(present.keys() - masks.keys()), sorted(masks.keys() - present.keys())
+    differing = [f"{name} {list(masks[name].shape)} there, {list(param.shape)} here"
+                 for name, param in sorted(present.items()) if name in masks and masks[name].shape != param.shape]
+    differing += [f"{name} {dtypes[name]} there, {param.dtype} here"
+                  for name, param in sorted(present.items()) if dtypes.get(name, param.dtype) != param.dtype]
     faults = ([f"has no mask for {', '.join(lacking)}"] if lacking else []) + \
              ([f"has masks for {', '.join(extra)}, which are not pruned here"] if extra else []) + \
-             ([f"differs in shape: {'; '.join(differing)}"] if differing else [])
+             ([f"differs in shape or dtype: {'; '.join(differing)}"] if differing else [])
     if faults:
-        raise ValueError(f"{path_or_state} belongs to another model or another selection: it {'; it '.join(faults)}.")
+        raise ValueError(f"the state belongs to another model or another selection: it {'; it '.join(faults)}.")
 
 
 def replace_file(path: str, content: bytes) -> None:
@@ -90,18 +102,22 @@ def replace_file(path: str, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o666 & ~_umask())
-        os.replace(draft, path)
+        put_in_place(draft, path)
     except BaseException:
         os.unlink(draft)
         raise
-    _sync_folder(folder)
 
 
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def put_in_place(draft: str, path: str) -> None:
+    """Give a finished file its name, once all of it is on the disk."""
+    os.chmod(draft, 0o666 & ~_umask())
+    _sync(draft)
+    os.replace(draft, path)
+    _sync(os.path.dirname(os.path.abspath(path)))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,6 +1,7 @@
 """The machine: asks the schedule at every step, and lets the device update the masks when one is due."""
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping, Sequence
@@ -114,7 +115,7 @@ class UnstructuredPruner:
         """Set the masked weights, and what is tied to them, to zero in the scope: needed after weights were loaded."""
         self._graph.attach()
         report.check_initialized(self._graph, self._params)
-        self._device.apply()
+        self._pruned = self._device.apply()
 
     def tie(self, shadow: Any, param: str) -> None:
         """Keep a shadow of a weight (a moving average, a master weight) exactly as sparse as the weight.
@@ -183,6 +184,14 @@ class UnstructuredPruner:
     def sparsity(self) -> float:
         """Fraction of the selected weights that the masks hold at zero. Costs nothing."""
         return int(self._pruned.sum()) / int(self._sizes.sum())
+
+    def pruned_by_layer(self) -> dict[str, int]:
+        """Weights that the masks hold at zero, by param name. Costs nothing."""
+        return {param.name: int(n) for param, n in zip(self._params, self._pruned)}
+
+    def kept_magnitude_by_layer(self) -> dict[str, float]:
+        """Sum of |w| over the weights that the masks keep, by param name; computed on the device."""
+        return {param.name: float(n) for param, n in zip(self._params, self._device.kept_magnitude())}
 
     def target_reached(self) -> bool:
         """Whether the schedule's last sparsity has been applied; with a threshold, whether any update was made."""
@@ -271,37 +280,58 @@ class UnstructuredPruner:
         self.update_params()
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks (param name -> bool array) and progress."""
+        """Masks (param name -> bool array), what criteria have gathered, and progress."""
         return {"steps": self.steps, "applied": self._applied, "updates": self._updates, "threshold": self._threshold,
-                "masks": {param.name: self._graph.mask(param) for param in self._params}}
+                "schedule": _name(self._plan.schedule), "dtypes": {param.name: param.dtype for param in self._params},
+                "masks": {param.name: self._graph.mask(param) for param in self._params},
+                "gathered": [gathering.state() for gathering in self._plan.gatherings]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: set the masks and apply them to the stored weights.
+        """Go on from a state: set the masks, apply them to the stored weights, and gather on.
+
+        The schedule stays that of this pruner; the log warns if the state was saved under another one.
 
         Raises:
             ValueError: The state is of other params; nothing is changed.
         """
         progress, masks = checkpoint.progress_of(state), checkpoint.masks_of(state)
-        checkpoint.check_fit("the state", {name: mask.shape for name, mask in masks.items()},
-                             {param.name: param.shape for param in self._params})
+        checkpoint.check_fit(state, masks, self._params)
+        gathered = list(zip(self._plan.gatherings, state.get("gathered", [])))
+        for gathering, sums in gathered:
+            gathering.check_state(sums)
         report.check_initialized(self._graph, self._params)
         for param in self._params:
             self._graph.set_mask(param, masks[param.name])
-        self._pruned = np.array([param.size - int(masks[param.name].sum()) for param in self._params])
         self.steps, self._applied, self._updates, self._threshold = progress
+        for gathering, sums in gathered:
+            gathering.restore(sums)
+            self._device.forget_programs()
         self.update_params()
+        if state.get("schedule", _name(self._plan.schedule)) != _name(self._plan.schedule):
+            _log.warning("the state was saved under the schedule %s; this pruner goes on with %s", state["schedule"],
+                         _name(self._plan.schedule))
 
     def save(self, path: str) -> None:
         """Write masks and progress into one file (safetensors); a crash leaves the old file or the new one."""
-        checkpoint.save(path, self.state_dict(), parts=repr(self))
+        patterns = {layer.param.name: repr(layer.pattern) for layer in self._plan.layers}
+        checkpoint.save(path, self.state_dict(), about={"pruner": repr(self), "patterns": json.dumps(patterns)})
 
     def load(self, path: str) -> None:
         """Go on from a saved file, over weights that are dense, pruned or trained further.
 
+        Bring the weights back first, with `paddle.static.load` or `load_weights`. If the criterion gathers gradients or
+        outputs, `paddle.static.load` belongs before the pruner is made: it refuses a Program whose accumulators are not
+        in the checkpoint.
+
         Raises:
+            FileNotFoundError: No such file.
             ValueError: Not such a file, damaged, of a newer version, or of another model; nothing is changed.
         """
-        self.load_state_dict(checkpoint.load(path))
+        state = checkpoint.load(path)
+        try:
+            self.load_state_dict(state)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be loaded here: {error}") from error
 
     def __repr__(self) -> str:
         parts = {"criterion": _all(layer.criterion for layer in self._plan.layers),

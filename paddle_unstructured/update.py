@@ -68,20 +68,29 @@ class MaskUpdate:
         pruned, threshold = self._run("plan", build, feeds, scored=True)
         return pruned, threshold
 
-    def apply(self) -> None:
-        """weight = weight * mask, for weights and what is tied to them."""
+    def apply(self) -> np.ndarray:
+        """weight = weight * mask, for weights and what is tied to them. Returns weights pruned."""
         def build(tensors: Tensors) -> list[Tensor]:
             self._apply(tensors)
-            return []
-        self._run("apply", build)
+            return [self._zeros_in_masks(tensors)]
+        return self._run("apply", build)[0]
 
     def take_zeros(self) -> np.ndarray:
         """mask = (weight != 0). Returns weights pruned."""
         def build(tensors: Tensors) -> list[Tensor]:
             for param in self._params:
                 paddle.assign((tensors[param.name] != 0).cast(param.dtype), output=tensors[param.mask_name])
-            return [_stacked(paddle.sum((tensors[p.mask_name] == 0).cast("int64")) for p in self._params)]
+            return [self._zeros_in_masks(tensors)]
         return self._run("take_zeros", build)[0]
+
+    def kept_magnitude(self) -> np.ndarray:
+        """Sum of |weight * mask|; nothing is changed."""
+        def build(tensors: Tensors) -> list[Tensor]:
+            sizes = (paddle.abs(self._weight(tensors, param)) for param in self._params)
+            kept = (paddle.where(tensors[param.mask_name] != 0, size, paddle.zeros_like(size))
+                    for size, param in zip(sizes, self._params))
+            return [_stacked(paddle.sum(size).cast("float64") for size in kept)]
+        return self._run("kept_magnitude", build)[0]
 
     def finite(self) -> np.ndarray:
         """Whether each layer's weights, and the scores they get, are free of NaN; bool."""
@@ -113,6 +122,9 @@ class MaskUpdate:
         for name, param in [(p.name, p) for p in self._params] + self._shadows:
             target, mask = tensors[name], tensors[param.mask_name]
             paddle._C_ops.multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
+
+    def _zeros_in_masks(self, tensors: Tensors) -> Tensor:
+        return _stacked(paddle.sum((tensors[param.mask_name] == 0).cast("int64")) for param in self._params)
 
     def _scores(self, tensors: Tensors, layer: Layer) -> Tensor:
         information = tensors[layer.information()] if layer.information else None

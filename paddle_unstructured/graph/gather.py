@@ -1,7 +1,7 @@
 """Accumulators in the training Program: what criteria want to know of gradients and outputs, summed over batches."""
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
@@ -58,6 +58,32 @@ class Gathering:
     def is_full(self) -> bool:
         """Whether the accumulators hold as many batches as the criterion wants."""
         return self._batches >= self.needs
+
+    def state(self) -> dict[str, Any]:
+        """What has been gathered: {"batches": int, "sums": {param name: array}}; nothing while it is not attached."""
+        if not self.attached:
+            return {}
+        return {"batches": self._batches,
+                "sums": {p.name: self._graph.stored(name) for p, name in zip(self._params, self.names)}}
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise ValueError unless `restore` can go on from the state."""
+        wanted = {p.name: tuple(self._criterion.observed_shape(p)) for p in self._params}
+        if state and {name: tuple(array.shape) for name, array in state["sums"].items()} != wanted:
+            raise ValueError(f"the state has gathered sums for {', '.join(state['sums'])} that are not those of "
+                             f"{self._criterion!r}; make the pruner with the criterion it was saved with.")
+        if state:
+            self.check_gradients()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        if self.attached:
+            self.release()
+        if state:
+            self.attach()
+            for param, name in zip(self._params, self.names):
+                self._graph.store(name, state["sums"][param.name])
+            self._batches = int(state["batches"])
 
     def count(self) -> None:
         """Count one batch, if it was gathered."""

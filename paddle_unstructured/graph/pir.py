@@ -88,11 +88,18 @@ class PirGraph:
 
     def array(self, name: str) -> np.ndarray:
         """A copy on the host: for reports and files, never for a training step. bfloat16 comes as float32."""
-        tensor = self.scope.find_var(name).get_tensor()
-        array = np.array(tensor)
-        if tensor._dtype() == paddle.bfloat16:
+        array = self.stored(name)
+        if self.scope.find_var(name).get_tensor()._dtype() == paddle.bfloat16:
             return (array.astype("uint32") << 16).view("float32")
         return array
+
+    def stored(self, name: str) -> np.ndarray:
+        """A copy on the host as numpy has it: bfloat16 as its bits, uint16."""
+        return np.array(self.scope.find_var(name).get_tensor())
+
+    def store(self, name: str, array: np.ndarray) -> None:
+        """Set a variable from what `stored` gave."""
+        self.scope.var(name).get_tensor().set(np.ascontiguousarray(array), self.place)
 
     def mask(self, param: Param) -> np.ndarray:
         """A copy of a mask on the host, bool."""
