@@ -1,0 +1,1 @@
+"""What leaves the house: models without masks, checked; small files; fast ones."""
