@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .graph import Param, PirGraph, open_graph
-from .graph.channels import Channels, Fixed, reorder
+from .graph.carriers import Fixed
+from .graph.channels import Channels, reorder
 from .report import aligned, check_initialized
 from .selection import Select, all_weights, judge
 

@@ -8,25 +8,13 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 
 from .base import Param
+from .carriers import (JOINS, TRANSPARENT, VECTORS, Carrier, Fixed, behind, channel_axis, exists, forward_uses,
+                       is_constant, kind_of, readers, through, unknown)
 from .pir import PirGraph
 from .roles import writes
 
-_ELEMENTWISE = {"abs", "assign", "cast", "celu", "clip", "dropout", "elu", "erf", "exp", "gelu", "hardshrink",
-                "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log1p", "logsigmoid", "mish", "pow", "relu",
-                "relu6", "rsqrt", "scale", "selu", "share_data", "sigmoid", "silu", "softplus", "softshrink",
-                "softsign", "sqrt", "square", "stanh", "swish", "tanh", "tanh_shrink", "thresholded_relu"}
-_SPATIAL = {"pool2d", "pad3d", "nearest_interp", "bilinear_interp", "bicubic_interp"}
-_RESHAPES = {"reshape", "flatten", "squeeze", "unsqueeze"}
-_TRANSPARENT = {"cast", "assign", "share_data", *_RESHAPES}  # between a parameter and the op that uses it
-_JOINS = {"add", "subtract", "multiply", "divide", "maximum", "minimum"}
-_REDUCTIONS = {"mean", "sum", "max", "min", "amax", "amin"}
-_VECTORS = {"batch_norm": (1, 2, 3, 4), "sync_batch_norm": (1, 2, 3, 4), "instance_norm": (1, 2)}  # operands
 _SHAPE_ONLY = {"shape", "shape64", "full_like"}  # what they give does not depend on the order of channels
 _DECAY = {"scale", "sign", "cast", "combine", "add", "add_n"}  # regularisation, on its way to the optimizer
-
-
-class Fixed(Exception):
-    """Why the output channels of a layer cannot be reordered."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +25,6 @@ class Seen:
     axis: int
     outer: int = 1
     inner: int = 1
-
-
-@dataclass(frozen=True)
-class _Carrier:
-    """An activation with the channels on one of its axes, as in `Seen`."""
-
-    value: Any
-    axis: int
-    channels: int
-    outer: int = 1
-    inner: int = 1
-
-    @property
-    def extent(self) -> int:
-        return self.outer * self.channels * self.inner
 
 
 class Channels:
@@ -77,7 +50,7 @@ class Channels:
         carriers = [self._outputs(param)]
         while carriers:
             carrier = carriers.pop()
-            followers = [op for op in _forward_uses(carrier.value) if _kind(op) not in _SHAPE_ONLY]
+            followers = [op for op in forward_uses(carrier.value) if kind_of(op) not in _SHAPE_ONLY]
             if not followers:
                 raise Fixed("its outputs leave the Program")
             carriers += filter(None, (self._behind(op, carrier) for op in followers))
@@ -86,108 +59,107 @@ class Channels:
             raise Fixed("a variable that sees its outputs does so twice")
         return found
 
-    def _outputs(self, param: Param) -> _Carrier:
+    def _outputs(self, param: Param) -> Carrier:
         if param.groups > 1:
             raise Fixed("it is a grouped convolution")
         if param.output_axis is None or param.input_axis is None:
             raise Fixed("its output axis is not known")
         reader = self._graph.reader(param)
-        kind, value, channels = _kind(reader), reader.result(0), param.shape[param.output_axis]
+        kind, value, channels = kind_of(reader), reader.result(0), param.shape[param.output_axis]
         if kind not in ("conv2d", "matmul") or self._source(reader.operand_source(1)) != param.name:
             raise Fixed(f"{reader.name()} reads it in a way that is not followed")
-        axis = _channel_axis(reader, value) if kind == "conv2d" else len(value.shape) - 1
-        self._take(reader, param.name, param.output_axis, _Carrier(value, axis, channels))
-        return _Carrier(value, axis, channels)
+        axis = channel_axis(reader, value) if kind == "conv2d" else len(value.shape) - 1
+        self._take(reader, param.name, param.output_axis, Carrier(value, axis, channels))
+        return Carrier(value, axis, channels)
 
-    def _behind(self, op: Any, at: _Carrier) -> _Carrier | None:
+    def _behind(self, op: Any, at: Carrier) -> Carrier | None:
         """The channels in the op's result; None where a layer has summed over them."""
-        kind = _kind(op)
-        if kind in _JOINS:
+        kind = kind_of(op)
+        if kind in JOINS:
             return self._join(op, at)
         step = {"conv2d": self._conv, "depthwise_conv2d": self._conv, "conv2d_transpose": self._conv,
-                "matmul": self._matmul, "layer_norm": self._layer_norm, "prelu": self._prelu, "pad": _pad,
-                "transpose": _transpose, **dict.fromkeys(_VECTORS, self._norm), **dict.fromkeys(_RESHAPES, _reshape),
-                **dict.fromkeys(_REDUCTIONS, _reduce), **dict.fromkeys(_SPATIAL, _spatial),
-                **dict.fromkeys(_ELEMENTWISE, _elementwise)}.get(kind)
-        is_first = op.num_operands() > 0 and op.operand_source(0).is_same(at.value)
-        if step is None or not is_first or any(_forward_uses(result) for result in op.results()[1:]):
-            raise _unknown(op)
+                "matmul": self._matmul, "layer_norm": self._layer_norm, "prelu": self._prelu,
+                **dict.fromkeys(VECTORS, self._norm)}.get(kind)
+        if step is None:
+            return behind(op, at)
+        if not op.operand_source(0).is_same(at.value) or any(forward_uses(result) for result in op.results()[1:]):
+            raise unknown(op)
         return step(op, at)
 
-    def _conv(self, op: Any, at: _Carrier) -> _Carrier | None:
-        if at.axis != _channel_axis(op, at.value):
-            raise _unknown(op)
+    def _conv(self, op: Any, at: Carrier) -> Carrier | None:
+        if at.axis != channel_axis(op, at.value):
+            raise unknown(op)
         name, groups = self._source(op.operand_source(1)), int(op.attrs()["groups"])
         param = self._params.get(name)
         if groups == 1:
             return self._take(op, name, param and param.input_axis, at)
-        if groups != at.extent or _kind(op) == "conv2d_transpose":
+        if groups != at.extent or kind_of(op) == "conv2d_transpose":
             raise Fixed("a grouped convolution reads its outputs")
         each = op.result(0).shape[at.axis] // groups  # outputs of a depthwise convolution per input
         after = replace(at, value=op.result(0), inner=at.inner * each)
         self._take(op, name, param and param.output_axis, after)
         return after
 
-    def _matmul(self, op: Any, at: _Carrier) -> None:
+    def _matmul(self, op: Any, at: Carrier) -> None:
         name = self._source(op.operand_source(1))
         param = self._params.get(name)
         if at.axis != len(at.value.shape) - 1 or op.attrs()["transpose_x"] or param is None or len(param.shape) != 2:
-            raise _unknown(op)
+            raise unknown(op)
         self._take(op, name, param.input_axis, at)
 
-    def _join(self, op: Any, at: _Carrier) -> _Carrier:
+    def _join(self, op: Any, at: Carrier) -> Carrier:
         """at + other: what is the same for all channels passes, a parameter follows, activations are in the way."""
         other = op.operand_source(1 if op.operand_source(0).is_same(at.value) else 0)
         rank = len(op.result(0).shape)
         axis = at.axis + rank - len(at.value.shape)  # shapes are aligned at their ends
         met = axis - (rank - len(other.shape))
-        if met >= 0 and other.shape[met] != 1 and not _is_constant(other):
+        if met >= 0 and other.shape[met] != 1 and not is_constant(other):
             if self._source(other) is None:
-                what = "are added to" if _kind(op) == "add" else f"are joined by {op.name()} with"
+                what = "are added to" if kind_of(op) == "add" else f"are joined by {op.name()} with"
                 raise Fixed(f"its outputs {what} other activations")
             self._vector(op, other, at, met)
         return replace(at, value=op.result(0), axis=axis)
 
-    def _norm(self, op: Any, at: _Carrier) -> _Carrier:
-        if at.axis != _channel_axis(op, at.value):
-            raise _unknown(op)
-        for operand in _VECTORS[_kind(op)]:
+    def _norm(self, op: Any, at: Carrier) -> Carrier:
+        if at.axis != channel_axis(op, at.value):
+            raise unknown(op)
+        for operand in VECTORS[kind_of(op)]:
             self._vector(op, op.operand_source(operand), at)
         return replace(at, value=op.result(0))
 
-    def _layer_norm(self, op: Any, at: _Carrier) -> _Carrier:
+    def _layer_norm(self, op: Any, at: Carrier) -> Carrier:
         if not at.axis == op.attrs()["begin_norm_axis"] == len(at.value.shape) - 1:
-            raise _unknown(op)
+            raise unknown(op)
         for operand in (1, 2):
             self._vector(op, op.operand_source(operand), at)
         return replace(at, value=op.result(0))
 
-    def _prelu(self, op: Any, at: _Carrier) -> _Carrier:
+    def _prelu(self, op: Any, at: Carrier) -> Carrier:
         slopes, mode = op.operand_source(1), op.attrs()["mode"]
-        if not _is_constant(slopes):
-            if mode != "channel" or at.axis != _channel_axis(op, at.value):
-                raise _unknown(op)
+        if not is_constant(slopes):
+            if mode != "channel" or at.axis != channel_axis(op, at.value):
+                raise unknown(op)
             self._vector(op, slopes, at)
         return replace(at, value=op.result(0))
 
-    def _vector(self, op: Any, value: Any, at: _Carrier, axis: int | None = None) -> None:
+    def _vector(self, op: Any, value: Any, at: Carrier, axis: int | None = None) -> None:
         """Numbers per channel: a parameter, directly (its channels are on `axis`) or as its only axis that counts."""
-        if not _exists(value) or _is_constant(value):
+        if not exists(value) or is_constant(value):
             return
         name = self._source(value)
         if name is None:
-            raise _unknown(op)
+            raise unknown(op)
         stored = self._params[name].shape
-        if axis is None or _kind(value.get_defining_op()) != "parameter":
+        if axis is None or kind_of(value.get_defining_op()) != "parameter":
             axis = next((i for i, extent in enumerate(stored) if extent == prod(stored)), None)
         self._take(op, name, axis, at)
 
-    def _take(self, op: Any, name: str | None, axis: int | None, at: _Carrier) -> None:
+    def _take(self, op: Any, name: str | None, axis: int | None, at: Carrier) -> None:
         """The variable's axis follows the channels, if the op is all that reads it."""
         if name is None or axis is None or self._params[name].shape[axis] != at.extent:
-            raise _unknown(op)
+            raise unknown(op)
         value = self._graph.persistable(name)
-        others = [reader.name() for reader in _readers(value) if reader.id() != op.id() and not _decays(reader, value)]
+        others = [reader.name() for reader in readers(value) if reader.id() != op.id() and not _decays(reader, value)]
         if others:
             raise Fixed(f"{name}, which sees its outputs, is also read by {others[0]}")
         self._seen.append(Seen(name, axis, at.outer, at.inner))
@@ -200,16 +172,16 @@ class Channels:
                 other = op.operand_source(i)
                 if other.is_same(value) or not _is_like(other, value) or op.get_input_names()[i] == "grad":
                     continue
-                if not _through(other, {"cast"}).persistable:
+                if not through(other, {"cast"}).persistable:
                     raise Fixed(f"{seen.name}, which sees its outputs, is written by {op.name()}")
-                found.add(_through(other, {"cast"}).name)
+                found.add(through(other, {"cast"}).name)
         for name in sorted(found):
             yield replace(seen, name=name)
 
     def _source(self, value: Any) -> str | None:
         """Name of the parameter behind casts and reshapes."""
-        value = _through(value, _TRANSPARENT)
-        return value.name if _exists(value) and value.persistable and value.name in self._params else None
+        value = through(value, TRANSPARENT)
+        return value.name if exists(value) and value.persistable and value.name in self._params else None
 
 
 def reorder(graph: PirGraph, seen: Sequence[Seen], order: np.ndarray) -> None:
@@ -229,107 +201,13 @@ def reorder(graph: PirGraph, seen: Sequence[Seen], order: np.ndarray) -> None:
         tensor.set(np.ascontiguousarray(array.take(index, s.axis)), graph.place)
 
 
-def _elementwise(op: Any, at: _Carrier) -> _Carrier:
-    return replace(at, value=op.result(0))
-
-
-def _spatial(op: Any, at: _Carrier) -> _Carrier:
-    if at.axis != _channel_axis(op, at.value):
-        raise _unknown(op)
-    return replace(at, value=op.result(0))
-
-
-def _pad(op: Any, at: _Carrier) -> _Carrier:
-    if any(op.attrs()["paddings"][2 * at.axis:2 * at.axis + 2]):
-        raise _unknown(op)
-    return replace(at, value=op.result(0))
-
-
-def _transpose(op: Any, at: _Carrier) -> _Carrier:
-    rank = len(at.value.shape)
-    return replace(at, value=op.result(0), axis=[i % rank for i in op.attrs()["perm"]].index(at.axis))
-
-
-def _reduce(op: Any, at: _Carrier) -> _Carrier:
-    axes = op.attrs().get("axis")
-    if axes is None:
-        given = op.operand_source(1).get_defining_op()
-        axes = given.attrs().get("value") if given.name() == "pd_op.full_int_array" else None
-    reduced = {i % len(at.value.shape) for i in axes or ()}
-    if not reduced or at.axis in reduced:
-        raise _unknown(op)
-    before = 0 if op.attrs()["keepdim"] else sum(i < at.axis for i in reduced)
-    return replace(at, value=op.result(0), axis=at.axis - before)
-
-
-def _reshape(op: Any, at: _Carrier) -> _Carrier:
-    """In memory the channel of element f is (f // stride) % channels, before and after; so is it along an axis whose
-    extent is a multiple of channels x inner, if inner x the extents behind it are the stride."""
-    behind, shape = at.value.shape[at.axis + 1:], op.result(0).shape
-    stride = at.inner * prod(behind)
-    for axis in reversed(range(len(shape))):
-        rest = prod(shape[axis + 1:])
-        if min([*behind, *shape[axis:]]) < 1 or stride % rest:
-            break
-        inner = stride // rest
-        if shape[axis] % (at.channels * inner) == 0:
-            return _Carrier(op.result(0), axis, at.channels, shape[axis] // (at.channels * inner), inner)
-    raise Fixed(f"{op.name()} splits its outputs, or has a shape that is not known")
-
-
-def _unknown(op: Any) -> Fixed:
-    """The refusal of an op; a list's is that of the op that takes the list."""
-    takers = op.result(0).all_used_ops() if op.name() == "builtin.combine" else []
-    return Fixed(f"its outputs reach {(takers or [op])[0].name()}")
-
-
-def _readers(value: Any) -> Iterator[Any]:
-    """Forward ops that read a variable, directly or through casts and reshapes."""
-    for op in _forward_uses(value):
-        if writes(op, value):
-            continue
-        if _kind(op) in _TRANSPARENT:
-            yield from _readers(op.result(0))
-        else:
-            yield op
-
-
 def _decays(op: Any, value: Any, depth: int = 0) -> bool:
     """Whether the op is regularisation: all that becomes of its result is the optimizer's update of the variable."""
     if depth and writes(op, value):
         return True
-    following = op.result(0).all_used_ops() if _kind(op) in _DECAY and depth < 6 else []
+    following = op.result(0).all_used_ops() if kind_of(op) in _DECAY and depth < 6 else []
     return bool(following) and all(_decays(after, value, depth + 1) for after in following)
 
 
-def _forward_uses(value: Any) -> list[Any]:
-    return [op for op in value.all_used_ops() if "_grad" not in op.name()]
-
-
-def _through(value: Any, kinds: set[str]) -> Any:
-    """The value that was cast or reshaped."""
-    while _exists(value) and _kind(value.get_defining_op()) in kinds:
-        value = value.get_defining_op().operand_source(0)
-    return value
-
-
-def _exists(value: Any) -> bool:
-    return value is not None and value.initialized()
-
-
 def _is_like(other: Any, value: Any) -> bool:
-    return _exists(other) and other.is_dense_tensor_type() and list(other.shape) == list(value.shape)
-
-
-def _is_constant(value: Any) -> bool:
-    """One number, or the same one everywhere."""
-    return all(extent == 1 for extent in value.shape) or _kind(value.get_defining_op()) == "full"
-
-
-def _channel_axis(op: Any, value: Any) -> int:
-    return len(value.shape) - 1 if op.attrs().get("data_format", "NCHW").endswith("C") else 1
-
-
-def _kind(op: Any) -> str:
-    """pd_op.add_ -> add; arguments of a sub-block have no op."""
-    return "" if op is None else op.name().split(".")[-1].rstrip("_")
+    return exists(other) and other.is_dense_tensor_type() and list(other.shape) == list(value.shape)
