@@ -64,6 +64,13 @@ class Model:
     def graph(self) -> PirGraph:
         return open_graph(self.program, self.scope, self.place)
 
+    @property
+    def param_names(self) -> frozenset[str]:
+        """Of all its variables, running statistics included."""
+        values = [op.result(0) for op in self.program.global_block().ops if op.name() == "pd_op.data"]
+        return frozenset(value.name for value in self.program.global_block().all_parameters()
+                         ) | {value.name for value in values if value.persistable}
+
     def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
         """What the model returns for these inputs."""
         return paddle.static.Executor(self.place).run(self.program, feed=feeds, fetch_list=list(self.fetches),
@@ -112,7 +119,7 @@ def open_model(path: str, place: Any = None) -> Model:
     if paddle.in_dynamic_mode():
         raise ValueError("Paddle is in dynamic mode, and saved models are static Programs; call "
                          "paddle.enable_static() first.")
-    program = _translated(files.program) if files.kind == "legacy" else _deserialized(files.program)
+    program = _translated(files.program) if files.kind == "legacy" else read_program(files.program)
     scope = paddle.static.Scope()
     graph = open_graph(program, scope, place)
     if files.kind == "checkpoint":
@@ -150,7 +157,8 @@ def drafts(path: str) -> Iterator[str]:
         shutil.rmtree(draft)
 
 
-def _deserialized(file: str) -> Any:
+def read_program(file: str) -> Any:
+    """The Program in a `.json` file; ValueError if there is none. Paddle must be in static mode."""
     try:
         program = paddle.load(file)
     except Exception as error:  # whatever Paddle's reader meets in a file that is not its own

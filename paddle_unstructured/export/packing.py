@@ -1,0 +1,164 @@
+"""Tensors as entries of a compressed model, and back: only what is not zero, in byte planes.
+
+A compressed model is a safetensors file; every entry is uint8 [bytes], unless said otherwise, and "zstd" means one
+standard frame.
+
+    metadata: "format" = "paddle_unstructured.model", "version" = "1", "values" as asked for, "kind" = "inference" or
+        "checkpoint", "sha256" of the whole file, its own 64 hex digits taken as zeros
+    index.json: zstd. A list of the tensors in the order of the model's file, each {"name", "dtype", "shape", "stored"}:
+        the model's type and shape, and the type in which the values are here; for int8 "axis" too
+    program.json: zstd of the model's .json file; not in a checkpoint
+
+A tensor of two or more dimensions, with zeros that take more bytes than a bitmask, has three entries:
+
+    <name>.bitmask: zstd of one bit per value in C order, the first in the lowest bit of the first byte; 1 = is stored
+    <name>.compressed: byte planes of the stored values, in C order
+    <name>.shape: int64 [dimensions]; repeats the index, so that the three entries can be read without it
+
+Of any other tensor all values are stored: as <name>.compressed, or, up to 4096 bytes, one after the other in the order
+of the index as one array per type, in the entry
+
+    <stored>.together: byte planes
+
+Byte planes of n values of b bytes are b zstd frames of n bytes each, one after the other: first the lowest byte of
+every value, then the next. Floats (float16, bfloat16, float32, float64) are rotated left by one bit before, so the sign
+is the lowest bit. Of no values there is no frame at all.
+
+    <name>.scale: float32 [channels along "axis", or 1 if that is null]; weight = stored int8 * scale
+"""
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any, Iterator
+
+import numpy as np
+import safetensors
+
+from . import planes
+from .pdiparams import DTYPES
+from .rounding import STORED, restored, rounded
+
+TOGETHER = 4096  # bytes: an entry of its own would cost about 150 more
+
+
+class Packer:
+    """Takes tensors one at a time, and keeps their entries.
+
+    Attributes:
+        entries: By name; complete after `finish`.
+        weights, zeros: How many values there were, and how many of them without any bit set, after the rounding.
+    """
+
+    def __init__(self, level: int) -> None:
+        self.entries: dict[str, np.ndarray] = {}
+        self.weights = self.zeros = 0
+        self._level = level
+        self._index: list[dict[str, Any]] = []
+        self._together: dict[str, list[np.ndarray]] = {}
+
+    def add(self, name: str, dtype: str, array: np.ndarray, *, values: str = "fp32", axis: int | None = None) -> None:
+        """Pack one tensor.
+
+        Args:
+            name: Of the tensor.
+            dtype: A key of `DTYPES`.
+            array: Its bits, as `pdiparams.read` gives them.
+            values: A key of `rounding.STORED`; other than "fp32" for a float32 weight only.
+            axis: For int8: the output axis.
+        """
+        item = {"name": name, "dtype": dtype, "shape": list(array.shape), "stored": dtype}
+        if values != "fp32":
+            item["stored"] = STORED[values]
+            array, scale = rounded(array, values, name, axis)
+            if scale is not None:
+                item["axis"], self.entries[f"{name}.scale"] = axis, scale
+        self._index.append(item)
+        self._store(name, item["stored"], np.asarray(array, order="C"))
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """All entries."""
+        for stored, arrays in self._together.items():
+            self.entries[f"{stored}.together"] = self._planes(np.concatenate(arrays), stored)
+        self.add_file("index.json", json.dumps(self._index, separators=(",", ":")).encode())
+        return self.entries
+
+    def add_file(self, name: str, content: bytes) -> None:
+        """Pack anything else."""
+        self.entries[name] = _entry(planes.compress(content, self._level))
+
+    def _store(self, name: str, stored: str, array: np.ndarray) -> None:
+        values = array.reshape(-1)
+        kept = _has_bits(values)
+        zeros = values.size - int(np.count_nonzero(kept))
+        self.weights, self.zeros = self.weights + values.size, self.zeros + zeros
+        if array.ndim >= 2 and 8 * zeros * values.itemsize > values.size:
+            bits = np.packbits(kept, bitorder="little").tobytes()
+            self.entries[f"{name}.shape"] = np.array(array.shape, np.int64)
+            self.entries[f"{name}.bitmask"] = _entry(planes.compress(bits, self._level))
+            self.entries[f"{name}.compressed"] = self._planes(values[kept], stored)
+        elif values.nbytes > TOGETHER:
+            self.entries[f"{name}.compressed"] = self._planes(values, stored)
+        else:
+            self._together.setdefault(stored, []).append(values)
+
+    def _planes(self, values: np.ndarray, stored: str) -> np.ndarray:
+        return _entry(planes.encode(values, stored, self._level))
+
+
+def unpack(path: str) -> Iterator[tuple[str, str, np.ndarray]]:
+    """(name, dtype, array) of every tensor in the order of the index, one at a time; the file must be a checked one."""
+    index = json.loads(unpack_file(path, "index.json"))
+    with safetensors.safe_open(path, framework="numpy") as file:
+        own = set(file.keys())
+        shared = [item for item in index if f"{item['name']}.compressed" not in own]
+        pieces = {stored: _pieces(file, stored, [prod(item["shape"]) for item in shared if item["stored"] == stored])
+                  for stored in {item["stored"] for item in shared}}
+        for item in index:
+            name, stored = item["name"], item["stored"]
+            if f"{name}.bitmask" in own:
+                values = _scattered(file, name, stored, prod(item["shape"]))
+            elif f"{name}.compressed" in own:
+                values = _decoded(file, f"{name}.compressed", stored, prod(item["shape"]))
+            else:
+                values = next(pieces[stored])
+            values = values.reshape(item["shape"])
+            if stored != item["dtype"]:
+                scale = file.get_tensor(f"{name}.scale") if "axis" in item else None
+                values = restored(values, stored, scale, item.get("axis"))
+            yield name, item["dtype"], values
+            del values  # the next one is not made beside it
+
+
+def unpack_file(path: str, name: str) -> bytes:
+    """What `add_file` packed."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return planes.decompress(file.get_tensor(name).tobytes())
+
+
+def _scattered(file: Any, name: str, stored: str, count: int) -> np.ndarray:
+    bits = np.frombuffer(planes.decompress(file.get_tensor(f"{name}.bitmask").tobytes()), np.uint8)
+    kept = np.unpackbits(bits, count=count, bitorder="little").view(bool)
+    values = np.zeros(count, DTYPES[stored].numpy)
+    values[kept] = _decoded(file, f"{name}.compressed", stored, int(np.count_nonzero(kept)))
+    return values
+
+
+def _decoded(file: Any, entry: str, stored: str, count: int) -> np.ndarray:
+    return planes.decode(file.get_tensor(entry).tobytes(), stored, DTYPES[stored].numpy, count)
+
+
+def _pieces(file: Any, stored: str, counts: list[int]) -> Iterator[np.ndarray]:
+    """The small tensors of one type."""
+    together = _decoded(file, f"{stored}.together", stored, sum(counts))
+    return iter(np.split(together, np.cumsum(counts)[:-1]))
+
+
+def _has_bits(values: np.ndarray) -> np.ndarray:
+    """Which values are not zero to the bit: -0.0 is one of them."""
+    return values.view(np.uint8).reshape(-1, values.itemsize).any(axis=1) if values.itemsize > 8 else \
+        values.view(f"u{values.itemsize}") != 0
+
+
+def _entry(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, np.uint8)
