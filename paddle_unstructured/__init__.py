@@ -1,19 +1,32 @@
 """Sparse neural networks in PaddlePaddle: pruning of static Programs, with masks in the graph."""
-from .allocation import ERK, LAMP, Global, PerLayer, Threshold, Uniform
-from .criteria import (APoZ, GeometricMedian, MeanActivation, NormScale, Random, Saliency, magnitude,
-                       normalized_magnitude)
-from .graph import Param
-from .patterns import NM, Block, Element, Filter
-from .pruner import GMPUnstructuredPruner, UnstructuredPruner
-from .report import SparsityReport, sparsity_report
-from .schedules import Constant, Polynomial
-from .selection import all_weights, conv1x1_only
-from .sensitivity import SensitivityTable, allocate_by_sensitivity  # not the function: its name is the module's
+from importlib import import_module
+from typing import Any, List
 
 __version__ = "0.1.0"
-__all__ = [
-    "APoZ", "Block", "Constant", "ERK", "Element", "Filter", "GMPUnstructuredPruner", "GeometricMedian", "Global",
-    "LAMP", "MeanActivation", "NM", "NormScale", "Param", "PerLayer", "Polynomial", "Random", "Saliency",
-    "SensitivityTable", "SparsityReport", "Threshold", "Uniform", "UnstructuredPruner", "all_weights",
-    "allocate_by_sensitivity", "conv1x1_only", "magnitude", "normalized_magnitude", "sparsity_report",
-]
+_HOMES = {
+    "allocation": ("ERK", "LAMP", "Global", "PerLayer", "Threshold", "Uniform"),
+    "criteria": ("APoZ", "GeometricMedian", "MeanActivation", "NormScale", "Random", "Saliency", "magnitude",
+                 "normalized_magnitude"),
+    "graph": ("Param",),
+    "patterns": ("Block", "Element", "Filter", "NM"),
+    "pruner": ("GMPUnstructuredPruner", "UnstructuredPruner"),
+    "report": ("SparsityReport", "sparsity_report"),
+    "scalars": ("ScalarLog",),
+    "schedules": ("Constant", "Polynomial"),
+    "selection": ("all_weights", "conv1x1_only", "named"),
+    "sensitivity": ("SensitivityTable", "allocate_by_sensitivity"),  # not the function: its name is the module's
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for: the command line and deployed models can do without Paddle."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__})

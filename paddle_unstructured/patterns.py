@@ -147,11 +147,11 @@ class NM(Element):
 
 
 class _Blocks:
-    """Units that are boxes of weights, `_extents(param)` wide along each stored axis."""
+    """Units that are boxes of weights, `extents(param)` wide along each stored axis."""
 
     norm: str
 
-    def _extents(self, param: Param) -> list[int]:
+    def extents(self, param: Param) -> list[int]:
         raise NotImplementedError
 
     def limit(self, param: Param) -> int:
@@ -162,7 +162,7 @@ class _Blocks:
         return _NORMS[self.norm](split, inner) if inner else paddle.abs(split)
 
     def size(self, param: Param) -> Size:
-        extents = self._extents(param)
+        extents = self.extents(param)
         if all(whole % extent == 0 for whole, extent in zip(param.shape, extents)):
             return prod(extents)
         split, inner = self._split(paddle.ones(list(param.shape), "float32"), param)
@@ -174,7 +174,7 @@ class _Blocks:
 
     def spread(self, keep: Tensor, param: Param) -> Tensor:
         shape, copies, filled = [], [], []
-        for whole, extent in zip(param.shape, self._extents(param)):
+        for whole, extent in zip(param.shape, self.extents(param)):
             units = -(-whole // extent)
             shape += [units] if units == 1 or extent == 1 else [units, 1]  # tile takes 7 axes at most
             copies += [extent] if units == 1 or extent == 1 else [1, extent]
@@ -188,7 +188,7 @@ class _Blocks:
         An extent of 1 gets no axis: reducing over many axes is slow, even over empty ones.
         """
         shape, inner = [], []
-        for axis, (whole, extent) in enumerate(zip(param.shape, self._extents(param))):
+        for axis, (whole, extent) in enumerate(zip(param.shape, self.extents(param))):
             short = -whole % extent
             if short:
                 filling = list(tensor.shape)
@@ -252,7 +252,7 @@ class Block(_Blocks):
             return param.output_axis, param.input_axis
         return 0, 1 if len(param.shape) > 1 else None
 
-    def _extents(self, param: Param) -> list[int]:
+    def extents(self, param: Param) -> list[int]:
         """Extent of a full block along every stored axis."""
         first, second = self._axes(param)
         rest = param.shape if self.kernel == "whole" else (1,) * len(param.shape)
@@ -293,7 +293,7 @@ class Filter(_Blocks):
     def _axis(self, param: Param) -> int | None:
         return param.output_axis if self.axis == "output" else param.input_axis
 
-    def _extents(self, param: Param) -> list[int]:
+    def extents(self, param: Param) -> list[int]:
         return [1 if i == self._axis(param) else extent for i, extent in enumerate(param.shape)]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from . import checkpoint, report, words
+from . import checkpoint, distributed, report, words
 from .allocation import Allocation, Threshold
 from .criteria import Criterion
 from .graph import Param, open_graph
@@ -17,7 +17,7 @@ from .plan import make_plan
 from .rules import Rules
 from .schedules import Constant, Schedule, check_sparsity
 from .selection import Select
-from .update import MaskUpdate
+from .update import Layer, MaskUpdate
 from .yaml_files import write_yaml
 
 _log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ class UnstructuredPruner:
             self._update_masks(self._plan.asked(self.steps))
         self._watch_ahead(self.steps)
         self.steps += 1
+        distributed.progress(self.steps)
 
     def update_params(self) -> None:
         """Set the masked weights, and what is tied to them, to zero in the scope: needed after weights were loaded."""
@@ -172,6 +173,11 @@ class UnstructuredPruner:
         return list(self._params)
 
     @property
+    def layers(self) -> list[Layer]:
+        """The pruned params again, each with its criterion and pattern."""
+        return list(self._plan.layers)
+
+    @property
     def skip_params(self) -> set[str]:
         """Names of the params that are not pruned; `explain()` says why."""
         return {verdict.param.name for verdict in self._plan.verdicts if not verdict.pruned}
@@ -193,11 +199,14 @@ class UnstructuredPruner:
         """Sum of |w| over the weights that the masks keep, by param name; computed on the device."""
         return {param.name: float(n) for param, n in zip(self._params, self._device.kept_magnitude())}
 
+    @property
+    def target(self) -> float:
+        """The sparsity that the schedule ends with; of a schedule that does not say, the one of the present step."""
+        return getattr(self._plan.schedule, "final", self._plan.asked(self.steps))
+
     def target_reached(self) -> bool:
-        """Whether the schedule's last sparsity has been applied; with a threshold, whether any update was made."""
-        if self._by_threshold:
-            return self._updates > 0
-        return self._applied >= getattr(self._plan.schedule, "final", self._plan.asked(self.steps))
+        """Whether the target has been applied; with a threshold, whether any update was made."""
+        return self._updates > 0 if self._by_threshold else self._applied >= self.target
 
     def explain(self) -> report.Explanation:
         """Every parameter with its role, and why it is or is not pruned. Prints as a table."""
@@ -348,6 +357,7 @@ class UnstructuredPruner:
         return isinstance(self._plan.allocation, Threshold)
 
     def _update_masks(self, sparsity: float) -> None:
+        distributed.synchronize(self._graph)
         self._check_weights()
         feeds = self._plan.feeds(sparsity)
         before = self._pruned

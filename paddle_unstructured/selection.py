@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Sequence, Union
 
@@ -12,6 +13,7 @@ Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
 _log = logging.getLogger(__name__)
 _WHY_NOT = {
     "bias": "a bias", "prelu alpha": "the slope of a PReLU", "scale": "a factor that scales activations",
+    "weight scale": "the scale of an int8 weight",
     "unused": "nothing in the Program reads it",
 }
 
@@ -42,6 +44,29 @@ def conv1x1_only(param: Param) -> tuple[bool, str]:
     if not param.is_weight:
         return all_weights(param)
     return param.is_conv1x1, "conv2d weight, 1x1" if param.is_conv1x1 else "not a 1x1 conv2d of one group"
+
+
+def named(names: str) -> Select:
+    """Select the weights whose whole name matches a regular expression.
+
+    Raises:
+        ValueError: It is none.
+
+    Example:
+        >>> named("linear_.*")(Param("linear_0.w_0", (2, 2), "float32", "linear"))
+        (True, 'linear weight, named linear_.*')
+    """
+    try:
+        pattern = re.compile(names)
+    except re.error as error:
+        raise ValueError(f"`names` must be a regular expression, got {names!r}: {error}.") from error
+
+    def select(param: Param) -> tuple[bool, str]:
+        chosen, reason = all_weights(param)
+        if not chosen or pattern.fullmatch(param.name):
+            return chosen, f"{reason}, named {names}" if chosen else reason
+        return False, f"its name does not match {names}"
+    return select
 
 
 def judge(params: Iterable[Param], select: Select = all_weights, skip: Sequence[str] = ()) -> list[Verdict]:

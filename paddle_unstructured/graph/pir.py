@@ -35,7 +35,7 @@ class PirGraph:
 
     def params(self) -> list[Param]:
         """All parameters, in the order in which the Program first reads them."""
-        order = {op.id(): i for i, op in enumerate(_walk(self.program.global_block()))}
+        order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
         placed = []
         for i, (name, value) in enumerate(reversed(self._values.items())):  # PIR lists the newest parameter first
             if is_learning_rate(value):  # a scheduler's rate is listed among the parameters
@@ -46,7 +46,7 @@ class PirGraph:
 
     def reader(self, param: Param) -> Any:
         """The first op that reads the param in its role, directly or through casts and reshapes."""
-        order = {op.id(): i for i, op in enumerate(_walk(self.program.global_block()))}
+        order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
         found = [op for op, role in readings(self._values[param.name]) if role.reader == param.reader]
         return min(found, key=lambda op: order[op.id()])
 
@@ -118,7 +118,7 @@ class PirGraph:
         if faults:
             raise ValueError(f"{file} lacks {', '.join(faults)}, or has it in another shape; it is of another model.")
         for name in self._values.keys() & loaded.keys():
-            self.scope.find_var(name).get_tensor().set(np.ascontiguousarray(loaded[name]), self.place)
+            self.store(name, loaded[name])
 
     # -- masks
 
@@ -178,6 +178,11 @@ class PirGraph:
         self._ops_seen = -1
         return True
 
+    def persistables(self) -> dict[str, Any]:
+        """All persistable variables by name: params, masks, what optimizers keep, learning rates."""
+        made = [op for op in self.program.global_block().ops if _data_name(op) and op.result(0).persistable]
+        return {**self._values, **{_data_name(op): op.result(0) for op in made}}
+
     def persistable(self, name: str) -> Any:
         """The Program's persistable variable of that name, or None."""
         if name in self._values:
@@ -189,7 +194,7 @@ class PirGraph:
 
     def _has_unmasked_writes(self) -> bool:
         """Whether an op writes a masked value and none of our products with its mask comes after it."""
-        order = {op.id(): i for i, op in enumerate(_walk(self.program.global_block()))}
+        order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
         for value, mask in self._masked():
             writers = [op for op in value.all_used_ops() if writes(op, value)]
             if writers and not _is_mask_product(max(writers, key=lambda op: order[op.id()]), mask):
@@ -249,11 +254,11 @@ def _persistable_data(name: str, like: Any) -> Any:
     return value
 
 
-def _walk(block: Any) -> Iterator[Any]:
+def walk(block: Any) -> Iterator[Any]:
     for op in block.ops:
         yield op
         for inner in op.blocks():
-            yield from _walk(inner)
+            yield from walk(inner)
 
 
 def _data_name(op: Any) -> str | None:

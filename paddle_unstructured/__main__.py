@@ -1,0 +1,6 @@
+"""python -m paddle_unstructured"""
+import sys
+
+from .cli import main
+
+sys.exit(main())

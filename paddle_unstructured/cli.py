@@ -1,0 +1,191 @@
+"""The command line: python -m paddle_unstructured COMMAND MODEL …
+
+MODEL is an inference model (.json and .pdiparams; a legacy .pdmodel pair is translated) or a training checkpoint
+(.json and .pdparams): the prefix of its files, one of them, or the folder that holds it.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from typing import Any, Callable, Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0; 1 where a check does not hold; 2 for anything that could not be done, said on stderr.
+    """
+    args = _parser().parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import paddle
+        paddle.enable_static()
+        _warn_on_stderr()
+        try:
+            return args.run(args) or 0
+        except (ValueError, TypeError, ImportError, OSError) as error:
+            print(f"paddle_unstructured {args.command}: error: {error}", file=sys.stderr)
+            return 2
+
+
+def _warn_on_stderr() -> None:
+    """The library's warnings in plain words; Paddle has given the root logger a format of its own."""
+    logger, handler = logging.getLogger(__package__), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.WARNING)
+
+
+def report(args: argparse.Namespace) -> None:
+    from .export import open_model
+    from .report import sparsity_report
+    model = open_model(args.model)
+    if args.html:
+        from .page import html_report
+        return _give(html_report(model.program, model.scope, title=os.path.basename(model.files.prefix)), args.output)
+    found = sparsity_report(model.program, model.scope, select=_select(args))
+    _give(found.to_json() if args.json else str(found), args.output)
+
+
+def check(args: argparse.Namespace) -> int:
+    from .export import check as check_model, open_model
+    model = open_model(args.model)
+    result = check_model(model.program, model.scope, pattern=args.pattern, sparsity=args.sparsity, params=args.params,
+                         each=args.each)
+    _give(json.dumps(result.to_dict(), indent=2) if args.json else str(result))
+    return 0 if result.holds else 1
+
+
+def prune(args: argparse.Namespace) -> None:
+    from . import allocation
+    from .export import export as write, open_model, parse_pattern, save_checkpoint
+    from .pruner import UnstructuredPruner
+    from .report import sparsity_report
+    if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
+        raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
+    words: dict[str, Any] = {"ratio": args.ratio, "rules": args.rules,
+                             "pattern": args.pattern and parse_pattern(args.pattern)}
+    if args.threshold is not None:
+        words["allocation"] = allocation.Threshold(args.threshold)
+    elif args.allocation is not None:
+        words["allocation"] = getattr(allocation, args.allocation)()
+    model = open_model(args.model)
+    pruner = UnstructuredPruner(model.program, scope=model.scope, place=model.place, select=_select(args),
+                                **{name: value for name, value in words.items() if value is not None})
+    pruner.step()
+    if model.fetches:
+        return _give(str(write(model.program, model.feeds, model.fetches, args.output, pruner)))
+    save_checkpoint(model, args.output)
+    _give(str(sparsity_report(model.program, pruner=pruner)))
+
+
+def compress(args: argparse.Namespace) -> None:
+    from .export import compress as compress_model
+    _give(str(compress_model(args.model, args.output, values=args.values, level=args.level)))
+
+
+def decompress(args: argparse.Namespace) -> None:
+    from .export import decompress as decompress_model
+    decompress_model(args.file, args.output)
+
+
+def export(args: argparse.Namespace) -> None:
+    from .export import export_model
+    _give(str(export_model(args.model, args.output, to=args.to, weights=args.weights, masks=args.masks,
+                           recalibrate=args.recalibrate, shrink=args.shrink, align_channels=args.align_channels)))
+
+
+def lite(args: argparse.Namespace) -> None:
+    from .export import lite_report, open_model
+    model = open_model(args.model)
+    found = lite_report(model.program, model.scope, threshold=args.threshold)
+    _give(found.to_json() if args.json else str(found))
+
+
+def _give(text: str, path: str | None = None) -> None:
+    if path is None:
+        print(text)
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _select(args: argparse.Namespace) -> Any:
+    from .selection import all_weights, conv1x1_only, named
+    if args.params:
+        return named(args.params)
+    return conv1x1_only if args.conv1x1_only else all_weights
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="paddle_unstructured", formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(run: Callable[[argparse.Namespace], int | None], about: str, output: str = "") -> Any:
+        one = commands.add_parser(run.__name__, help=about, description=about)
+        one.set_defaults(run=run)
+        one.add_argument("model", metavar="MODEL", help="prefix of the files, one of them, or their folder")
+        if output:
+            one.add_argument("-o", "--output", metavar="OUT", required=True, help=output)
+        return one
+
+    one = command(report, "count the zeros of every param")
+    form = one.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for machines")
+    form.add_argument("--html", action="store_true", help="one self-contained page with pictures")
+    one.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
+    _add_selection(one, "count as selected")
+
+    one = command(check, "check a pattern or a sparsity; exit code 1 if it does not hold")
+    one.add_argument("--pattern", metavar="P", help="2:4 (kept:of, along inputs) or 2x1 (outputs x inputs, blocks)")
+    one.add_argument("--sparsity", metavar="S", type=float, help="at least this fraction of zeros, in [0, 1]")
+    one.add_argument("--params", metavar="REGEX", help="names of the weights to check; default: all")
+    one.add_argument("--each", action="store_true", help="ask the sparsity of every param, not of all together")
+    one.add_argument("--json", action="store_true", help="for machines")
+
+    one = command(prune, "prune a saved model at once, without training", "prefix of the pruned model")
+    much = one.add_mutually_exclusive_group()
+    much.add_argument("--ratio", metavar="R", type=float, help="fraction of the selected weights to prune, in [0, 1]")
+    much.add_argument("--threshold", metavar="T", type=float, help="prune weights with |w| below")
+    one.add_argument("--pattern", metavar="P", help="2:4 or 2x1, as for check; default: single weights")
+    one.add_argument("--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global")
+    one.add_argument("--rules", metavar="FILE", help="a YAML file of rules, instead of pattern and allocation")
+    _add_selection(one, "prune")
+
+    one = command(compress, "write a model into one small file", "the file")
+    one.add_argument("--values", choices=("fp32", "bf16", "fp16", "int8"), default="fp32",
+                     help="precision of the weights that are kept; default: fp32, exact to the bit")
+    one.add_argument("--level", metavar="N", type=int, default=19, help="of zstd, 1 to 22; default: 19")
+
+    one = commands.add_parser("decompress", help="write the model of a small file again",
+                              description="write the model of a small file again")
+    one.set_defaults(run=decompress)
+    one.add_argument("file", metavar="FILE", help="what compress has written")
+    one.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the model")
+
+    one = command(export, "write an inference model, checked, for where it will run", "prefix of the model, or the file")
+    one.add_argument("--to", choices=("paddle", "int8", "onnx"), default="paddle",
+                     help="int8: weights in int8, for Paddle; default: paddle")
+    one.add_argument("--weights", metavar="FILE", help="a .pdparams file, instead of the model's own weights")
+    one.add_argument("--masks", metavar="FILE", help="what pruner.save() has written: applied, and checked")
+    one.add_argument("--recalibrate", metavar="FILE", help="an .npz of inputs [batches, ...] for batch norms")
+    one.add_argument("--shrink", action="store_true", help="remove channels whose filters are zero")
+    one.add_argument("--align-channels", metavar="N", type=int, default=1, help="with --shrink; default: 1")
+
+    one = command(lite, "which layers Paddle Lite would run sparse, and why not the others")
+    one.add_argument("--threshold", metavar="S", type=float, default=0.6, help="its --sparse_threshold; default: 0.6")
+    one.add_argument("--json", action="store_true", help="for machines")
+    return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser, what: str) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--params", metavar="REGEX", help=f"{what} the weights of these names only")
+    which.add_argument("--conv1x1-only", action="store_true", help=f"{what} the weights of 1x1 convolutions only")

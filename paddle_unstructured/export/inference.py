@@ -1,0 +1,174 @@
+"""From a Program in training to a model that may leave the house: masks applied and gone, and all of it checked."""
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
+
+import numpy as np
+import paddle
+
+from ..graph import Param, PirGraph, open_graph
+from ..graph.pir import walk
+from ..report import SparsityReport, check_initialized, sparsity_report
+from .checks import pattern_fault
+from .model import Model, drafts, open_model, save_model
+from .norms import recalibrate as measure_norms
+
+if TYPE_CHECKING:
+    from ..pruner import UnstructuredPruner
+    from .shrink import Removal
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The prefix of the .json and .pdiparams files.
+        report: The zeros in them.
+        removal: What was removed physically, if that was asked for.
+    """
+
+    path: str
+    report: SparsityReport
+    removal: Removal | None = None
+
+    def __str__(self) -> str:
+        parts = [str(self.report)] + ([str(self.removal)] if self.removal else [])
+        return "\n\n".join(parts + [f"written: {self.path}.json, {self.path}.pdiparams"])
+
+
+def export(program: Any, feed: Sequence[Any] | Any, fetch: Sequence[Any] | Any, path: str, pruner: Any = None,
+           exe: Any = None, *, scope: Any = None, unfinished: bool = False,
+           recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None, shrink: bool = False,
+           align_channels: int = 1) -> Exported:
+    """Write the inference model of a Program: weights masked, masks, accumulators and shadows gone, all of it checked.
+
+    The Program and its scope are left as they are, so training can go on.
+
+    Args:
+        program: A PIR Program, training (before or after `minimize`) or test; norms and dropout are set to inference.
+        feed, fetch: Its inputs and outputs, values of the Program.
+        path: Prefix of the files `path`.json and `path`.pdiparams, which `paddle.static.load_inference_model` and
+            `paddle.inference` read.
+        pruner: Whose masks are applied and whose target and patterns must be reached. Default: masks that the Program
+            has are applied, and nothing is asked of them.
+        exe: An executor, whose place is used. Default: the pruner's place, or Paddle's current one.
+        scope: Where the weights are. Default: the pruner's, else the global scope.
+        unfinished: Write the model although the target is not reached or a pattern is not complete.
+        recalibrate: Batches (input name -> array) to measure the batch norms' statistics on anew.
+        shrink: Remove channels that whole zero filters make constant; see `remove_channels`.
+        align_channels: With `shrink`: channel counts stay multiples of this.
+
+    Returns:
+        What was written. Prints as a table.
+
+    Raises:
+        ValueError: The target is not reached or a pattern is broken, with the layers; weights have no value; outputs
+            that do not depend on the inputs. Nothing is written.
+
+    Example:
+        >>> export(main_program, [image], [logits], "model", pruner, exe)  # doctest: +SKIP
+    """
+    scope = scope or getattr(pruner, "scope", None) or paddle.static.global_scope()
+    place = exe.place if exe is not None else getattr(pruner, "place", None)
+    graph = open_graph(program, scope, place)
+    check_initialized(graph, [param for param in graph.params() if param.reader])
+    model = _stripped(graph, _inputs(program, feed), _list(fetch))
+    masks = {p.name: graph.mask(p) for p in (pruner.params if pruner else _masked(graph))}
+    if pruner is not None and not unfinished:
+        check_pruned(masks, pruner)
+    return finish(model, path, masks, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
+
+
+def finish(model: Model, path: str, masks: Mapping[str, np.ndarray], *,
+           recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None, shrink: bool = False,
+           align_channels: int = 1) -> Exported:
+    """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
+    strangers = [name for name, mask in masks.items()
+                 if name in model.param_names and mask.shape != model.graph.stored(name).shape]
+    if strangers:
+        raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
+    _mask(model, masks)
+    if recalibrate is not None:
+        measure_norms(model, recalibrate)
+    removal = remove_channels(model, align_channels=align_channels) if shrink else None
+    return _write(removal.model if removal else model, path, removal)
+
+
+def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) -> None:
+    """Raise ValueError unless the pruner's target is reached and the pattern of every layer complete."""
+    faults = []
+    if not pruner.target_reached():
+        least = min(pruner.layers, key=lambda layer: _zeros(masks[layer.param.name]))
+        faults.append(f"the sparsity is {pruner.sparsity():.4f} and not yet {pruner.target:g} (least in "
+                      f"{least.param.name}: {_zeros(masks[least.param.name]):.4f})")
+    for layer in pruner.layers:
+        fault = pattern_fault(masks[layer.param.name], layer.pattern, layer.param)
+        if fault:
+            faults.append(f"{layer.param.name} is not {layer.pattern!r}: {fault}")
+    if faults:
+        raise ValueError(f"the model is not finished: {'; '.join(faults)}; call step() after each batch until "
+                         "target_reached(), or export with unfinished=True.")
+
+
+def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
+    """The inference part of a Program, with a copy of its weights in a scope of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        draft = os.path.join(folder, "model")
+        with paddle.static.scope_guard(graph.scope):
+            paddle.static.save_inference_model(draft, feed, fetch, paddle.static.Executor(graph.place),
+                                               program=graph.program)
+        model = open_model(draft, graph.place)
+    for op in walk(model.program.global_block()):  # Paddle leaves out those in branches and loops
+        if op.has_attr("is_test"):
+            op.set_bool_attr("is_test", True)
+    return model
+
+
+def _masked(graph: PirGraph) -> list[Param]:
+    """Params whose masks the Program declares."""
+    params = [param for param in graph.params() if param.is_weight]
+    declared = set(graph.declared_masks(params))
+    return [param for param in params if param.mask_name in declared]
+
+
+def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
+    """Apply masks to the model's weights; those of params that it does not have were for training only."""
+    names = model.param_names
+    for name, mask in masks.items():
+        if name in names:
+            stored = model.graph.stored(name)
+            model.graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
+
+
+def _write(model: Model, path: str, removal: Removal | None) -> Exported:
+    """Save the model; look at what was saved before it gets its name."""
+    with drafts(path) as draft:
+        save_model(model, draft)
+        saved = open_model(draft, model.place)
+        if saved.feeds != model.feeds or saved.param_names != model.param_names:
+            raise RuntimeError(f"{path} was not written: Paddle saved other inputs or params than the model's.")
+        differing = [name for name in saved.param_names
+                     if saved.graph.stored(name).tobytes() != model.graph.stored(name).tobytes()]
+        if differing:
+            raise RuntimeError(f"{path} was not written: Paddle saved other values of {', '.join(differing)}.")
+        return Exported(path, sparsity_report(saved.program, saved.scope), removal)
+
+
+def _inputs(program: Any, feed: Any) -> list[Any]:
+    named = {op.attrs()["name"]: op.result(0) for op in program.global_block().ops if op.name() == "pd_op.data"}
+    unknown = [value for value in _list(feed) if isinstance(value, str) and value not in named]
+    if unknown:
+        raise ValueError(f"`feed` must name inputs of the Program, got {unknown[0]!r}; it has {', '.join(named)}.")
+    return [named[value] if isinstance(value, str) else value for value in _list(feed)]
+
+
+def _list(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
+def _zeros(mask: np.ndarray) -> float:
+    return float((~mask).mean())
