@@ -17,7 +17,7 @@ class Param:
         shape: As stored.
         dtype: As Paddle writes it, "float32".
         role: One of `WEIGHT_ROLES`, or "bias", "norm scale", "norm bias", "norm mean", "norm variance",
-            "prelu alpha", "scale", "unknown", "unused".
+            "prelu alpha", "scale", "weight scale" (of an int8 weight), "unknown", "unused".
         reader: The op that gives it this role, "pd_op.conv2d"; empty if nothing reads it.
         output_axis, input_axis: Which stored axis counts outputs and inputs; None where the role has none.
         groups: Groups of a convolution.

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Iterator, NamedTuple
 
+import paddle
+
 from .base import WEIGHT_ROLES
 
 # Slots of ops as Paddle names them. (output axis, input axis) of the stored weight, or None.
@@ -53,8 +55,8 @@ def readings(value: Any, axes: tuple[int, ...] | None = None, rank: int | None =
             continue
         if op.name() == "builtin.combine":
             yield from _readings_of_list(op, value)
-        elif name in _TRANSPARENT and depth < 8 and _operand(op, value) == 0:
-            yield from readings(op.result(0), _axes_after(op, name, axes), rank, depth + 1)
+        elif (name in _TRANSPARENT or is_dequantization(op)) and depth < 8 and _operand(op, value) == 0:
+            yield from readings(op.result(0), axes_after(op, name, axes), rank, depth + 1)
         else:
             yield op, _named(op, name, value, axes, rank)
 
@@ -64,6 +66,21 @@ def writes(op: Any, value: Any) -> bool:
     if not op.name().endswith("_") or "norm" in op.name():
         return False
     return _operand(op, value) == (1 if op.name() == "pd_op.assign_out_" else 0)
+
+
+def is_dequantization(op: Any) -> bool:
+    """Whether the op is cast(int8 parameter) * scale, another parameter: a weight as `export.int8` stores it."""
+    if op.name() != "pd_op.multiply":
+        return False
+    cast = op.operand_source(0).get_defining_op()
+    if cast is None or cast.name() != "pd_op.cast" or not _is_parameter(op.operand_source(1)):
+        return False
+    return cast.operand_source(0).dtype == paddle.int8 and _is_parameter(cast.operand_source(0))
+
+
+def _is_parameter(value: Any) -> bool:
+    producer = value.get_defining_op()
+    return producer is not None and producer.name() == "builtin.parameter"
 
 
 def is_learning_rate(value: Any) -> bool:
@@ -94,6 +111,8 @@ def _named(op: Any, name: str, value: Any, axes: tuple[int, ...], rank: int) -> 
         return Role(_NORM_SLOTS[slot], op.name())
     if slot in ("bias", "bias_e") or (name == "addmm" and slot == "input"):
         return Role("bias", op.name())
+    if is_dequantization(op):
+        return Role("weight scale", op.name())
     if name in _ELEMENTWISE and _meets_activations(op, value, rank):
         return Role(_ELEMENTWISE[name], op.name())
     return Role("unknown", op.name())
@@ -128,7 +147,7 @@ def _readings_of_list(op: Any, value: Any) -> Iterator[tuple[Any, Role]]:
             yield reader, Role("unknown", reader.name())
 
 
-def _axes_after(op: Any, name: str, axes: tuple[int, ...]) -> tuple[int, ...]:
+def axes_after(op: Any, name: str, axes: tuple[int, ...]) -> tuple[int, ...]:
     """Which stored axis each axis of the op's result is; -1 for one that is not a stored axis."""
     if name == "transpose":
         return tuple(axes[i] for i in op.attrs()["perm"])

@@ -1,0 +1,48 @@
+"""Inputs for trying a saved model: random ones of the shapes it asks for."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .model import Model
+
+
+def random_inputs(model: Model, batch: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+    """Inputs of the shapes and dtypes that the model asks for.
+
+    Args:
+        model: Its first axes of unknown size get `batch`.
+        batch: Rows.
+        seed: The same seed gives the same inputs.
+
+    Returns:
+        Name -> standard normal numbers; of integer and bool inputs 0 and 1.
+
+    Raises:
+        ValueError: An axis other than the first has no size; inputs must be given then.
+    """
+    random = np.random.default_rng(seed)
+    ops = [op for op in model.program.global_block().ops if op.name() == "pd_op.data"]
+    values = {op.attrs()["name"]: op.result(0) for op in ops}
+    return {name: _one(name, values[name], batch, random) for name in model.feeds}
+
+
+def _one(name: str, value: Any, batch: int, random: np.random.Generator) -> np.ndarray:
+    shape = list(value.shape)
+    if any(extent < 0 for extent in shape[1:]):
+        raise ValueError(f"`inputs` must be given for a model whose input {name!r} has shape {shape}, -1 beyond the "
+                         "first axis; give a dict of arrays by name.")
+    if shape and shape[0] < 0:
+        shape[0] = batch
+    dtype = str(value.dtype).split(".")[-1].lower()
+    if dtype.startswith(("float", "bfloat")):
+        return random.normal(size=shape).astype("float32" if dtype == "bfloat16" else dtype)
+    return random.integers(0, 2, size=shape).astype(dtype)
+
+
+def check_inputs(model: Model, inputs: Any) -> None:
+    """Raise ValueError unless `inputs` has an array for every input of the model, and no other."""
+    if not isinstance(inputs, dict) or set(inputs) != set(model.feeds):
+        given = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
+        raise ValueError(f"`inputs` must be a dict with an array for each of {sorted(model.feeds)}, got {given}.")
