@@ -21,7 +21,7 @@ class Sizes:
     Attributes:
         before: Bytes of the file with the parameters.
         after: Bytes of the compressed file, which holds the Program too.
-        weights, zeros: Of all tensors together, after the rounding; -0.0 is no zero here.
+        weights, zeros: Of all tensors together, after the rounding.
         values: As asked for.
     """
 
@@ -46,7 +46,10 @@ def compress(model: str, out: str, *, values: str = "fp32", level: int = 19) -> 
 
     "fp32" keeps every bit, also of -0.0, subnormal numbers and NaN. The other values round the float32 weights to
     nearest; norm params, biases, statistics, and what is not float32, stay as they are to the bit. What is zero stays
-    zero; a value so small that it rounds to zero becomes one, and is not stored either.
+    zero, -0.0 becomes 0.0, and so does a value so small that it rounds to zero.
+
+    A pruner's mask leaves -0.0 of every negative weight that it multiplies, and the signs of zeros take a bit each in
+    fp32: write 0.0 over them before saving (`weight + 0.0`), and the file is a tenth smaller.
 
     Args:
         model: An inference model (its prefix, folder, `.json` or `.pdiparams`), or a training checkpoint (`.pdparams`).

@@ -11,9 +11,13 @@ standard frame.
 
 A tensor of two or more dimensions, with zeros that take more bytes than a bitmask, has three entries:
 
-    <name>.bitmask: zstd of one bit per value in C order, the first in the lowest bit of the first byte; 1 = is stored
-    <name>.compressed: byte planes of the stored values, in C order
+    <name>.bitmask: zstd of one bit per value in C order, the first in the lowest bit of the first byte; 0 = is zero
+    <name>.compressed: byte planes of the others, in C order
     <name>.shape: int64 [dimensions]; repeats the index, so that the three entries can be read without it
+
+and one more if there is a -0.0 in it: masks that are multiplied leave that of every negative weight
+
+    <name>.negative: zstd of one bit per zero, in the same order; 1 = is -0.0
 
 Of any other tensor all values are stored: as <name>.compressed, or, up to 4096 bytes, one after the other in the order
 of the index as one array per type, in the entry
@@ -47,7 +51,7 @@ class Packer:
 
     Attributes:
         entries: By name; complete after `finish`.
-        weights, zeros: How many values there were, and how many of them without any bit set, after the rounding.
+        weights, zeros: How many values there were, and how many of them are zero after the rounding.
     """
 
     def __init__(self, level: int) -> None:
@@ -89,14 +93,16 @@ class Packer:
 
     def _store(self, name: str, stored: str, array: np.ndarray) -> None:
         values = array.reshape(-1)
-        kept = _has_bits(values)
+        kept = _is_not_zero(values, stored)
         zeros = values.size - int(np.count_nonzero(kept))
         self.weights, self.zeros = self.weights + values.size, self.zeros + zeros
         if array.ndim >= 2 and 8 * zeros * values.itemsize > values.size:
-            bits = np.packbits(kept, bitorder="little").tobytes()
             self.entries[f"{name}.shape"] = np.array(array.shape, np.int64)
-            self.entries[f"{name}.bitmask"] = _entry(planes.compress(bits, self._level))
             self.entries[f"{name}.compressed"] = self._planes(values[kept], stored)
+            self.add_file(f"{name}.bitmask", _packed(kept))
+            negative = values.view(f"u{values.itemsize}")[~kept] != 0
+            if negative.any():
+                self.add_file(f"{name}.negative", _packed(negative))
         elif values.nbytes > TOGETHER:
             self.entries[f"{name}.compressed"] = self._planes(values, stored)
         else:
@@ -117,7 +123,7 @@ def unpack(path: str) -> Iterator[tuple[str, str, np.ndarray]]:
         for item in index:
             name, stored = item["name"], item["stored"]
             if f"{name}.bitmask" in own:
-                values = _scattered(file, name, stored, prod(item["shape"]))
+                values = _scattered(file, name, stored, prod(item["shape"]), f"{name}.negative" in own)
             elif f"{name}.compressed" in own:
                 values = _decoded(file, f"{name}.compressed", stored, prod(item["shape"]))
             else:
@@ -136,12 +142,23 @@ def unpack_file(path: str, name: str) -> bytes:
         return planes.decompress(file.get_tensor(name).tobytes())
 
 
-def _scattered(file: Any, name: str, stored: str, count: int) -> np.ndarray:
-    bits = np.frombuffer(planes.decompress(file.get_tensor(f"{name}.bitmask").tobytes()), np.uint8)
-    kept = np.unpackbits(bits, count=count, bitorder="little").view(bool)
-    values = np.zeros(count, DTYPES[stored].numpy)
-    values[kept] = _decoded(file, f"{name}.compressed", stored, int(np.count_nonzero(kept)))
+def _scattered(file: Any, name: str, stored: str, count: int, is_signed: bool) -> np.ndarray:
+    kept = _bits(file, f"{name}.bitmask", count)
+    values, stored_count = np.zeros(count, DTYPES[stored].numpy), int(np.count_nonzero(kept))
+    values[kept] = _decoded(file, f"{name}.compressed", stored, stored_count)
+    if is_signed:
+        negative = _bits(file, f"{name}.negative", count - stored_count)
+        values.view(f"u{values.itemsize}")[~kept] = negative.astype(f"u{values.itemsize}") << (8 * values.itemsize - 1)
     return values
+
+
+def _packed(bits: np.ndarray) -> bytes:
+    return np.packbits(bits, bitorder="little").tobytes()
+
+
+def _bits(file: Any, entry: str, count: int) -> np.ndarray:
+    packed = np.frombuffer(planes.decompress(file.get_tensor(entry).tobytes()), np.uint8)
+    return np.unpackbits(packed, count=count, bitorder="little").view(bool)
 
 
 def _decoded(file: Any, entry: str, stored: str, count: int) -> np.ndarray:
@@ -154,10 +171,13 @@ def _pieces(file: Any, stored: str, counts: list[int]) -> Iterator[np.ndarray]:
     return iter(np.split(together, np.cumsum(counts)[:-1]))
 
 
-def _has_bits(values: np.ndarray) -> np.ndarray:
-    """Which values are not zero to the bit: -0.0 is one of them."""
-    return values.view(np.uint8).reshape(-1, values.itemsize).any(axis=1) if values.itemsize > 8 else \
-        values.view(f"u{values.itemsize}") != 0
+def _is_not_zero(values: np.ndarray, stored: str) -> np.ndarray:
+    if stored in planes.FLOATS:
+        bits = values.view(f"u{values.itemsize}")
+        return bits << bits.dtype.type(1) != 0  # whatever the sign
+    if stored.startswith("complex"):
+        return np.ones(values.size, bool)
+    return values != 0
 
 
 def _entry(content: bytes) -> np.ndarray:

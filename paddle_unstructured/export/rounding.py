@@ -21,7 +21,8 @@ def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tup
 
     Returns:
         The values (bf16 as the uint16 that holds its bits), weight's shape; and the scales, float32 [channels], or
-        None. A small value may round to zero; a zero never becomes anything else. A NaN stays one in bf16.
+        None. A small value may round to zero, and -0.0 becomes 0.0; a zero never becomes anything else. A NaN stays
+        one in bf16.
 
     Raises:
         ValueError: A finite value that the type cannot hold, or NaN or infinity in fp16 or int8.
@@ -29,14 +30,16 @@ def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tup
     if values == "fp32":
         return weight, None
     if values == "bf16":
-        return _to_bfloat16(weight, name), None
+        halves = _to_bfloat16(weight, name)
+        halves[halves == 0x8000] = 0
+        return halves, None
     _check_finite(weight, values, name)
     if values == "int8":
         return _to_int8(weight, axis)
     with np.errstate(over="ignore", under="ignore"):
         halves = weight.astype(np.float16)
     _check_overflow(np.isinf(halves), weight, values, name)
-    return halves, None
+    return halves + np.float16(0), None  # -0.0 + 0.0 is 0.0
 
 
 def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int | None) -> np.ndarray:
