@@ -20,7 +20,8 @@ import paddle
 import zstandard
 
 from paddle_unstructured import Global, Random, UnstructuredPruner
-from paddle_unstructured.export.compress import compress, decompress, read_compressed
+from paddle_unstructured.export.compression import compress, decompress
+from paddle_unstructured.export.packing import read_compressed
 from paddle_unstructured.graph import Param
 
 SPARSITIES, VALUES = (0.75, 0.9), ("fp32", "bf16", "fp16", "int8")

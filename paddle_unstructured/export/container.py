@@ -11,6 +11,7 @@ import safetensors
 
 FORMAT, VERSION = "paddle_unstructured.model", 1
 _TYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}
+_NUMPY = {word: name for name, word in _TYPES.items()}
 _DIGEST = re.compile(rb'"sha256":"[0-9a-f]{64}"')
 
 
@@ -70,6 +71,19 @@ def check(path: str) -> dict[str, str]:
     if about.get("sha256") != _digest(path):
         raise ValueError(f"{path} is damaged: its checksum does not fit its content; copy it again.")
     return about
+
+
+def entries(path: str) -> dict[str, np.ndarray]:
+    """The entries by name, mapped from the file: only what is looked at is read. The file must be a checked one."""
+    mapped = np.memmap(path, np.uint8, mode="r")
+    begin = 8 + int.from_bytes(mapped[:8].tobytes(), "little")
+    header = json.loads(mapped[8:begin].tobytes())
+    found = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            found[name] = mapped[begin + first:begin + last].view(_NUMPY[entry["dtype"]]).reshape(entry["shape"])
+    return found
 
 
 def _digest(path: str) -> str:

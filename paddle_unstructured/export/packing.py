@@ -34,12 +34,12 @@ from __future__ import annotations
 
 import json
 from math import prod
-from typing import Any, Iterator
+from operator import itemgetter
+from typing import Any, Iterator, Mapping
 
 import numpy as np
-import safetensors
 
-from . import planes
+from . import container, planes
 from .pdiparams import DTYPES
 from .rounding import STORED, restored, rounded
 
@@ -112,63 +112,79 @@ class Packer:
         return _entry(planes.encode(values, stored, self._level))
 
 
+def read_compressed(file: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Read the tensors of a compressed model, one at a time; Paddle is not needed.
+
+    Args:
+        file: What `compress` wrote.
+
+    Returns:
+        An iterator of (name, array), in the order of the model's file; shapes and types are the model's, with bfloat16
+        as the uint16 and float8 as the uint8 that hold its bits.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is of another format or a newer version, cut off or damaged; known before the first tensor.
+        ImportError: zstandard is not installed.
+
+    Example:
+        >>> for name, array in read_compressed("model.safetensors"):  # doctest: +SKIP
+        ...     print(name, array.shape, (array == 0).mean())
+    """
+    planes.zstandard()
+    container.check(file)
+    return map(itemgetter(0, 2), unpack(file))
+
+
 def unpack(path: str) -> Iterator[tuple[str, str, np.ndarray]]:
     """(name, dtype, array) of every tensor in the order of the index, one at a time; the file must be a checked one."""
-    index = json.loads(unpack_file(path, "index.json"))
-    with safetensors.safe_open(path, framework="numpy") as file:
-        own = set(file.keys())
-        shared = [item for item in index if f"{item['name']}.compressed" not in own]
-        pieces = {stored: _pieces(file, stored, [prod(item["shape"]) for item in shared if item["stored"] == stored])
-                  for stored in {item["stored"] for item in shared}}
-        for item in index:
-            name, stored = item["name"], item["stored"]
-            if f"{name}.bitmask" in own:
-                values = _scattered(file, name, stored, prod(item["shape"]), f"{name}.negative" in own)
-            elif f"{name}.compressed" in own:
-                values = _decoded(file, f"{name}.compressed", stored, prod(item["shape"]))
-            else:
-                values = next(pieces[stored])
-            values = values.reshape(item["shape"])
-            if stored != item["dtype"]:
-                scale = file.get_tensor(f"{name}.scale") if "axis" in item else None
-                values = restored(values, stored, scale, item.get("axis"))
-            yield name, item["dtype"], values
-            del values  # the next one is not made beside it
+    entries = container.entries(path)
+    index = json.loads(planes.decompress(entries["index.json"]))
+    shared = [item for item in index if f"{item['name']}.compressed" not in entries]
+    pieces = {stored: _pieces(entries, stored, [prod(item["shape"]) for item in shared if item["stored"] == stored])
+              for stored in {item["stored"] for item in shared}}
+    for item in index:
+        name, stored = item["name"], item["stored"]
+        if f"{name}.compressed" in entries:
+            values = _values(entries, name, stored, prod(item["shape"]))
+        else:
+            values = next(pieces[stored])
+        values = values.reshape(item["shape"])
+        if stored != item["dtype"]:
+            values = restored(values, stored, entries.get(f"{name}.scale"), item.get("axis"))
+        yield name, item["dtype"], values
+        del values  # the next one is not made beside it
 
 
 def unpack_file(path: str, name: str) -> bytes:
     """What `add_file` packed."""
-    with safetensors.safe_open(path, framework="numpy") as file:
-        return planes.decompress(file.get_tensor(name).tobytes())
+    return planes.decompress(container.entries(path)[name])
 
 
-def _scattered(file: Any, name: str, stored: str, count: int, is_signed: bool) -> np.ndarray:
-    kept = _bits(file, f"{name}.bitmask", count)
-    values, stored_count = np.zeros(count, DTYPES[stored].numpy), int(np.count_nonzero(kept))
-    values[kept] = _decoded(file, f"{name}.compressed", stored, stored_count)
-    if is_signed:
-        negative = _bits(file, f"{name}.negative", count - stored_count)
-        values.view(f"u{values.itemsize}")[~kept] = negative.astype(f"u{values.itemsize}") << (8 * values.itemsize - 1)
+def _values(entries: Mapping[str, np.ndarray], name: str, stored: str, count: int) -> np.ndarray:
+    """A tensor with an entry of its own, [count]."""
+    kept = _bits(entries[f"{name}.bitmask"], count) if f"{name}.bitmask" in entries else None
+    values = planes.decode(entries[f"{name}.compressed"], stored, DTYPES[stored].numpy, count, kept)
+    if f"{name}.negative" in entries:
+        zeros = ~kept
+        negative = _bits(entries[f"{name}.negative"], int(np.count_nonzero(zeros)))
+        values.view(np.uint8)[values.itemsize - 1::values.itemsize][zeros] = negative.view(np.uint8) << np.uint8(7)
     return values
+
+
+def _pieces(entries: Mapping[str, np.ndarray], stored: str, counts: list[int]) -> Iterator[np.ndarray]:
+    """The small tensors of one type."""
+    together = planes.decode(entries[f"{stored}.together"], stored, DTYPES[stored].numpy, sum(counts))
+    return iter(np.split(together, np.cumsum(counts)[:-1]))
 
 
 def _packed(bits: np.ndarray) -> bytes:
     return np.packbits(bits, bitorder="little").tobytes()
 
 
-def _bits(file: Any, entry: str, count: int) -> np.ndarray:
-    packed = np.frombuffer(planes.decompress(file.get_tensor(entry).tobytes()), np.uint8)
+def _bits(entry: np.ndarray, count: int) -> np.ndarray:
+    packed = np.frombuffer(planes.decompress(entry), np.uint8)
     return np.unpackbits(packed, count=count, bitorder="little").view(bool)
-
-
-def _decoded(file: Any, entry: str, stored: str, count: int) -> np.ndarray:
-    return planes.decode(file.get_tensor(entry).tobytes(), stored, DTYPES[stored].numpy, count)
-
-
-def _pieces(file: Any, stored: str, counts: list[int]) -> Iterator[np.ndarray]:
-    """The small tensors of one type."""
-    together = _decoded(file, f"{stored}.together", stored, sum(counts))
-    return iter(np.split(together, np.cumsum(counts)[:-1]))
 
 
 def _is_not_zero(values: np.ndarray, stored: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+_BLOCK = 1 << 16
 
 
 def encode(values: np.ndarray, dtype: str, level: int) -> bytes:
@@ -27,20 +28,22 @@ def encode(values: np.ndarray, dtype: str, level: int) -> bytes:
         return b""
     bits = values.reshape(-1)
     if dtype in FLOATS:
-        bits = _rotated(bits.view(f"u{bits.itemsize}"), 1)
+        bits = bits.view(f"u{bits.itemsize}").copy()
+        _rotate(bits, 1)
     of_value = bits.view(np.uint8).reshape(-1, bits.itemsize)
     compressor = zstandard().ZstdCompressor(level=level)
     return b"".join(compressor.compress(of_value[:, i].tobytes()) for i in range(bits.itemsize))
 
 
-def decode(frames: bytes, dtype: str, bits: str, count: int) -> np.ndarray:
-    """The inverse of `encode`, plane by plane.
+def decode(frames: np.ndarray, dtype: str, bits: str, count: int, kept: np.ndarray | None = None) -> np.ndarray:
+    """The inverse of `encode`, plane by plane: there is never a second array of that size.
 
     Args:
-        frames: What `encode` returned.
+        frames: What `encode` returned, uint8.
         dtype: As given there.
         bits: numpy's type for them, `pdiparams.DTYPES[dtype].numpy`.
-        count: How many values there were.
+        count: How many values there are.
+        kept: Where they go, bool [count], if not all were encoded; the others are zero.
 
     Returns:
         The values, [count].
@@ -48,18 +51,19 @@ def decode(frames: bytes, dtype: str, bits: str, count: int) -> np.ndarray:
     Raises:
         ValueError: The frames do not hold that many values.
     """
-    values = np.empty(count, bits)
-    of_value = values.view(np.uint8).reshape(-1, values.itemsize) if count else np.empty((0, 0), np.uint8)
-    for i in range(of_value.shape[1]):
-        plane, frames = _first_frame(frames)
-        if len(plane) != count:
-            raise ValueError(f"a byte plane of {count} {dtype} values holds {len(plane)} bytes.")
-        of_value[:, i] = np.frombuffer(plane, np.uint8)
-    if frames:
-        raise ValueError(f"{len(frames)} bytes follow the byte planes of {count} {dtype} values.")
+    values = np.zeros(count, bits)
+    encoded = count if kept is None else int(np.count_nonzero(kept))
+    reader = zstandard().ZstdDecompressor().stream_reader(frames, read_across_frames=True)
+    for i in range(values.itemsize if encoded else 0):
+        plane = np.frombuffer(reader.read(encoded), np.uint8)
+        if plane.size != encoded:
+            raise ValueError(f"a byte plane of {encoded} {dtype} values holds {plane.size} bytes.")
+        values.view(np.uint8)[i::values.itemsize][... if kept is None else kept] = plane
+    if reader.read(1):
+        raise ValueError(f"more follows the byte planes of {encoded} {dtype} values.")
     if dtype in FLOATS:
         unsigned = values.view(f"u{values.itemsize}")
-        return _rotated(unsigned, 8 * unsigned.itemsize - 1).view(bits)
+        _rotate(unsigned, 8 * unsigned.itemsize - 1)
     return values
 
 
@@ -68,9 +72,9 @@ def compress(content: bytes, level: int) -> bytes:
     return zstandard().ZstdCompressor(level=level).compress(content)
 
 
-def decompress(frame: bytes) -> bytes:
+def decompress(frame: np.ndarray) -> bytes:
     """The content of one zstd frame."""
-    return _first_frame(frame)[0]
+    return zstandard().ZstdDecompressor().stream_reader(frame).readall()
 
 
 def zstandard() -> Any:
@@ -82,20 +86,9 @@ def zstandard() -> Any:
     return module
 
 
-def _first_frame(frames: bytes) -> tuple[bytes, bytes]:
-    """(content of the first frame, the bytes behind it)."""
-    module = zstandard()
-    decompressor = module.ZstdDecompressor().decompressobj()
-    try:
-        content = decompressor.decompress(frames)
-    except module.ZstdError as error:
-        raise ValueError(f"there is no zstd frame: {error}.") from error
-    return content, decompressor.unused_data
-
-
-def _rotated(bits: np.ndarray, by: int) -> np.ndarray:
-    """Unsigned integers rotated to the left."""
-    width = 8 * bits.itemsize
-    rotated = bits << bits.dtype.type(by)
-    rotated |= bits >> bits.dtype.type(width - by)  # a second array, and no third one
-    return rotated
+def _rotate(bits: np.ndarray, by: int) -> None:
+    """Rotate unsigned integers to the left in place, a block at a time."""
+    left, right = bits.dtype.type(by), bits.dtype.type(8 * bits.itemsize - by)
+    for start in range(0, bits.size, _BLOCK):
+        block = bits[start:start + _BLOCK]
+        block[...] = block << left | block >> right

@@ -1,11 +1,8 @@
-"""Saved models in small files, and back; `packing` says how such a file looks."""
+"""Saved models as small files, and back; `packing` says how such a file looks."""
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Iterator
-
-import numpy as np
 
 from . import container, pdiparams, pdparams, planes
 from .model import drafts
@@ -121,21 +118,3 @@ def decompress(file: str, out: str) -> None:
         with open(draft + ".pdiparams", "wb") as stream:
             for _, dtype, array in unpack(file):
                 pdiparams.write(stream, dtype, array)
-
-
-def read_compressed(file: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Read the tensors of a compressed file, one at a time.
-
-    Args:
-        file: What `compress` wrote.
-
-    Returns:
-        An iterator of (name, array), in the order of the model's file; shapes and types are the model's, with bfloat16
-        as the uint16 and float8 as the uint8 that hold its bits.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: As for `decompress`, before the first tensor.
-    """
-    planes.zstandard()
-    container.check(file)
-    return ((name, array) for name, _, array in unpack(file))
