@@ -9,10 +9,10 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from . import criteria
+from . import criteria, distributed
 from .allocation import Allocation
 from .criteria import Criterion
-from .graph import Param, PirGraph
+from .graph import Param, PirGraph, is_gathered
 from .patterns import Pattern
 from .rank import Cut
 
@@ -127,8 +127,14 @@ class MaskUpdate:
         return _stacked(paddle.sum((tensors[param.mask_name] == 0).cast("int64")) for param in self._params)
 
     def _scores(self, tensors: Tensors, layer: Layer) -> Tensor:
-        information = tensors[layer.information()] if layer.information else None
+        information = self._information(tensors, layer) if layer.information else None
         return criteria.scores(layer.criterion, self._weight(tensors, layer.param), layer.param, information)
+
+    @staticmethod
+    def _information(tensors: Tensors, layer: Layer) -> Tensor:
+        found = tensors[layer.information()]
+        # What was gathered is each rank's own; all must score alike, or the masks would differ.
+        return distributed.average([found])[0] if is_gathered(layer.information()) else found
 
     @staticmethod
     def _weight(tensors: Tensors, param: Param) -> Tensor:

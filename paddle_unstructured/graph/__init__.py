@@ -6,10 +6,10 @@ from typing import Any
 import paddle
 
 from .base import WEIGHT_ROLES, Param
-from .gather import Gathering
+from .gather import Gathering, is_gathered
 from .pir import PirGraph
 
-__all__ = ["Gathering", "Param", "PirGraph", "WEIGHT_ROLES", "open_graph"]
+__all__ = ["Gathering", "Param", "PirGraph", "WEIGHT_ROLES", "is_gathered", "open_graph"]
 
 
 def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:

@@ -1,6 +1,7 @@
 """Accumulators in the training Program: what criteria want to know of gradients and outputs, summed over batches."""
 from __future__ import annotations
 
+import re
 from typing import Any, Mapping, Sequence
 
 import paddle
@@ -13,6 +14,11 @@ from .roles import slots, writes
 _FOLLOWED = {"pd_op.cast", "pd_op.scale", "pd_op.dropout"}  # and norms, and the addition of a bias
 _ACTIVATIONS = {"pd_op." + name for name in ("relu", "relu_", "relu6", "leaky_relu", "hardswish", "swish", "silu",
                                              "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "prelu")}
+
+
+def is_gathered(name: str) -> bool:
+    """Whether a variable is an accumulator of ours: each rank of a job has its own."""
+    return re.search(r"_gathered_\d+$", name) is not None
 
 
 class Gathering:
