@@ -27,7 +27,8 @@ def program():
 
 
 def run(code: str) -> None:
-    exec(code, {**vars(paddle_unstructured), "paddle": paddle, "program": program()})
+    names = {name: getattr(paddle_unstructured, name) for name in paddle_unstructured.__all__}
+    exec(code, {**names, "paddle": paddle, "program": program()})
 
 
 def calls() -> list[str]:
