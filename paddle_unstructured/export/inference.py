@@ -15,10 +15,10 @@ from ..report import SparsityReport, check_initialized, sparsity_report
 from .checks import pattern_fault
 from .model import Model, drafts, open_model, save_model
 from .norms import recalibrate as measure_norms
+from .shrink import Removal, remove_channels
 
 if TYPE_CHECKING:
     from ..pruner import UnstructuredPruner
-    from .shrink import Removal
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,10 @@ def finish(model: Model, path: str, masks: Mapping[str, np.ndarray], *,
     _mask(model, masks)
     if recalibrate is not None:
         measure_norms(model, recalibrate)
-    removal = remove_channels(model, align_channels=align_channels) if shrink else None
-    return _write(removal.model if removal else model, path, removal)
+    removal = None
+    if shrink:
+        removal = remove_channels(model.program, model.scope, model.place, align_channels=align_channels)
+    return _write(model, path, removal)
 
 
 def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) -> None:
