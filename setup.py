@@ -3,13 +3,16 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "compress": ["zstandard"],
     "demo": ["scikit-learn", "pillow", "tqdm"],
+    "log": ["visualdl", "tensorboard"],
+    "onnx": ["onnx", "onnxruntime", "paddle2onnx"],
     "plot": ["matplotlib"],
     "yaml": ["pyyaml"],
-    "test": ["hypothesis", "matplotlib", "pillow", "pytest", "pyyaml", "scikit-learn", "tqdm"],
     "slim": ["paddleslim==2.6.0", "six", "requests", "pandas", "scipy", "decorator", "setuptools<81", "numpy<2"],
 }
-EXTRAS["all"] = sorted({need for extra in ("demo", "plot", "test", "yaml") for need in EXTRAS[extra]})
+EXTRAS["all"] = sorted({need for extra in EXTRAS if extra != "slim" for need in EXTRAS[extra]})
+EXTRAS["test"] = sorted({*EXTRAS["all"], "hypothesis", "pytest"})
 
 setup(
     name="paddle_unstructured",
@@ -19,6 +22,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["paddle_unstructured", "paddle_unstructured.*"]),
+    package_data={"paddle_unstructured": ["*.html"]},
+    entry_points={"console_scripts": ["paddle_unstructured = paddle_unstructured.cli:main"]},
     python_requires=">=3.9",
     install_requires=["paddlepaddle>=3.0", "numpy", "safetensors"],
     extras_require=EXTRAS,

@@ -4,9 +4,15 @@ from typing import Any, List
 
 _HOMES = {
     "checks": ("CheckResult", "check", "parse_pattern"),
+    "compression": ("compress", "decompress", "read_compressed"),
     "inference": ("Exported", "export"),
+    "int8": ("quantize_weights",),
+    "lite": ("lite_report",),
     "model": ("Model", "open_model", "save_model"),
+    "norms": ("recalibrate",),
+    "onnx_file": ("to_onnx",),
     "saved": ("export_model", "save_checkpoint"),
+    "shrink": ("Removal", "remove_channels"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
