@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -12,7 +13,7 @@ from paddle_unstructured import UnstructuredPruner
 from paddle_unstructured.export import onnx_file
 from paddle_unstructured.export.int8 import quantize_weights
 from paddle_unstructured.export.model import open_model, save_model
-from paddle_unstructured.export.onnx_file import to_onnx
+from paddle_unstructured.export.onnx_file import OnnxReport, to_onnx
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -25,37 +26,50 @@ def saved(net: Net, path, outputs=None) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory) -> tuple[str, OnnxReport]:
+    """convnet with half of its weights pruned, and the report on its ONNX file: converting takes more than a second."""
+    paddle.enable_static()
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        net, folder = Net(convnet, [-1, 2, 4, 4]), tmp_path_factory.mktemp("onnx")
+        UnstructuredPruner(net.program, ratio=0.5).step()
+        path = saved(net, folder / "model")
+        return path, to_onnx(path, str(folder / "model.onnx"))
+
+
 @pytest.fixture
-def pruned(static, tmp_path) -> str:
-    net = Net(convnet, [-1, 2, 4, 4])
-    UnstructuredPruner(net.program, ratio=0.5).step()
-    return saved(net, tmp_path / "model")
+def pruned(static, converted, monkeypatch) -> str:
+    """That model; converting it again is free."""
+    path, report = converted
+    again = Path(report.file).read_bytes()
+    monkeypatch.setattr(onnx_file, "_converted", lambda model, opset: again)
+    return path
 
 
 def initializers(file: str) -> dict[str, np.ndarray]:
     return {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(file).graph.initializer}
 
 
-def test_any_number_of_rows_gives_what_paddle_gives(pruned, tmp_path):
-    report = to_onnx(pruned, str(tmp_path / "model.onnx"))
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+def test_any_number_of_rows_gives_what_paddle_gives(converted):
+    path, report = converted
+    session = onnxruntime.InferenceSession(report.file, providers=["CPUExecutionProvider"])
     for rows in (1, 5):
         x = np.random.default_rng(rows).normal(size=(rows, 2, 4, 4)).astype("float32")
-        np.testing.assert_allclose(session.run(None, {"x": x})[0], open_model(pruned).run(x=x)[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(session.run(None, {"x": x})[0], open_model(path).run(x=x)[0], rtol=1e-4, atol=1e-5)
     assert report.relative < 1e-5 and report.opset == 13
     assert "on random inputs of 1 and 3 rows; 68 of 136 weights are zero" in str(report)
 
 
-def test_weights_are_initializers_with_their_zeros_batch_norm_or_not(pruned, tmp_path):
-    report = to_onnx(pruned, str(tmp_path / "model.onnx"))
-    arrays, graph = initializers(report.file), open_model(pruned).graph
+def test_weights_are_initializers_with_their_zeros_batch_norm_or_not(converted):
+    path, report = converted
+    arrays, graph = initializers(report.file), open_model(path).graph
     for name in ("conv2d_0.w_0", "conv2d_1.w_0", "linear_0.w_0"):
         assert arrays[name].tolist() == graph.array(name).tolist()
     assert (report.zeros, report.weights, report.renamed) == (68, 136, ())
 
 
-def test_an_int8_model_stays_int8(pruned, tmp_path):
-    small, quantized = quantize_weights(open_model(pruned))
+def test_an_int8_model_stays_int8(converted, tmp_path):
+    small, quantized = quantize_weights(open_model(converted[0]))
     save_model(small, str(tmp_path / "int8"))
     report = to_onnx(str(tmp_path / "int8"), str(tmp_path / "int8.onnx"))
     assert initializers(report.file)["conv2d_0.w_0"].dtype == np.int8
@@ -104,9 +118,9 @@ def test_what_paddle2onnx_cannot_convert_is_an_error_with_its_words(tmp_path):
         to_onnx(saved(net, tmp_path / "model"), str(tmp_path / "model.onnx"))
 
 
-def test_nothing_is_written_to_stdout_or_stderr(pruned, tmp_path, capfd):
+def test_nothing_is_written_to_stdout_or_stderr(converted, tmp_path, capfd):
     capfd.readouterr()
-    to_onnx(pruned, str(tmp_path / "model.onnx"))
+    to_onnx(converted[0], str(tmp_path / "model.onnx"))
     assert capfd.readouterr() == ("", "")
 
 

@@ -65,6 +65,6 @@ def count_zeros(weight: np.ndarray) -> Zeros:
     kept = weight != 0
     channels = len(kept)
     rows = kept.sum(axis=1)
-    paired = kept[:channels - channels % 2].reshape(channels // 2, 2, -1)  # [out/2, 2, in]
+    paired = kept[:channels - channels % 2].reshape(channels // 2, 2, kept.shape[1])  # [out/2, 2, in]
     return Zeros(kept.size, int(kept.sum()), int((-(-rows // 4) * 4).sum()), int(paired.any(axis=1).sum()),
                  int(paired.sum()), channels)

@@ -91,7 +91,7 @@ def to_onnx(model_path: str, out: str, *, opset: int = 13, tolerance: float = 1e
     for one in tried:
         check_inputs(model, one)
     made = _with_initializers(onnx.load_from_string(_converted(model, opset)), model.param_names)
-    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = _session(onnxruntime, made)
     largest, relative = _compare(model, session, tried, tolerance)
     zeros, weights, renamed = _zeros(onnx, model, made)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(out)) or ".") as folder:
@@ -144,6 +144,12 @@ def _with_initializers(made: Any, names: frozenset[str]) -> Any:
     del made.graph.node[:]
     made.graph.node.extend(kept)
     return made
+
+
+def _session(onnxruntime: ModuleType, made: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of every constant that it removes
+    return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _compare(model: Model, session: Any, tried: Sequence[Mapping[str, np.ndarray]],
