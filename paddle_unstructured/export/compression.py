@@ -118,3 +118,4 @@ def decompress(file: str, out: str) -> None:
         with open(draft + ".pdiparams", "wb") as stream:
             for _, dtype, array in unpack(file):
                 pdiparams.write(stream, dtype, array)
+                del array  # the next one is not made beside it

@@ -16,10 +16,11 @@ import os
 import struct
 from dataclasses import dataclass
 from math import prod
-from typing import Any, BinaryIO, Iterator, NamedTuple
+from typing import Any, BinaryIO, Dict, Iterator, NamedTuple, Tuple
 
 import numpy as np
 
+Wanted = Dict[str, Tuple[str, Tuple[int, ...]]]  # name -> (dtype, shape), in sorted order
 _HEAD = struct.Struct("<IQIi")
 
 
@@ -65,12 +66,13 @@ class Stored:
         return prod(self.shape) * np.dtype(DTYPES[self.dtype].numpy).itemsize
 
 
-def scan(file: str, program: str) -> list[Stored]:
+def scan(file: str, program: str, wanted: Wanted | None = None) -> list[Stored]:
     """Find every tensor of a `.pdiparams` file; no values are read.
 
     Args:
         file: The `.pdiparams` file.
         program: The `.json` file of its Program (PIR).
+        wanted: What the Program wants, if that is known already: of a legacy Program, say. Default: `declared(program)`.
 
     Returns:
         The tensors in the order of the file.
@@ -84,7 +86,7 @@ def scan(file: str, program: str) -> list[Stored]:
         >>> scan("model.pdiparams", "model.json")[0].name  # doctest: +SKIP
         'conv2d_0.w_0'
     """
-    wanted, found, size = declared(program), [], os.path.getsize(file)
+    wanted, found, size = declared(program) if wanted is None else wanted, [], os.path.getsize(file)
     with open(file, "rb") as stream:
         for i, (name, kind) in enumerate(wanted.items()):
             tensor = Stored(name, *_description(stream, file, f"tensor {i + 1} of {len(wanted)}, {name}"), stream.tell())
@@ -122,7 +124,7 @@ def write(stream: BinaryIO, dtype: str, array: np.ndarray) -> None:
     stream.write(np.asarray(array, order="C").reshape(-1).view(np.uint8))
 
 
-def declared(program: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+def declared(program: str) -> Wanted:
     """What the `.json` file of a PIR Program wants from its `.pdiparams`: name -> (dtype, shape), in sorted order.
 
     Raises:

@@ -10,7 +10,8 @@ import numpy as np
 _RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy has moved it over the years
 _ALLOWED = {("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
             ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-            ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+            ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype,
+            ("__builtin__", "bytes"): bytes}  # no bytes, in protocol 2
 
 
 class _Unpickler(pickle.Unpickler):

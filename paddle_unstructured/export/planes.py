@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 
 
 def encode(values: np.ndarray, dtype: str, level: int) -> bytes:
@@ -74,7 +74,7 @@ def compress(content: bytes, level: int) -> bytes:
 
 def decompress(frame: np.ndarray) -> bytes:
     """The content of one zstd frame."""
-    return zstandard().ZstdDecompressor().stream_reader(frame).readall()
+    return zstandard().ZstdDecompressor().decompress(frame)
 
 
 def zstandard() -> Any:

@@ -30,16 +30,11 @@ def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tup
     if values == "fp32":
         return weight, None
     if values == "bf16":
-        halves = _to_bfloat16(weight, name)
-        halves[halves == 0x8000] = 0
-        return halves, None
+        return _to_bfloat16(weight.reshape(-1), name).reshape(weight.shape), None
     _check_finite(weight, values, name)
-    if values == "int8":
-        return _to_int8(weight, axis)
-    with np.errstate(over="ignore", under="ignore"):
-        halves = weight.astype(np.float16)
-    _check_overflow(np.isinf(halves), weight, values, name)
-    return halves + np.float16(0), None  # -0.0 + 0.0 is 0.0
+    if values == "fp16":
+        return _to_float16(weight.reshape(-1), name).reshape(weight.shape), None
+    return _to_int8(weight, axis)
 
 
 def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int | None) -> np.ndarray:
@@ -48,11 +43,10 @@ def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int
         wide = stored.astype(np.uint32)
         wide <<= np.uint32(16)
         return wide.view(np.float32)
+    weight = stored.astype(np.float32)
     if dtype == "int8":
-        weight = stored.astype(np.float32)
         weight *= _along(scale, axis, stored.ndim)
-        return weight
-    return stored.astype(np.float32)
+    return weight
 
 
 def _to_bfloat16(weight: np.ndarray, name: str) -> np.ndarray:
@@ -67,6 +61,15 @@ def _to_bfloat16(weight: np.ndarray, name: str) -> np.ndarray:
         halves[not_a_number] = (bits[not_a_number] >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
     infinite = (halves & np.uint16(0x7FFF)) == np.uint16(0x7F80)
     _check_overflow(infinite & np.isfinite(weight), weight, "bf16", name)
+    halves[halves == 0x8000] = 0
+    return halves
+
+
+def _to_float16(weight: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(over="ignore", under="ignore"):
+        halves = weight.astype(np.float16)
+    _check_overflow(np.isinf(halves), weight, "fp16", name)
+    halves += np.float16(0)  # -0.0 + 0.0 is 0.0
     return halves
 
 
@@ -75,7 +78,7 @@ def _to_int8(weight: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarr
     largest = np.max(np.abs(weight), axis=others, initial=0.0).reshape(-1).astype(np.float32)
     scale = np.minimum(largest / np.float32(127), _LARGEST_SCALE)
     scale[scale == 0] = 1.0  # a channel of zeros, or of numbers too small for a scale
-    quotients = weight / _along(scale, axis, weight.ndim)
+    quotients = np.asarray(weight / _along(scale, axis, weight.ndim))
     np.clip(np.rint(quotients, out=quotients), -127, 127, out=quotients)
     return quotients.astype(np.int8), scale
 
