@@ -1,0 +1,36 @@
+// Where the values of one sample lie: one piece of memory, in which values that are not needed at the same time share
+// their place. Laid out at run time, for the height and width that came.
+#pragma once
+
+#include <vector>
+
+#include "shape.h"
+#include "weights.h"
+
+namespace paddle_unstructured {
+
+// Value `i` is made by step `i` and read last by step `last_use[i]`.
+struct Lifetimes {
+  std::vector<int64_t> last_use;
+};
+
+struct Layout {
+  std::vector<int64_t> offset;  // floats, of each value
+  int64_t floats;               // of the arena, guards included
+};
+
+Layout lay_out(const std::vector<Shape>& shapes, const Lifetimes& lifetimes);
+
+// Grows only. Zeroed when it grows, so that guards and padding always hold numbers.
+class Arena {
+ public:
+  void reserve(int64_t floats);
+  float* data() const { return memory_.data(); }
+  int64_t floats() const { return floats_; }
+
+ private:
+  AlignedFloats memory_;
+  int64_t floats_ = 0;
+};
+
+}  // namespace paddle_unstructured

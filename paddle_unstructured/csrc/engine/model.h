@@ -1,0 +1,83 @@
+// A whole net, ready to run: operations with checked weights, and workspaces for the runs that happen at the same time.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "arena.h"
+#include "operation.h"
+
+namespace paddle_unstructured {
+
+// Memory of one sample on its way through the net.
+struct Workspace {
+  Arena arena;
+  std::vector<Shape> shapes;  // of every value; empty before the first sample
+  Layout layout;
+};
+
+// What one run needs for itself.
+class Team {
+ public:
+  explicit Team(int threads) : pool(threads), workspaces(static_cast<size_t>(threads)) {}
+
+  ThreadPool pool;
+  std::vector<Workspace> workspaces;  // one per thread; used together only where samples are shared out
+  std::vector<Arena> scratch_memory;
+  std::vector<float*> scratch;        // one per thread
+};
+
+struct Output {
+  Shape shape;
+  int32_t rank;  // 4: [n, channels, height, width]; 2: [n, channels]
+};
+
+// Immutable but for the list of idle teams, so any number of threads may call `run` at once.
+class Model {
+ public:
+  // Checks everything that the kernels will trust. `threads`: of one run.
+  Model(const std::string& plan, const Parameters& parameters, int threads);
+
+  int32_t input_rank() const { return input_rank_; }
+  int32_t input_channels() const { return input_channels_; }
+  const char* isa() const { return kernels_.name; }
+  size_t outputs() const { return outputs_.size(); }
+  // Of one sample; height and width may be kUnknown.
+  std::vector<Output> infer(int64_t height, int64_t width) const;
+
+  // input: [batch, channels, height, width]; outputs[i]: as `infer` says, dense.
+  void run(const float* input, int64_t batch, int64_t height, int64_t width, const std::vector<float*>& outputs) const;
+
+ private:
+  struct Step {
+    std::unique_ptr<Operation> operation;
+    std::vector<size_t> inputs;
+  };
+  struct Fetch {
+    size_t value;
+    int32_t rank;
+  };
+
+  void add_steps(const Plan& plan, const LoadContext& load);
+  void find_lifetimes();
+  std::vector<Shape> infer_values(int64_t height, int64_t width) const;
+  void prepare(Workspace& workspace, const std::vector<Shape>& shapes) const;
+  void prepare_scratch(Team& team, const std::vector<Shape>& shapes) const;
+  void run_sample(Workspace& workspace, const std::vector<float*>& scratch, ThreadPool* pool, const float* input) const;
+  void copy_outputs(const Workspace& workspace, int64_t sample, const std::vector<float*>& outputs) const;
+
+  class Borrowed;  // a team, given back at the end of the run
+
+  const KernelTable& kernels_;
+  int threads_;
+  int32_t input_rank_, input_channels_;
+  std::vector<Step> steps_;
+  std::vector<Fetch> outputs_;
+  Lifetimes lifetimes_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Team>> idle_;
+};
+
+}  // namespace paddle_unstructured

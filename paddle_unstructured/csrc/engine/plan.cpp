@@ -1,0 +1,122 @@
+#include "plan.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <locale>
+#include <sstream>
+
+#include "error.h"
+
+namespace paddle_unstructured {
+namespace {
+
+constexpr char kFirstLine[] = "paddle_unstructured plan 1";
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+float parse_number(const Node& node, const std::string& text) {
+  std::istringstream stream(text);
+  stream.imbue(std::locale::classic());  // a program may have made the comma its decimal point
+  float value = 0;
+  stream >> value;
+  if (stream.fail() || !stream.eof()) node.refuse("has a number that is none: " + text);
+  return value;
+}
+
+struct NamedActivation {
+  const char* name;
+  Activation activation;
+  size_t arguments;
+};
+
+const NamedActivation kActivations[] = {
+    {"none", {ActivationKind::kClamp, -INFINITY, INFINITY}, 0}, {"relu", {ActivationKind::kClamp, 0, INFINITY}, 0},
+    {"relu6", {ActivationKind::kClamp, 0, 6}, 0},               {"clamp", {ActivationKind::kClamp, 0, 0}, 2},
+    {"hard_sigmoid", {ActivationKind::kHardSigmoid, 0, 0}, 2},  {"hard_swish", {ActivationKind::kHardSwish, 0, 0}, 0},
+    {"sigmoid", {ActivationKind::kSigmoid, 0, 0}, 0},           {"swish", {ActivationKind::kSwish, 0, 0}, 0},
+    {"leaky_relu", {ActivationKind::kLeakyRelu, 0, 0}, 1},      {"tanh", {ActivationKind::kTanh, 0, 0}, 0},
+    {"gelu", {ActivationKind::kGelu, 0, 0}, 0},
+};
+
+}  // namespace
+
+Node::Node(const std::string& line, int number) : number_(number) {
+  std::istringstream stream(line);
+  stream >> kind_;
+  for (std::string word; stream >> word;) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos) refuse("has a word without '=': " + word);
+    words_[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+}
+
+void Node::refuse(const std::string& why) const {
+  fail("line ", number_, " of the model's plan (", kind_, ") ", why, "; the model file is damaged: convert it again");
+}
+
+const std::string& Node::text(const std::string& key) const {
+  const auto found = words_.find(key);
+  if (found == words_.end()) refuse("lacks " + key);
+  return found->second;
+}
+
+std::vector<int64_t> Node::integers(const std::string& key) const {
+  std::vector<int64_t> values;
+  for (const std::string& part : split(text(key), ',')) {
+    char* end = nullptr;
+    const int64_t value = std::strtoll(part.c_str(), &end, 10);
+    if (part.empty() || *end != '\0') refuse("has a bad " + key + ": " + part);
+    values.push_back(value);
+  }
+  return values;
+}
+
+std::vector<int32_t> Node::integers(const std::string& key, size_t count, int32_t low, int32_t high) const {
+  std::vector<int32_t> values;
+  for (const int64_t value : integers(key)) {
+    if (value < low || value > high) refuse("has a " + key + " out of range: " + text(key));
+    values.push_back(static_cast<int32_t>(value));
+  }
+  if (values.size() != count) refuse("has too many or too few numbers: " + key + "=" + text(key));
+  return values;
+}
+
+Activation Node::activation() const {
+  const std::vector<std::string> parts = split(has("act") ? text("act") : "none", ':');
+  for (const NamedActivation& known : kActivations) {
+    if (parts.empty() || parts[0] != known.name || parts.size() != known.arguments + 1) continue;
+    Activation activation = known.activation;
+    if (known.arguments >= 1) activation.a = parse_number(*this, parts[1]);
+    if (known.arguments >= 2) activation.b = parse_number(*this, parts[2]);
+    return activation;
+  }
+  refuse("has an unknown activation: " + text("act"));
+}
+
+Plan parse_plan(const std::string& text) {
+  const std::vector<std::string> lines = split(text, '\n');
+  require(lines.size() >= 3 && lines[0] == kFirstLine, "the plan must begin with '", kFirstLine,
+          "'; the model was converted by another version: convert it again");
+  const Node digest(lines[1], 2);
+  Plan plan{std::strtoull(digest.text("digest").c_str(), nullptr, 16), Node(lines[2], 3), {}, {}};
+  if (plan.input.kind() != "input") plan.input.refuse("must be the input");
+  for (size_t i = 3; i < lines.size(); ++i) {
+    Node node(lines[i], static_cast<int>(i) + 1);
+    if (node.kind() == "output") {
+      plan.outputs.push_back(std::move(node));
+    } else if (plan.outputs.empty()) {
+      plan.nodes.push_back(std::move(node));
+    } else {
+      node.refuse("follows an output");
+    }
+  }
+  require(!plan.outputs.empty(), "the model's plan has no output; the model file is damaged: convert it again");
+  return plan;
+}
+
+}  // namespace paddle_unstructured

@@ -1,0 +1,53 @@
+#include "window.h"
+
+#include <algorithm>
+
+namespace paddle_unstructured {
+namespace {
+
+// A kernel may read kGuard floats outside its plane: (kernel - 1) * dilation and the padding stay well below that.
+constexpr int32_t kLargestKernel = 31;
+constexpr int32_t kLargestReach = 96;
+
+void read(const Node& node, const char* key, int32_t low, int32_t high, size_t count, int32_t* to) {
+  const std::vector<int32_t> values = node.integers(key, count, low, high);
+  std::copy(values.begin(), values.end(), to);
+}
+
+}  // namespace
+
+WindowSize::WindowSize(const Node& node) : ceil(node.has("ceil") && node.integer("ceil", 0, 1) == 1) {
+  read(node, "kernel", 1, kLargestKernel, 2, kernel);
+  read(node, "stride", 1, kLargestKernel, 2, stride);
+  read(node, "pad", 0, kLargestReach, 4, pad);
+  read(node, "dilation", 1, kLargestReach, 2, dilation);
+  for (int axis = 0; axis < 2; ++axis)
+    if ((kernel[axis] - 1) * dilation[axis] > kLargestReach) node.refuse("has a window that is too large");
+}
+
+int64_t WindowSize::output_size(int64_t size, int axis, int32_t padding) const {
+  if (size == kUnknown) return kUnknown;
+  const int64_t span = size + padding - ((kernel[axis] - 1) * dilation[axis] + 1);
+  require(span >= 0, "the input is too small: a window of ", kernel[axis], " with dilation ", dilation[axis],
+          " does not fit into ", size, " pixels and a padding of ", padding, "; give a larger input");
+  return (ceil ? (span + stride[axis] - 1) / stride[axis] : span / stride[axis]) + 1;
+}
+
+Window WindowSize::bind(const Activations& input, const Shape& output) const {
+  return {input.data,
+          static_cast<ptrdiff_t>(input.pitch()),
+          static_cast<int32_t>(input.shape.height),
+          static_cast<int32_t>(input.shape.width),
+          static_cast<int32_t>(output.height),
+          static_cast<int32_t>(output.width),
+          kernel[0],
+          kernel[1],
+          stride[0],
+          stride[1],
+          pad[0],
+          pad[2],
+          dilation[0],
+          dilation[1]};
+}
+
+}  // namespace paddle_unstructured

@@ -1,0 +1,25 @@
+// The sliding window of convolutions and pooling: read from the plan, checked, and bound to an input at run time.
+#pragma once
+
+#include "error.h"
+#include "plan.h"
+#include "shape.h"
+
+namespace paddle_unstructured {
+
+struct WindowSize {
+  int32_t kernel[2], stride[2], pad[4], dilation[2];  // rows first; pad: top, bottom, left, right
+  bool ceil;
+
+  explicit WindowSize(const Node& node);
+
+  bool is_single_pixel() const { return kernel[0] == 1 && kernel[1] == 1; }
+  int64_t output_height(int64_t height) const { return output_size(height, 0, pad[0] + pad[1]); }
+  int64_t output_width(int64_t width) const { return output_size(width, 1, pad[2] + pad[3]); }
+  Window bind(const Activations& input, const Shape& output) const;
+
+ private:
+  int64_t output_size(int64_t size, int axis, int32_t padding) const;
+};
+
+}  // namespace paddle_unstructured

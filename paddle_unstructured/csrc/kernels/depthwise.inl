@@ -1,0 +1,99 @@
+// Depthwise 3x3 and 5x5, stride 1 and 2, straight from the plane. `Rows` output rows are computed together, so that an
+// input row is loaded once for all the output rows it reaches; lanes outside the plane are masked away.
+
+namespace paddle_unstructured {
+namespace {
+
+template <int Kernel>
+struct Filter {
+  Vec tap[Kernel][Kernel];
+  Vec bias, low, high;
+};
+
+template <int Kernel>
+PU_INLINE Filter<Kernel> load_filter(const Depthwise& task, int32_t channel) {
+  Filter<Kernel> filter;
+  const float* const weight = task.weight + static_cast<ptrdiff_t>(channel) * Kernel * Kernel;
+  for (int i = 0; i < Kernel; ++i)
+    for (int j = 0; j < Kernel; ++j) filter.tap[i][j] = broadcast(weight[i * Kernel + j]);
+  filter.bias = broadcast(task.bias[channel]);
+  filter.low = broadcast(task.low);
+  filter.high = broadcast(task.high);
+  return filter;
+}
+
+// The input under taps j = 0 .. Kernel-1 of kLanes neighbouring outputs; `column` belongs to tap 0 of the first.
+template <int Kernel, int Stride, bool Inside>
+PU_INLINE void load_row(const float* row, int32_t column, int32_t width, Vec (&x)[Kernel]) {
+  PU_UNROLL(5)
+  for (int j = 0; j < Kernel; ++j) {
+    x[j] = Stride == 1 ? load(row + column + j) : load_even(row + column + j);
+    if (!Inside) {
+      const IntVec at = column + j + Stride * lane_numbers();
+      x[j] = keep(x[j], (at >= 0) & (at < width));
+    }
+  }
+}
+
+template <int Kernel, int Stride, int Rows, bool Inside>
+PU_INLINE void column_of_outputs(const Depthwise& task, const Filter<Kernel>& filter, const float* plane, float* output,
+                                 int32_t row, int32_t column) {
+  const Window& w = task.window;
+  const int32_t top = row * Stride - w.pad_top, left = column * Stride - w.pad_left;
+  Vec sums[Rows];
+  for (int r = 0; r < Rows; ++r) sums[r] = filter.bias;
+  PU_UNROLL(16)
+  for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i) {
+    const int32_t y = top + i;
+    if (y < 0 || y >= w.height) continue;
+    Vec x[Kernel];
+    load_row<Kernel, Stride, Inside>(plane + static_cast<ptrdiff_t>(y) * w.width, left, w.width, x);
+    PU_UNROLL(4)
+    for (int r = 0; r < Rows; ++r) {
+      const int tap_row = i - r * Stride;
+      if (tap_row < 0 || tap_row >= Kernel) continue;
+      PU_UNROLL(5)
+      for (int j = 0; j < Kernel; ++j) sums[r] += filter.tap[tap_row][j] * x[j];
+    }
+  }
+  for (int r = 0; r < Rows; ++r)
+    store_first(output + static_cast<ptrdiff_t>(row + r) * w.output_width + column,
+                clamp(sums[r], filter.low, filter.high), w.output_width - column);
+}
+
+template <int Kernel, int Stride, int Rows>
+PU_INLINE void rows_of_outputs(const Depthwise& task, const Filter<Kernel>& filter, const float* plane, float* output,
+                               int32_t row) {
+  const Window& w = task.window;
+  for (int32_t column = 0; column < w.output_width; column += kLanes) {
+    const int32_t left = column * Stride - w.pad_left;
+    if (left >= 0 && left + Stride * (kLanes - 1) + Kernel <= w.width)
+      column_of_outputs<Kernel, Stride, Rows, true>(task, filter, plane, output, row, column);
+    else
+      column_of_outputs<Kernel, Stride, Rows, false>(task, filter, plane, output, row, column);
+  }
+}
+
+template <int Kernel, int Stride>
+void depthwise_planes(const Depthwise& task) {
+  constexpr int kRows = kLanes == 16 ? (Kernel == 3 ? 4 : 2) : 2;
+  const int32_t height = task.window.output_height;
+  for (int32_t channel = task.first; channel < task.last; ++channel) {
+    const Filter<Kernel> filter = load_filter<Kernel>(task, channel);
+    const float* const plane = task.window.input + channel * task.window.pitch;
+    float* const output = task.output + channel * task.output_pitch;
+    int32_t row = 0;
+    for (; row + kRows <= height; row += kRows)
+      rows_of_outputs<Kernel, Stride, kRows>(task, filter, plane, output, row);
+    for (; row < height; ++row) rows_of_outputs<Kernel, Stride, 1>(task, filter, plane, output, row);
+  }
+}
+
+void depthwise(const Depthwise& task) {
+  const bool three = task.window.kernel_height == 3, one = task.window.stride_height == 1;
+  if (three) return one ? depthwise_planes<3, 1>(task) : depthwise_planes<3, 2>(task);
+  return one ? depthwise_planes<5, 1>(task) : depthwise_planes<5, 2>(task);
+}
+
+}  // namespace
+}  // namespace paddle_unstructured

@@ -1,0 +1,168 @@
+// Weights times a panel of pixels. The panel is small enough for the first-level cache; the accumulators of one tile
+// stay in registers while all entries of an output row pass by. Sparse rows follow Elsen et al., "Fast Sparse
+// ConvNets", 2019, arXiv:1911.09723: one broadcast weight and one index serve `Vectors` vectors of pixels.
+
+namespace paddle_unstructured {
+namespace {
+
+template <int Vectors, int Block>
+struct Accumulators {
+  Vec at[Block][Vectors];
+
+  PU_INLINE void start(Accumulators& self, const Tile& tile, const float* bias, const float* output) {
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m)
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v)
+        self.at[m][v] = tile.first ? broadcast(bias[m]) : load_aligned(output + m * tile.output_pitch + v * kLanes);
+  }
+
+  PU_INLINE void finish(const Accumulators& self, const Tile& tile, float* output) {
+    const Vec low = broadcast(tile.low), high = broadcast(tile.high);
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m)
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v)
+        store_aligned(output + m * tile.output_pitch + v * kLanes, clamp(self.at[m][v], low, high));
+  }
+};
+
+template <int Vectors, int Block>
+void sparse_tile(const SparseRows& rows, const Tile& tile) {
+  const char* const panel = reinterpret_cast<const char*>(tile.panel);
+  const ptrdiff_t pitch = tile.panel_pitch * static_cast<ptrdiff_t>(sizeof(float));
+  for (int32_t i = 0; i < rows.count; ++i) {
+    const ptrdiff_t row = static_cast<ptrdiff_t>(rows.row[i]) * Block;
+    float* const output = tile.output + row * tile.output_pitch;
+    Accumulators<Vectors, Block> sums;
+    sums.start(sums, tile, tile.bias + row, output);
+    const int32_t last = rows.start[i + 1];
+    for (int32_t e = rows.start[i]; e < last; ++e) {
+      const float* const pixels = reinterpret_cast<const float*>(panel + rows.column[e] * pitch);
+      const float* const value = rows.value + static_cast<ptrdiff_t>(e) * Block;
+      Vec weight[Block];
+      PU_UNROLL(4)
+      for (int m = 0; m < Block; ++m) weight[m] = broadcast(value[m]);
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v) {
+        const Vec x = load_aligned(pixels + v * kLanes);
+        PU_UNROLL(4)
+        for (int m = 0; m < Block; ++m) sums.at[m][v] += weight[m] * x;
+      }
+    }
+    sums.finish(sums, tile, output);
+  }
+}
+
+template <int Vectors>
+void dense_tile(const DenseRows& rows, const Tile& tile) {
+  for (int32_t row = rows.first_row; row < rows.last_row; row += kDenseRows) {
+    const float* value = rows.value + row / kDenseRows * rows.group_pitch;
+    float* const output = tile.output + row * tile.output_pitch;
+    Accumulators<Vectors, kDenseRows> sums;
+    sums.start(sums, tile, tile.bias + row, output);
+    const float* pixels = tile.panel;
+    for (int32_t k = 0; k < rows.depth; ++k, value += kDenseRows, pixels += tile.panel_pitch) {
+      Vec x[Vectors];
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v) x[v] = load_aligned(pixels + v * kLanes);
+      PU_UNROLL(4)
+      for (int m = 0; m < kDenseRows; ++m) {
+        const Vec weight = broadcast(value[m]);
+        PU_UNROLL(16)
+        for (int v = 0; v < Vectors; ++v) sums.at[m][v] += weight * x[v];
+      }
+    }
+    sums.finish(sums, tile, output);
+  }
+}
+
+// From a number known at run time to one the compiler knows: calls `run.template with<n>()` for n = value.
+template <int Most, typename Run>
+PU_INLINE void with_constant(int value, const Run& run) {
+  if constexpr (Most > 1) {
+    if (value < Most) return with_constant<Most - 1>(value, run);
+  }
+  run.template with<Most>();
+}
+
+template <int Block>
+struct SparseRun {
+  const SparseRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    sparse_tile<Vectors, Block>(rows, tile);
+  }
+};
+
+struct DenseRun {
+  const DenseRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    dense_tile<Vectors>(rows, tile);
+  }
+};
+
+template <int Block, int Most>
+void sparse(const SparseRows& rows, const Tile& tile) {
+  with_constant<Most>(tile.vectors, SparseRun<Block>{rows, tile});
+}
+
+void dense(const DenseRows& rows, const Tile& tile) {
+  with_constant<kDenseVectors>(tile.vectors, DenseRun{rows, tile});
+}
+
+template <int Block>
+void sparse_vector(const SparseVector& task) {
+  constexpr int kChains = Block == 1 ? 4 : 2;  // independent sums hide the latency of the additions
+  for (int32_t i = 0; i < task.rows.count; ++i) {
+    const int32_t row = task.rows.row[i] * Block, last = task.rows.start[i + 1];
+    float sums[kChains][Block] = {};
+    int32_t e = task.rows.start[i];
+    for (; e + kChains <= last; e += kChains)
+      PU_UNROLL(4)
+      for (int c = 0; c < kChains; ++c) {
+        const float x = task.input[task.rows.column[e + c]];
+        PU_UNROLL(4)
+        for (int m = 0; m < Block; ++m) sums[c][m] += task.rows.value[static_cast<ptrdiff_t>(e + c) * Block + m] * x;
+      }
+    for (; e < last; ++e)
+      for (int m = 0; m < Block; ++m)
+        sums[0][m] += task.rows.value[static_cast<ptrdiff_t>(e) * Block + m] * task.input[task.rows.column[e]];
+    for (int m = 0; m < Block; ++m) {
+      float total = task.first ? task.bias[row + m] : task.output[row + m];
+      for (int c = 0; c < kChains; ++c) total += sums[c][m];
+      task.output[row + m] = total;
+    }
+  }
+}
+
+// kLanes / kDenseRows inputs at a time, each repeated for the kDenseRows outputs whose weights lie side by side.
+void dense_vector(const DenseVector& task) {
+  constexpr int kStep = kLanes / kDenseRows;
+  const IntVec repeat = lane_numbers() / kDenseRows;
+  const int32_t depth = task.rows.depth;
+  for (int32_t row = task.rows.first_row; row < task.rows.last_row; row += kDenseRows) {
+    const float* value = task.rows.value + row / kDenseRows * task.rows.group_pitch;
+    Vec sums[2] = {};
+    int32_t k = 0;
+    for (; k + 2 * kStep <= depth; k += 2 * kStep) {
+      const Vec x = load(task.input + k);  // may read into the guard; the shuffle takes 2 * kStep of it
+      sums[0] += load(value + k * kDenseRows) * __builtin_shuffle(x, repeat);
+      sums[1] += load(value + (k + kStep) * kDenseRows) * __builtin_shuffle(load(task.input + k + kStep), repeat);
+    }
+    float total[kDenseRows];
+    for (int m = 0; m < kDenseRows; ++m) {
+      total[m] = task.bias[row + m];
+      for (int i = m; i < kLanes; i += kDenseRows) total[m] += sums[0][i] + sums[1][i];
+    }
+    for (; k < depth; ++k)
+      for (int m = 0; m < kDenseRows; ++m) total[m] += value[k * kDenseRows + m] * task.input[k];
+    for (int m = 0; m < kDenseRows && row + m < task.rows.last_row; ++m) task.output[row + m] = total[m];
+  }
+}
+
+}  // namespace
+}  // namespace paddle_unstructured
