@@ -200,15 +200,16 @@ def cifar10(archive: Path, split: str) -> InMemory:
 class Batches(paddle.io.Dataset):
     """Whole batches of a source, one per item, so that a small data set costs one gather per batch."""
 
-    def __init__(self, source: Source, batch_size: int, shuffle: tuple[int, int] | None):
-        self.source, self.batch_size, self.shuffle = source, batch_size, shuffle
+    def __init__(self, source: Source, batch_size: int, shuffle: tuple[int, int] | None, ranks: int = 1):
+        self.source, self.batch_size, self.shuffle, self.ranks = source, batch_size, shuffle, ranks
         order = np.arange(len(source))
         self.order = order if shuffle is None else np.random.default_rng(shuffle).permutation(order)
 
     def __len__(self) -> int:
         if self.shuffle is None:
             return -(-len(self.order) // self.batch_size)
-        return len(self.order) // self.batch_size  # a short last batch would disturb BatchNorm
+        # As many for each rank; a short last batch would disturb BatchNorm.
+        return len(self.order) // (self.batch_size * self.ranks) * self.ranks
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if index >= len(self):
@@ -218,7 +219,13 @@ class Batches(paddle.io.Dataset):
 
 
 def batches(
-    source: Source, batch_size: int, *, shuffle: tuple[int, int] | None = None, num_workers: int = 0
+    source: Source,
+    batch_size: int,
+    *,
+    shuffle: tuple[int, int] | None = None,
+    num_workers: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> paddle.io.DataLoader:
     """Return a loader of [images, labels].
 
@@ -228,8 +235,18 @@ def batches(
         shuffle: (seed, epoch) of a training epoch: shuffled, augmented, whole batches only;
             None: every image once, in order, as it is.
         num_workers: processes that prepare batches; 0 = this one.
+        rank, ranks: whose share: of all batches number rank, rank + ranks, rank + 2 ranks, ...
     """
-    data = Batches(source, batch_size, shuffle)
+    data = Batches(source, batch_size, shuffle, ranks)
+    if shuffle is None:  # DistributedBatchSampler would repeat images until all ranks have as many
+        sampler = paddle.io.BatchSampler(sampler=range(rank, len(data), ranks), batch_size=1)
+    else:
+        sampler = paddle.io.DistributedBatchSampler(data, 1, num_replicas=ranks, rank=rank)
     return paddle.io.DataLoader(
-        data, batch_size=None, num_workers=num_workers, return_list=True, places=[paddle.CPUPlace()]
+        data,
+        batch_sampler=sampler,
+        collate_fn=lambda items: items[0],
+        num_workers=num_workers,
+        return_list=True,
+        places=[paddle.CPUPlace()],
     )

@@ -1,4 +1,4 @@
-"""Averages over images, not over batches."""
+"""Averages over images, not over batches, and over all ranks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import numpy as np
 import paddle
 
 from data import Source, batches
+from paddle_unstructured import distributed
 
 
 class Average:
-    """Mean of several numbers, weighted by batch size."""
+    """Mean of `count` numbers, weighted by batch size."""
 
-    def __init__(self):
-        self.total, self.images = 0.0, 0
+    def __init__(self, count: int):
+        self.total, self.images = np.zeros(count), 0
 
     def add(self, values, images: int) -> np.ndarray:
         """Take the means of one batch and return the means so far."""
         self.total = self.total + np.asarray(values, np.float64) * images
         self.images += images
         return self.mean
+
+    def gather(self) -> Average:
+        """Return the average over what all ranks have seen."""
+        everything = Average(len(self.total))
+        *everything.total, everything.images = distributed.total([*self.total, self.images])
+        everything.total, everything.images = np.array(everything.total), int(everything.images)
+        return everything
 
     @property
     def mean(self) -> np.ndarray:
@@ -41,10 +49,12 @@ def measure_accuracy(
     batch_size: int,
     num_workers: int = 0,
 ) -> dict[str, float]:
-    """Classify every image of `source` once: {"top1", "top5", "images"}."""
-    average = Average()
-    for images, labels in batches(source, batch_size, num_workers=num_workers):
+    """Classify every image of `source` once, each rank its share: {"top1", "top5", "images"}."""
+    average, place = Average(2), dict(rank=distributed.rank(), ranks=distributed.world_size())
+    for images, labels in batches(source, batch_size, num_workers=num_workers, **place):
         (scores,) = exe.run(program, feed={image: images}, fetch_list=[probabilities])
         average.add([hits(scores, np.array(labels), k).mean() for k in (1, 5)], len(scores))
+        distributed.progress()
+    average = average.gather()
     top1, top5 = map(float, average.mean)
     return {"top1": top1, "top5": top5, "images": average.images}

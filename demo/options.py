@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Callable
 
@@ -48,6 +49,8 @@ def number(kind: Callable, low: float, high: float = float("inf")) -> Callable:
 def existing(text: str) -> Path:
     """Read a path that must be there, or be the prefix of a .pdparams file that is."""
     path = Path(text)
+    if int(os.environ.get("PADDLE_TRAINER_ID", 0)) > 0:  # rank 0 reads, and may be on another machine
+        return path
     if not path.exists() and not Path(f"{text}.pdparams").is_file() and not Path(f"{text}.pdiparams").is_file():
         raise argparse.ArgumentTypeError(f"must be what a run has saved, but there is no {text!r}")
     return path
@@ -86,7 +89,7 @@ def add_data(group: argparse._ActionsContainer) -> None:
     group.add_argument("--data_dir", type=folder, help="folder with its files; default: where they usually are")
     group.add_argument("--model", choices=MODELS, default="LeNet", help="architecture; MobileNet is MobileNetV1")
     group.add_argument("--width", type=number(float, 0.01, 4), default=1.0, help="multiplies MobileNet's channels")
-    group.add_argument("--batch_size", type=positive, default=64, help="images per training step")
+    group.add_argument("--batch_size", type=positive, default=64, help="images per training step of each rank")
     group.add_argument("--batch_size_for_validation", type=positive, default=64, help="images per test batch")
 
 
@@ -177,5 +180,11 @@ def add_machine(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--num_workers", type=number(int, 0), help="processes that prepare batches; default: 4 for imagenet, else 0"
     )
-    add_flag(group, "--is_distributed", "train on several devices; not available in this version")
+    add_flag(group, "--is_distributed", "train on all ranks that paddle.distributed.launch starts")
+    group.add_argument(
+        "--rank_timeout",
+        type=number(float, 1),
+        default=600,
+        help="seconds after which a rank that finishes no step and no test batch is ended",
+    )
     add_flag(group, "--ce_test", "for continuous evaluation: seed 111, no workers, deterministic GPU kernels")

@@ -8,6 +8,7 @@ import paddle
 from paddle.static import Program
 
 from models import build_model
+from paddle_unstructured import distributed
 
 FEEDS = ("image", "label")
 
@@ -69,7 +70,7 @@ def build_classifier(
         test, twin = for_test(train)  # before the loss, so that testing needs no labels
         metrics = measure(logits, classes)
         if optimizer is not None:
-            optimizer.minimize(metrics[0])
+            distributed.minimize(optimizer, metrics[0])
     with paddle.static.program_guard(test):
         probabilities = paddle.nn.functional.softmax(twin.look_up(logits))
     return Classifier(train, startup, test, metrics, twin.look_up(image), probabilities)

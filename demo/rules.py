@@ -7,22 +7,27 @@ import os
 
 import paddle
 
-from checkpoints import BadCheckpoint, State, find_checkpoint
+from checkpoints import State, find_checkpoint
 from options import build_parser
+from paddle_unstructured import distributed
+from ranks import on_rank_0
 
-OWN = ("checkpoint", "last_epoch", "pretrained_model", "use_gpu")  # of each command, never taken from a recorded run
+# Of each command, never taken from a recorded run.
+OWN = ("checkpoint", "last_epoch", "pretrained_model", "use_gpu", "is_distributed", "rank_timeout")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse and complete the flags of train.py; a senseless combination ends the program with a message."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.checkpoint:
-        try:
-            parser.set_defaults(**recorded(args))
-        except BadCheckpoint as error:
-            parser.error(str(error))
-        args = parser.parse_args(argv)
+    try:
+        if args.is_distributed:
+            distributed.init(args.rank_timeout)
+        if args.checkpoint:
+            parser.set_defaults(**on_rank_0(lambda: recorded(args)))
+            args = parser.parse_args(argv)
+    except ValueError as error:
+        parser.error(str(error))
     for rule in (check_machine, check_files, check_model, check_pruning):
         problem = rule(args)
         if problem:
@@ -39,7 +44,8 @@ def recorded(args: argparse.Namespace) -> dict:
 
 
 def complete(args: argparse.Namespace) -> None:
-    """Fill in what depends on other flags or on the machine."""
+    """Fill in what depends on other flags, on the machine or on the launcher."""
+    args.ranks = distributed.world_size()
     if args.use_gpu is None:
         args.use_gpu = has_gpu()
     if args.ce_test:
@@ -53,8 +59,9 @@ def has_gpu() -> bool:
 
 
 def check_machine(args: argparse.Namespace) -> str | None:
-    if args.is_distributed:
-        return "--is_distributed is not available in this version; leave it out to train on one device"
+    ranks = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+    if ranks > 1 and not args.is_distributed:
+        return f"the launcher has started {ranks} ranks, and each would train by itself; add --is_distributed True"
     if args.use_gpu and not has_gpu():
         return "--use_gpu needs a GPU and a paddle that is built for it, and one of them is missing; leave it out"
     return None

@@ -16,8 +16,9 @@ import paddle
 import checkpoints
 from checkpoints import BadCheckpoint, State
 from data import SPECS, Source, load_source
-from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner
+from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner, distributed
 from programs import Classifier, build_classifier, parameters
+from ranks import on_rank_0
 
 log = logging.getLogger("train")
 
@@ -94,35 +95,45 @@ def check_free(args: argparse.Namespace, last_epoch: int) -> None:
 
 
 def prepare(args: argparse.Namespace) -> Run:
-    """Read the data, build the Programs and put weights and masks in place."""
-    folder = checkpoints.find_checkpoint(args.checkpoint, args.last_epoch) if args.checkpoint else None
-    state = State.read(folder) if folder else State(vars(args))
-    check_free(args, state.epoch)
+    """Read the data, build the Programs and put weights and masks in place: those that rank 0 has read or made."""
+    folder, state = on_rank_0(lambda: find_state(args))
     train, test, steps = read_data(args)
 
-    seed_everything(args.seed, args.ce_test)
-    place = paddle.CUDAPlace(0) if args.use_gpu else paddle.CPUPlace()
+    seed_everything(args.seed + distributed.rank(), args.ce_test)
+    place = paddle.CUDAPlace(distributed.device_id()) if args.use_gpu else paddle.CPUPlace()
     exe = paddle.static.Executor(place)
     lr = paddle.optimizer.lr.LambdaDecay(args.lr, learning_rate(args, steps))
     net = build(args, lr)
     exe.run(net.startup)
     if args.pretrained_model:
-        start_from(args.pretrained_model, net, place)
+        on_rank_0(lambda: start_from(args.pretrained_model, net, place))
     elif args.pruning_strategy == "base" and not folder:
         log.warning("the first step prunes untrained weights; --pretrained_model starts from trained ones")
     pruner = make_pruner(args, net.train, place, steps)
     if folder:
-        continue_from(folder, net, pruner, state, args)
+        on_rank_0(lambda: continue_from(folder, net, pruner, state, args))
         lr.step(state.step)
+    distributed.broadcast_state(net.train, pruner=pruner)
     return Run(args, exe, net, lr, pruner, train, test, state)
+
+
+def find_state(args: argparse.Namespace) -> tuple[Path | None, State]:
+    """Return the checkpoint to go on from, if one is asked for, and how far the run is."""
+    folder = checkpoints.find_checkpoint(args.checkpoint, args.last_epoch) if args.checkpoint else None
+    state = State.read(folder) if folder else State(vars(args))
+    check_free(args, state.epoch)
+    return folder, state
 
 
 def read_data(args: argparse.Namespace) -> tuple[Source, Source, int]:
     """Return the training images, the test images and the steps of one epoch."""
     train, test = (load_source(args.data, args.data_dir, split) for split in ("train", "test"))
-    if args.batch_size > len(train):
-        raise ValueError(f"--batch_size must be at most {len(train)}, all training images, got {args.batch_size}")
-    return train, test, len(train) // args.batch_size
+    if args.batch_size * args.ranks > len(train):
+        raise ValueError(
+            f"--batch_size must be at most {len(train) // args.ranks}, each rank's part of the training images, "
+            f"got {args.batch_size}"
+        )
+    return train, test, len(train) // (args.batch_size * args.ranks)
 
 
 def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler) -> Classifier:
@@ -146,7 +157,8 @@ def continue_from(folder: Path, net: Classifier, pruner, state: State, args: arg
     """Restore a checkpoint, and say which flags differ from those it was written with."""
     checkpoints.resume(folder, net.train, pruner)
     log.info("resuming %s after epoch %d", folder, state.epoch)
-    free = {"checkpoint", "last_epoch", "model_path", "pretrained_model", "data_dir", "use_gpu", "num_workers"}
+    free = {"checkpoint", "last_epoch", "model_path", "pretrained_model", "data_dir", "use_gpu", "num_workers",
+            "is_distributed", "rank_timeout"}
     for name, value in vars(args).items():
         before = state.settings.get(name, value)
         if name not in free and before != value:

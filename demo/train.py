@@ -3,6 +3,7 @@
     python demo/train.py --data digits --pruning_strategy dense --num_epochs 30 --model_path runs/dense
     python demo/train.py --data digits --pruning_strategy gmp --ratio 0.9 --num_epochs 40 \\
         --pretrained_model runs/dense --model_path runs/gmp90
+    python -m paddle.distributed.launch --nproc_per_node 2 demo/train.py --is_distributed True --data digits ...
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import checkpoints
 from data import MissingData, batches
 from inference import export
 from metrics import Average, measure_accuracy
-from paddle_unstructured import sparsity_report
+from paddle_unstructured import distributed, sparsity_report
 from programs import FEEDS
 from rules import parse_args
 from run import Run, prepare
@@ -29,16 +30,18 @@ log = logging.getLogger("train")
 
 def train_epoch(run: Run, epoch: int) -> dict:
     """Run every batch of one epoch through the training Program; return the epoch's averages."""
-    args, average, started = run.args, Average(), time.perf_counter()
-    loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers)
-    rate = run.lr()
-    with tqdm(loader, desc=f"epoch {epoch}", disable=None, leave=False, dynamic_ncols=True) as bar:
+    args, average, started = run.args, Average(len(run.net.metrics)), time.perf_counter()
+    place = dict(rank=distributed.rank(), ranks=distributed.world_size())
+    loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers, **place)
+    rate, hidden = run.lr(), None if distributed.rank() == 0 else True
+    with tqdm(loader, desc=f"epoch {epoch}", disable=hidden, leave=False, dynamic_ncols=True) as bar:
         for number, feed in enumerate(bar, 1):
             metrics = run.exe.run(run.net.train, feed=dict(zip(FEEDS, feed)), fetch_list=list(run.net.metrics))
             if run.pruner is not None:
                 run.pruner.step()
             run.lr.step()
             run.state.step += 1
+            distributed.progress(run.state.step)
             loss, top1, top5 = average.add(metrics, args.batch_size)
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, step {number}; lower --lr {args.lr}")
@@ -47,6 +50,7 @@ def train_epoch(run: Run, epoch: int) -> dict:
             if bar.disable and number % args.log_period == 0:
                 log.info("epoch %d step %d/%d %s", epoch, number, len(loader), spell(shown))
     seconds = time.perf_counter() - started
+    loss, top1, top5 = average.gather().mean
     return {"epoch": epoch, "lr": rate, "loss": loss, "top1": top1, "top5": top5, "seconds": round(seconds, 2)}
 
 
@@ -64,8 +68,9 @@ def due(period: int, run: Run, epoch: int) -> bool:
 
 
 def finish_epoch(run: Run, row: dict) -> None:
-    """Test, remember the best epoch, save: each when it is due."""
+    """Test, remember the best epoch, save: each when it is due. Rank 0 saves."""
     state, args, epoch = run.state, run.args, row["epoch"]
+    distributed.average_statistics(run.net.train)
     row["sparsity"] = sparsity(run)
     if due(args.test_period, run, epoch):
         row.update({f"test_{name}": value for name, value in measure(run).items()})
@@ -76,7 +81,9 @@ def finish_epoch(run: Run, row: dict) -> None:
         state.best = {"epoch": epoch, "top1": row["test_top1"]}
     elif not due(args.model_period, run, epoch):
         return
-    checkpoints.save(args.model_path / f"epoch_{epoch}", run.net.train, state, run.pruner)
+    distributed.same_everywhere(run.net.train)  # warns if not
+    if distributed.rank() == 0:
+        checkpoints.save(args.model_path / f"epoch_{epoch}", run.net.train, state, run.pruner)
 
 
 def measure(run: Run) -> dict[str, float]:
@@ -100,9 +107,15 @@ def is_best(run: Run, row: dict) -> bool:
 
 def train(run: Run) -> None:
     """Run the epochs that are left, then export the inference model."""
-    args = run.args
-    for epoch in range(run.state.epoch + 1, args.num_epochs):
+    for epoch in range(run.state.epoch + 1, run.args.num_epochs):
         finish_epoch(run, train_epoch(run, epoch))
+    if distributed.rank() == 0:
+        sum_up(run)
+
+
+def sum_up(run: Run) -> None:
+    """Export the model, and say what has come of the run."""
+    args = run.args
     export(args.model_path / "inference", run.net, run.exe, run.state)
     if run.pruner is not None:
         log.info("%s", sparsity_report(run.net.test, pruner=run.pruner))
@@ -117,7 +130,8 @@ def log_to_stdout() -> None:
     """Print plain log lines; paddle has already given the root logger a format of its own."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name, level in (("train", logging.INFO), ("paddle_unstructured", logging.WARNING)):
+    told = logging.INFO if distributed.rank() == 0 else logging.WARNING
+    for name, level in (("train", told), ("paddle_unstructured", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

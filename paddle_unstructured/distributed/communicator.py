@@ -1,10 +1,11 @@
 """Who else is there: the ranks of a job, and the sums, maxima and broadcasts between them."""
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pickle
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -49,7 +50,8 @@ def init(timeout: float | None = 600.0) -> None:
         _world, _rank = dist.get_world_size(), dist.get_rank()
         watch.start(_rank, _world, timeout)
         _self_test()
-    fleet.init(is_collective=True)
+    with _mode(paddle.enable_static):  # in dynamic mode it would make groups of its own
+        fleet.init(is_collective=True)
     _ready = True
 
 
@@ -98,19 +100,25 @@ def check_environment(environment: Mapping[str, str]) -> int:
 
 
 def _communicate() -> None:
-    """Make the communicator. That works in dynamic mode only, so static mode is left for the moment."""
-    static = not paddle.in_dynamic_mode()
-    if static:
-        paddle.disable_static()
+    """Make the communicator; Paddle does that in dynamic mode only."""
     try:
-        dist.init_parallel_env()
+        with _mode(paddle.disable_static):
+            dist.init_parallel_env()
     except Exception as error:
         raise RuntimeError(f"rank {os.environ.get('PADDLE_TRAINER_ID')} cannot reach the others at "
                            f"{os.environ.get('PADDLE_MASTER')}: {error}. Look whether all ranks were started, and "
                            "whether the port is open between the machines.") from error
+
+
+@contextlib.contextmanager
+def _mode(switch: Callable[[], None]) -> Iterator[None]:
+    """Paddle in dynamic or in static mode for a while, whatever it is in now."""
+    back = paddle.disable_static if paddle.in_dynamic_mode() else paddle.enable_static
+    switch()
+    try:
+        yield
     finally:
-        if static:
-            paddle.enable_static()
+        back()
 
 
 def _self_test() -> None:
@@ -176,8 +184,8 @@ def average(values: Sequence[Any]) -> list[Any]:
 
 def exchange(values: np.ndarray, how: Callable[[Any], Any], times: int = 1) -> np.ndarray:
     """Run one collective on an array: `sum_over_ranks`, `maximum_over_ranks` or `from_rank_0`."""
-    run = _exchanger(values.shape, str(values.dtype), how, times)
-    return run(np.ascontiguousarray(values))
+    with _mode(paddle.enable_static):
+        return _exchanger(values.shape, str(values.dtype), how, times)(np.ascontiguousarray(values))
 
 
 @functools.lru_cache(maxsize=64)

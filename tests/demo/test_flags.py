@@ -27,7 +27,7 @@ def refusal(capsys, *flags: str) -> str:
         ("--data_dir /no/where", ["--data_dir", "/no/where"]),
         ("--last_epoch 3", ["--last_epoch", "--checkpoint"]),
         ("--width 0.5 --model LeNet", ["--width", "MobileNet"]),
-        ("--is_distributed True", ["--is_distributed", "not available in this version"]),
+        ("--rank_timeout 0", ["--rank_timeout", "at least 1", "0"]),
         ("--pruning_strategy gmp --pruning_mode threshold", ["--pruning_mode ratio"]),
         ("--pruning_strategy gmp --initial_ratio 0.9 --ratio 0.5", ["--initial_ratio", "0.5", "0.9"]),
         ("--pruning_strategy gmp --num_epochs 10 --pruning_epochs 11", ["--num_epochs 10", "11"]),

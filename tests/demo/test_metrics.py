@@ -6,7 +6,7 @@ from metrics import Average, hits
 
 
 def test_average_is_weighted_by_batch_size():
-    average = Average()
+    average = Average(1)
     average.add([1.0], 3)
     assert average.add([0.0], 1).tolist() == [0.75]
 
