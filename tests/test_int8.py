@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("static")
 WEIGHTS = {"conv2d_0.w_0": 0, "conv2d_1.w_0": 0, "linear_0.w_0": 1}  # name -> output axis
 PREDICT = """
 import sys
+from pathlib import Path
 import numpy as np
 import paddle.inference
 prefix, folds = sys.argv[1], sys.argv[2] == "folds"
@@ -156,7 +159,7 @@ def test_transposed_grouped_and_shared_weights_and_embeddings_keep_their_channel
         shared = paddle.nn.Conv2D(4, 4, 1, groups=2)
         y = shared(shared(table(x).transpose([0, 2, 1]).unsqueeze(-1)))
         return paddle.nn.Conv2DTranspose(4, 6, [2, 1])(y)
-    net = Net(layers, [-1, 5], dtype="int64") if False else _int_net(layers)
+    net = _int_net(layers)
     model = saved(net, str(tmp_path / "model"))
     small, report = quantize_weights(model)
     shapes = {row.name: small.graph.array(row.name + "_int8_scale").shape for row in report.rows}
@@ -216,3 +219,15 @@ def test_output_error_is_relative_to_all_outputs():
     assert output_error([np.array([3.0]), np.array([4.0])], [np.array([3.0]), np.array([3.0])]) == 0.2
     with pytest.raises(ValueError, match="equal shapes"):
         output_error([np.ones(2)], [np.ones(3)])
+
+
+def test_the_blocks_of_the_document_run(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "quantization.md").read_text()
+    (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)))
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, env=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert "relative RMS" in done.stdout and "True" in said
+    for claim in ("PTQ keeps the zeros", "PTQ changes the outputs by less than 5 %", "QAT keeps the zeros"):
+        assert f"{claim}: True" in said, done.stdout
