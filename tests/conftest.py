@@ -1,8 +1,10 @@
-"""Fixtures: static-graph mode with a fresh global scope, where a test asks for it."""
+"""Fixtures: static-graph mode with a fresh global scope, where a test asks for it; models of Paddle 2."""
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Iterator
 
+import legacy_models
 import paddle
 import pytest
 
@@ -16,3 +18,11 @@ def static() -> Iterator[None]:
         yield
     if eager:
         paddle.disable_static()
+
+
+@pytest.fixture(scope="session")
+def legacy(tmp_path_factory) -> Path:
+    """A folder with the models that `legacy_models.make` saves. Not to be changed."""
+    folder = tmp_path_factory.mktemp("legacy")
+    legacy_models.make(folder)
+    return folder

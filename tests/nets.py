@@ -104,3 +104,17 @@ def masks_in(program: Any) -> list[str]:
 def tensor(values: Any, dtype: str = "float32") -> Any:
     """A literal as an eager tensor."""
     return paddle.to_tensor(np.asarray(values, dtype))
+
+
+def loop(x: Any) -> Any:
+    """[n, 4] -> linear_0.w_0 [4, 4] and tanh, three times, in a `while` block."""
+    layer, i = paddle.nn.Linear(4, 4), paddle.zeros([1], "int64")
+    return paddle.static.nn.while_loop(lambda i, h: (i < 3).all(), lambda i, h: [i + 1, paddle.tanh(layer(h))],
+                                       [i, x])[1]
+
+
+def branches(x: Any) -> Any:
+    """[n, 4] -> linear_0.w_0 [4, 2] where the mean is > 0, else batch norm, dropout and linear_1.w_0 [4, 2]."""
+    one, other = paddle.nn.Linear(4, 2), paddle.nn.Linear(4, 2)
+    norm, drop = paddle.nn.BatchNorm1D(4), paddle.nn.Dropout(0.5)
+    return paddle.static.nn.cond(x.mean() > 0, lambda: one(x), lambda: other(drop(norm(x))))

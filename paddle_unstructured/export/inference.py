@@ -13,7 +13,7 @@ from ..graph import Param, PirGraph, open_graph
 from ..graph.pir import walk
 from ..report import SparsityReport, check_initialized, sparsity_report
 from .checks import pattern_fault
-from .model import Model, drafts, open_model, save_model
+from .model import Model, drafts, open_model, prefix_of, save_model
 from .norms import recalibrate as measure_norms
 from .shrink import Removal, remove_channels
 
@@ -91,6 +91,9 @@ def finish(model: Model, path: str, masks: Mapping[str, np.ndarray], *,
                  if name in model.param_names and mask.shape != model.graph.stored(name).shape]
     if strangers:
         raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
+    for op in walk(model.program.global_block()):  # Paddle leaves out those in branches and loops
+        if op.has_attr("is_test"):
+            op.set_bool_attr("is_test", True)
     _mask(model, masks)
     if recalibrate is not None:
         measure_norms(model, recalibrate)
@@ -123,11 +126,7 @@ def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
         with paddle.static.scope_guard(graph.scope):
             paddle.static.save_inference_model(draft, feed, fetch, paddle.static.Executor(graph.place),
                                                program=graph.program)
-        model = open_model(draft, graph.place)
-    for op in walk(model.program.global_block()):  # Paddle leaves out those in branches and loops
-        if op.has_attr("is_test"):
-            op.set_bool_attr("is_test", True)
-    return model
+        return open_model(draft, graph.place)
 
 
 def _masked(graph: PirGraph) -> list[Param]:
@@ -157,7 +156,7 @@ def _write(model: Model, path: str, removal: Removal | None) -> Exported:
                      if saved.graph.stored(name).tobytes() != model.graph.stored(name).tobytes()]
         if differing:
             raise RuntimeError(f"{path} was not written: Paddle saved other values of {', '.join(differing)}.")
-        return Exported(path, sparsity_report(saved.program, saved.scope), removal)
+        return Exported(prefix_of(path), sparsity_report(saved.program, saved.scope), removal)
 
 
 def _inputs(program: Any, feed: Any) -> list[Any]:

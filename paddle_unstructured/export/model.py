@@ -14,6 +14,8 @@ import paddle
 
 from ..checkpoint import put_in_place
 from ..graph import PirGraph, open_graph
+from ..graph.pir import walk
+from . import pdiparams, pdparams
 
 KINDS = {"inference": (".json", ".pdiparams"), "legacy": (".pdmodel", ".pdiparams"), "checkpoint": (".json", ".pdparams")}
 
@@ -84,20 +86,29 @@ def find_model(path: str) -> Files:
         FileNotFoundError: There is none; says what was looked for.
         ValueError: A folder with more than one.
     """
+    stem = prefix_of(path)
+    kinds = [kind for kind, endings in KINDS.items() if stem == path or path.endswith(endings)]
+    found = [files for files in (Files(kind, stem) for kind in kinds) if _exists(files)]
     if os.path.isdir(path):
-        found = [Files(kind, str(file)[:-len(endings[1])]) for kind, endings in KINDS.items()
-                 for file in sorted(Path(path).glob("*" + endings[1]))]
-        found = [files for files in found if os.path.isfile(files.program)]
-        if len(found) > 1:
-            raise ValueError(f"{path} must hold one model, but holds {', '.join(f.params for f in found)}; name one.")
-    else:
-        stem = next((path[:-len(end)] for ends in KINDS.values() for end in ends if path.endswith(end)), path)
-        kinds = [kind for kind in KINDS if not path.endswith(".pdparams") or kind == "checkpoint"]
-        found = [Files(kind, stem) for kind in kinds if all(os.path.isfile(stem + end) for end in KINDS[kind])]
+        inside = [Files(kind, str(file)[:-len(endings[1])]) for kind, endings in KINDS.items()
+                  for file in sorted(Path(path).glob("*" + endings[1]))]
+        inside = [files for files in inside if _exists(files)]
+        if len(inside) > 1:
+            raise ValueError(f"{path} must hold one model, but holds {', '.join(f.params for f in inside)}; name one.")
+        found = inside or found
     if not found:
         raise FileNotFoundError(f"no model at {path}: looked for .json with .pdiparams (inference), .pdmodel with "
                                 ".pdiparams (legacy) and .json with .pdparams (training checkpoint).")
     return found[0]
+
+
+def prefix_of(path: str) -> str:
+    """A path without the ending of a model's file, if it has one."""
+    return next((path[:-len(end)] for endings in KINDS.values() for end in endings if path.endswith(end)), path)
+
+
+def _exists(files: Files) -> bool:
+    return os.path.isfile(files.program) and os.path.isfile(files.params)
 
 
 def open_model(path: str, place: Any = None) -> Model:
@@ -123,9 +134,9 @@ def open_model(path: str, place: Any = None) -> Model:
     scope = paddle.static.Scope()
     graph = open_graph(program, scope, place)
     if files.kind == "checkpoint":
-        graph.load_params(files.params)
+        graph.set_params(pdparams.load(files.params), files.params)
     else:
-        _read_params(files.params, program, scope, graph.place)
+        _read_params(files, graph)
     block = program.global_block()
     feeds = tuple(op.attrs()["name"] for op in block.ops if op.name() == "pd_op.data" and not op.result(0).persistable)
     fetches = tuple(op.operand_source(0) for op in block.ops if op.name() == "pd_op.fetch")
@@ -145,8 +156,15 @@ def save_model(model: Model, path: str) -> None:
 
 @contextmanager
 def drafts(path: str) -> Iterator[str]:
-    """A prefix to write files under; what is there at the end is moved to the prefix `path`, weights last."""
-    folder, name = os.path.split(os.path.abspath(path))
+    """A prefix to write files under; what is there at the end is moved to the prefix `path`, weights last.
+
+    Raises:
+        ValueError: `path` ends as a folder does.
+    """
+    if path.endswith(("/", os.sep)) or not path:
+        raise ValueError(f"`path` must be the prefix of the files to write, such as {os.path.join(path, 'model')!r}, "
+                         f"got {path!r}.")
+    folder, name = os.path.split(os.path.abspath(prefix_of(path)))
     os.makedirs(folder, exist_ok=True)
     draft = tempfile.mkdtemp(dir=folder, prefix=f".{name}.")
     try:
@@ -159,27 +177,34 @@ def drafts(path: str) -> Iterator[str]:
 
 def read_program(file: str) -> Any:
     """The Program in a `.json` file; ValueError if there is none. Paddle must be in static mode."""
+    program = paddle.static.Program()
     try:
-        program = paddle.load(file)
+        paddle.base.core.deserialize_pir_program(file, program)  # paddle.load tries pickle first, which runs code
     except Exception as error:  # whatever Paddle's reader meets in a file that is not its own
         raise ValueError(f"{file} cannot be read as a Program of Paddle 3: {error}") from error
-    if not isinstance(program, paddle.pir.Program):
-        raise ValueError(f"{file} holds no Program of Paddle 3.")
+    if not all(op.name() for op in walk(program.global_block())):
+        raise ValueError(f"{file} has ops that Paddle {paddle.__version__} does not know; install the Paddle that wrote "
+                         "it.")
     return program
 
 
-def _read_params(file: str, program: Any, scope: Any, place: Any) -> None:
-    values = program.global_block().all_parameters()
-    paddle.base.libpaddle.pir.create_loaded_parameter(values, scope, paddle.static.Executor(place)._default_executor)
-    names = sorted(value.name for value in values)  # the order of the file
-    tensors = [scope.var(name).get_tensor() for name in names]
-    paddle.base.core.load_combine_func(file, names, tensors, False, place)
+def _read_params(files: Files, graph: PirGraph) -> None:
+    """Set all variables of an inference Program, one after the other: never all of them twice in memory."""
+    wanted = {name: (str(value.dtype).split(".")[-1], tuple(value.shape))
+              for name, value in sorted(graph.persistables().items())}
+    for tensor in pdiparams.scan(files.params, files.program, wanted):
+        if tensor.dtype.startswith("float8"):
+            raise ValueError(f"{files.params} holds {tensor.name} as {tensor.dtype}, which numpy cannot give to Paddle.")
+        graph.store(tensor.name, pdiparams.read(files.params, tensor))
 
 
 def _translated(file: str) -> Any:
     """A legacy ProgramDesc as a PIR Program, with `data` ops for its inputs as PIR has them."""
     try:
-        program = paddle.pir.translate_to_pir(paddle.base.core.ProgramDesc(Path(file).read_bytes()))
+        described = paddle.base.core.ProgramDesc(Path(file).read_bytes())
+        if not described.num_blocks():
+            raise ValueError("it is empty")
+        program = paddle.pir.translate_to_pir(described)
     except Exception as error:
         raise ValueError(f"{file} cannot be translated to a Program of Paddle 3: {error}") from error
     block = program.global_block()

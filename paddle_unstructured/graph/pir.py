@@ -110,15 +110,23 @@ class PirGraph:
         self.scope.find_var(param.mask_name).get_tensor().set(np.ascontiguousarray(mask) * ones, self.place)
 
     def load_params(self, path: str) -> None:
-        """Set all params from a `.pdparams` file; ValueError, and nothing set, if one is missing or does not fit."""
+        """`set_params` from a `.pdparams` file."""
         file = path if path.endswith(".pdparams") else path + ".pdparams"
-        loaded = paddle.load(file, return_numpy=True)
+        self.set_params(paddle.load(file, return_numpy=True), file)
+
+    def set_params(self, arrays: Mapping[str, np.ndarray], file: str) -> None:
+        """Set all params from arrays as `stored` gives them.
+
+        Raises:
+            ValueError: One is missing or does not fit, by its name and that of the file; nothing is set.
+        """
         faults = [name for name, value in self._values.items() if not is_learning_rate(value)
-                  and (name not in loaded or tuple(np.shape(loaded[name])) != tuple(value.shape))]
+                  and not (name in arrays and _fits(arrays[name], value))]
         if faults:
-            raise ValueError(f"{file} lacks {', '.join(faults)}, or has it in another shape; it is of another model.")
-        for name in self._values.keys() & loaded.keys():
-            self.store(name, loaded[name])
+            raise ValueError(f"{file} lacks {', '.join(faults)}, or has it in another shape or dtype; it is of another "
+                             "model.")
+        for name in self._values.keys() & arrays.keys():
+            self.store(name, arrays[name])
 
     # -- masks
 
@@ -130,7 +138,14 @@ class PirGraph:
 
         Returns:
             Whether masks were taken over.
+
+        Raises:
+            ValueError: A param of integers: a quantized weight.
         """
+        for param in params:
+            if "int" in param.dtype:
+                raise ValueError(f"params must be floating point to be pruned, but {param.name} is {param.dtype}; prune "
+                                 "before the weights are quantized, or leave it out.")
         start = paddle.static.Program()
         with paddle.static.program_guard(self.program, start):
             for param in params:
@@ -263,6 +278,11 @@ def walk(block: Any) -> Iterator[Any]:
 
 def _data_name(op: Any) -> str | None:
     return op.attrs()["name"] if op.name() == "pd_op.data" else None
+
+
+def _fits(array: Any, value: Any) -> bool:
+    dtype = _dtype_name(value.dtype).replace("bfloat16", "uint16")  # its bits, as numpy holds it
+    return tuple(np.shape(array)) == tuple(value.shape) and np.asarray(array).dtype == np.dtype(dtype)
 
 
 def _dtype_name(dtype: Any) -> str:
