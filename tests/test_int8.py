@@ -153,6 +153,26 @@ def test_a_model_of_int8_has_nothing_more_to_quantize(model):
         quantize_weights(quantize_weights(model)[0])
 
 
+def test_int8_weights_are_not_pruned_any_more(model):
+    small, _ = quantize_weights(model)
+    with pytest.raises(ValueError, match="must be floating point to be pruned, but conv2d_0.w_0 is int8"):
+        UnstructuredPruner(small.program, ratio=0.75, scope=small.scope)
+
+
+def test_weights_inside_loops_and_of_recurrent_layers_are_quantized_too(tmp_path):
+    def layers(x):
+        layer = paddle.nn.Linear(4, 4)
+        start = [paddle.zeros([1], "int64"), paddle.nn.LSTM(4, 4)(x.unsqueeze(1))[0].squeeze(1)]
+        return paddle.static.nn.while_loop(lambda i, y: (i < 3).all(), lambda i, y: [i + 1, layer(y)], start)[1]
+    model = saved(Net(layers, [2, 4]), str(tmp_path / "model"))
+    small, report = quantize_weights(model)
+    save_model(small, str(tmp_path / "int8"))
+    x = np.random.default_rng(1).normal(size=(2, 4)).astype("float32")
+    assert sorted(row.name for row in report.rows if not row.kept) == ["linear_0.w_0", "lstm_cell_0.w_0", "lstm_cell_0.w_1"]
+    assert open_model(str(tmp_path / "int8")).run(x=x)[0].tolist() == small.run(x=x)[0].tolist()
+    assert 0 < report.output_error < 0.02
+
+
 def test_transposed_grouped_and_shared_weights_and_embeddings_keep_their_channels(tmp_path):
     def layers(x):
         table = paddle.nn.Embedding(8, 4)

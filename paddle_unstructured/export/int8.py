@@ -79,8 +79,8 @@ def quantize_weights(model: Model, *, skip: Sequence[str] = (),
 
     Zeros stay zeros; a kept weight of at most scale_c / 2 becomes one, and the report counts them. The Program reads
     `q` (a param of the weight's name) and `w_int8_scale`, and computes cast(q) * scale before the op that used w:
-    biases, norms and activations stay as they are, arithmetic stays float32, and files are about a quarter in size. A
-    Predictor that folds constants computes w' once, at load, and then takes the memory and time of the float32 model.
+    biases, norms and activations stay as they are, arithmetic stays float32, and files are about a quarter in size. The
+    product is computed at every run: this saves disk and download, not time.
 
     Args:
         model: An inference model of `open_model`; it is not changed.
