@@ -36,8 +36,7 @@ class Saved:
             value[index] = 0
             net.put(name, value)
         with paddle.static.scope_guard(net.scope):
-            outputs = net.output if isinstance(net.output, list) else [net.output]
-            paddle.static.save_inference_model(self.path, [net.input], outputs, net.exe, program=net.program)
+            paddle.static.save_inference_model(self.path, [net.input], [net.output], net.exe, program=net.program)
         self.load(self.path)
         self.masked = self.run()
 
@@ -65,7 +64,7 @@ class Saved:
     def shapes(self) -> dict[str, list[int]]:
         return {v.name: list(v.shape) for v in self.program.global_block().all_parameters()}
 
-    def remove(self, **kwargs: Any) -> Removal:
+    def remove(self, *, onednn: bool = True, **kwargs: Any) -> Removal:
         """Remove, and hold the contract: same outputs here, after loading, and in the Predictor; nothing is left."""
         removal = remove_channels(self.program, self.scope, CPU, **kwargs)
         assert all(list(self.get(name).shape) == shape for name, shape in self.shapes().items())
@@ -74,7 +73,7 @@ class Saved:
         assert "callstack" not in Path(path + ".json").read_text()
         self.load(path)
         self.same(self.run())
-        self.same(predict(path, self.data()))
+        self.same(predict(path, self.data(), onednn))
         assert remove_channels(self.program, self.scope, CPU, **kwargs).numbers_after == removal.numbers_after
         return removal
 
@@ -84,10 +83,12 @@ class Saved:
             np.testing.assert_allclose(now, masked, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(masked).max()))
 
 
-def predict(path: str, data: np.ndarray) -> list[np.ndarray]:
+def predict(path: str, data: np.ndarray, onednn: bool = True) -> list[np.ndarray]:
     config = paddle.inference.Config(path + ".json", path + ".pdiparams")
     config.disable_glog_info()
     config.disable_gpu()
+    if not onednn:
+        config.disable_mkldnn()
     predictor = paddle.inference.create_predictor(config)
     predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(data)
     predictor.run()
@@ -141,12 +142,28 @@ def padded(x: Any) -> Any:
     return nn.Conv2D(8, 4, 3, padding=1)(x)
 
 
-def test_a_constant_under_padding_stays_unless_it_is_zero(tmp_path):
-    saved = Saved(padded, tmp_path, {"conv2d_0.w_0": [0, 1, 2], "conv2d_0.b_0": [1]})
+def test_one_channel_stands_in_for_all_constants_under_padding(tmp_path):
+    saved = Saved(padded, tmp_path, {"conv2d_0.w_0": [0, 1, 2, 3], "conv2d_0.b_0": [1]})
+    c, weight = np.maximum(0, saved.get("conv2d_0.b_0")), saved.get("conv2d_1.w_0").astype("float64")
+    stands = int(np.argmax(c[:4]))
     removal = saved.remove()
-    assert counts(removal)["conv2d_0.w_0"] == (8, 7)
-    assert reasons(removal) == {"conv2d_0.w_0": "2 stay: not 0 but a constant, which conv2d_1.w_0 with its padding "
-                                                "sees unlike 0 at the border"}
+    assert counts(removal)["conv2d_0.w_0"] == (8, 5)
+    assert reasons(removal) == {"conv2d_0.w_0": "1 stays: its constant stands in for all that conv2d_1.w_0 reads"}
+    np.testing.assert_allclose(saved.get("conv2d_1.w_0")[:, 0], (weight[:, :4] * (c / c[stands])[:4, None, None]).sum(1),
+                               rtol=1e-5, atol=1e-6)
+
+
+def test_a_shared_weight_cannot_be_changed_so_that_constants_stay(tmp_path):
+    def layers(x: Any) -> Any:
+        one, other = F.sigmoid(nn.Conv2D(3, 8, 1)(x)), F.sigmoid(nn.Conv2D(3, 8, 1)(x))
+        shared = nn.Conv2D(8, 6, 3, padding=1)
+        x = paddle.concat([shared(one), shared(other)], 1)
+        return nn.Conv2D(12, 4, 1)(x)
+    removal = Saved(layers, tmp_path, {"conv2d_0.w_0": [0, 1, 4], "conv2d_1.w_0": [0, 1, 2], "conv2d_2.w_0": [5],
+                                       "conv2d_2.b_0": [5]}).remove()
+    assert counts(removal)["conv2d_2.w_0"] == (6, 5)
+    why = "not 0 but a constant, and conv2d_2.w_0 is shared or not float32, so that it cannot take it up"
+    assert reasons(removal)["conv2d_1.w_0"] == f"2 stay: {why}; 1 stays: not constant where conv2d_2.w_0 reads them"
 
 
 def test_a_negative_bias_ends_in_relu_and_can_go_even_under_padding(tmp_path):
@@ -166,13 +183,13 @@ def test_without_a_bias_the_norm_behind_takes_the_constant_up(tmp_path):
     assert (saved.get("batch_norm2d_0.w_1") != mean).all()
 
 
-def test_without_bias_and_norm_a_constant_stays(tmp_path):
+def test_without_bias_and_norm_a_constant_stays_or_another_stands_in(tmp_path):
     def layers(x: Any) -> Any:
         x = F.sigmoid(nn.Conv2D(3, 8, 3)(x))
         return F.relu(nn.Conv2D(8, 4, 1, bias_attr=False)(x))
-    assert reasons(Saved(layers, tmp_path, {"conv2d_0.w_0": [5]}).remove()) == {
-        "conv2d_0.w_0": "1 stay: not 0 but a constant, and no bias or norm of its own behind conv2d_1.w_0 can take it "
-                        "up"}
+    removal = Saved(layers, tmp_path, {"conv2d_0.w_0": [2, 5, 6]}).remove()
+    assert removal.rows[0] == Shrunk("conv2d_0.w_0", 8, 6, "1 stays: its constant stands in for all that conv2d_1.w_0 "
+                                                           "reads")
 
 
 def depthwise_block(x: Any) -> Any:
@@ -186,7 +203,7 @@ def test_a_depthwise_convolution_passes_constants_on_and_follows(tmp_path):
     removal = saved.remove()
     # Channel 1 has both its depthwise outputs at zero, channel 7 only one of two.
     assert counts(removal) == {"conv2d_0.w_0": (8, 5), "conv2d_1.w_0": (16, 10), "conv2d_2.w_0": (4, 4)}
-    assert reasons(removal) == {"conv2d_1.w_0": "1 stay: not constant where conv2d_2.w_0 reads them"}
+    assert reasons(removal) == {"conv2d_1.w_0": "1 stays: not constant where conv2d_2.w_0 reads them"}
     depthwise = next(op for op in saved.program.global_block().ops if op.name() == "pd_op.depthwise_conv2d")
     assert depthwise.attrs()["groups"] == 5 and saved.shapes()["conv2d_1.w_0"] == [10, 1, 3, 3]
 
@@ -218,7 +235,8 @@ def test_shapes_with_the_number_of_channels_in_them_follow(tmp_path):
         x = nn.Linear(8, 6)(x).reshape([2, 36, 6]).transpose([0, 2, 1]).reshape([2, 6, 6, 6])
         return nn.Linear(6 * 36, 4)(x.reshape([0, 6 * 36]))
     saved = Saved(layers, tmp_path, {"conv2d_0.w_0": [0], "linear_0.w_0": np.s_[:, [1, 5]]})
-    assert counts(saved.remove()) == {"conv2d_0.w_0": (8, 7), "linear_0.w_0": (6, 4), "linear_1.w_0": (4, 4)}
+    # The oneDNN Predictor of Paddle 3.3.1 is wrong about convolution, reshape, transpose, matmul; before removal too.
+    assert counts(saved.remove(onednn=False)) == {"conv2d_0.w_0": (8, 7), "linear_0.w_0": (6, 4), "linear_1.w_0": (4, 4)}
 
 
 def residual(x: Any) -> Any:
@@ -241,7 +259,7 @@ def test_a_channel_that_one_member_of_an_addition_still_has_stays_in_all(tmp_pat
     assert counts(removal) == {"conv2d_0.w_0": (8, 7), "conv2d_1.w_0": (8, 6), "conv2d_2.w_0": (8, 7),
                                "conv2d_3.w_0": (4, 4)}
     assert reasons(removal) == {"conv2d_0.w_0": "2 stay: not constant where conv2d_3.w_0 reads them",
-                                "conv2d_2.w_0": "1 stay: not constant where conv2d_1.w_0 reads them"}
+                                "conv2d_2.w_0": "1 stays: not constant where conv2d_1.w_0 reads them"}
 
 
 def test_concatenated_channels_go_one_by_one(tmp_path):
@@ -296,13 +314,15 @@ def test_transposed_convolutions_are_followed_on_both_sides(tmp_path):
     assert saved.shapes()["conv2d_transpose_0.w_0"] == [6, 4, 2, 2]
 
 
-def test_a_transposed_convolution_takes_up_no_constant(tmp_path):
+def test_a_transposed_convolution_takes_no_constant_into_its_bias(tmp_path):
     def layers(x: Any) -> Any:
         x = nn.Conv2D(3, 8, 1)(x)
         x = nn.Conv2DTranspose(8, 6, 3, stride=2)(x)
         return nn.Conv2D(6, 4, 1)(x)
-    assert counts(Saved(layers, tmp_path, {"conv2d_0.w_0": [0, 4], "conv2d_0.b_0": [4]}).remove())[
-        "conv2d_0.w_0"] == (8, 7)
+    saved = Saved(layers, tmp_path, {"conv2d_0.w_0": [0, 3, 4], "conv2d_0.b_0": [4]})
+    bias = saved.get("conv2d_transpose_0.b_0")
+    assert counts(saved.remove())["conv2d_0.w_0"] == (8, 6)  # 4 is gone, 0 or 3 stands in for the other
+    assert (saved.get("conv2d_transpose_0.b_0") == bias).all()
 
 
 def test_outputs_of_the_program_are_never_removed(tmp_path):
@@ -374,12 +394,202 @@ def pruned_by(axis: str, ratio: float) -> Callable[[Net], None]:
     return prune
 
 
-@pytest.mark.parametrize("axis", ["output", "input"])
-@pytest.mark.parametrize("model", MODELS)
+# Numbers stored and products, of what there was. Half the filters of every convolution and hidden linear layer fall:
+# a quarter is left where filters leave from both sides of a layer, more where they fall apart in additions.
+LEFT = {("LeNet", "output"): (0.26, 0.29), ("LeNet", "input"): (0.51, 0.51),
+        ("MobileNetV1", "output"): (0.53, 0.56), ("MobileNetV1", "input"): (0.37, 0.32),
+        ("MobileNetV2", "output"): (0.51, 0.60), ("MobileNetV2", "input"): (0.49, 0.45),
+        ("ResNet-18", "output"): (0.45, 0.48), ("ResNet-18", "input"): (0.49, 0.49)}
+SLOW = [("ResNet-18", "input"), ("MobileNetV2", "input"), ("MobileNetV1", "output")]
+
+
+@pytest.mark.parametrize("model, axis", [
+    pytest.param(*case, id="-".join(case), marks=[pytest.mark.slow] * (case in SLOW)) for case in LEFT])
 def test_models_that_the_pruner_pruned_get_smaller_and_stay_right(tmp_path, model, axis):
     make, shape = MODELS[model]
     saved = Saved(lambda x: make()(x), tmp_path, shape=shape, prune=pruned_by(axis, 0.5))
-    before = macs(saved.program)
+    before, dense = macs(saved.program), Path(saved.path + ".pdiparams").stat().st_size
     removal = saved.remove()
-    print(model, axis, removal.numbers_before, removal.numbers_after, before, macs(saved.program))
-    print(removal)
+    numbers, products = LEFT[model, axis]
+    assert removal.numbers_after == sum(int(np.prod(shape)) for shape in saved.shapes().values())
+    assert removal.numbers_after / removal.numbers_before < numbers and macs(saved.program) / before < products
+    assert Path(saved.path + "_small.pdiparams").stat().st_size / dense < numbers + 0.01
+
+
+@pytest.mark.parametrize("model, align", [("LeNet", 4), ("MobileNetV1", 8)])
+def test_models_keep_multiples_of_what_they_are_aligned_to(tmp_path, model, align):
+    make, shape = MODELS[model]
+    saved = Saved(lambda x: make()(x), tmp_path, shape=shape, prune=pruned_by("output", 0.55))
+    rows = saved.remove(align_channels=align).rows
+    assert all(row.after % align == 0 or row.after == row.before for row in rows)
+    assert sum(row.after < row.before for row in rows) >= len(rows) // 2
+    assert any(f"aligned to {align}" in row.reason for row in rows)
+
+
+# -- nets by chance
+
+def chance(seed: int) -> Callable[[Any], Any]:
+    """A net of random blocks; every kind of block comes up in some seed."""
+    def layers(x: Any) -> Any:
+        rng = np.random.default_rng(seed)
+        for _ in range(6):
+            x = BLOCKS[rng.integers(len(BLOCKS))](x, rng)
+        x = x.mean([2, 3]) if rng.random() < 0.5 else nn.AdaptiveAvgPool2D(2)(x).flatten(1)
+        x = F.relu(nn.Linear(x.shape[1], 6)(x))
+        return nn.Linear(6, 3)(x)
+    return layers
+
+
+def conv(x: Any, rng: Any, out: int | None = None) -> Any:
+    kernel = int(rng.choice([1, 3]))
+    x = nn.Conv2D(x.shape[1], out or int(rng.integers(4, 10)), kernel, padding=kernel // 2,
+                  bias_attr=None if rng.random() < 0.5 else False)(x)
+    return activation(nn.BatchNorm2D(x.shape[1])(x) if rng.random() < 0.5 else x, rng)
+
+
+def activation(x: Any, rng: Any) -> Any:
+    kinds = [F.relu, F.relu6, F.hardswish, F.sigmoid, F.gelu, nn.PReLU(x.shape[1]), lambda x: F.leaky_relu(x, 0.2),
+             lambda x: 2 * x - 0.5]
+    return kinds[rng.integers(len(kinds))](x)
+
+
+def addition(x: Any, rng: Any) -> Any:
+    return x + conv(conv(x, rng), rng, x.shape[1])
+
+
+def gated(x: Any, rng: Any) -> Any:
+    return x * F.sigmoid(nn.Conv2D(x.shape[1], x.shape[1], 1)(x.mean([2, 3], keepdim=True)))
+
+
+def concatenation(x: Any, rng: Any) -> Any:
+    return paddle.concat([conv(x, rng), x, conv(x, rng)][:int(rng.integers(2, 4))], axis=1)
+
+
+def parts(x: Any, rng: Any) -> Any:
+    first = int(rng.integers(1, x.shape[1]))
+    a, b = paddle.split(conv(x, rng, x.shape[1]), [first, x.shape[1] - first], 1)
+    return paddle.concat([b, activation(a, rng)], axis=1)
+
+
+def depthwise(x: Any, rng: Any) -> Any:
+    padding = int(rng.integers(2))
+    return activation(nn.Conv2D(x.shape[1], x.shape[1] * int(rng.integers(1, 3)), 2 * padding + 1, padding=padding,
+                                groups=x.shape[1])(x), rng)
+
+
+def spatial(x: Any, rng: Any) -> Any:
+    kinds = [nn.MaxPool2D(3, 1, 1), nn.AvgPool2D(3, 1, 1), nn.AvgPool2D(3, 1, 1, exclusive=False), nn.Pad2D(1),
+             nn.Upsample(scale_factor=2), lambda x: x.transpose([0, 1, 3, 2]), nn.InstanceNorm2D(x.shape[1])]
+    return kinds[rng.integers(len(kinds))](x)
+
+
+BLOCKS = [conv, addition, gated, concatenation, parts, depthwise, spatial]
+
+
+def some_zeros(seed: int) -> Callable[[Net], None]:
+    def prune(net: Net) -> None:
+        rng = np.random.default_rng(seed)
+        for name, value in sorted(net.everything().items()):
+            if value.ndim > 1:
+                output, inputs = (1, 0) if value.ndim == 2 else (0, 1)
+                value = np.moveaxis(value / np.sqrt(value[0].size), (output, inputs), (0, 1)).copy()
+                value[rng.random(len(value)) < rng.choice([0, 0.3, 0.7, 1.0], p=[0.1, 0.4, 0.4, 0.1])] = 0
+                value[:, rng.random(value.shape[1]) < rng.choice([0, 0.3])] = 0
+                net.put(name, np.moveaxis(value, (0, 1), (output, inputs)))
+            elif name.endswith("b_0"):
+                net.put(name, value * rng.choice([-1, 0, 1], size=value.shape))
+    return prune
+
+
+@pytest.mark.parametrize("seed", [*range(14), *(pytest.param(s, marks=pytest.mark.slow) for s in range(14, 60))])
+def test_nets_by_chance_stay_right(tmp_path, seed):
+    saved = Saved(chance(seed), tmp_path, shape=(2, 3, 8, 8), prune=some_zeros(seed))
+    align = int(np.random.default_rng(seed).choice([1, 1, 2, 4]))
+    removal = saved.remove(align_channels=align, onednn=False)  # whose passes crash on some, before removal too
+    assert removal.numbers_after < removal.numbers_before
+
+
+# -- what else the walk meets
+
+def test_other_layouts_and_ranks_are_followed(tmp_path):
+    def layers(x: Any) -> Any:
+        x = F.relu(nn.Conv2D(3, 8, 3, data_format="NHWC")(x.transpose([0, 2, 3, 1])))
+        x = nn.BatchNorm2D(8, data_format="NHWC")(x).transpose([0, 3, 1, 2]).flatten(2)
+        x = F.elu(nn.BatchNorm1D(6)(nn.Conv1D(8, 6, 3)(x)))
+        return nn.Linear(6, 4)(F.gelu(nn.Linear(6, 6)(x.max(2))))
+    removal = Saved(layers, tmp_path, {"conv2d_0.w_0": [0], "conv1d_0.w_0": [1, 2], "linear_1.w_0": np.s_[:, [0]],
+                                       "linear_0.w_0": [3]}).remove(onednn=False)  # which fails on NHWC convolutions
+    assert [row.after for row in removal.rows if row.before in (6, 8)] == [7, 4, 4]
+
+
+def test_what_is_not_followed_stays_with_the_reason(tmp_path):
+    def layers(x: Any) -> Any:
+        a, b, c, d = (nn.Conv2D(3, 4, 1)(x) for _ in range(4))
+        e = paddle.reshape(nn.Conv2D(3, 4, 1)(x), [paddle.shape(x)[0], -1])
+        ends = [nn.LayerNorm(8)(a), nn.GroupNorm(2, 4)(b), F.softmax(c, 1), d + paddle.concat([x, x[:, :1]], 1), e]
+        return paddle.concat([end.flatten(1) for end in ends], 1)
+    removal = Saved(layers, tmp_path, {f"conv2d_{i}.w_0": [1] for i in range(5)}).remove()
+    assert [row.reason for row in removal.rows] == [
+        f"1 stays: {why}" for why in ("its outputs reach pd_op.layer_norm", "its outputs reach pd_op.group_norm",
+                                      "its outputs reach pd_op.softmax", "its outputs are added to other activations",
+                                      "pd_op.reshape gives its outputs a shape that is computed")]
+
+
+def test_what_a_branch_reads_stays(tmp_path):
+    def layers(x: Any) -> Any:
+        y = nn.Conv2D(3, 4, 1)(x)
+        return paddle.static.nn.cond(x.mean() > 0, lambda: y * 2, lambda: y - 1)
+    rows = Saved(layers, tmp_path, {"conv2d_0.w_0": [1, 2]}).remove(onednn=False).rows
+    assert rows[0].after == 4 and rows[0].reason.startswith("2 stay: its outputs reach ")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_half_precision_are_followed_through_casts_and_keep_their_bits(tmp_path, dtype):
+    def layers(x: Any) -> Any:
+        weights = [paddle.create_parameter(shape, dtype, f"w{i}", default_initializer=nn.initializer.Constant(1.0))
+                   for i, shape in enumerate(([8, 3, 1, 1], [4, 8, 1, 1]))]
+        return F.conv2d(F.conv2d(x, weights[0].cast("float32")), weights[1].cast("float32"))
+
+    def prune(net: Net) -> None:
+        for name in ("w0", "w1"):
+            values = np.random.default_rng(1).normal(size=net.get(name).shape).astype("float32")
+            net.put(name, values if dtype == "float16" else values.view("uint32") >> 16)
+    saved = Saved(layers, tmp_path, {"w0": [1, 2]}, prune=prune)
+    weight = saved.get("w0")
+    assert counts(saved.remove()) == {"w0": (8, 6), "w1": (4, 4)}
+    assert (saved.get("w0") == weight[[0, *range(3, 8)]]).all() and saved.get("w0").dtype == weight.dtype
+
+
+def test_a_model_that_nothing_can_leave_stays_as_it_is_to_the_bit(tmp_path):
+    saved = Saved(conv_bn_relu, tmp_path)
+    before = {name: saved.get(name) for name in saved.shapes()}
+    removal = saved.remove(align_channels=8)
+    assert removal.numbers_after == removal.numbers_before and not reasons(removal)
+    assert all((saved.get(name) == value).all() for name, value in before.items())
+
+
+def test_rows_print_as_a_table_with_totals(tmp_path):
+    lines = str(Saved(conv_chain, tmp_path, {"conv2d_0.w_0": [0, 3, 7]}).remove()).splitlines()
+    assert [line.split() for line in lines if "--" not in line] == [
+        ["layer", "before", "after", "why", "zero", "channels", "stay"], ["conv2d_0.w_0", "8", "5"],
+        ["conv2d_1.w_0", "4", "4"], ["channels", "12", "9"], ["stored", "numbers", "504", "315"]]
+
+
+@pytest.mark.parametrize("align", [0, -1, 1.0, True, "4"])
+def test_alignment_must_be_a_positive_count(tmp_path, align):
+    saved = Saved(conv_chain, tmp_path)
+    with pytest.raises(ValueError, match="`align_channels` must be an int >= 1, got "):
+        remove_channels(saved.program, saved.scope, align_channels=align)
+
+
+def test_programs_in_training_and_weights_without_values_are_refused(tmp_path):
+    saved = Saved(conv_chain, tmp_path, {"conv2d_0.w_0": [0]})
+    with pytest.raises(ValueError, match="conv2d_0.w_0"):
+        remove_channels(saved.program, paddle.static.Scope())
+    net = Net(conv_chain, [2, 3, 8, 8], lambda: paddle.optimizer.SGD(0.1))
+    with pytest.raises(ValueError, match="must be an inference Program"):
+        remove_channels(net.program, net.scope)
+    pruned = Net(conv_chain, [2, 3, 8, 8])
+    UnstructuredPruner(pruned.program, ratio=0.5)
+    with pytest.raises(ValueError, match="must be an inference Program"):
+        remove_channels(pruned.program, pruned.scope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..graph import open_graph
+from ..graph import Param, open_graph
 from ..graph.flow import Flow
 from ..graph.rewrite import rewrite
 from ..report import aligned, check_initialized
@@ -89,17 +89,27 @@ def remove_channels(program: Any, scope: Any, place: Any = None, *, align_channe
     if graph.declared_masks(params) or any("_grad" in op.name() for op in program.global_block().ops):
         raise ValueError("`program` must be an inference Program without masks and gradients; save it with "
                          "paddle.static.save_inference_model and load it into a scope of its own.")
-    flow = Flow(graph)
-    spare = choose(flow, align_channels)
-    rows = tuple(_row(flow, spare, param) for param in params if param.name in {**flow.layers, **flow.refused})
-    before = sum(param.size for param in params)
-    rewrite(flow, spare.alive, spare.folds)
-    return Removal(rows, before, sum(param.size for param in graph.params()))
+    before, numbers = None, sum(param.size for param in params)
+    while True:
+        flow = Flow(graph)
+        spare = choose(flow, align_channels)
+        before = before or {param.name: _channels(flow, param) for param in params}
+        if spare.alive.all():
+            break
+        rewrite(flow, spare.alive, spare.folds)  # stand-ins and alignment may leave a little for the next round
+    rows = tuple(_row(flow, spare, param, before[param.name]) for param in params
+                 if param.name in flow.layers or param.name in flow.refused)
+    return Removal(rows, numbers, sum(param.size for param in graph.params()))
 
 
-def _row(flow: Flow, spare: Spare, param: Any) -> Shrunk:
-    slots = flow.layers.get(param.name)
-    if slots is None:
-        channels = param.shape[param.output_axis] * (param.groups if param.role.endswith("transpose") else 1)
-        return Shrunk(param.name, channels, channels, flow.refused[param.name])
-    return Shrunk(param.name, len(slots), int(spare.alive[slots].sum()), spare.why(slots, flow.zeros(param.name)))
+def _channels(flow: Flow, param: Param) -> int:
+    if param.name in flow.layers:
+        return len(flow.layers[param.name])
+    return param.shape[param.output_axis or 0] * (param.groups if param.role.endswith("transpose") else 1)
+
+
+def _row(flow: Flow, spare: Spare, param: Param, before: int) -> Shrunk:
+    if param.name in flow.refused:
+        return Shrunk(param.name, before, before, flow.refused[param.name])
+    why = spare.why(flow.layers[param.name], flow.zeros(param.name))
+    return Shrunk(param.name, before, _channels(flow, param), why)

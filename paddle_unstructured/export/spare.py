@@ -10,6 +10,8 @@ import numpy as np
 from ..graph.flow import Flow
 from ..graph.units import Reading
 
+_NEAR = 0.1  # a stand-in has at least this part of the largest constant, or rounding would be scaled up
+
 
 @dataclass(frozen=True)
 class Spare:
@@ -17,7 +19,7 @@ class Spare:
 
     Attributes:
         alive: Which slots stay, bool [slots].
-        folds: Variable -> what is added to it, in the order of its channels, float64.
+        folds: Variable -> what is added to it, in its own shape or flattened, float64.
         unread: Which slots some layer reads with zeros only, bool [slots].
         reasons: Slot -> why it stays.
     """
@@ -36,62 +38,118 @@ class Spare:
         """
         idle = slots[(zeros | self.unread[slots]) & self.alive[slots]]
         counts = Counter(self.reasons[int(slot)] for slot in idle)
-        return "; ".join(f"{count} stay: {reason}" for reason, count in counts.items())
+        return "; ".join(f"{count} {'stays' if count == 1 else 'stay'}: {reason}" for reason, count in counts.items())
 
 
 def choose(flow: Flow, align: int) -> Spare:
     """The largest set of units that can go, less what alignment wants back."""
-    roots, pins = flow.units.roots(), flow.units.pins()
-    needs = [(reading.taps != 0).any(2) for reading in flow.readings]
-    kept = np.isin(roots, list(pins))
+    choice = _Choice(flow)
     while True:
-        dead = _removable(flow, needs, roots, kept)
-        wanted = _wanted_back(flow, dead, roots, align)
+        while choice.appoint():
+            pass
+        wanted = _wanted_back(flow, choice.dead(), choice.roots, align)
         if not wanted:
-            break
-        kept |= np.isin(roots, list(wanted))
-        pins.update(wanted)
-    reasons = {**_blocks(flow, needs, dead, roots), **pins}
-    unread = np.zeros(len(roots), bool)
-    for reading, need in zip(flow.readings, needs):
-        unread[reading.inputs[~need[~dead[reading.outputs]].any(0)]] = True
-    return Spare(~dead, _folds(flow, dead), unread, {slot: reasons[root] for slot, root in enumerate(roots)
-                                                     if root in reasons})
+            return choice.spare()
+        choice.keep(wanted)
 
 
-def _removable(flow: Flow, needs: list[np.ndarray], roots: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Units that nothing blocks. What is gone reads nothing, so that more can go: repeated until nothing changes."""
-    dead = np.zeros(len(roots), bool)
-    while True:
-        stays = np.zeros(len(roots), bool)
-        stays[roots[kept]] = True
-        for reading, need in zip(flow.readings, needs):
-            stays[roots[reading.inputs[_blocked(reading, need, dead)]]] = True
-        after = ~stays[roots]
-        if (after == dead).all():
-            return dead
-        dead = after
+class _Choice:
+    """Units by their roots; more and more are kept until all that is wanted is.
+
+    Constants that a layer cannot fold (it is padded, or has no bias) are one constant times one set of taps: one
+    channel r stands in for all others j, with w_r + sum_j (c_j / c_r) w_j. That holds at the border too.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow, self.roots, self._pins = flow, flow.units.roots(), flow.units.pins()
+        self._needs = [(reading.taps != 0).any(2) for reading in flow.readings]
+        self._free = [(r.constants == 0) | ((r.folds | r.alone) & ~np.isnan(r.constants)) for r in flow.readings]
+        self._kept = np.isin(self.roots, list(self._pins))
+        self._stand_ins: dict[int, int] = {}  # reading -> input
+
+    def keep(self, units: Mapping[int, str]) -> None:
+        self._kept |= np.isin(self.roots, list(units))
+        self._pins.update(units)
+
+    def dead(self) -> np.ndarray:
+        """Slots of units that nothing blocks. What is gone reads nothing, so that more can go, until nothing changes."""
+        dead = np.zeros(len(self.roots), bool)
+        while True:
+            stays = np.zeros(len(self.roots), bool)
+            stays[self.roots[self._kept]] = True
+            for i, reading in enumerate(self.flow.readings):
+                stays[self.roots[reading.inputs[self._needed(i, dead) & ~self._free[i]]]] = True
+            after = ~stays[self.roots]
+            if (after == dead).all():
+                return dead
+            dead = after
+
+    def _needed(self, i: int, dead: np.ndarray) -> np.ndarray:
+        """Inputs that the layer reads for outputs that stay, bool [inputs]."""
+        return self._needs[i][~dead[self.flow.readings[i].outputs]].any(0)
+
+    def appoint(self) -> bool:
+        """A stand-in for the next layer that would lose constants which it cannot fold; whether there was one."""
+        dead = self.dead()
+        for i, reading in enumerate(self.flow.readings):
+            size = np.where(np.isnan(reading.constants), 0.0, np.abs(reading.constants))
+            lost = self._needed(i, dead) & dead[reading.inputs] & (size > 0)
+            if not reading.folds and i not in self._stand_ins and lost.any():
+                anyway = np.where(dead[reading.inputs], 0.0, size)  # of channels that stay in any case
+                chosen = int(np.argmax(anyway if anyway.max() >= _NEAR * size.max() else size))
+                self._stand_ins[i] = chosen
+                if dead[reading.inputs[chosen]]:
+                    self.keep({int(self.roots[reading.inputs[chosen]]):
+                               f"its constant stands in for all that {reading.weight} reads"})
+                return True
+        return False
+
+    def spare(self) -> Spare:
+        dead = self.dead()
+        reasons, unread = dict(self._pins), np.zeros(len(self.roots), bool)
+        for i, reading in enumerate(self.flow.readings):
+            needed = self._needed(i, dead)
+            unread[reading.inputs[~needed]] = True
+            for j in np.flatnonzero(needed & ~self._free[i]):
+                reasons.setdefault(int(self.roots[reading.inputs[j]]), _why(reading, reading.constants[j]))
+        by_slot = {slot: reasons[root] for slot, root in enumerate(self.roots) if root in reasons}
+        return Spare(~dead, self._folds(dead), unread, by_slot)
+
+    def _folds(self, dead: np.ndarray) -> dict[str, np.ndarray]:
+        """What layers lose with their constant inputs, for the outputs that stay: sum_j c_j sum_k w[o, j, k] into a
+        bias, or sum_j c_j / c_r w[o, j] into the taps of the stand-in."""
+        folds: dict[str, np.ndarray] = {}
+        for i, reading in enumerate(self.flow.readings):
+            gone, alive = dead[reading.inputs], ~dead[reading.outputs]
+            lost = np.einsum("ojk,j->ok", reading.taps[:, gone], np.nan_to_num(reading.constants[gone]))
+            lost[~alive] = 0
+            if not lost.any():
+                continue
+            if reading.folds:
+                folds[reading.sink.name] = reading.sink.sign * lost.sum(1)
+            else:
+                delta = np.zeros(reading.taps.shape)
+                delta[:, self._stand_ins[i]] = lost / reading.constants[self._stand_ins[i]]
+                folds[reading.weight] = np.moveaxis(delta, (0, 1), reading.axes)
+        return folds
 
 
-def _blocked(reading: Reading, need: np.ndarray, dead: np.ndarray) -> np.ndarray:
-    """Inputs that the layer needs and cannot replace by a constant, bool [inputs]."""
-    return need[~dead[reading.outputs]].any(0) & ~_replaceable(reading)
-
-
-def _replaceable(reading: Reading) -> np.ndarray:
-    foldable = reading.sink is not None and not reading.padded
-    return (reading.constants == 0) | (foldable & ~np.isnan(reading.constants))
+def _why(reading: Reading, constant: float) -> str:
+    if np.isnan(constant):
+        return f"not constant where {reading.weight} reads them"
+    return f"not 0 but a constant, and {reading.weight} is shared or not float32, so that it cannot take it up"
 
 
 def _wanted_back(flow: Flow, dead: np.ndarray, roots: np.ndarray, align: int) -> dict[int, str]:
     """Units that must stay so that layers have round numbers of channels, and no axis is empty."""
     wanted: dict[int, str] = {}
+    why = f"aligned to {align}" if align > 1 else "one channel has to"
     for label in flow.labels.values():
         _revive(label.slots, dead, roots, 1, "one channel has to", wanted)
     for slots in flow.layers.values():
         alive = int((~dead[slots]).sum())
         count = min(len(slots), -(-max(alive, 1) // align) * align)
-        _revive(slots, dead, roots, count, f"aligned to {align}", wanted)
+        _revive(slots, dead, roots, count, why, wanted)
     return wanted
 
 
@@ -102,32 +160,3 @@ def _revive(slots: np.ndarray, dead: np.ndarray, roots: np.ndarray, count: int, 
         if missing > 0 and dead[slot] and roots[slot] not in wanted:
             wanted[int(roots[slot])] = why
             missing -= 1
-
-
-def _blocks(flow: Flow, needs: list[np.ndarray], dead: np.ndarray, roots: np.ndarray) -> dict[int, str]:
-    """Unit -> which layer cannot do without it."""
-    reasons: dict[int, str] = {}
-    for reading, need in zip(flow.readings, needs):
-        for i in np.flatnonzero(_blocked(reading, need, dead)):
-            reasons.setdefault(int(roots[reading.inputs[i]]), _why_blocked(reading, reading.constants[i]))
-    return reasons
-
-
-def _why_blocked(reading: Reading, constant: float) -> str:
-    if np.isnan(constant):
-        return f"not constant where {reading.weight} reads them"
-    if reading.padded:
-        return f"not 0 but a constant, which {reading.weight} with its padding sees unlike 0 at the border"
-    return f"not 0 but a constant, and no bias or norm of its own behind {reading.weight} can take it up"
-
-
-def _folds(flow: Flow, dead: np.ndarray) -> dict[str, np.ndarray]:
-    """What layers lose with their constant inputs, sum_j c_j sum_k w[o, j, k], for the outputs that stay."""
-    folds: dict[str, np.ndarray] = {}
-    for reading in flow.readings:
-        gone = dead[reading.inputs]
-        lost = reading.taps[:, gone].sum(2, dtype=np.float64) @ np.nan_to_num(reading.constants[gone])
-        lost = np.where(dead[reading.outputs], 0.0, lost)
-        if lost.any() and reading.sink is not None:
-            folds[reading.sink.name] = folds.get(reading.sink.name, 0.0) + reading.sink.sign * lost
-    return folds

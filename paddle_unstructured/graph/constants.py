@@ -60,8 +60,15 @@ def passed_on(op: Any, before: Carrier, after: Carrier, constants: np.ndarray) -
     stays = {"pool2d": _is_plain_average, "pad3d": _is_extension, "pad": lambda op: False, "sum": lambda op: False}
     if kind not in stays or stays[kind](op):
         return constants
-    outside = float(attrs["value"]) if kind == "pad3d" else attrs.get("pad_value", 0.0)
-    return np.where(constants == outside, constants, np.nan)
+    return np.where(constants == _outside(op), constants, np.nan)
+
+
+def _outside(op: Any) -> float:
+    """What an op puts around its input; a sum, or an average over zeros as well, leaves only zeros what they are."""
+    if kind_of(op) != "pad":
+        return op.attrs().get("pad_value", 0.0)
+    given = op.operand_source(1).get_defining_op()
+    return given.attrs()["value"] if given is not None and given.name() == "pd_op.full" else np.nan
 
 
 def where_known(constants: np.ndarray, result: np.ndarray | None) -> np.ndarray:

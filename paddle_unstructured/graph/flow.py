@@ -134,7 +134,8 @@ class Flow:
         if label is not None:
             self._store(op, name, axes[1], label.slots)
             sink = self._sink(op.result(0), axis, len(taps))
-            self.readings.append(Reading(name, taps, label.slots, outputs, constants, padded, sink))
+            self.readings.append(Reading(name, axes, taps, label.slots, outputs, constants, padded, sink,
+                                         self._is_alone(name)))
         self._put(Carrier(op.result(0), axis, len(taps)), outputs, weighed(taps, constants, padded))
 
     def _grouped(self, op: Any, name: str, label: Label | None, groups: int, transposed: bool) -> None:
@@ -167,13 +168,15 @@ class Flow:
             from_end = len(value.shape) - axis
             fits = name is not None and prod(shape) == outputs and (
                 kind == "batch_norm" or (len(shape) >= from_end and shape[-from_end] == outputs))
-            if fits and len(list(readers(self._values[name]))) == 1 and self._computes(name):
+            if fits and self._is_alone(name):
                 return Sink(name, 1 if kind == "add" else -1)
             value = op.result(0)
         return None
 
-    def _computes(self, name: str) -> bool:
-        return str(self._values[name].dtype).split(".")[-1].lower() in ("float32", "float64")
+    def _is_alone(self, name: str) -> bool:
+        """Whether a variable may be changed: one op reads it, and it is of a dtype that the host computes in."""
+        value = self._values[name]
+        return len(list(readers(value))) == 1 and str(value.dtype).split(".")[-1].lower() in ("float32", "float64")
 
     # -- numbers per channel
 

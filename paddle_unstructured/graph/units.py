@@ -92,20 +92,29 @@ class Reading:
 
     Attributes:
         weight: Name of its weight.
+        axes: Where outputs and inputs are stored in it.
         taps: The weight with its kernel window flattened, [outputs, inputs, window].
         inputs, outputs: Slots on both sides.
         constants: Of the inputs, NaN where they vary.
         padded: Whether the border sees fewer taps than the middle.
         sink: Where a constant may be folded, or None.
+        alone: Whether this layer may change the weight: nobody else reads it.
     """
 
     weight: str
+    axes: tuple[int, int]
     taps: np.ndarray
     inputs: np.ndarray
     outputs: np.ndarray
     constants: np.ndarray
     padded: bool
     sink: Sink | None
+    alone: bool
+
+    @property
+    def folds(self) -> bool:
+        """Whether any constant can be folded; 0 always can."""
+        return self.sink is not None and not self.padded
 
 
 def weighed(taps: np.ndarray, constants: np.ndarray, padded: bool) -> np.ndarray:
