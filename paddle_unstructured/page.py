@@ -12,9 +12,8 @@ import numpy as np
 from .graph import WEIGHT_ROLES, Param, open_graph
 from .report import Row, SparsityReport, sparsity_report
 from .selection import Select, all_weights
-from .views import CORNER, Density, Grid, Histogram, density, grid, histogram
+from .views import CELLS, CORNER, KEPT, ZERO, Density, Grid, Histogram, density, grid, histogram
 
-ZERO, KEPT = (0xFF, 0xE3, 0xC4), (0x12, 0x3E, 0x78)  # colours of a zero and of a kept weight, here and in plots
 _SHADES = 16  # of a picture whose pixels cover several weights
 _WIDTH, _CORNER_WIDTH = 512, 320  # that pictures fill, in CSS pixels
 _LEAST, _LARGEST_CELL = 40, 24  # what no side of a picture falls below, and no cell exceeds
@@ -160,7 +159,7 @@ def _layer(row: Row, param: Param, weight: np.ndarray, before: np.ndarray | None
 
 
 def _picture(laid_out: Grid, width: int) -> Picture:
-    tiles = density(laid_out)
+    tiles = density(laid_out, width if max(laid_out.values.shape) <= width else CELLS)
     down, across = tiles.kept.shape
     scale = min(max(1, width // max(down, across)), _LARGEST_CELL)
     size = (max(scale * across, _LEAST), max(scale * down, _LEAST))

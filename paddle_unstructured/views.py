@@ -10,6 +10,7 @@ from .graph.base import Param
 CORNER = 32  # weights down and across of which every single one is shown
 CELLS = 256  # cells down and across that a picture of a whole weight has at most
 BINS = 60
+ZERO, KEPT = (0xFF, 0xE3, 0xC4), (0x12, 0x3E, 0x78)  # colours of a zero and of a kept weight: red, green, blue
 
 
 @dataclass(frozen=True)
