@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -71,12 +70,13 @@ class LiteReport:
 
     def __str__(self) -> str:
         header = ("name", "shape", "sparsity", "counted", "kernel", "runs from", "smaller from", *STORAGES, "why not")
-        total = ["total", *[""] * 6, *(f"{self.totals[name]}" for name in STORAGES), ""]
-        chosen = [f"as chosen: fp32 {self.totals['fp32 as chosen']}, int8 {self.totals['int8 as chosen']}"]
+        total = ("total", *[""] * 6, *(f"{self.totals[name]}" for name in STORAGES), "")
         sparse = [row for row in self.rows if row.kernel != "dense"]
-        table = aligned(header, [_cells(row) for row in self.rows], [total], numbers=(2, 3, 5, 6, 7, 8, 9, 10, 11, 12))
-        return (f"{table}\n{len(sparse)} of {len(self.rows)} layers run sparse at threshold {self.threshold:g}; "
-                f"predicted bytes {chosen[0]}; smaller from: fp32 sparse / fp32 2x1")
+        return "\n".join((
+            aligned(header, [_cells(row) for row in self.rows], [total], numbers=range(2, 13)),
+            "counted: zeros as Paddle Lite counts them; smaller from: fp32 sparse / fp32 2x1 take less than fp32",
+            f"{len(sparse)} of {len(self.rows)} layers run sparse at threshold {self.threshold:g}; bytes as Paddle Lite "
+            f"would choose: fp32 {self.totals['fp32 as chosen']}, int8 {self.totals['int8 as chosen']}"))
 
 
 def lite_report(program: Any, scope: Any = None, *, threshold: float = 0.6) -> LiteReport:
@@ -176,8 +176,8 @@ def _too_dense(found: Zeros, needed: float) -> str:
 
 
 def _least_sparsity(weights: int, threshold: float) -> float:
-    """The least zeros / weights that reaches the threshold as float32 compares them."""
-    zeros = max(ceil(threshold * weights) - 1, 0)
+    """The least zeros / weights, as a sparsity, that reaches the threshold as float32 compares them."""
+    zeros = int(threshold * weights * (1 - 1e-6))  # float32 rounds by less
     while np.float32(zeros / weights) < np.float32(threshold):
         zeros += 1
     return zeros / weights

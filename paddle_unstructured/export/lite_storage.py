@@ -21,6 +21,7 @@ class Zeros:
         kept_padded: `kept` with each output channel's count rounded up to a multiple of 4 (fp32 kernel 1x1).
         pairs: Occupied aligned pairs: channels 2i and 2i + 1 at one input, at least one of the two nonzero.
         kept_in_pairs: Nonzeros in them. The last channel of an odd number is in no pair.
+        channels: Output channels.
     """
 
     weights: int
