@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <stdexcept>
 
 #include "model.h"
 
 using paddle_unstructured::Array;
 using paddle_unstructured::DType;
 using paddle_unstructured::Model;
+using paddle_unstructured::Network;
 using paddle_unstructured::Output;
 using paddle_unstructured::Parameters;
+using paddle_unstructured::parse_plan;
 
 struct pu_model {
   Model model;
@@ -38,6 +41,10 @@ int32_t guarded(const Function& function, char* error, int64_t error_size) noexc
   return 1;
 }
 
+pu_shape shape_of(const Output& output) {
+  return {output.shape.channels, output.shape.height, output.shape.width, output.rank};
+}
+
 Parameters parameters_of(const pu_array* arrays, int32_t count) {
   std::vector<Array> borrowed;
   for (int32_t i = 0; i < count; ++i) {
@@ -62,17 +69,18 @@ void pu_model_free(pu_model* model) { delete model; }
 const char* pu_model_isa(const pu_model* model) { return model->model.isa(); }
 
 pu_shape pu_model_input(const pu_model* model) {
-  return {model->model.input_channels(), -1, -1, model->model.input_rank()};
+  return {model->model.network().input_channels(), -1, -1, model->model.network().input_rank()};
 }
 
-int32_t pu_model_output_count(const pu_model* model) { return static_cast<int32_t>(model->model.outputs()); }
+int32_t pu_model_output_count(const pu_model* model) {
+  return static_cast<int32_t>(model->model.network().outputs().size());
+}
 
 int32_t pu_model_infer(const pu_model* model, int64_t height, int64_t width, pu_shape* outputs, char* error,
                        int64_t error_size) {
   return guarded(
       [&] {
-        for (const Output& output : model->model.infer(height, width))
-          *outputs++ = {output.shape.channels, output.shape.height, output.shape.width, output.rank};
+        for (const Output& output : model->model.network().infer(height, width)) *outputs++ = shape_of(output);
       },
       error, error_size);
 }
@@ -82,7 +90,19 @@ int32_t pu_model_run(const pu_model* model, const float* input, int64_t batch, i
   return guarded(
       [&] {
         model->model.run(input, batch, height, width,
-                         std::vector<float*>(outputs, outputs + model->model.outputs()));
+                         std::vector<float*>(outputs, outputs + pu_model_output_count(model)));
+      },
+      error, error_size);
+}
+
+int32_t pu_plan_infer(const char* plan, int64_t height, int64_t width, pu_shape* outputs, int32_t room,
+                      int32_t* output_count, char* error, int64_t error_size) {
+  return guarded(
+      [&] {
+        const std::vector<Output> inferred = Network(parse_plan(plan)).infer(height, width);
+        if (inferred.size() > static_cast<size_t>(room)) throw std::length_error("the plan has too many outputs");
+        *output_count = static_cast<int32_t>(inferred.size());
+        std::transform(inferred.begin(), inferred.end(), outputs, shape_of);
       },
       error, error_size);
 }

@@ -39,6 +39,10 @@ PU_API int32_t pu_model_infer(const pu_model* model, int64_t height, int64_t wid
 PU_API int32_t pu_model_run(const pu_model* model, const float* input, int64_t batch, int64_t height, int64_t width,
                             float* const* outputs, char* error, int64_t error_size);
 
+// The same from the plan alone, for at most `room` outputs; their number goes to `output_count`.
+PU_API int32_t pu_plan_infer(const char* plan, int64_t height, int64_t width, pu_shape* outputs, int32_t room,
+                             int32_t* output_count, char* error, int64_t error_size);
+
 // What a plan's word `digest` must be for these arrays.
 PU_API uint64_t pu_digest(const pu_array* arrays, int32_t array_count);
 

@@ -13,19 +13,23 @@ namespace {
 
 class Convolution : public Operation {
  public:
-  Convolution(const Node& node, const LoadContext& load)
+  explicit Convolution(const Node& node)
       : window_(node),
         activation_(node.activation()),
         channels_(node.integer("in", 1, kLargest)),
-        matrix_(load_matrix(node, load.parameters, node.integer("out", 1, kLargest),
-                            int64_t{channels_} * window_.kernel[0] * window_.kernel[1], load.kernels, load.threads,
-                            node.has("linear"))) {}
+        outputs_(node.integer("out", 1, kLargest)) {}
+
+  void load(const Node& node, const LoadContext& context) override {
+    const int64_t depth = int64_t{channels_} * window_.kernel[0] * window_.kernel[1];
+    matrix_ = load_matrix(node, context.parameters, outputs_, depth, context.kernels, context.threads,
+                          node.has("linear"));
+  }
 
   Shape output_shape(const std::vector<Shape>& inputs) const override {
     const Shape& input = inputs[0];
     require(may_equal(input.channels, channels_), "a layer with ", channels_, " input channels got ", input.channels,
             "; give an input of the size that the model was made for");
-    return {matrix_->outputs(), window_.output_height(input.height), window_.output_width(input.width)};
+    return {outputs_, window_.output_height(input.height), window_.output_width(input.width)};
   }
 
   int64_t scratch_floats(const std::vector<Shape>& inputs) const override {
@@ -130,21 +134,24 @@ class Convolution : public Operation {
 
   WindowSize window_;
   Activation activation_;
-  int32_t channels_;
+  int32_t channels_, outputs_;
   std::unique_ptr<Matrix> matrix_;
 };
 
 class DepthwiseConvolution : public Operation {
  public:
-  DepthwiseConvolution(const Node& node, const LoadContext& load)
+  explicit DepthwiseConvolution(const Node& node)
       : window_(node), activation_(node.activation()), channels_(node.integer("out", 1, kLargest)) {
     const int32_t kernel = window_.kernel[0], stride = window_.stride[0];
     if (kernel != window_.kernel[1] || (kernel != 3 && kernel != 5) || stride != window_.stride[1] || stride > 2 ||
         window_.dilation[0] != 1 || window_.dilation[1] != 1)
       node.refuse("has a depthwise window that no kernel covers");
-    const int64_t count = int64_t{channels_} * kernel * kernel;
-    weight_ = copy(load.parameters.floats(node, 0, count), count);
-    bias_ = copy(load.parameters.floats(node, 1, channels_), channels_);
+  }
+
+  void load(const Node& node, const LoadContext& context) override {
+    const int64_t count = int64_t{channels_} * window_.kernel[0] * window_.kernel[1];
+    weight_ = copy(context.parameters.floats(node, 0, count), count);
+    bias_ = copy(context.parameters.floats(node, 1, channels_), channels_);
   }
 
   Shape output_shape(const std::vector<Shape>& inputs) const override {
@@ -189,12 +196,12 @@ class DepthwiseConvolution : public Operation {
 
 }  // namespace
 
-std::unique_ptr<Operation> make_convolution(const Node& node, const LoadContext& load) {
-  return std::make_unique<Convolution>(node, load);
+std::unique_ptr<Operation> make_convolution(const Node& node) {
+  return std::make_unique<Convolution>(node);
 }
 
-std::unique_ptr<Operation> make_depthwise(const Node& node, const LoadContext& load) {
-  return std::make_unique<DepthwiseConvolution>(node, load);
+std::unique_ptr<Operation> make_depthwise(const Node& node) {
+  return std::make_unique<DepthwiseConvolution>(node);
 }
 
 }  // namespace paddle_unstructured

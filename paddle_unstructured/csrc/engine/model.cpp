@@ -29,44 +29,40 @@ void gather(const Activations& from, float* to) {
     to = std::copy(from.plane(channel), from.plane(channel) + from.shape.pixels(), to);
 }
 
+std::vector<Shape> shapes_of(const Step& step, const std::vector<Shape>& shapes) {
+  std::vector<Shape> inputs;
+  for (const size_t value : step.inputs) inputs.push_back(shapes[value]);
+  return inputs;
+}
+
 Activations value_of(const Workspace& workspace, size_t value) {
   return {workspace.arena.data() + workspace.layout.offset[value], workspace.shapes[value]};
 }
 
 }  // namespace
 
-Model::Model(const std::string& text, const Parameters& parameters, int threads)
-    : kernels_(select_kernels()), threads_(threads), input_rank_(0), input_channels_(0) {
-  require(threads >= 1 && threads <= kMostThreads, "threads must be in [1, ", kMostThreads, "], got ", threads);
-  const Plan plan = parse_plan(text);
-  require(plan.digest == parameters.digest(),
-          "the parameters are not those that this model was converted with (their digest differs); the file is damaged "
-          "or belongs to another model: convert it again");
-  input_rank_ = plan.input.integer("rank", 2, 4);
-  input_channels_ = plan.input.integer("channels", 1, kLargest);
+Network::Network(const Plan& plan)
+    : input_rank_(plan.input.integer("rank", 2, 4)), input_channels_(plan.input.integer("channels", 1, kLargest)) {
   if (input_rank_ == 3) plan.input.refuse("has rank 3");
-  add_steps(plan, {parameters, kernels_, threads});
-  for (const Node& node : plan.outputs) {
-    const size_t value = read_value(node, node.integers("from", 1, 0, INT32_MAX)[0], steps_.size() + 1);
-    outputs_.push_back({value, node.integer("rank", 2, 4)});
-  }
+  for (const Node& node : plan.nodes) add_step(node);
+  for (const Node& node : plan.outputs)
+    outputs_.push_back({read_value(node, node.integers("from")[0], steps_.size() + 1), node.integer("rank", 2, 4)});
   find_lifetimes();
-  infer(input_rank_ == 2 ? 1 : kUnknown, input_rank_ == 2 ? 1 : kUnknown);
+  const int64_t size = input_rank_ == 2 ? 1 : kUnknown;
+  infer(size, size);
 }
 
-void Model::add_steps(const Plan& plan, const LoadContext& load) {
-  for (const Node& node : plan.nodes) {
-    Step step;
-    for (const int64_t value : node.integers("from")) step.inputs.push_back(read_value(node, value, steps_.size() + 1));
-    const bool fits = node.kind() == "concat" ? !step.inputs.empty() : step.inputs.size() == count_inputs(node.kind());
-    if (!fits) node.refuse("reads another number of values than its kind does");
-    step.operation = make_operation(node, load);
-    steps_.push_back(std::move(step));
-  }
+void Network::add_step(const Node& node) {
+  Step step;
+  for (const int64_t value : node.integers("from")) step.inputs.push_back(read_value(node, value, steps_.size() + 1));
+  const bool fits = node.kind() == "concat" ? !step.inputs.empty() : step.inputs.size() == count_inputs(node.kind());
+  if (!fits) node.refuse("reads another number of values than its kind does");
+  step.operation = make_operation(node);
+  steps_.push_back(std::move(step));
 }
 
 // Value i + 1 is made by step i; here steps are counted from 1, so that value and step have the same number.
-void Model::find_lifetimes() {
+void Network::find_lifetimes() {
   lifetimes_.last_use.resize(steps_.size() + 1);
   for (size_t value = 0; value <= steps_.size(); ++value) lifetimes_.last_use[value] = static_cast<int64_t>(value);
   for (size_t i = 0; i < steps_.size(); ++i)
@@ -74,12 +70,14 @@ void Model::find_lifetimes() {
   for (const Fetch& fetch : outputs_) lifetimes_.last_use[fetch.value] = static_cast<int64_t>(steps_.size()) + 1;
 }
 
-std::vector<Shape> Model::infer_values(int64_t height, int64_t width) const {
+void Network::load(const Plan& plan, const LoadContext& context) {
+  for (size_t i = 0; i < steps_.size(); ++i) steps_[i].operation->load(plan.nodes[i], context);
+}
+
+std::vector<Shape> Network::infer_values(int64_t height, int64_t width) const {
   std::vector<Shape> shapes{{input_channels_, height, width}};
   for (const Step& step : steps_) {
-    std::vector<Shape> inputs;
-    for (const size_t value : step.inputs) inputs.push_back(shapes[value]);
-    const Shape shape = step.operation->output_shape(inputs);
+    const Shape shape = step.operation->output_shape(shapes_of(step, shapes));
     require(shape.channels <= kLargest && shape.height <= kLargest && shape.width <= kLargest,
             "the input is too large for this model; give a smaller one");
     shapes.push_back(shape);
@@ -87,7 +85,7 @@ std::vector<Shape> Model::infer_values(int64_t height, int64_t width) const {
   return shapes;
 }
 
-std::vector<Output> Model::infer(int64_t height, int64_t width) const {
+std::vector<Output> Network::infer(int64_t height, int64_t width) const {
   const std::vector<Shape> shapes = infer_values(height, width);
   std::vector<Output> outputs;
   for (const Fetch& fetch : outputs_) {
@@ -99,21 +97,30 @@ std::vector<Output> Model::infer(int64_t height, int64_t width) const {
   return outputs;
 }
 
+Model::Model(const std::string& plan, const Parameters& parameters, int threads)
+    : Model(parse_plan(plan), parameters, threads) {}
+
+Model::Model(const Plan& plan, const Parameters& parameters, int threads)
+    : kernels_(select_kernels()), threads_(threads), network_(plan) {
+  require(threads >= 1 && threads <= kMostThreads, "threads must be in [1, ", kMostThreads, "], got ", threads);
+  require(plan.digest == parameters.digest(),
+          "the parameters are not those that this model was converted with (their digest differs); the file is damaged "
+          "or belongs to another model: convert it again");
+  network_.load(plan, {parameters, kernels_, threads});
+}
+
 void Model::prepare(Workspace& workspace, const std::vector<Shape>& shapes) const {
   if (workspace.shapes == shapes) return;
   workspace.shapes.clear();  // stays empty if memory runs out
-  workspace.layout = lay_out(shapes, lifetimes_);
+  workspace.layout = lay_out(shapes, network_.lifetimes());
   workspace.arena.reserve(workspace.layout.floats);
   workspace.shapes = shapes;
 }
 
 void Model::prepare_scratch(Team& team, const std::vector<Shape>& shapes) const {
   int64_t floats = 1;
-  for (const Step& step : steps_) {
-    std::vector<Shape> inputs;
-    for (const size_t value : step.inputs) inputs.push_back(shapes[value]);
-    floats = std::max(floats, step.operation->scratch_floats(inputs));
-  }
+  for (const Step& step : network_.steps())
+    floats = std::max(floats, step.operation->scratch_floats(shapes_of(step, shapes)));
   team.scratch_memory.resize(static_cast<size_t>(threads_));
   team.scratch.clear();
   for (Arena& memory : team.scratch_memory) {
@@ -125,16 +132,17 @@ void Model::prepare_scratch(Team& team, const std::vector<Shape>& shapes) const 
 void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch, ThreadPool* pool,
                        const float* input) const {
   spread(input, value_of(workspace, 0));
-  for (size_t i = 0; i < steps_.size(); ++i) {
+  const std::vector<Step>& steps = network_.steps();
+  for (size_t i = 0; i < steps.size(); ++i) {
     Context context{kernels_, pool, scratch, {}, value_of(workspace, i + 1)};
-    for (const size_t value : steps_[i].inputs) context.inputs.push_back(value_of(workspace, value));
-    steps_[i].operation->run(context);
+    for (const size_t value : steps[i].inputs) context.inputs.push_back(value_of(workspace, value));
+    steps[i].operation->run(context);
   }
 }
 
 void Model::copy_outputs(const Workspace& workspace, int64_t sample, const std::vector<float*>& outputs) const {
-  for (size_t i = 0; i < outputs_.size(); ++i) {
-    const Activations value = value_of(workspace, outputs_[i].value);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Activations value = value_of(workspace, network_.outputs()[i].value);
     gather(value, outputs[i] + sample * value.shape.values());
   }
 }
@@ -167,8 +175,8 @@ void Model::run(const float* input, int64_t batch, int64_t height, int64_t width
                 const std::vector<float*>& outputs) const {
   require(batch >= 1 && height >= 1 && width >= 1 && height <= kLargest && width <= kLargest,
           "the input must have at least one sample and one pixel, got ", batch, " of ", height, " x ", width);
-  infer(height, width);
-  const std::vector<Shape> shapes = infer_values(height, width);
+  network_.infer(height, width);  // refuses what does not fit
+  const std::vector<Shape> shapes = network_.infer_values(height, width);
   const int64_t sample_floats = shapes[0].values();
   const Borrowed borrowed(*this);
   Team& team = borrowed.team();

@@ -34,35 +34,57 @@ struct Output {
   int32_t rank;  // 4: [n, channels, height, width]; 2: [n, channels]
 };
 
+struct Step {
+  std::unique_ptr<Operation> operation;
+  std::vector<size_t> inputs;
+};
+
+struct Fetch {
+  size_t value;
+  int32_t rank;
+};
+
+// What the plan says, without weights: enough to know the shapes.
+class Network {
+ public:
+  explicit Network(const Plan& plan);
+
+  int32_t input_rank() const { return input_rank_; }
+  int32_t input_channels() const { return input_channels_; }
+  const std::vector<Step>& steps() const { return steps_; }
+  const std::vector<Fetch>& outputs() const { return outputs_; }
+  const Lifetimes& lifetimes() const { return lifetimes_; }
+
+  void load(const Plan& plan, const LoadContext& context);
+  // Of one sample; height and width may be kUnknown.
+  std::vector<Shape> infer_values(int64_t height, int64_t width) const;
+  std::vector<Output> infer(int64_t height, int64_t width) const;
+
+ private:
+  void add_step(const Node& node);
+  void find_lifetimes();
+
+  int32_t input_rank_, input_channels_;
+  std::vector<Step> steps_;
+  std::vector<Fetch> outputs_;
+  Lifetimes lifetimes_;
+};
+
 // Immutable but for the list of idle teams, so any number of threads may call `run` at once.
 class Model {
  public:
   // Checks everything that the kernels will trust. `threads`: of one run.
   Model(const std::string& plan, const Parameters& parameters, int threads);
 
-  int32_t input_rank() const { return input_rank_; }
-  int32_t input_channels() const { return input_channels_; }
+  const Network& network() const { return network_; }
   const char* isa() const { return kernels_.name; }
-  size_t outputs() const { return outputs_.size(); }
-  // Of one sample; height and width may be kUnknown.
-  std::vector<Output> infer(int64_t height, int64_t width) const;
 
-  // input: [batch, channels, height, width]; outputs[i]: as `infer` says, dense.
+  // input: [batch, channels, height, width]; outputs[i]: as `Network::infer` says, dense.
   void run(const float* input, int64_t batch, int64_t height, int64_t width, const std::vector<float*>& outputs) const;
 
  private:
-  struct Step {
-    std::unique_ptr<Operation> operation;
-    std::vector<size_t> inputs;
-  };
-  struct Fetch {
-    size_t value;
-    int32_t rank;
-  };
+  Model(const Plan& plan, const Parameters& parameters, int threads);
 
-  void add_steps(const Plan& plan, const LoadContext& load);
-  void find_lifetimes();
-  std::vector<Shape> infer_values(int64_t height, int64_t width) const;
   void prepare(Workspace& workspace, const std::vector<Shape>& shapes) const;
   void prepare_scratch(Team& team, const std::vector<Shape>& shapes) const;
   void run_sample(Workspace& workspace, const std::vector<float*>& scratch, ThreadPool* pool, const float* input) const;
@@ -72,10 +94,7 @@ class Model {
 
   const KernelTable& kernels_;
   int threads_;
-  int32_t input_rank_, input_channels_;
-  std::vector<Step> steps_;
-  std::vector<Fetch> outputs_;
-  Lifetimes lifetimes_;
+  Network network_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Team>> idle_;
 };

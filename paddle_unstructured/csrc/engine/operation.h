@@ -1,4 +1,4 @@
-// One node of the plan, with its weights: it knows the shape it makes, and it runs. Immutable once built.
+// One node of the plan: it knows the shape it makes, and once its weights are loaded it runs. Immutable from then on.
 #pragma once
 
 #include <memory>
@@ -26,20 +26,25 @@ class Operation {
     (void)inputs;
     return 0;
   }
+  // Checks and rearranges the parameters that the node names.
+  virtual void load(const Node& node, const LoadContext& context) {
+    (void)node;
+    (void)context;
+  }
   virtual void run(const Context& context) const = 0;
 };
 
-// `channels`: of each input, kUnknown where only the run will tell (a flattened plane).
-std::unique_ptr<Operation> make_operation(const Node& node, const LoadContext& load);
+// From the node's words alone.
+std::unique_ptr<Operation> make_operation(const Node& node);
 
-std::unique_ptr<Operation> make_convolution(const Node& node, const LoadContext& load);
-std::unique_ptr<Operation> make_depthwise(const Node& node, const LoadContext& load);
+std::unique_ptr<Operation> make_convolution(const Node& node);
+std::unique_ptr<Operation> make_depthwise(const Node& node);
 std::unique_ptr<Operation> make_pool(const Node& node);
 std::unique_ptr<Operation> make_global_pool();
 std::unique_ptr<Operation> make_add(const Node& node);
 std::unique_ptr<Operation> make_multiply(const Node& node);
 std::unique_ptr<Operation> make_activation(const Node& node);
-std::unique_ptr<Operation> make_affine(const Node& node, const LoadContext& load);
+std::unique_ptr<Operation> make_affine(const Node& node);
 std::unique_ptr<Operation> make_concat();
 std::unique_ptr<Operation> make_flatten();
 std::unique_ptr<Operation> make_softmax();

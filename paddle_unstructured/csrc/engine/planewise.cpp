@@ -148,10 +148,12 @@ class Activating : public Operation {
 // x * scale + shift for each channel: a batch norm that follows no convolution.
 class Affine : public Operation {
  public:
-  Affine(const Node& node, const LoadContext& load)
-      : activation_(node.activation()), channels_(node.integer("out", 1, kLargest)), values_(2 * int64_t{channels_}) {
+  explicit Affine(const Node& node) : activation_(node.activation()), channels_(node.integer("out", 1, kLargest)) {}
+
+  void load(const Node& node, const LoadContext& context) override {
+    values_ = AlignedFloats(2 * int64_t{channels_});
     for (size_t slot = 0; slot < 2; ++slot) {
-      const float* const from = load.parameters.floats(node, slot, channels_);
+      const float* const from = context.parameters.floats(node, slot, channels_);
       std::copy(from, from + channels_, values_.data() + slot * static_cast<size_t>(channels_));
     }
   }
@@ -234,23 +236,21 @@ std::unique_ptr<Operation> make_global_pool() { return std::make_unique<GlobalPo
 std::unique_ptr<Operation> make_add(const Node& node) { return std::make_unique<Addition>(node); }
 std::unique_ptr<Operation> make_multiply(const Node& node) { return std::make_unique<Multiplication>(node); }
 std::unique_ptr<Operation> make_activation(const Node& node) { return std::make_unique<Activating>(node); }
-std::unique_ptr<Operation> make_affine(const Node& node, const LoadContext& load) {
-  return std::make_unique<Affine>(node, load);
-}
+std::unique_ptr<Operation> make_affine(const Node& node) { return std::make_unique<Affine>(node); }
 std::unique_ptr<Operation> make_concat() { return std::make_unique<Concatenation>(); }
 std::unique_ptr<Operation> make_flatten() { return std::make_unique<Flattening>(); }
 std::unique_ptr<Operation> make_softmax() { return std::make_unique<Softmax>(); }
 
-std::unique_ptr<Operation> make_operation(const Node& node, const LoadContext& load) {
+std::unique_ptr<Operation> make_operation(const Node& node) {
   const std::string& kind = node.kind();
-  if (kind == "conv") return make_convolution(node, load);
-  if (kind == "depthwise") return make_depthwise(node, load);
+  if (kind == "conv") return make_convolution(node);
+  if (kind == "depthwise") return make_depthwise(node);
   if (kind == "pool") return make_pool(node);
   if (kind == "global_pool") return make_global_pool();
   if (kind == "add") return make_add(node);
   if (kind == "multiply") return make_multiply(node);
   if (kind == "activation") return make_activation(node);
-  if (kind == "affine") return make_affine(node, load);
+  if (kind == "affine") return make_affine(node);
   if (kind == "concat") return make_concat();
   if (kind == "flatten") return make_flatten();
   if (kind == "softmax") return make_softmax();

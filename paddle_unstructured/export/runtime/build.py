@@ -42,7 +42,7 @@ class BuildError(RuntimeError):
 def kernel_library() -> Path:
     """The kernels and their executor, compiled if need be (about 15 seconds)."""
     compiler = find_compiler()
-    folder = _folder("kernels", _digest([compiler, _version(compiler), *FLAGS, repr(ISAS), *_texts()]))
+    folder = _folder("kernels", _digest([compiler, _version(compiler), *FLAGS, repr(ISAS), *_texts("kernels", "engine")]))
     if not (folder / KERNELS).is_file():
         _build_into(folder, lambda draft: build_kernels(draft, compiler))
     return folder / KERNELS
@@ -57,7 +57,7 @@ def operator_library() -> Path:
     """
     kernels, compiler = kernel_library(), find_compiler()
     paddle = _paddle_folder()
-    folder = _folder("operator", _digest([str(kernels), version("paddlepaddle"), str(paddle)]))
+    folder = _folder("operator", _digest([str(kernels), version("paddlepaddle"), str(paddle), *_texts(".")]))
     if not (folder / OPERATOR).is_file():
         _build_into(folder, lambda draft: _build_operator(draft, compiler, kernels, paddle))
     return folder / OPERATOR
@@ -139,9 +139,9 @@ def _build_into(folder: Path, build: object) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _texts() -> list[str]:
-    files = sorted(path for path in SOURCES.rglob("*") if path.suffix in (".h", ".cpp", ".inl", ".cc"))
-    return [path.name + "\n" + path.read_text(encoding="utf-8") for path in files]
+def _texts(*folders: str) -> list[str]:
+    files = sorted(path for folder in folders for path in (SOURCES / folder).iterdir() if path.is_file())
+    return [path.name + "\n" + path.read_text(encoding="utf-8") for path in files if path.suffix != ".md"]
 
 
 def _digest(parts: Sequence[str]) -> str:

@@ -1,0 +1,176 @@
+// The Paddle operator: a whole net as one op. The only file that sees Paddle's headers; the work is behind engine/api.h.
+//
+//   Inputs:  X, the image or vectors, float32; Params, the arrays that the plan names.
+//   Outputs: Out1, Out2, ...: those of the plan.
+//   plan:    the text that csrc/README.md describes.
+//   threads: of one run; 0 for PADDLE_UNSTRUCTURED_THREADS, or 1.
+
+#include <cstdlib>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/api.h"
+#include "paddle/phi/api/ext/op_meta_info.h"
+#include "paddle/phi/api/include/api.h"
+
+namespace {
+
+constexpr int kErrorSize = 2048;
+constexpr int kMostOutputs = 4;
+
+using ModelPointer = std::shared_ptr<pu_model>;
+
+int count_threads(int threads) {
+  if (threads > 0) return threads;
+  const char* const text = std::getenv("PADDLE_UNSTRUCTURED_THREADS");
+  const int asked = text == nullptr ? 1 : std::atoi(text);
+  return asked > 0 ? asked : 1;
+}
+
+// A loaded model is known by its plan, which holds a digest of all parameters, and by where Paddle keeps them. It has
+// copies of its own, so parameters that Paddle has freed do no harm.
+struct Key {
+  std::string plan;
+  std::vector<const void*> places;
+  int threads;
+
+  bool operator==(const Key& other) const {
+    return threads == other.threads && places == other.places && plan == other.plan;
+  }
+};
+
+// The models used last; the one used longest ago is dropped when there are too many.
+class Cache {
+ public:
+  template <typename Load>
+  ModelPointer find(const Key& key, const Load& load) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+      if (!(entry->first == key)) continue;
+      entries_.splice(entries_.begin(), entries_, entry);
+      return entry->second;
+    }
+    entries_.emplace_front(key, load());
+    if (entries_.size() > kMost) entries_.pop_back();
+    return entries_.front().second;
+  }
+
+ private:
+  static constexpr size_t kMost = 32;
+  std::mutex mutex_;
+  std::list<std::pair<Key, ModelPointer>> entries_;
+};
+
+int32_t dtype_of(const paddle::Tensor& tensor) {
+  switch (tensor.dtype()) {
+    case paddle::DataType::FLOAT32: return 0;
+    case paddle::DataType::INT16: return 1;
+    case paddle::DataType::INT32: return 2;
+    default: PD_THROW("paddle_unstructured: a parameter is neither float32 nor int16 nor int32");
+  }
+}
+
+void check_tensor(const paddle::Tensor& tensor, const char* name) {
+  PD_CHECK(tensor.is_cpu(), "paddle_unstructured: ", name, " must be on the CPU");
+  PD_CHECK(tensor.layout() != paddle::DataLayout::ONEDNN, "paddle_unstructured: ", name,
+           " has oneDNN's blocked layout, which this operator cannot read; let it follow the model's input directly, or "
+           "call config.disable_onednn()");
+}
+
+ModelPointer load_model(const Key& key, const std::vector<paddle::Tensor>& params) {
+  std::vector<pu_array> arrays;
+  for (const paddle::Tensor& param : params) {
+    check_tensor(param, "a parameter");
+    arrays.push_back({dtype_of(param), param.numel(), param.data()});
+  }
+  char error[kErrorSize] = "";
+  pu_model* const model = pu_model_create(key.plan.c_str(), arrays.data(), static_cast<int32_t>(arrays.size()),
+                                          key.threads, error, kErrorSize);
+  PD_CHECK(model != nullptr, "paddle_unstructured: ", error);
+  return ModelPointer(model, pu_model_free);
+}
+
+ModelPointer find_model(const std::vector<paddle::Tensor>& params, const std::string& plan, int threads) {
+  static Cache cache;
+  Key key{plan, {}, count_threads(threads)};
+  for (const paddle::Tensor& param : params) key.places.push_back(param.data());
+  return cache.find(key, [&] { return load_model(key, params); });
+}
+
+std::vector<int64_t> dimensions(const pu_shape& shape, int64_t batch) {
+  if (shape.rank == 2) return {batch, shape.channels};
+  return {batch, shape.channels, shape.height, shape.width};
+}
+
+std::vector<std::vector<int64_t>> infer_shapes(const std::vector<int64_t>& x,
+                                               const std::vector<std::vector<int64_t>>& params,
+                                               const std::string& plan, const int& threads) {
+  (void)params;
+  (void)threads;
+  PD_CHECK(x.size() == 2 || x.size() == 4, "paddle_unstructured: the input must have 2 or 4 dimensions");
+  pu_shape outputs[kMostOutputs];
+  int32_t count = 0;
+  char error[kErrorSize] = "";
+  const bool plane = x.size() == 4;
+  PD_CHECK(pu_plan_infer(plan.c_str(), plane ? x[2] : 1, plane ? x[3] : 1, outputs, kMostOutputs, &count, error,
+                         kErrorSize) == 0,
+           "paddle_unstructured: ", error);
+  std::vector<std::vector<int64_t>> shapes;
+  for (int32_t i = 0; i < count; ++i) shapes.push_back(dimensions(outputs[i], x[0]));
+  return shapes;
+}
+
+std::vector<paddle::DataType> infer_dtypes(const paddle::DataType& x, const std::vector<paddle::DataType>& params,
+                                           const std::string& plan, const int& threads) {
+  (void)params;
+  (void)threads;
+  pu_shape outputs[kMostOutputs];
+  int32_t count = 0;
+  pu_plan_infer(plan.c_str(), -1, -1, outputs, kMostOutputs, &count, nullptr, 0);
+  return std::vector<paddle::DataType>(static_cast<size_t>(count), x);
+}
+
+std::vector<paddle::Tensor> run(const paddle::Tensor& x, const std::vector<paddle::Tensor>& params,
+                                const std::string& plan, int threads) {
+  check_tensor(x, "the input");
+  PD_CHECK(x.dtype() == paddle::DataType::FLOAT32, "paddle_unstructured: the input must be float32");
+  const ModelPointer model = find_model(params, plan, threads);
+  const std::vector<int64_t> shape = x.shape();
+  const pu_shape wanted = pu_model_input(model.get());
+  PD_CHECK(static_cast<int32_t>(shape.size()) == wanted.rank && shape[1] == wanted.channels,
+           "paddle_unstructured: the input must have ", wanted.rank, " dimensions and ", wanted.channels, " channels");
+  const int64_t height = wanted.rank == 4 ? shape[2] : 1, width = wanted.rank == 4 ? shape[3] : 1;
+  std::vector<pu_shape> shapes(static_cast<size_t>(pu_model_output_count(model.get())));
+  char error[kErrorSize] = "";
+  PD_CHECK(pu_model_infer(model.get(), height, width, shapes.data(), error, kErrorSize) == 0,
+           "paddle_unstructured: ", error);
+  std::vector<paddle::Tensor> outputs;
+  std::vector<float*> data;
+  for (const pu_shape& each : shapes) {
+    outputs.push_back(paddle::experimental::empty(dimensions(each, shape[0]), x.dtype(), x.place()));
+    data.push_back(outputs.back().data<float>());
+  }
+  PD_CHECK(pu_model_run(model.get(), x.data<float>(), shape[0], height, width, data.data(), error, kErrorSize) == 0,
+           "paddle_unstructured: ", error);
+  return outputs;
+}
+
+}  // namespace
+
+// An operator of Paddle has a fixed number of outputs, so there is one for each number.
+#define PU_BUILD_OP(name, ...)                          \
+  PD_BUILD_OP(name)                                     \
+      .Inputs({"X", paddle::Vec("Params")})             \
+      .Outputs({__VA_ARGS__})                           \
+      .Attrs({"plan: std::string", "threads: int"})     \
+      .SetKernelFn(PD_KERNEL(run))                      \
+      .SetInferShapeFn(PD_INFER_SHAPE(infer_shapes))    \
+      .SetInferDtypeFn(PD_INFER_DTYPE(infer_dtypes))
+
+PU_BUILD_OP(paddle_unstructured_net1, "Out1");
+PU_BUILD_OP(paddle_unstructured_net2, "Out1", "Out2");
+PU_BUILD_OP(paddle_unstructured_net3, "Out1", "Out2", "Out3");
+PU_BUILD_OP(paddle_unstructured_net4, "Out1", "Out2", "Out3", "Out4");
