@@ -105,7 +105,8 @@ def test_a_lost_zero_is_refused(pruned, tmp_path, monkeypatch):
     def spoilt(made, names):
         made = make(made, names)
         weight = next(t for t in made.graph.initializer if t.name == "conv2d_0.w_0")
-        weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + np.float32(1e-9), weight.name))
+        array = onnx.numpy_helper.to_array(weight) + np.float32(1e-9)
+        weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
         return made
     monkeypatch.setattr(onnx_file, "_with_initializers", spoilt)
     with pytest.raises(ValueError, match="zeros must stay zeros, but the ONNX model has another conv2d_0.w_0"):

@@ -67,8 +67,8 @@ class Int8Report:
         sums = (f"{sum(getattr(row, name) for row in self.rows)}" for name in ("weights", "zeros", "rounded"))
         header = ("name", "role", "shape", "weights", "zeros", "rounded to 0", "error", "int8")
         table = aligned(header, rows, [("total", "", "", *sums, "", "")], numbers=(3, 4, 5, 6))
-        return (f"{table}\nparams {self.bytes_before} -> {self.bytes_after} bytes; outputs on {self.tried_on} differ by "
-                f"{self.output_error:.5f} (relative RMS)")
+        return (f"{table}\nparams {self.bytes_before} -> {self.bytes_after} bytes; outputs on {self.tried_on} differ "
+                f"by {self.output_error:.5f} (relative RMS)")
 
 
 def quantize_weights(model: Model, *, skip: Sequence[str] = (),
@@ -109,9 +109,9 @@ def quantize_weights(model: Model, *, skip: Sequence[str] = (),
     tried = dict(random_inputs(model) if inputs is None else inputs)
     quantized = _copy(model)
     rows = tuple(_row(param, model, quantized, kept[param.name]) for param in params)
-    report = Int8Report(rows, _bytes(model), _bytes(quantized), output_error(model.run(**tried), quantized.run(**tried)),
-                        "random inputs" if inputs is None else "given inputs")
-    return quantized, report
+    error = output_error(model.run(**tried), quantized.run(**tried))
+    return quantized, Int8Report(rows, _bytes(model), _bytes(quantized), error,
+                                 "random inputs" if inputs is None else "given inputs")
 
 
 def output_error(expected: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> float:
@@ -128,7 +128,7 @@ def output_error(expected: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) 
 
 
 def _kept(model: Model, params: Sequence[Param], skip: set[str]) -> dict[str, str]:
-    """Name of each weight -> why it stays, or ""; what cannot be quantized at all is refused before anything is made."""
+    """Name of each weight -> why it stays, or ""; what cannot be quantized is refused before anything is made."""
     unknown = sorted(skip - {param.name for param in params})
     if unknown:
         raise ValueError(f"`skip` must name weights of the model, got {', '.join(unknown)}; it has "

@@ -75,8 +75,8 @@ class LiteReport:
         return "\n".join((
             aligned(header, [_cells(row) for row in self.rows], [total], numbers=range(2, 13)),
             "counted: zeros as Paddle Lite counts them; smaller from: fp32 sparse / fp32 2x1 take less than fp32",
-            f"{len(sparse)} of {len(self.rows)} layers run sparse at threshold {self.threshold:g}; bytes as Paddle Lite "
-            f"would choose: fp32 {self.totals['fp32 as chosen']}, int8 {self.totals['int8 as chosen']}"))
+            f"{len(sparse)} of {len(self.rows)} layers run sparse at threshold {self.threshold:g}; bytes as Paddle "
+            f"Lite would choose: fp32 {self.totals['fp32 as chosen']}, int8 {self.totals['int8 as chosen']}"))
 
 
 def lite_report(program: Any, scope: Any = None, *, threshold: float = 0.6) -> LiteReport:

@@ -183,7 +183,8 @@ def _zeros(onnx: ModuleType, model: Model, made: Any) -> tuple[int, int, tuple[s
     for param in (param for param in params if param.name in tensors):
         ours, theirs = model.graph.array(param.name), onnx.numpy_helper.to_array(tensors[param.name])
         if ours.shape != theirs.shape or theirs[ours == 0].any():
-            raise ValueError(f"zeros must stay zeros, but the ONNX model has another {param.name}; nothing was written.")
+            raise ValueError(f"zeros must stay zeros, but the ONNX model has another {param.name}; nothing was "
+                             "written.")
         zeros += int(theirs.size - np.count_nonzero(theirs))
     return (zeros, sum(param.size for param in params if param.name in tensors),
             tuple(param.name for param in params if param.name not in tensors))
