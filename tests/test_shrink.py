@@ -1,6 +1,8 @@
 """Channels that are really gone: smaller params, the same outputs."""
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -272,13 +274,21 @@ def test_concatenated_channels_go_one_by_one(tmp_path):
     assert saved.shapes()["conv2d_2.w_0"] == [4, 13, 1, 1] and saved.shapes()["batch_norm2d_0.w_2"] == [13]
 
 
-def test_split_parts_follow_and_equal_parts_stay_equal(tmp_path):
+def test_parts_of_a_split_follow(tmp_path):
     def layers(x: Any) -> Any:
         a, b = paddle.split(nn.Conv2D(3, 8, 1)(x), [3, 5], 1)
         c, d = paddle.chunk(nn.Conv2D(8, 8, 1)(paddle.concat([b, a], 1)), 2, 1)
         return nn.Conv2D(4, 4, 1)(c * F.sigmoid(d))
     saved = Saved(layers, tmp_path, {"conv2d_0.w_0": [0, 6, 7], "conv2d_1.w_0": [0, 1, 4]})
     assert counts(saved.remove()) == {"conv2d_0.w_0": (8, 5), "conv2d_1.w_0": (8, 6), "conv2d_2.w_0": (4, 4)}
+
+
+def test_equal_parts_stay_equal(tmp_path):
+    def layers(x: Any) -> Any:
+        a, b = paddle.chunk(nn.Conv2D(3, 8, 1)(x), 2, 1)
+        return nn.Conv2D(4, 4, 1)(a) + nn.Conv2D(4, 4, 3, padding=1)(b)
+    removal = Saved(layers, tmp_path, {"conv2d_0.w_0": [0, 1, 4], "conv2d_0.b_0": [4]}).remove()
+    assert counts(removal)["conv2d_0.w_0"] == (8, 6)  # the first of both halves
 
 
 def test_gates_follow_what_they_gate(tmp_path):
@@ -359,6 +369,15 @@ def test_what_only_a_removed_channel_read_goes_too(tmp_path):
         x = F.relu(nn.Conv2D(8, 6, 1)(x))
         return nn.Conv2D(6, 4, 1)(x)
     saved = Saved(layers, tmp_path, {"conv2d_1.w_0": np.s_[1:, 3], "conv2d_2.w_0": np.s_[:, 0]})
+    assert counts(saved.remove()) == {"conv2d_0.w_0": (8, 7), "conv2d_1.w_0": (6, 5), "conv2d_2.w_0": (4, 4)}
+
+
+def test_a_constant_that_only_a_removed_channel_read_needs_no_stand_in(tmp_path):
+    def layers(x: Any) -> Any:
+        x = F.sigmoid(nn.Conv2D(3, 8, 1)(x))
+        x = F.relu(nn.Conv2D(8, 6, 3, padding=1)(x))
+        return nn.Conv2D(6, 4, 1)(x)
+    saved = Saved(layers, tmp_path, {"conv2d_0.w_0": [3], "conv2d_1.w_0": np.s_[1:, 3], "conv2d_2.w_0": np.s_[:, 0]})
     assert counts(saved.remove()) == {"conv2d_0.w_0": (8, 7), "conv2d_1.w_0": (6, 5), "conv2d_2.w_0": (4, 4)}
 
 
@@ -558,6 +577,18 @@ def test_weights_of_half_precision_are_followed_through_casts_and_keep_their_bit
     weight = saved.get("w0")
     assert counts(saved.remove()) == {"w0": (8, 6), "w1": (4, 4)}
     assert (saved.get("w0") == weight[[0, *range(3, 8)]]).all() and saved.get("w0").dtype == weight.dtype
+
+
+def test_a_fresh_process_loads_the_small_model(tmp_path):
+    saved = Saved(residual, tmp_path, {f"conv2d_{i}.w_0": [0, 3] for i in (0, 2)})
+    saved.remove()
+    np.save(tmp_path / "x.npy", saved.data())
+    code = ("import sys, numpy, paddle; paddle.enable_static(); exe = paddle.static.Executor(paddle.CPUPlace()); "
+            "path, x, y = sys.argv[1:]; program, feeds, fetches = paddle.static.load_inference_model(path, exe); "
+            "numpy.save(y, exe.run(program, feed={feeds[0]: numpy.load(x)}, fetch_list=fetches)[0])")
+    files = [str(tmp_path / name) for name in ("model_small", "x.npy", "y.npy")]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, *files], check=True, capture_output=True)
+    saved.same([np.load(files[2])])
 
 
 def test_a_model_that_nothing_can_leave_stays_as_it_is_to_the_bit(tmp_path):

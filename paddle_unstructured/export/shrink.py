@@ -52,14 +52,17 @@ def remove_channels(program: Any, scope: Any, place: Any = None, *, align_channe
 
     A channel can go if every layer that reads it either has nothing but zeros for it, or sees a constant c there that
     can be taken up: a filter of zeros gives its bias, through norms and activations. What the layer then lacks,
-    sum over kernel of w * c for each of its outputs, is added to its bias or taken from the running mean of the norm
-    behind it. Under zero padding that would be wrong at the border, so that such a channel stays unless c = 0.
+    the sum of w * c over the kernel for each of its outputs, is added to its bias or taken from the running mean of
+    the norm behind it. Under zero padding that would be wrong at the border, and elsewhere there may be no bias: there
+    one channel stays and stands in for all constants, with their taps added to its own. A depthwise convolution with
+    padding makes no constant of a c other than 0, so that its channel stays.
     Channels that meet in an addition (or in any product, maximum, ...) go or stay together; concatenation and splits
     are followed. Where channels reach anything else they stay, and the row of the layer says why. What stays keeps
     its order and its name. A second call removes nothing more.
 
     Args:
-        program: An inference Program (PIR), such as `paddle.static.load_inference_model` gives; changed in place.
+        program: An inference Program (PIR) with its fetch ops, as `paddle.static.load_inference_model` gives it;
+            changed in place. An activation that you fetch besides may have fewer channels.
         scope: With its weights, exact zeros where they are pruned; changed in place.
         place: Default: the device Paddle is set to.
         align_channels: Each layer keeps a multiple of this many outputs, rounded up, or all it has. Layers that read a

@@ -110,5 +110,4 @@ def _set_numbers(program: Any, op: Any, values: list[int]) -> None:
         pir.set_insertion_point(op)
         new = paddle._pir_ops.full_int_array(values, old["dtype"], old["place"])
         pir.reset_insertion_point_to_end()
-    new.get_defining_op().erase_attr("op_callstack")  # paths of this machine would be saved
     op.operand(1).set_source(new)
