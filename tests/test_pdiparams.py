@@ -167,7 +167,7 @@ def test_a_file_of_another_model_is_refused_with_what_differs(pair, tmp_path, te
                                      bytes(16) + b"\xff\xff\xff\xff" + bytes(40), b"\1" + bytes(90), bytes(90)])
 def test_a_file_of_anything_else_is_refused(pair, content):
     Path(pair + ".pdiparams").write_bytes(content)
-    refused(pair, "is no .pdiparams file of Paddle, or of an unknown version: tensor 1 of 3, a does not begin at byte 0")
+    refused(pair, "no .pdiparams file of Paddle, or of an unknown version: tensor 1 of 3, a does not begin at byte 0;")
 
 
 @pytest.mark.parametrize("place", [0, 4, 12])

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import container, pdiparams, pdparams, planes
-from .model import drafts
+from .model import drafts, prefix_of
 from .packing import Packer, unpack, unpack_file
 from .rounding import STORED
-from .sources import open_source, stem
+from .sources import open_source
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Sizes:
         return f"{self.before} -> {self.after} bytes ({self.ratio:.2f}x), {self.values}, sparsity {sparsity:.4f}"
 
 
-def compress(model: str, out: str, *, values: str = "fp32", level: int = 19) -> Sizes:
+def compress(model: Path | str, out: Path | str, *, values: str = "fp32", level: int = 19) -> Sizes:
     """Write a saved model as one small file.
 
     "fp32" keeps every bit, also of -0.0, subnormal numbers and NaN. The other values round the float32 weights to
@@ -74,6 +75,7 @@ def compress(model: str, out: str, *, values: str = "fp32", level: int = 19) -> 
     if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= 22:
         raise ValueError(f"`level` must be an int in [1, 22], got {level!r}.")
     planes.zstandard()
+    model, out = os.fspath(model), os.fspath(out)
     source = open_source(model)
     if any(os.path.realpath(out) == os.path.realpath(file) for file in source.files):
         raise ValueError(f"`out` must not be a file of the model, got {out!r}; choose another name.")
@@ -90,7 +92,7 @@ def compress(model: str, out: str, *, values: str = "fp32", level: int = 19) -> 
     return Sizes(before, os.path.getsize(out), packer.weights, packer.zeros, values)
 
 
-def decompress(file: str, out: str) -> None:
+def decompress(file: Path | str, out: Path | str) -> None:
     """Write the model that a compressed file holds: `out`.json and `out`.pdiparams, or `out`.pdparams.
 
     Of "fp32" the `.json` and `.pdiparams` files are those that were compressed, byte for byte, and the arrays of a
@@ -107,8 +109,9 @@ def decompress(file: str, out: str) -> None:
         ImportError: zstandard is not installed.
     """
     planes.zstandard()
+    file = os.fspath(file)
     about = container.check(file)
-    with drafts(stem(out)) as draft:
+    with drafts(prefix_of(out)) as draft:
         if about["kind"] == "checkpoint":
             with open(draft + ".pdparams", "wb") as stream:
                 pdparams.dump(stream, {name: array for name, _, array in unpack(file)})

@@ -33,8 +33,10 @@ is the lowest bit. Of no values there is no frame at all.
 from __future__ import annotations
 
 import json
+import os
 from math import prod
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Iterator, Mapping
 
 import numpy as np
@@ -112,7 +114,7 @@ class Packer:
         return _entry(planes.encode(values, stored, self._level))
 
 
-def read_compressed(file: str) -> Iterator[tuple[str, np.ndarray]]:
+def read_compressed(file: Path | str) -> Iterator[tuple[str, np.ndarray]]:
     """Read the tensors of a compressed model, one at a time; Paddle is not needed.
 
     Args:
@@ -132,8 +134,8 @@ def read_compressed(file: str) -> Iterator[tuple[str, np.ndarray]]:
         ...     print(name, array.shape, (array == 0).mean())
     """
     planes.zstandard()
-    container.check(file)
-    return map(itemgetter(0, 2), unpack(file))
+    container.check(os.fspath(file))
+    return map(itemgetter(0, 2), unpack(os.fspath(file)))
 
 
 def unpack(path: str) -> Iterator[tuple[str, str, np.ndarray]]:

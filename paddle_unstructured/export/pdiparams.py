@@ -72,7 +72,8 @@ def scan(file: str, program: str, wanted: Wanted | None = None) -> list[Stored]:
     Args:
         file: The `.pdiparams` file.
         program: The `.json` file of its Program (PIR).
-        wanted: What the Program wants, if that is known already: of a legacy Program, say. Default: `declared(program)`.
+        wanted: What the Program wants, if that is known already: of a legacy Program, say. Default:
+            `declared(program)`.
 
     Returns:
         The tensors in the order of the file.
@@ -89,13 +90,14 @@ def scan(file: str, program: str, wanted: Wanted | None = None) -> list[Stored]:
     wanted, found, size = declared(program) if wanted is None else wanted, [], os.path.getsize(file)
     with open(file, "rb") as stream:
         for i, (name, kind) in enumerate(wanted.items()):
-            tensor = Stored(name, *_description(stream, file, f"tensor {i + 1} of {len(wanted)}, {name}"), stream.tell())
+            what = f"tensor {i + 1} of {len(wanted)}, {name}"
+            tensor = Stored(name, *_description(stream, file, what), stream.tell())
             if (tensor.dtype, tensor.shape) != kind:
                 raise ValueError(f"{file} does not belong to {program}: {name} must be {kind[0]} {list(kind[1])}, but "
                                  f"{tensor.dtype} {list(tensor.shape)} is in its place; take both files from the same "
                                  "save_inference_model.")
             if tensor.offset + tensor.nbytes > size:
-                raise _cut_off(file, f"tensor {i + 1} of {len(wanted)}, {name}")
+                raise _cut_off(file, what)
             found.append(tensor)
             stream.seek(tensor.nbytes, os.SEEK_CUR)
         if stream.tell() < size:

@@ -40,8 +40,10 @@ def load(file: str) -> dict[str, np.ndarray]:
             raise ValueError(f"{file} must be a .pdparams file as paddle.static.save writes it, but cannot be read: "
                              f"{error!r}; use an older checkpoint.") from error
         more = stream.read(1)
-    strange = [name for name, array in loaded.items() if not isinstance(name, str) or not isinstance(array, np.ndarray)] \
-        if isinstance(loaded, dict) else [f"a {type(loaded).__name__}"]
+    strange = [f"a {type(loaded).__name__}"]
+    if isinstance(loaded, dict):
+        strange = [name for name, array in loaded.items()
+                   if not isinstance(name, str) or not isinstance(array, np.ndarray)]
     if strange or more:
         raise ValueError(f"{file} must be a .pdparams file as paddle.static.save writes it: a dict of arrays by name, "
                          f"but it holds {', '.join(map(repr, strange[:3])) or 'more than that'}; save it with "

@@ -98,5 +98,5 @@ def _check_finite(weight: np.ndarray, values: str, name: str) -> None:
 def _check_overflow(overflowed: np.ndarray, weight: np.ndarray, values: str, name: str) -> None:
     if overflowed.any():
         wider = '"fp32"' if values == "bf16" else '"bf16" or "fp32"'
-        raise ValueError(f"`values` must hold every weight, got \"{values}\", in which {np.count_nonzero(overflowed)} of "
+        raise ValueError(f'`values` must hold every weight, got "{values}", in which {np.count_nonzero(overflowed)} of '
                          f"{name} become infinite, {weight[overflowed].flat[0]:g} for one; choose {wider}.")

@@ -1,7 +1,6 @@
 """What can be compressed: the parameters of a saved model, one at a time, and which of them are weights."""
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +94,3 @@ def _static_mode() -> Iterator[None]:
     finally:
         if eager:
             paddle.disable_static()
-
-
-def stem(path: str) -> str:
-    """A path without the ending of a model's file."""
-    base, ending = os.path.splitext(path)
-    return base if ending in (".json", ".pdiparams", ".pdparams") else path
