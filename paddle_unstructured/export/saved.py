@@ -52,9 +52,9 @@ def export_model(path: str, out: str, *, to: str = "paddle", weights: str | None
             from .onnx_file import to_onnx  # what the extra `onnx` brings
             return to_onnx(draft, out)
         from .int8 import quantize_weights
-        quantized = quantize_weights(open_model(draft))
-        save_model(quantized.model, out)
-        return quantized
+        small, report = quantize_weights(open_model(draft))
+        save_model(small, out)
+        return report
 
 
 def save_checkpoint(model: Model, out: str) -> None:
