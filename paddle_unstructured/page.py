@@ -121,8 +121,9 @@ def _template() -> Any:
         raise ImportError("the HTML report needs Jinja2; pip install paddle_unstructured[html]") from error
     # Names in a model are anybody's: everything the template is given is escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(short=lambda value: f"{value:.3g}", fraction=lambda value: f"{value:.4f}",
-                               count=lambda value: f"{value:,}", shape=lambda value: "×".join(map(str, value)) or "scalar")
+    environment.filters.update(
+        short=lambda value: f"{value:.3g}", fraction=lambda value: f"{value:.4f}", count=lambda value: f"{value:,}",
+        shape=lambda value: "×".join(map(str, value)) or "scalar")
     source = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     return environment.from_string(source)
 

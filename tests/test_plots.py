@@ -84,8 +84,9 @@ def test_the_histogram_stacks_pruned_weights_on_kept_ones():
     before = np.random.default_rng(0).normal(size=1000)
     weight = before * (np.abs(before) > 0.5)
     figure = plot_weights(weight, before)
-    kept, everything = (patch.get_data().values for patch in figure.axes[0].patches)
-    assert kept.sum() == (weight != 0).sum() and everything.sum() == 1000
+    kept, stacked = (patch.get_data() for patch in figure.axes[0].patches)
+    assert kept.values.sum() == (weight != 0).sum() and stacked.values.sum() == 1000
+    assert np.array_equal(stacked.baseline, kept.values)
     assert figure.axes[0].get_title() == ""
     drawn(figure)
 
