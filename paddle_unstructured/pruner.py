@@ -201,7 +201,12 @@ class UnstructuredPruner:
 
     @property
     def target(self) -> float:
-        """The sparsity that the schedule ends with; of a schedule that does not say, the one of the present step."""
+        """The sparsity that the schedule ends with; of a schedule that does not say, the one of the present step.
+
+        0 in mode "threshold", which asks for no sparsity.
+        """
+        if self._by_threshold:
+            return 0.0
         return getattr(self._plan.schedule, "final", self._plan.asked(self.steps))
 
     def target_reached(self) -> bool:

@@ -96,7 +96,7 @@ def check(program: Any, scope: Any = None, *, pattern: Pattern | str | None = No
     check_initialized(graph, chosen)
     arrays = [graph.array(param.name) != 0 for param in chosen]
     short = [0.0 if sparsity is None else sparsity * kept.size - (kept.size - kept.sum()) for kept in arrays]
-    slack = [_unit(asked, param) for param in chosen]
+    slack = [unit_size(asked, param) for param in chosen]
     overall = sum(short) < sum(slack)  # each param may be short by less than a unit
     findings = []
     for param, kept, lacking, unit in zip(chosen, arrays, short, slack):
@@ -150,7 +150,8 @@ def _chosen(params: Sequence[Param], names: str | None) -> list[Param]:
     return chosen
 
 
-def _unit(pattern: Pattern, param: Param) -> int:
+def unit_size(pattern: Pattern, param: Param) -> int:
+    """Weights of a full unit of the pattern: a group, a block, a filter or a single weight."""
     if isinstance(pattern, NM):
         return pattern.m
     return prod(map(min, pattern.extents(param), param.shape)) if hasattr(pattern, "extents") else 1

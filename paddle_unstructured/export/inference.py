@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -12,8 +14,8 @@ import paddle
 from ..graph import Param, PirGraph, open_graph
 from ..graph.pir import walk
 from ..report import SparsityReport, check_initialized, sparsity_report
-from .checks import pattern_fault
-from .model import Model, drafts, open_model, prefix_of, save_model
+from .checks import pattern_fault, unit_size
+from .model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .norms import recalibrate as measure_norms
 from .shrink import Removal, remove_channels
 
@@ -40,7 +42,7 @@ class Exported:
         return "\n\n".join(parts + [f"written: {self.path}.json, {self.path}.pdiparams"])
 
 
-def export(program: Any, feed: Sequence[Any] | Any, fetch: Sequence[Any] | Any, path: str, pruner: Any = None,
+def export(program: Any, feed: Sequence[Any] | Any, fetch: Sequence[Any] | Any, path: Path | str, pruner: Any = None,
            exe: Any = None, *, scope: Any = None, unfinished: bool = False,
            recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None, shrink: bool = False,
            align_channels: int = 1) -> Exported:
@@ -50,7 +52,7 @@ def export(program: Any, feed: Sequence[Any] | Any, fetch: Sequence[Any] | Any, 
 
     Args:
         program: A PIR Program, training (before or after `minimize`) or test; norms and dropout are set to inference.
-        feed, fetch: Its inputs and outputs, values of the Program.
+        feed, fetch: Its inputs (or their names) and outputs, values of the Program.
         path: Prefix of the files `path`.json and `path`.pdiparams, which `paddle.static.load_inference_model` and
             `paddle.inference` read.
         pruner: Whose masks are applied and whose target and patterns must be reached. Default: masks that the Program
@@ -66,24 +68,27 @@ def export(program: Any, feed: Sequence[Any] | Any, fetch: Sequence[Any] | Any, 
         What was written. Prints as a table.
 
     Raises:
-        ValueError: The target is not reached or a pattern is broken, with the layers; weights have no value; outputs
-            that do not depend on the inputs. Nothing is written.
+        ValueError: The target is not reached or a pattern is broken, with the layers; weights have no value; inputs
+            or outputs that are not the Program's, inputs that are missing or not needed. Nothing is written.
+        TypeError: `pruner` is none.
 
     Example:
         >>> export(main_program, [image], [logits], "model", pruner, exe)  # doctest: +SKIP
     """
+    _check_pruner(pruner)
     scope = scope or getattr(pruner, "scope", None) or paddle.static.global_scope()
     place = exe.place if exe is not None else getattr(pruner, "place", None)
     graph = open_graph(program, scope, place)
     check_initialized(graph, [param for param in graph.params() if param.reader])
-    model = _stripped(graph, _inputs(program, feed), _list(fetch))
-    masks = {p.name: graph.mask(p) for p in (pruner.params if pruner else _masked(graph))}
+    path, feed, fetch = prefix_of(path), _inputs(program, feed), _outputs(program, fetch)
+    masks = _masks(graph) if pruner is None else _masks(open_graph(program, pruner.scope, place), pruner.params)
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
+    model = _stripped(graph, feed, fetch)
     return finish(model, path, masks, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
 
 
-def finish(model: Model, path: str, masks: Mapping[str, np.ndarray], *,
+def finish(model: Model, path: Path | str, masks: Mapping[str, np.ndarray], *,
            recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None, shrink: bool = False,
            align_channels: int = 1) -> Exported:
     """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
@@ -105,11 +110,14 @@ def finish(model: Model, path: str, masks: Mapping[str, np.ndarray], *,
 
 def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) -> None:
     """Raise ValueError unless the pruner's target is reached and the pattern of every layer complete."""
-    faults = []
-    if not pruner.target_reached():
-        least = min(pruner.layers, key=lambda layer: _zeros(masks[layer.param.name]))
-        faults.append(f"the sparsity is {pruner.sparsity():.4f} and not yet {pruner.target:g} (least in "
-                      f"{least.param.name}: {_zeros(masks[least.param.name]):.4f})")
+    faults, zeros = [], {name: float((~mask).mean()) for name, mask in masks.items()}
+    sparsity = sum(int((~mask).sum()) for mask in masks.values()) / sum(mask.size for mask in masks.values())
+    slack = sum(unit_size(layer.pattern, layer.param) for layer in pruner.layers)  # what rounding costs each layer
+    lacking = (pruner.target - sparsity) * sum(mask.size for mask in masks.values())
+    if not pruner.target_reached() or lacking >= slack:  # of the masks as they are: others may have been loaded
+        least = min(zeros, key=lambda name: zeros[name])
+        asked = f"not yet {pruner.target:g}" if pruner.target else "no update was made yet"
+        faults.append(f"the sparsity is {sparsity:.4f} and {asked} (least in {least}: {zeros[least]:.4f})")
     for layer in pruner.layers:
         fault = pattern_fault(masks[layer.param.name], layer.pattern, layer.param)
         if fault:
@@ -119,21 +127,45 @@ def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) ->
                          "target_reached(), or export with unfinished=True.")
 
 
+def _check_pruner(pruner: Any) -> None:
+    if pruner is not None and not all(hasattr(pruner, name) for name in ("layers", "params", "target_reached")):
+        raise TypeError(f"`pruner` must be a pruner or None, got {type(pruner).__name__}; the executor is `exe`, the "
+                        "argument behind it.")
+
+
 def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
     """The inference part of a Program, with a copy of its weights in a scope of its own."""
     with tempfile.TemporaryDirectory() as folder:
         draft = os.path.join(folder, "model")
-        with paddle.static.scope_guard(graph.scope):
-            paddle.static.save_inference_model(draft, feed, fetch, paddle.static.Executor(graph.place),
-                                               program=graph.program)
-        return open_model(draft, graph.place)
+        with paddle.static.scope_guard(graph.scope), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no variable in your model")  # said below
+            try:
+                paddle.static.save_inference_model(draft, feed, fetch, paddle.static.Executor(graph.place),
+                                                   program=graph.program)
+            except ValueError as error:
+                if "not involved in the target_vars" not in str(error):
+                    raise
+                raise ValueError("`feed` must hold inputs that `fetch` depends on, and no others.") from error
+        if not os.path.exists(draft + KINDS["inference"][1]):
+            raise ValueError("`fetch` must be what the params compute, but depends on none of them.")
+        model = open_model(draft, graph.place)
+    lacking = set(model.feeds) - {value.get_defining_op().attrs()["name"] for value in feed}
+    if lacking:
+        raise ValueError(f"`feed` must hold every input that `fetch` needs, and lacks {', '.join(sorted(lacking))}.")
+    return model
 
 
-def _masked(graph: PirGraph) -> list[Param]:
-    """Params whose masks the Program declares."""
-    params = [param for param in graph.params() if param.is_weight]
-    declared = set(graph.declared_masks(params))
-    return [param for param in params if param.mask_name in declared]
+def _masks(graph: PirGraph, params: Sequence[Param] | None = None) -> dict[str, np.ndarray]:
+    """The masks of the params; default: of those whose masks the Program declares."""
+    if params is None:
+        weights = [param for param in graph.params() if param.is_weight]
+        declared = set(graph.declared_masks(weights))
+        params = [param for param in weights if param.mask_name in declared]
+    missing = [param.mask_name for param in params if not graph.is_initialized(param.mask_name)]
+    if missing:
+        raise ValueError(f"the Program has masks that have no value in the scope, {missing[0]} for one; give the `scope` "
+                         "of the pruner, or the Program as it was before there were masks.")
+    return {param.name: graph.mask(param) for param in params}
 
 
 def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
@@ -145,7 +177,7 @@ def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
             model.graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
 
 
-def _write(model: Model, path: str, removal: Removal | None) -> Exported:
+def _write(model: Model, path: Path | str, removal: Removal | None) -> Exported:
     """Save the model; look at what was saved before it gets its name."""
     with drafts(path) as draft:
         save_model(model, draft)
@@ -160,16 +192,35 @@ def _write(model: Model, path: str, removal: Removal | None) -> Exported:
 
 
 def _inputs(program: Any, feed: Any) -> list[Any]:
-    named = {op.attrs()["name"]: op.result(0) for op in program.global_block().ops if op.name() == "pd_op.data"}
-    unknown = [value for value in _list(feed) if isinstance(value, str) and value not in named]
-    if unknown:
-        raise ValueError(f"`feed` must name inputs of the Program, got {unknown[0]!r}; it has {', '.join(named)}.")
-    return [named[value] if isinstance(value, str) else value for value in _list(feed)]
+    named = {op.attrs()["name"]: op.result(0) for op in program.global_block().ops
+             if op.name() == "pd_op.data" and not op.result(0).persistable}
+    values = [named.get(value, value) if isinstance(value, str) else value for value in _list(feed)]
+    for value in values:
+        if not any(_is_same(value, known) for known in named.values()):
+            raise ValueError(f"`feed` must name or be inputs of the Program ({', '.join(named)}), got {_called(value)}.")
+    return values
+
+
+def _outputs(program: Any, fetch: Any) -> list[Any]:
+    made = {op.id() for op in program.global_block().ops}
+    for value in _list(fetch):
+        if not isinstance(value, paddle.pir.Value) or value.get_defining_op().id() not in made:
+            raise ValueError(f"`fetch` must be values of the Program, outside of branches and loops, got {_called(value)}.")
+    if not _list(fetch):
+        raise ValueError("`fetch` must be at least one value of the Program, got none.")
+    return _list(fetch)
+
+
+def _is_same(value: Any, known: Any) -> bool:
+    return isinstance(value, paddle.pir.Value) and value.is_same(known)
+
+
+def _called(value: Any) -> str:
+    if not isinstance(value, paddle.pir.Value):
+        return repr(value)
+    name = f"the value {value.name!r}" if value.has_name else f"a result of {value.get_defining_op().name()}"
+    return f"{name}, which is none of them"
 
 
 def _list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, (list, tuple)) else [values]
-
-
-def _zeros(mask: np.ndarray) -> float:
-    return float((~mask).mean())

@@ -73,19 +73,27 @@ class Model:
         return frozenset(value.name for value in self.program.global_block().all_parameters()
                          ) | {value.name for value in values if value.persistable}
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Name -> value of the Program, for each of `feeds`."""
+        named = {op.attrs()["name"]: op.result(0) for op in self.program.global_block().ops
+                 if op.name() == "pd_op.data"}
+        return {name: named[name] for name in self.feeds}
+
     def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
         """What the model returns for these inputs."""
         return paddle.static.Executor(self.place).run(self.program, feed=feeds, fetch_list=list(self.fetches),
                                                       scope=self.scope)
 
 
-def find_model(path: str) -> Files:
+def find_model(path: Path | str) -> Files:
     """The model that a path means: a prefix, one of its files, or a folder that holds one model.
 
     Raises:
         FileNotFoundError: There is none; says what was looked for.
         ValueError: A folder with more than one.
     """
+    path = os.fspath(path)
     stem = prefix_of(path)
     kinds = [kind for kind, endings in KINDS.items() if stem == path or path.endswith(endings)]
     found = [files for files in (Files(kind, stem) for kind in kinds) if _exists(files)]
@@ -102,16 +110,17 @@ def find_model(path: str) -> Files:
     return found[0]
 
 
-def prefix_of(path: str) -> str:
+def prefix_of(path: Path | str) -> str:
     """A path without the ending of a model's file, if it has one."""
-    return next((path[:-len(end)] for endings in KINDS.values() for end in endings if path.endswith(end)), path)
+    path = os.fspath(path)
+    return next((path[:-len(end)] for ends in KINDS.values() for end in ends if path.endswith(end)), path)
 
 
 def _exists(files: Files) -> bool:
     return os.path.isfile(files.program) and os.path.isfile(files.params)
 
 
-def open_model(path: str, place: Any = None) -> Model:
+def open_model(path: Path | str, place: Any = None) -> Model:
     """Load a saved model into a scope of its own.
 
     Args:
@@ -143,24 +152,24 @@ def open_model(path: str, place: Any = None) -> Model:
     return Model(files, program, scope, graph.place, feeds, fetches)
 
 
-def save_model(model: Model, path: str) -> None:
+def save_model(model: Model, path: Path | str) -> None:
     """Write an inference model with Paddle's `save_inference_model`: `path`.json and `path`.pdiparams.
 
     The files are complete before they get their names.
     """
-    inputs = {op.attrs()["name"]: op.result(0) for op in model.program.global_block().ops if op.name() == "pd_op.data"}
     with drafts(path) as draft, paddle.static.scope_guard(model.scope):
-        paddle.static.save_inference_model(draft, [inputs[name] for name in model.feeds], list(model.fetches),
+        paddle.static.save_inference_model(draft, list(model.inputs.values()), list(model.fetches),
                                            paddle.static.Executor(model.place), program=model.program)
 
 
 @contextmanager
-def drafts(path: str) -> Iterator[str]:
+def drafts(path: Path | str) -> Iterator[str]:
     """A prefix to write files under; what is there at the end is moved to the prefix `path`, weights last.
 
     Raises:
         ValueError: `path` ends as a folder does.
     """
+    path = os.fspath(path)
     if path.endswith(("/", os.sep)) or not path:
         raise ValueError(f"`path` must be the prefix of the files to write, such as {os.path.join(path, 'model')!r}, "
                          f"got {path!r}.")
