@@ -81,6 +81,7 @@ def check(program: Any, scope: Any = None, *, pattern: Pattern | str | None = No
 
     Raises:
         ValueError: Nothing to check for, no param of that name, or weights without a value.
+        TypeError: A pattern that is none of the above.
 
     Example:
         >>> result = check(program, pattern="2:4", sparsity=0.5)  # doctest: +SKIP
@@ -90,7 +91,7 @@ def check(program: Any, scope: Any = None, *, pattern: Pattern | str | None = No
         raise ValueError("give `pattern`, `sparsity` or both: there is nothing to check for.")
     if sparsity is not None:
         check_sparsity("sparsity", sparsity)
-    asked = parse_pattern(pattern) if isinstance(pattern, str) else pattern or Element()
+    asked = _asked(pattern)
     graph = open_graph(program, scope)
     chosen = _chosen(graph.params(), params)
     check_initialized(graph, chosen)
@@ -142,11 +143,23 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
     return f"{int(broken.sum())} of {broken.size} {what}" if broken.any() else ""
 
 
+def _asked(pattern: Any) -> Pattern:
+    if pattern is None:
+        return Element()
+    if isinstance(pattern, str):
+        return parse_pattern(pattern)
+    if isinstance(pattern, type) or not (isinstance(pattern, Element) or hasattr(pattern, "extents")):
+        raise TypeError(f"`pattern` must be \"2:4\", \"2x1\" or a pattern such as Block(2, 1), got {pattern!r}.")
+    return pattern
+
+
 def _chosen(params: Sequence[Param], names: str | None) -> list[Param]:
     chosen = [v.param for v in judge(params, all_weights if names is None else named(names)) if v.pruned]
     if not chosen:
         weights = ", ".join(param.name for param in params if param.is_weight)
-        raise ValueError(f"`params` {names!r} matches no weight; there are {weights or 'none at all'}.")
+        if not weights:
+            raise ValueError("the Program has no weight to check.")
+        raise ValueError(f"`params` {names!r} matches no weight; there are {weights}.")
     return chosen
 
 
