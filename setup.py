@@ -9,7 +9,8 @@ EXTRAS = {
     "onnx": ["onnx", "onnxruntime", "paddle2onnx"],
     "plot": ["matplotlib"],
     "yaml": ["pyyaml"],
-    "slim": ["paddleslim==2.6.0", "six", "requests", "pandas", "scipy", "decorator", "setuptools<81", "numpy<2"],
+    "slim": ["paddleslim==2.6.0", "pyzmq", "six", "requests", "pandas", "scipy", "decorator", "setuptools<81",
+             "numpy<2"],
 }
 EXTRAS["all"] = sorted({need for extra in EXTRAS if extra != "slim" for need in EXTRAS[extra]})
 EXTRAS["test"] = sorted({*EXTRAS["all"], "hypothesis", "pytest"})
