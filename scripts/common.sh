@@ -37,3 +37,22 @@ train_mobilenet() {
     --batch_size 256 --batch_size_for_validation 256 --lr 0.05 --lr_strategy cosine_decay --l2_decay 3e-5 \
     --test_period 5 --model_period 5 --model_path "$RUNS/$name" "${RECIPE[@]}" "$@"
 }
+
+# train_on_ranks RANKS [train.py flags]: train.py under Paddle's launcher; $LAUNCH are further flags of the launcher.
+# Each rank's log is in $LOGS. If the job fails, the ranks' last words are repeated on the screen.
+train_on_ranks() {
+  local ranks=$1 code=0 LOGS=${LOGS:-$RUNS/logs} launch
+  shift
+  # Paddle's launcher takes an empty list of GPUs for GPUs, and crashes.
+  [[ -n "${CUDA_VISIBLE_DEVICES-x}" ]] || unset CUDA_VISIBLE_DEVICES
+  read -ra launch <<<"${LAUNCH:---host 127.0.0.1}"
+  mkdir -p "$LOGS"
+  local begun="$LOGS/.begun"
+  touch "$begun"
+  "$PYTHON" -m paddle.distributed.launch "${launch[@]}" --nproc_per_node "$ranks" --log_dir "$LOGS" \
+    "$ROOT/demo/train.py" --is_distributed True "$@" || code=$?
+  if [[ $code -ne 0 ]]; then
+    find "$LOGS" -name 'workerlog.*' -newer "$begun" -exec grep -h " ends after step " {} + | tail -n "$ranks" >&2 || true
+  fi
+  return "$code"
+}

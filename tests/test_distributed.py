@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
-from ranks import WORKERS, launch
+from jobs import WORKERS, launch
 
 from paddle_unstructured import distributed
 from paddle_unstructured.distributed import communicator

@@ -29,7 +29,8 @@ def init(timeout: float | None = 600.0) -> None:
 
     Args:
         timeout: Seconds, > 0. A rank that has finished no step for so long is ended, with the place where it hangs in
-            the log; `progress()` begins the count anew (`pruner.step()` calls it). None: ranks wait for ever.
+            the log; `progress()` begins the count anew (`pruner.step()` calls it). Up to the first step, ten times as
+            long is allowed. None: ranks wait for ever.
 
     Raises:
         ValueError: The environment is not one that can work; the message says which variable to change.

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 _BEAT = 1.0  # seconds between two signs of life
 _ASKING = 2.0  # seconds to find out who is gone; the launcher leaves about three
 _STORE_TIMEOUT = 20  # seconds
+_START = 10  # timeouts that data, weights and the first step may take
 
 
 class Beat(NamedTuple):
@@ -42,7 +43,8 @@ class _Watch:
 
     def __init__(self, rank: int, world: int, timeout: float | None) -> None:
         self.rank, self.world, self.timeout = rank, world, timeout
-        self.step, self.since = 0, time.monotonic()
+        self.step, self.since, self.started = 0, time.monotonic(), False
+        self.ending = False
         self.pid, self.host = os.getpid(), socket.gethostname()
         self.parent = os.getppid()
         self._store = _open_store(world)
@@ -54,6 +56,7 @@ class _Watch:
 
     def describe(self, reason: str) -> str:
         """The line to end with. Asks the others, for two seconds at most."""
+        self.ending = True
         found: list[str] = []
         asking = threading.Thread(target=self._ask, args=(found,), daemon=True)
         asking.start()
@@ -74,9 +77,9 @@ class _Watch:
     def _keep_time(self) -> None:
         while True:
             time.sleep(min(_BEAT, (self.timeout or _BEAT) / 4))
-            silent = time.monotonic() - self.since
-            if self.timeout is not None and silent > self.timeout:
-                self._end(f"no step was finished for {silent:.0f} s, and the timeout is {self.timeout:g} s. If this is "
+            silent, allowed = time.monotonic() - self.since, self.timeout
+            if allowed is not None and silent > (allowed if self.started else _START * allowed):
+                self._end(f"no step was finished for {silent:.0f} s, and the timeout is {allowed:g} s. If this is "
                           "work between steps, call distributed.progress() in it, or init(timeout=...)", 1)
             if os.getppid() != self.parent:
                 self._end("the launcher is gone", 1)
@@ -125,7 +128,7 @@ def progress(step: int | None = None) -> None:
         >>> progress()
     """
     if _watch is not None:
-        _watch.since = time.monotonic()
+        _watch.since, _watch.started = time.monotonic(), True
         if step is not None:
             _watch.step = step
 
@@ -142,6 +145,7 @@ def _on_sigterm(number: int, frame: Any) -> None:
     if os.getpid() != _watch.pid:  # a worker of a data loader
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
+    if _watch.ending:
         return
     _say(_watch.describe("SIGTERM, as the launcher sends it when another rank has ended"))
     os._exit(128 + signal.SIGTERM)
