@@ -5,15 +5,16 @@ from setuptools import find_packages, setup
 EXTRAS = {
     "compress": ["zstandard"],
     "demo": ["scikit-learn", "pillow", "tqdm"],
+    "html": ["jinja2", "pillow"],
     "log": ["visualdl", "tensorboard"],
     "onnx": ["onnx", "onnxruntime", "paddle2onnx"],
-    "plot": ["matplotlib"],
+    "plot": ["matplotlib>=3.7"],
     "yaml": ["pyyaml"],
     "slim": ["paddleslim==2.6.0", "pyzmq", "six", "requests", "pandas", "scipy", "decorator", "setuptools<81",
              "numpy<2"],
 }
 EXTRAS["all"] = sorted({need for extra in EXTRAS if extra != "slim" for need in EXTRAS[extra]})
-EXTRAS["test"] = sorted({*EXTRAS["all"], "hypothesis", "pytest"})
+EXTRAS["test"] = sorted({*EXTRAS["all"], "hypothesis", "pytest", "tensorboardX"})
 
 setup(
     name="paddle_unstructured",
