@@ -473,10 +473,10 @@ def test_words_out_of_range_are_refused(tmp_path, words, message):
         compress(prefix, str(tmp_path / "small"), **words)
 
 
-@pytest.mark.parametrize("ending", [".json", ".pdiparams"])
+@pytest.mark.parametrize("ending", [".json", ".pdiparams", ".pdparams", ".pdmodel"])
 def test_a_model_is_not_overwritten_by_its_compressed_file(tmp_path, ending):
     prefix = write_model(tmp_path / "m", floats(w=np.ones((3, 3))))
-    with pytest.raises(ValueError, match="`out` must not be a file of the model"):
+    with pytest.raises(ValueError, match="`out` must not end as the files of a model do"):
         compress(prefix, prefix + ending)
 
 

@@ -51,7 +51,7 @@ def compress(model: Path | str, out: Path | str, *, values: str = "fp32", level:
 
     Args:
         model: An inference model (its prefix, folder, `.json` or `.pdiparams`), or a training checkpoint (`.pdparams`).
-        out: The file to write; any ending.
+        out: The file to write; of any ending but those of a model's files.
         values: "fp32", "bf16", "fp16" or "int8" (symmetric, one scale per output channel). What is a weight, and where
             its output channels are, says the Program. Of a checkpoint it is what has two or more dimensions, and the
             channels lie along the last of two, or the first of more.
@@ -76,9 +76,9 @@ def compress(model: Path | str, out: Path | str, *, values: str = "fp32", level:
         raise ValueError(f"`level` must be an int in [1, 22], got {level!r}.")
     planes.zstandard()
     model, out = os.fspath(model), os.fspath(out)
+    if prefix_of(out) != out:
+        raise ValueError(f"`out` must not end as the files of a model do, got {out!r}; end it in .safetensors, say.")
     source = open_source(model)
-    if any(os.path.realpath(out) == os.path.realpath(file) for file in source.files):
-        raise ValueError(f"`out` must not be a file of the model, got {out!r}; choose another name.")
     before = os.path.getsize(source.files[0])
     axes = {} if values == "fp32" else source.axes()
     packer = Packer(level)
@@ -111,7 +111,7 @@ def decompress(file: Path | str, out: Path | str) -> None:
     planes.zstandard()
     file = os.fspath(file)
     about = container.check(file)
-    with drafts(prefix_of(out)) as draft:
+    with drafts(out) as draft:
         if about["kind"] == "checkpoint":
             with open(draft + ".pdparams", "wb") as stream:
                 pdparams.dump(stream, {name: array for name, _, array in unpack(file)})
