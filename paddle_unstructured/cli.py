@@ -11,7 +11,10 @@ import logging
 import os
 import sys
 import warnings
-from typing import Any, Callable, Sequence
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Sequence
+
+from . import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,24 +25,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _warnings_on_stderr():
         warnings.simplefilter("ignore")
         import paddle
         paddle.enable_static()
-        _warn_on_stderr()
         try:
             return args.run(args) or 0
-        except (ValueError, TypeError, ImportError, OSError) as error:
+        except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
             print(f"paddle_unstructured {args.command}: error: {error}", file=sys.stderr)
             return 2
 
 
-def _warn_on_stderr() -> None:
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
     """The library's warnings in plain words; Paddle has given the root logger a format of its own."""
     logger, handler = logging.getLogger(__package__), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
 
 
 def report(args: argparse.Namespace) -> None:
@@ -48,7 +57,8 @@ def report(args: argparse.Namespace) -> None:
     model = open_model(args.model)
     if args.html:
         from .page import html_report
-        return _give(html_report(model.program, model.scope, title=os.path.basename(model.files.prefix)), args.output)
+        page = html_report(model.program, model.scope, title=args.model, select=_select(args))
+        return _give(page, args.output)
     found = sparsity_report(model.program, model.scope, select=_select(args))
     _give(found.to_json() if args.json else str(found), args.output)
 
@@ -63,26 +73,37 @@ def check(args: argparse.Namespace) -> int:
 
 
 def prune(args: argparse.Namespace) -> None:
-    from . import allocation
-    from .export import export as write, open_model, parse_pattern, save_checkpoint
+    from .export import export as write, open_model, save_checkpoint
     from .pruner import UnstructuredPruner
     from .report import sparsity_report
-    if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
-        raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
-    words: dict[str, Any] = {"ratio": args.ratio, "rules": args.rules,
-                             "pattern": args.pattern and parse_pattern(args.pattern)}
-    if args.threshold is not None:
-        words["allocation"] = allocation.Threshold(args.threshold)
-    elif args.allocation is not None:
-        words["allocation"] = getattr(allocation, args.allocation)()
+    words = _parts(args)
     model = open_model(args.model)
-    pruner = UnstructuredPruner(model.program, scope=model.scope, place=model.place, select=_select(args),
-                                **{name: value for name, value in words.items() if value is not None})
+    pruner = UnstructuredPruner(model.program, scope=model.scope, place=model.place, select=_select(args), **words)
     pruner.step()
     if model.fetches:
         return _give(str(write(model.program, model.feeds, model.fetches, args.output, pruner)))
     save_checkpoint(model, args.output)
-    _give(str(sparsity_report(model.program, pruner=pruner)))
+    _give(f"{sparsity_report(model.program, pruner=pruner)}\n\nwritten: {args.output}.json, {args.output}.pdparams")
+
+
+def _parts(args: argparse.Namespace) -> dict[str, Any]:
+    """What `prune` was asked for, in the words of `UnstructuredPruner`."""
+    from . import allocation
+    from .export import parse_pattern
+    if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
+        raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
+    if args.threshold is not None and args.allocation is not None:
+        raise ValueError("--allocation has no meaning with --threshold, which is the same for every layer; leave one out.")
+    pattern = args.pattern and parse_pattern(args.pattern)
+    meant = getattr(pattern, "sparsity", None)
+    if None not in (meant, args.ratio) and args.ratio != meant:
+        raise ValueError(f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio out.")
+    words: dict[str, Any] = {"ratio": args.ratio, "rules": args.rules, "pattern": pattern}
+    if args.threshold is not None:
+        words["allocation"] = allocation.Threshold(args.threshold)
+    elif args.allocation is not None:
+        words["allocation"] = getattr(allocation, args.allocation)()
+    return {name: value for name, value in words.items() if value is not None}
 
 
 def compress(args: argparse.Namespace) -> None:
@@ -93,6 +114,7 @@ def compress(args: argparse.Namespace) -> None:
 def decompress(args: argparse.Namespace) -> None:
     from .export import decompress as decompress_model
     decompress_model(args.file, args.output)
+    print(f"written: {args.output}")
 
 
 def export(args: argparse.Namespace) -> None:
@@ -110,10 +132,14 @@ def lite(args: argparse.Namespace) -> None:
 
 def _give(text: str, path: str | None = None) -> None:
     if path is None:
-        print(text)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # who reads it has seen enough, as `head` does; nothing more can be written at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+    print(f"written: {path}")
 
 
 def _select(args: argparse.Namespace) -> Any:
@@ -126,6 +152,7 @@ def _select(args: argparse.Namespace) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paddle_unstructured", formatter_class=argparse.RawDescriptionHelpFormatter,
                                      description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(run: Callable[[argparse.Namespace], int | None], about: str, output: str = "") -> Any:
