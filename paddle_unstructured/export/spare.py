@@ -8,7 +8,7 @@ from typing import Mapping
 import numpy as np
 
 from ..graph.flow import Flow
-from ..graph.units import Reading
+from ..graph.units import Reading, any_tap
 
 _NEAR = 0.1  # a stand-in has at least this part of the largest constant, or rounding would be scaled up
 
@@ -62,7 +62,8 @@ class _Choice:
 
     def __init__(self, flow: Flow) -> None:
         self.flow, self.roots, self._pins = flow, flow.units.roots(), flow.units.pins()
-        self._needs = [(reading.taps != 0).any(2) for reading in flow.readings]
+        self._needs = [any_tap(reading.taps) for reading in flow.readings]
+        self._needed_for: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # reading -> outputs that stay, its inputs
         self._free = [(r.constants == 0) | ((r.folds | r.alone) & ~np.isnan(r.constants)) for r in flow.readings]
         self._kept = np.isin(self.roots, list(self._pins))
         self._stand_ins: dict[int, int] = {}  # reading -> input
@@ -86,7 +87,10 @@ class _Choice:
 
     def _needed(self, i: int, dead: np.ndarray) -> np.ndarray:
         """Inputs that the layer reads for outputs that stay, bool [inputs]."""
-        return self._needs[i][~dead[self.flow.readings[i].outputs]].any(0)
+        stays = ~dead[self.flow.readings[i].outputs]
+        if i not in self._needed_for or (self._needed_for[i][0] != stays).any():
+            self._needed_for[i] = stays, self._needs[i][stays].any(0)
+        return self._needed_for[i][1]
 
     def appoint(self) -> bool:
         """A stand-in for the next layer that would lose constants which it cannot fold; whether there was one."""
@@ -120,9 +124,10 @@ class _Choice:
         bias, or sum_j c_j / c_r w[o, j] into the taps of the stand-in."""
         folds: dict[str, np.ndarray] = {}
         for i, reading in enumerate(self.flow.readings):
-            gone, alive = dead[reading.inputs], ~dead[reading.outputs]
-            lost = np.einsum("ojk,j->ok", reading.taps[:, gone], np.nan_to_num(reading.constants[gone]))
-            lost[~alive] = 0
+            alive, constants = ~dead[reading.outputs], np.nan_to_num(reading.constants)
+            gone = dead[reading.inputs] & (constants != 0)
+            lost = np.zeros((len(alive), reading.taps.shape[2]))
+            lost[alive] = np.tensordot(reading.taps[np.ix_(alive, gone)], constants[gone], (1, 0))
             if not lost.any():
                 continue
             if reading.folds:

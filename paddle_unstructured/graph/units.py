@@ -123,8 +123,17 @@ def weighed(taps: np.ndarray, constants: np.ndarray, padded: bool) -> np.ndarray
     Under zero padding only c_j = 0 gives the same at the border as in the middle.
     """
     varies = np.isnan(constants) | (padded & (constants != 0))
-    known = ~(taps != 0).any(2)[:, varies].any(1)
-    return np.where(known, taps.sum(2, dtype=np.float64) @ np.where(varies, 0.0, constants), np.nan)
+    known = ~any_tap(taps)[:, varies].any(1)
+    outputs = np.full(len(taps), np.nan)
+    counted = ~varies & (constants != 0)
+    outputs[known] = taps[np.ix_(known, counted)].sum(2, dtype=np.float64) @ constants[counted]
+    return outputs
+
+
+def any_tap(taps: np.ndarray) -> np.ndarray:
+    """Which outputs read which inputs, bool [outputs, inputs]."""
+    read = (taps != 0).any(2) if taps.shape[2] > 1 else taps[:, :, 0] != 0  # reducing one element is slow
+    return np.ascontiguousarray(read)
 
 
 def key(value: Any) -> tuple[int, int] | None:
