@@ -4,13 +4,14 @@ from typing import Any, List
 
 _HOMES = {
     "checks": ("CheckResult", "check", "parse_pattern"),
-    "compression": ("compress", "decompress", "read_compressed"),
+    "compression": ("Sizes", "compress", "decompress"),
     "inference": ("Exported", "export"),
     "int8": ("quantize_weights",),
     "lite": ("lite_report",),
     "model": ("Model", "open_model", "save_model"),
     "norms": ("recalibrate",),
     "onnx_file": ("to_onnx",),
+    "packing": ("read_compressed",),
     "saved": ("export_model", "save_checkpoint"),
     "shrink": ("Removal", "remove_channels"),
 }
