@@ -24,30 +24,44 @@ PU_INLINE Filter<Kernel> load_filter(const Depthwise& task, int32_t channel) {
 
 // The input under taps j = 0 .. Kernel-1 of kLanes neighbouring outputs; `column` belongs to tap 0 of the first.
 template <int Kernel, int Stride, bool Inside>
-PU_INLINE void load_row(const float* row, int32_t column, int32_t width, Vec (&x)[Kernel]) {
+PU_INLINE void load_row(const float* row, int32_t column, const Lanes (&inside)[Kernel], Lanes exists,
+                        Vec (&x)[Kernel]) {
   PU_UNROLL(5)
   for (int j = 0; j < Kernel; ++j) {
     x[j] = Stride == 1 ? load(row + column + j) : load_even(row + column + j);
-    if (!Inside) {
-      const IntVec at = column + j + Stride * lane_numbers();
-      x[j] = keep(x[j], (at >= 0) & (at < width));
-    }
+    if (!Inside) x[j] = keep(x[j], inside[j] & exists);
   }
 }
 
+// Rows are stored in order, so where a row is shorter than a vector the next one overwrites the surplus; only what would
+// reach beyond the plane is cut off (masked stores are slow).
+PU_INLINE void store_row(const Depthwise& task, float* output, ptrdiff_t at, Vec v) {
+  if (at + kLanes <= task.output_pitch) {
+    store(output + at, v);
+  } else {
+    store_first(output + at, v, least(task.window.output_width, static_cast<int32_t>(task.output_pitch - at)));
+  }
+}
+
+// `Inside`: the windows of all these outputs lie in the plane; otherwise what lies outside is masked away, without
+// branches, as where the edge is changes with every group of rows.
 template <int Kernel, int Stride, int Rows, bool Inside>
 PU_INLINE void column_of_outputs(const Depthwise& task, const Filter<Kernel>& filter, const float* plane, float* output,
                                  int32_t row, int32_t column) {
   const Window& w = task.window;
   const int32_t top = row * Stride - w.pad_top, left = column * Stride - w.pad_left;
+  Lanes inside[Kernel] = {};
+  if (!Inside)
+    for (int j = 0; j < Kernel; ++j) inside[j] = lanes_inside<Stride>(left + j, w.width);
   Vec sums[Rows];
   for (int r = 0; r < Rows; ++r) sums[r] = filter.bias;
   PU_UNROLL(16)
   for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i) {
     const int32_t y = top + i;
-    if (y < 0 || y >= w.height) continue;
+    const bool exists = Inside || (y >= 0 && y < w.height);
     Vec x[Kernel];
-    load_row<Kernel, Stride, Inside>(plane + static_cast<ptrdiff_t>(y) * w.width, left, w.width, x);
+    load_row<Kernel, Stride, Inside>(plane + static_cast<ptrdiff_t>(exists ? y : 0) * w.width, left, inside,
+                                     all_lanes_if(exists), x);
     PU_UNROLL(4)
     for (int r = 0; r < Rows; ++r) {
       const int tap_row = i - r * Stride;
@@ -57,17 +71,21 @@ PU_INLINE void column_of_outputs(const Depthwise& task, const Filter<Kernel>& fi
     }
   }
   for (int r = 0; r < Rows; ++r)
-    store_first(output + static_cast<ptrdiff_t>(row + r) * w.output_width + column,
-                clamp(sums[r], filter.low, filter.high), w.output_width - column);
+    store_row(task, output, static_cast<ptrdiff_t>(row + r) * w.output_width + column,
+              clamp(sums[r], filter.low, filter.high));
 }
 
 template <int Kernel, int Stride, int Rows>
 PU_INLINE void rows_of_outputs(const Depthwise& task, const Filter<Kernel>& filter, const float* plane, float* output,
                                int32_t row) {
   const Window& w = task.window;
-  for (int32_t column = 0; column < w.output_width; column += kLanes) {
+  const int32_t top = row * Stride - w.pad_top;
+  const bool rows_inside = top >= 0 && top + (Rows - 1) * Stride + Kernel <= w.height;
+  for (int32_t next = 0; next < w.output_width; next += kLanes) {
+    // The last vector of a long row overlaps the one before it.
+    const int32_t column = w.output_width < kLanes ? 0 : least(next, w.output_width - kLanes);
     const int32_t left = column * Stride - w.pad_left;
-    if (left >= 0 && left + Stride * (kLanes - 1) + Kernel <= w.width)
+    if (rows_inside && left >= 0 && left + Stride * (kLanes - 1) + Kernel <= w.width)
       column_of_outputs<Kernel, Stride, Rows, true>(task, filter, plane, output, row, column);
     else
       column_of_outputs<Kernel, Stride, Rows, false>(task, filter, plane, output, row, column);
@@ -82,10 +100,13 @@ void depthwise_planes(const Depthwise& task) {
     const Filter<Kernel> filter = load_filter<Kernel>(task, channel);
     const float* const plane = task.window.input + channel * task.window.pitch;
     float* const output = task.output + channel * task.output_pitch;
-    int32_t row = 0;
-    for (; row + kRows <= height; row += kRows)
-      rows_of_outputs<Kernel, Stride, kRows>(task, filter, plane, output, row);
-    for (; row < height; ++row) rows_of_outputs<Kernel, Stride, 1>(task, filter, plane, output, row);
+    if (height < kRows) {
+      for (int32_t row = 0; row < height; ++row) rows_of_outputs<Kernel, Stride, 1>(task, filter, plane, output, row);
+      continue;
+    }
+    // The last group begins early enough to be whole; a row that is computed twice costs less than a group of one.
+    for (int32_t row = 0; row < height; row += kRows)
+      rows_of_outputs<Kernel, Stride, kRows>(task, filter, plane, output, least(row, height - kRows));
   }
 }
 

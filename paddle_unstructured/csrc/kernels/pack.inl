@@ -8,18 +8,8 @@ struct Run {  // consecutive output pixels of one output row
   int32_t row, column, length;
 };
 
-PU_INLINE int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
-PU_INLINE int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
-
-// kLanes output pixels that start at input column `column`; lanes outside [0, width) are zero.
 PU_INLINE Vec load_taps(const float* row, int32_t column, int32_t stride, int32_t width) {
-  if (stride == 1) {
-    const Vec v = load(row + column);
-    if (column >= 0 && column + kLanes <= width) return v;
-    return keep(v, lanes_between(most(-column, 0), width - column));
-  }
-  const IntVec at = column + 2 * lane_numbers();
-  return keep(load_even(row + column), (at >= 0) & (at < width));
+  return stride == 1 ? load_between<1>(row, column, width) : load_between<2>(row, column, width);
 }
 
 void copy_run(const Window& w, const float* plane, int ky, int kx, Run run, float* to) {

@@ -43,31 +43,61 @@ PU_INLINE IntVec lane_numbers() {
   return v;
 }
 
-// All bits of the lanes in [first, last), none of the others.
-PU_INLINE IntVec lanes_between(int first, int last) {
+PU_INLINE Vec choose(IntVec mask, Vec yes, Vec no) {
+  return reinterpret_cast<Vec>((reinterpret_cast<IntVec>(yes) & mask) | (reinterpret_cast<IntVec>(no) & ~mask));
+}
+
+PU_INLINE int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+PU_INLINE int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
+
+// Some lanes of a vector: bits where the processor has registers for them, else a vector of all ones and zeros.
+#if PU_LANES == 16
+typedef __mmask16 Lanes;
+
+PU_INLINE Lanes lanes_between(int first, int last) {
+  const unsigned below_last = last >= kLanes ? 0xffffu : last <= 0 ? 0u : (1u << last) - 1;
+  const unsigned below_first = first >= kLanes ? 0xffffu : first <= 0 ? 0u : (1u << first) - 1;
+  return static_cast<Lanes>(below_last & ~below_first);
+}
+
+PU_INLINE Vec keep(Vec v, Lanes lanes) {
+  return reinterpret_cast<Vec>(_mm512_maskz_mov_ps(lanes, reinterpret_cast<__m512>(v)));
+}
+
+PU_INLINE Lanes all_lanes_if(bool condition) { return static_cast<Lanes>(condition ? 0xffff : 0); }
+
+PU_INLINE void store_lanes(float* to, Vec v, Lanes lanes) {
+  _mm512_mask_storeu_ps(to, lanes, reinterpret_cast<__m512>(v));
+}
+#else
+typedef IntVec Lanes;
+
+PU_INLINE Lanes lanes_between(int first, int last) {
   const IntVec lane = lane_numbers();
   return (lane >= first) & (lane < last);
 }
 
-PU_INLINE Vec keep(Vec v, IntVec mask) {
-  return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(v) & mask);
+PU_INLINE Vec keep(Vec v, Lanes lanes) {
+  return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(v) & lanes);
 }
 
-PU_INLINE Vec choose(IntVec mask, Vec yes, Vec no) {
-  return reinterpret_cast<Vec>((reinterpret_cast<IntVec>(yes) & mask) | (reinterpret_cast<IntVec>(no) & ~mask));
+PU_INLINE Lanes all_lanes_if(bool condition) { return IntVec{} - static_cast<int32_t>(condition); }
+
+PU_INLINE void store_lanes(float* to, Vec v, Lanes lanes) {
+#if PU_LANES == 8
+  _mm256_maskstore_ps(to, reinterpret_cast<__m256i>(lanes), reinterpret_cast<__m256>(v));
+#else
+  for (int i = 0; i < kLanes; ++i)
+    if (lanes[i]) to[i] = v[i];
+#endif
 }
+#endif
 
 PU_INLINE void store_first(float* to, Vec v, int lanes) {
   if (lanes >= kLanes) {
     store(to, v);
   } else {
-#if PU_LANES == 16
-    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << lanes) - 1), reinterpret_cast<__m512>(v));
-#elif PU_LANES == 8
-    _mm256_maskstore_ps(to, reinterpret_cast<__m256i>(lanes_between(0, lanes)), reinterpret_cast<__m256>(v));
-#else
-    for (int i = 0; i < lanes; ++i) to[i] = v[i];
-#endif
+    store_lanes(to, v, lanes_between(0, lanes));
   }
 }
 
@@ -75,6 +105,20 @@ PU_INLINE void store_first(float* to, Vec v, int lanes) {
 PU_INLINE Vec load_even(const float* from) {
   const Vec low = load(from), high = load(from + kLanes);
   return __builtin_shuffle(low, high, 2 * lane_numbers());
+}
+
+// Which of the columns `column`, `column + Stride`, ... lie in [0, width). Stride is 1 or 2.
+template <int Stride>
+PU_INLINE Lanes lanes_inside(int32_t column, int32_t width) {
+  const int32_t first = column >= 0 ? 0 : (Stride - 1 - column) / Stride;
+  return lanes_between(first, width - column <= 0 ? 0 : (width - column + Stride - 1) / Stride);
+}
+
+// row[column], row[column + Stride], ...; lanes outside [0, width) are zero. Reads Stride vectors.
+template <int Stride>
+PU_INLINE Vec load_between(const float* row, int32_t column, int32_t width) {
+  const Vec v = Stride == 1 ? load(row + column) : load_even(row + column);
+  return keep(v, lanes_inside<Stride>(column, width));
 }
 
 PU_INLINE float sum_of(Vec v) {
