@@ -48,7 +48,7 @@ class _Watch:
         self.pid, self.host = os.getpid(), socket.gethostname()
         self.parent = os.getppid()
         self._store = _open_store(world)
-        self._first: Beat | None = None  # rank 0's, for when its store is gone with it
+        self._first: Beat | None = None  # rank 0's latest, for when its store is gone with it
 
     def run(self) -> None:
         threading.Thread(target=self._beat, name="signs of life", daemon=True).start()
@@ -68,8 +68,7 @@ class _Watch:
         while True:
             try:
                 self._store.set(f"beat/{self.rank}", str(Beat(self.step, time.time(), self.pid, self.host)))
-                if self._first is None:
-                    self._first = Beat.read(self._store.get("beat/0").decode())
+                self._first = Beat.read(self._store.get("beat/0").decode())
             except Exception:  # the store went with rank 0; the next collective says so
                 return
             time.sleep(_BEAT)
@@ -90,14 +89,15 @@ class _Watch:
         os._exit(code)
 
     def _ask(self, found: list[str]) -> None:
+        if self.rank > 0 and self._first is not None:  # its store may be gone, or not answer
+            found.extend(_fate(0, self._first, self.host))
         try:
-            others = _open_store(self.world)  # the other connection may be waiting for an answer
-            for rank in range(self.world):
+            store = _open_store(self.world)  # the other connection may be waiting for an answer
+            for rank in range(1, self.world):
                 if rank != self.rank:
-                    found.extend(_fate(rank, Beat.read(others.get(f"beat/{rank}").decode()), self.host))
+                    found.extend(_fate(rank, Beat.read(store.get(f"beat/{rank}").decode()), self.host))
         except Exception:
-            found.append(", ".join(_fate(0, self._first, self.host) if self._first else []) or
-                         "rank 0 cannot be reached")
+            found.extend([] if found else ["rank 0 cannot be reached"])
 
 
 def start(rank: int, world: int, timeout: float | None) -> None:
@@ -158,14 +158,14 @@ def _open_store(world: int) -> Any:
 
 def _fate(rank: int, beat: Beat, host: str) -> list[str]:
     """What is wrong with a rank, if anything is known to be."""
-    said = f"rank {rank} (process {beat.pid} on {beat.host}) %s after step {beat.step}"
+    said = f"rank {rank} (process {beat.pid} on {beat.host}) %s at step {beat.step}"
     state = _process_state(beat.pid) if beat.host == host else "?"
     silent = time.time() - beat.time
     if state in ("", "Z"):
-        return [said % "is dead"]
+        return [said % "is dead, last seen"]
     if state == "T":
-        return [said % "is stopped"]
-    return [said % f"was last heard of {silent:.0f} s ago,"] if silent > 3 * _BEAT else []
+        return [said % "is stopped, last seen"]
+    return [said % f"was last seen {silent:.0f} s ago"] if silent > 3 * _BEAT else []
 
 
 def _process_state(pid: int) -> str:

@@ -54,6 +54,12 @@ def test_a_resumed_run_takes_its_own_flags_unless_others_are_given(tmp_path):
     assert (args.lr, args.data, args.step_epochs) == (0.25, "cifar10", [5, 6])
 
 
+def test_ranks_that_would_each_train_by_themselves_are_refused(capsys, monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    message = refusal(capsys, "--data", "digits")
+    assert "2 ranks" in message and "add --is_distributed True" in message
+
+
 def test_gmp_phases_fill_the_epochs():
     args = parse_args("--pruning_strategy gmp --num_epochs 11 --stable_epochs 2".split())
     assert (args.stable_epochs, args.pruning_epochs, args.tunning_epochs) == (2, 5, 4)
