@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
     with warnings.catch_warnings(), _warnings_on_stderr():
         warnings.simplefilter("ignore")
-        import paddle
-        paddle.enable_static()
         try:
+            import paddle
+            paddle.enable_static()
             return args.run(args) or 0
         except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
             print(f"paddle_unstructured {args.command}: error: {error}", file=sys.stderr)
@@ -93,11 +93,13 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
         raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
     if args.threshold is not None and args.allocation is not None:
-        raise ValueError("--allocation has no meaning with --threshold, which is the same for every layer; leave one out.")
+        raise ValueError("--allocation has no meaning with --threshold, which is the same for every layer; leave one "
+                         "out.")
     pattern = args.pattern and parse_pattern(args.pattern)
     meant = getattr(pattern, "sparsity", None)
     if None not in (meant, args.ratio) and args.ratio != meant:
-        raise ValueError(f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio out.")
+        raise ValueError(f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio "
+                         "out.")
     words: dict[str, Any] = {"ratio": args.ratio, "rules": args.rules, "pattern": pattern}
     if args.threshold is not None:
         words["allocation"] = allocation.Threshold(args.threshold)

@@ -163,8 +163,8 @@ def _masks(graph: PirGraph, params: Sequence[Param] | None = None) -> dict[str, 
         params = [param for param in weights if param.mask_name in declared]
     missing = [param.mask_name for param in params if not graph.is_initialized(param.mask_name)]
     if missing:
-        raise ValueError(f"the Program has masks that have no value in the scope, {missing[0]} for one; give the `scope` "
-                         "of the pruner, or the Program as it was before there were masks.")
+        raise ValueError(f"the Program has masks that have no value in the scope, {missing[0]} for one; give the "
+                         "`scope` of the pruner, or the Program as it was before there were masks.")
     return {param.name: graph.mask(param) for param in params}
 
 
@@ -197,7 +197,8 @@ def _inputs(program: Any, feed: Any) -> list[Any]:
     values = [named.get(value, value) if isinstance(value, str) else value for value in _list(feed)]
     for value in values:
         if not any(_is_same(value, known) for known in named.values()):
-            raise ValueError(f"`feed` must name or be inputs of the Program ({', '.join(named)}), got {_called(value)}.")
+            raise ValueError(f"`feed` must name or be inputs of the Program ({', '.join(named)}), got "
+                             f"{_called(value)}.")
     return values
 
 
@@ -205,7 +206,8 @@ def _outputs(program: Any, fetch: Any) -> list[Any]:
     made = {op.id() for op in program.global_block().ops}
     for value in _list(fetch):
         if not isinstance(value, paddle.pir.Value) or value.get_defining_op().id() not in made:
-            raise ValueError(f"`fetch` must be values of the Program, outside of branches and loops, got {_called(value)}.")
+            raise ValueError("`fetch` must be values of the Program, outside of branches and loops, got "
+                             f"{_called(value)}.")
     if not _list(fetch):
         raise ValueError("`fetch` must be at least one value of the Program, got none.")
     return _list(fetch)

@@ -17,7 +17,8 @@ from ..graph import PirGraph, open_graph
 from ..graph.pir import walk
 from . import pdiparams, pdparams
 
-KINDS = {"inference": (".json", ".pdiparams"), "legacy": (".pdmodel", ".pdiparams"), "checkpoint": (".json", ".pdparams")}
+KINDS = {"inference": (".json", ".pdiparams"), "legacy": (".pdmodel", ".pdiparams"),
+         "checkpoint": (".json", ".pdparams")}
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,8 @@ def read_program(file: str) -> Any:
     except Exception as error:  # whatever Paddle's reader meets in a file that is not its own
         raise ValueError(f"{file} cannot be read as a Program of Paddle 3: {error}") from error
     if not all(op.name() for op in walk(program.global_block())):
-        raise ValueError(f"{file} has ops that Paddle {paddle.__version__} does not know; install the Paddle that wrote "
-                         "it.")
+        raise ValueError(f"{file} has ops that Paddle {paddle.__version__} does not know; install the Paddle that "
+                         "wrote it.")
     return program
 
 
@@ -203,7 +204,8 @@ def _read_params(files: Files, graph: PirGraph) -> None:
               for name, value in sorted(graph.persistables().items())}
     for tensor in pdiparams.scan(files.params, files.program, wanted):
         if tensor.dtype.startswith("float8"):
-            raise ValueError(f"{files.params} holds {tensor.name} as {tensor.dtype}, which numpy cannot give to Paddle.")
+            raise ValueError(f"{files.params} must not hold float8, which numpy cannot give to Paddle, but holds "
+                             f"{tensor.name} as {tensor.dtype}.")
         graph.store(tensor.name, pdiparams.read(files.params, tensor))
 
 

@@ -71,8 +71,8 @@ def _norms(program: Any) -> list[Any]:
     for op in norms:
         name = op.operand_source(_MEAN).name
         if uses[name] > 1 or _is_in_loop(program, op):
-            raise ValueError(f"`recalibrate` must be left out: a batch updates {name} more than once, in a loop or by a "
-                             "norm that is used twice, and what an average over that would be is not defined.")
+            raise ValueError(f"`recalibrate` must be left out: a batch updates {name} more than once, in a loop or by "
+                             "a norm that is used twice, and what an average over that would be is not defined.")
         if op.attrs()["momentum"] == 1.0:
             raise ValueError(f"`recalibrate` must be left out: {name} has momentum 1, so no batch changes it.")
         op.set_bool_attr("is_test", False)
@@ -98,7 +98,8 @@ def _checked(batches: Any) -> Iterable[Any]:
 def _feed(model: Model, batch: Any, count: int) -> dict[str, np.ndarray]:
     """A batch as the Program wants it."""
     if not isinstance(batch, Mapping):
-        raise TypeError(f"`recalibrate` must give dicts input name -> array, got {type(batch).__name__} as batch {count}.")
+        raise TypeError(f"`recalibrate` must give dicts input name -> array, got {type(batch).__name__} as batch "
+                        f"{count}.")
     if set(batch) != set(model.feeds):
         raise ValueError(f"`recalibrate` must give arrays for {', '.join(model.feeds)}, got "
                          f"{', '.join(map(str, batch)) or 'none'} in batch {count}.")
@@ -107,7 +108,8 @@ def _feed(model: Model, batch: Any, count: int) -> dict[str, np.ndarray]:
         array = np.asarray(batch[name])
         wanted = list(value.shape)
         if array.ndim != len(wanted) or any(n not in (-1, found) for n, found in zip(wanted, array.shape)):
-            raise ValueError(f"`recalibrate` must give {name} the shape {wanted}, got {list(array.shape)} in batch {count}.")
+            raise ValueError(f"`recalibrate` must give {name} the shape {wanted}, got {list(array.shape)} in batch "
+                             f"{count}.")
         dtype = str(value.dtype).split(".")[-1]
         feed[name] = array if dtype == "bfloat16" else array.astype(dtype, copy=False)
     return feed

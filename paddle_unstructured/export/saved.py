@@ -4,14 +4,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zipfile
 from typing import Any, Iterator, Mapping
 
 import numpy as np
 import paddle
 
 from .. import checkpoint
+from . import pdparams
 from .inference import finish
-from .model import KINDS, Model, drafts, open_model, save_model
+from .model import KINDS, Model, drafts, open_model, prefix_of, save_model
 
 
 def export_model(path: str, out: str, *, to: str = "paddle", weights: str | None = None, masks: str | None = None,
@@ -22,7 +24,7 @@ def export_model(path: str, out: str, *, to: str = "paddle", weights: str | None
         path: Of the model, as for `open_model`.
         out: Prefix of the files to write, or the .onnx file.
         to: "paddle"; "int8": weights in int8, for Paddle; "onnx".
-        weights: A .pdparams file whose weights replace the model's.
+        weights: A .pdparams file, or its prefix, whose weights replace the model's.
         masks: What `pruner.save` has written: applied, and checked in what is written.
         recalibrate: An .npz file: input name -> [batches, ...], for `recalibrate` of `export`.
         shrink, align_channels: As for `export`.
@@ -38,7 +40,8 @@ def export_model(path: str, out: str, *, to: str = "paddle", weights: str | None
         raise ValueError(f"{path} is a training checkpoint, and does not say what its outputs are; give an inference "
                          "model, and the checkpoint's .pdparams as `weights`.")
     if weights is not None:
-        model.graph.load_params(weights)
+        file = prefix_of(weights) + ".pdparams"
+        model.graph.set_params(pdparams.load(file), file)
     kept = {} if masks is None else checkpoint.load(masks)["masks"]
     if kept and not kept.keys() & model.param_names:
         raise ValueError(f"{masks} has masks for {', '.join(kept)}, and the model has none of these params.")
@@ -71,11 +74,17 @@ def read_batches(file: str) -> Iterator[Mapping[str, np.ndarray]]:
     """Feeds from an .npz file: batch k of every input is its array's k-th entry.
 
     Raises:
-        ValueError: The arrays have different numbers of batches.
+        FileNotFoundError: There is no such file.
+        ValueError: It is no .npz file, or its arrays have different numbers of batches.
     """
-    with np.load(file) as arrays:
-        inputs = {name: arrays[name] for name in arrays.files}
-    counts = {name: len(array) for name, array in inputs.items()}
-    if len(set(counts.values())) != 1:
-        raise ValueError(f"{file} must hold the same number of batches for every input, got {counts}.")
+    try:
+        with np.load(file) as arrays:
+            inputs = {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} must be an .npz file of arrays, an input each, as np.savez(file, x=...) writes it: "
+                         f"{error}") from error
+    counts = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
+    if len(set(counts.values())) != 1 or not all(counts.values()):
+        raise ValueError(f"{file} must hold the same number of batches for every input, and at least one, got "
+                         f"{counts}.")
     return ({name: array[k] for name, array in inputs.items()} for k in range(min(counts.values())))
