@@ -73,7 +73,7 @@ class _Choice:
         self._pins.update(units)
 
     def dead(self) -> np.ndarray:
-        """Slots of units that nothing blocks. What is gone reads nothing, so that more can go, until nothing changes."""
+        """Slots of units that nothing blocks. What is gone reads nothing, so that more can go, and so on."""
         dead = np.zeros(len(self.roots), bool)
         while True:
             stays = np.zeros(len(self.roots), bool)

@@ -1,4 +1,4 @@
-"""An activation with the channels of a layer on one of its axes, and where the ops that keep channels apart take them."""
+"""An activation with the channels of a layer on one of its axes, and the ops that keep channels apart."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -144,6 +144,18 @@ def numbers(value: Any) -> list[int] | None:
     """The integers of a constant such as a shape or a list of axes; None if they are computed."""
     op = value.get_defining_op()
     return list(op.attrs()["value"]) if op is not None and op.name() == "pd_op.full_int_array" else None
+
+
+def is_tested(op: Any) -> bool:
+    """Whether a norm uses its running statistics, or has none."""
+    attrs = op.attrs()
+    return "is_test" not in attrs or attrs["is_test"] or attrs["use_global_stats"]
+
+
+def members(value: Any) -> list[Any]:
+    """A list's members; any other value by itself."""
+    producer = value.get_defining_op()
+    return producer.operands_source() if producer is not None and producer.name() == "builtin.combine" else [value]
 
 
 def is_constant(value: Any) -> bool:

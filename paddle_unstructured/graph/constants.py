@@ -80,6 +80,12 @@ def where_known(constants: np.ndarray, result: np.ndarray | None) -> np.ndarray:
     return np.full(len(constants), np.nan) if result is None else np.where(np.isnan(constants), np.nan, result.ravel())
 
 
+def result_of(op: Any, given: dict[int, np.ndarray], constants: np.ndarray) -> np.ndarray:
+    if np.isnan(constants).all():
+        return constants
+    return where_known(constants, evaluate(op, given))
+
+
 def _is_plain_average(op: Any) -> bool:
     """Whether a pooling window holds nothing but elements of the input, or ignores the rest."""
     attrs = op.attrs()
