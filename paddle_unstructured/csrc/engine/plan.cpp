@@ -73,6 +73,7 @@ std::vector<int64_t> Node::integers(const std::string& key) const {
     if (part.empty() || *end != '\0') refuse("has a bad " + key + ": " + part);
     values.push_back(value);
   }
+  if (values.empty()) refuse("has no number: " + key + "=");
   return values;
 }
 

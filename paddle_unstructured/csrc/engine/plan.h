@@ -19,7 +19,7 @@ class Node {
   int number() const { return number_; }
   bool has(const std::string& key) const { return words_.count(key) != 0; }
   const std::string& text(const std::string& key) const;
-  std::vector<int64_t> integers(const std::string& key) const;
+  std::vector<int64_t> integers(const std::string& key) const;  // at least one
   // `count` integers in [low, high].
   std::vector<int32_t> integers(const std::string& key, size_t count, int32_t low, int32_t high) const;
   int32_t integer(const std::string& key, int32_t low, int32_t high) const { return integers(key, 1, low, high)[0]; }
