@@ -1,0 +1,61 @@
+"""Accuracy at a fixed budget, beside PaddleSlim 2.6.0: the tables of README's "Results".
+
+    python scripts/accuracy.py            # everything, about three hours on two cores; goes on where it was stopped
+    python scripts/accuracy.py --quick    # a small version on scikit-learn's digits, under five minutes
+    python scripts/accuracy.py --table    # the tables of what has been run
+
+A dense net is trained once per seed; every other run starts from its weights and has the same epochs, data order,
+optimizer and learning rates. PaddleSlim runs in an environment of its own, on legacy Programs of the same Paddle.
+Each run is a process of one thread and one line of results/accuracy.jsonl.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+from pathlib import Path
+
+from versus.environment import CACHE, ROOT
+from versus.plan import MNIST, QUICK_ROWS, ROWS, cells
+from versus.pool import Pool, Results
+from versus.tables import tables
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    rows = QUICK_ROWS if args.quick else {setting: own for setting, own in ROWS.items()
+                                          if setting != MNIST or args.mnist_dir}
+    results = Results(args.results)
+    chosen = list(cells(rows, args.seeds, ("ours",) if args.ours_only else ("ours", "slim")))
+    failures = []
+    if not args.table:
+        dirs = {"fashion_mnist": args.data_dir, "mnist": args.mnist_dir}
+        pool = Pool(results, folder=args.weights, dirs=dirs, jobs=args.jobs,
+                    paddle=importlib.metadata.version("paddlepaddle"))
+        pool.run(chosen)
+        failures = pool.failures
+    print(tables(QUICK_ROWS if args.quick else ROWS, results.lines))
+    for cell, error in failures:
+        print(f"\nfailed: {cell}\n{error}", file=sys.stderr)
+    sys.exit(bool(failures))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the small version")
+    parser.add_argument("--table", action="store_true", help="run nothing, print what there is")
+    parser.add_argument("--seeds", type=int, help="default: 3; 1 with --quick")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each (default: 2)")
+    parser.add_argument("--ours_only", action="store_true", help="without PaddleSlim")
+    parser.add_argument("--data_dir", help="folder of Fashion-MNIST; default: where Debian's package puts it")
+    parser.add_argument("--mnist_dir", help="folder of MNIST's idx files; without it MNIST is left out")
+    parser.add_argument("--results", type=Path, help="default: results/accuracy.jsonl, results/accuracy_quick.jsonl")
+    parser.add_argument("--weights", type=Path, default=CACHE / "accuracy", help="folder for the dense nets' weights")
+    args = parser.parse_args(argv)
+    args.seeds = args.seeds or (1 if args.quick else 3)
+    args.results = args.results or ROOT / "results" / f"accuracy{'_quick' if args.quick else ''}.jsonl"
+    return args
+
+
+if __name__ == "__main__":
+    main()

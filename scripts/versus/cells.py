@@ -1,0 +1,74 @@
+"""What is trained: one cell of the table of accuracies is one training run."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+PATTERNS = ("1x1", "2x1", "2:4")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A net and its data, the same for every column of a table.
+
+    Attributes:
+        data, model, width: As demo/train.py has them.
+        strides: MobileNet's; () = the model's own for the image size.
+        images: Training images, the first so many; 0 = all.
+        dense_epochs: Of the dense net that every run starts from.
+        epochs: The budget of each run after that.
+        peak: Learning rate, annealed by a cosine from this to 0 over the run, in every run.
+    """
+
+    data: str
+    model: str
+    width: float = 1.0
+    strides: tuple[int, ...] = ()
+    images: int = 0
+    dense_epochs: int = 8
+    epochs: int = 4
+    batch: int = 128
+    peak: float = 0.05
+    l2: float = 3e-5
+
+    @property
+    def name(self) -> str:
+        return f"{self.model} on {self.data}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: setting x method x sparsity x pattern x seed. Method "dense" is what the others start from."""
+
+    setting: Setting
+    method: str
+    sparsity: float
+    pattern: str
+    seed: int
+
+    @property
+    def epochs(self) -> int:
+        return self.setting.dense_epochs if self.method == "dense" else self.setting.epochs
+
+    @property
+    def side(self) -> str:
+        """Whose environment runs it."""
+        return "slim" if self.method.startswith("slim") else "ours"
+
+    @property
+    def start(self) -> "Cell | None":
+        """The cell whose weights this one starts from."""
+        return None if self.method == "dense" else Cell(self.setting, "dense", 0.0, "1x1", self.seed)
+
+    @property
+    def key(self) -> dict:
+        """All that makes two cells the same, as JSON has it."""
+        return {**{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.setting).items()},
+                "method": self.method, "sparsity": self.sparsity, "pattern": self.pattern, "seed": self.seed}
+
+
+def cell_of(key: dict) -> Cell:
+    """The cell that a key (or a line of results) is of."""
+    own = {name: key[name] for name in ("method", "sparsity", "pattern", "seed")}
+    names = Setting.__dataclass_fields__
+    fields = {name: tuple(key[name]) if name == "strides" else key[name] for name in names}
+    return Cell(Setting(**fields), **own)

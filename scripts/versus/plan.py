@@ -1,0 +1,50 @@
+"""Which cells make the tables of accuracy.py, in the order in which they are run."""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Iterator, Sequence
+
+from .cells import Cell, Setting
+
+METHODS = ("slim-ratio", "slim-gmp", "oneshot", "gmp", "lamp", "recipe")
+SLIM_CAN = ("1x1", "2x1")  # patterns
+
+FASHION = Setting("fashion_mnist", "LeNet")
+MNIST = replace(FASHION, data="mnist", dense_epochs=4)
+# 28x28 images go through the layers as 14, 7, 4, 2, 1; a third of the images: depthwise convolutions are slow on a CPU
+MOBILE = Setting("fashion_mnist", "MobileNet", width=0.25, strides=(2, 2, 2, 2, 2), images=20_000, peak=0.1)
+QUICK = Setting("digits", "LeNet", dense_epochs=16, epochs=8)
+
+Rows = Sequence[tuple]  # (pattern, sparsity, methods)
+
+ROWS: dict[Setting, Rows] = {
+    FASHION: [*(("1x1", sparsity, METHODS) for sparsity in (0.75, 0.9, 0.95, 0.98)),
+              ("2x1", 0.75, ("slim-ratio", "slim-gmp", "gmp", "recipe")),
+              ("2x1", 0.9, ("slim-ratio", "slim-gmp", "gmp", "recipe")),
+              ("2:4", 0.5, ("oneshot", "gmp", "recipe"))],
+    MOBILE: [("1x1", 0.95, METHODS), ("1x1", 0.9, ("slim-ratio", "slim-gmp", "gmp", "recipe"))],
+    MNIST: [("1x1", sparsity, METHODS) for sparsity in (0.9, 0.98)],
+}
+QUICK_ROWS: dict[Setting, Rows] = {
+    QUICK: [("1x1", 0.9, METHODS), ("2x1", 0.75, ("slim-ratio", "slim-gmp", "gmp", "recipe")),
+            ("2:4", 0.5, ("oneshot",))],
+}
+SEEDS = {MNIST: 2}  # fewer than asked for, where time is short
+
+
+def cells(rows: dict[Setting, Rows], seeds: int, sides: Sequence[str]) -> Iterator[Cell]:
+    """Dense nets first, then one seed after the other, so that a run that ends early has whole columns."""
+    for seed in range(seeds):
+        of_seed = [setting for setting in rows if seed < SEEDS.get(setting, seeds)]
+        yield from (Cell(setting, "dense", 0.0, "1x1", seed) for setting in of_seed)
+        for setting in of_seed:
+            yield Cell(setting, "longer", 0.0, "1x1", seed)
+            for pattern, sparsity, methods in rows[setting]:
+                made = (Cell(setting, method, sparsity, pattern, seed) for method in methods)
+                yield from (cell for cell in made if cell.side in sides)
+
+
+def cost(cell: Cell) -> float:
+    """Seconds of a core, roughly: for the progress bar."""
+    per_epoch = {"MobileNet": 55.0, "LeNet": 0.3 if cell.setting.data == "digits" else 15.0}[cell.setting.model]
+    return 8.0 + cell.epochs * per_epoch

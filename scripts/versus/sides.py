@@ -1,0 +1,95 @@
+"""The two pruners in a training run: method names of a table -> what is called, and when."""
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from .cells import Cell
+from .training import Dense, Net, Side, forward, parameters
+
+RAMP = 0.5  # GMP's ramp takes this part of the run, in every column
+RISES, INITIAL = 50, 0.15  # its updates, and the sparsity of the first one
+BLOCKS = {"1x1": [1, 1], "2x1": [2, 1]}
+
+
+def side_of(cell: Cell) -> Side:
+    """What prunes in this cell."""
+    if cell.method in ("dense", "longer"):
+        return Dense()
+    if cell.side == "slim":
+        return Slim(cell)
+    return Recipe(cell) if cell.method == "recipe" else Ours(cell)
+
+
+def gmp_configs(steps: int) -> dict:
+    """PaddleSlim's words for the ramp; it refuses a ramp of fewer than ten steps per rise."""
+    ramp = int(RAMP * steps)
+    return {"stable_iterations": 0, "pruning_iterations": ramp, "tunning_iterations": steps - ramp,
+            "resume_iteration": 0, "pruning_steps": min(RISES, (ramp - 1) // 10), "initial_ratio": INITIAL}
+
+
+class Slim(Dense):
+    """PaddleSlim's pruner as its demo has it: made before `minimize`, a step() per batch, update_params() for a test."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def before_minimize(self, net: Net) -> set:
+        from paddleslim.prune import GMPUnstructuredPruner, UnstructuredPruner
+        words = dict(ratio=self.cell.sparsity, place=net.place, sparse_block=BLOCKS[self.cell.pattern])
+        if self.cell.method == "slim-ratio":
+            self.pruner = UnstructuredPruner(net.program, mode="ratio", **words)
+        else:
+            self.pruner = GMPUnstructuredPruner(net.program, configs=gmp_configs(net.steps), **words)
+        return self.pruner.no_grad_set
+
+    def step(self) -> None:
+        self.pruner.step()
+
+    def before_test(self) -> None:
+        self.pruner.update_params()
+
+
+class Ours(Dense):
+    """This library's: one-shot, GMP (global with the default floor), GMP with LAMP."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def after_load(self, net: Net) -> None:
+        from paddle_unstructured import LAMP, Global, GMPUnstructuredPruner, UnstructuredPruner
+        if self.cell.method == "oneshot":
+            self.pruner = UnstructuredPruner(net.program, ratio=self.cell.sparsity, pattern=self._pattern)
+            return
+        allocation = LAMP() if self.cell.method == "lamp" else Global()
+        self.pruner = GMPUnstructuredPruner(net.program, ratio=self.cell.sparsity, configs=gmp_configs(net.steps),
+                                            pattern=self._pattern, allocation=allocation)
+
+    def step(self) -> None:
+        self.pruner.step()
+
+    @property
+    def _pattern(self) -> Any:
+        from paddle_unstructured import NM, Block
+        return {"1x1": None, "2x1": Block(2, 1, axes="stored"), "2:4": NM(2, 4, indivisible="skip")}[
+            self.cell.pattern]
+
+
+class Recipe(Ours):
+    """The library's `Recipe`, with the dense net that the run starts from as the teacher."""
+
+    def loss(self, loss: Any, logits: Any, net: Net) -> Any:
+        teacher, scope = paddle.static.Program(), paddle.static.Scope()
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(teacher, paddle.static.Program()):
+            shown = forward(net.setting)
+        for value in parameters(teacher):
+            scope.var(value.name).get_tensor().set(net.start[value.name], net.place)
+        return self._recipe(net).loss(loss, logits, shown, teacher_scope=scope)
+
+    def after_load(self, net: Net) -> None:
+        self.pruner = self._recipe(net).pruner(net.program)
+
+    def _recipe(self, net: Net) -> Any:
+        from paddle_unstructured import recipe
+        return recipe.Recipe(ratio=self.cell.sparsity, steps=net.steps, pattern=self._pattern)
