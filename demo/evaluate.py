@@ -15,7 +15,7 @@ import paddle
 
 from checkpoints import STATE, BadCheckpoint, State, find_weights, load_weights
 from data import SPECS, MissingData, load_source
-from inference import find_inference, load_inference
+from inference import load_inference
 from metrics import measure_accuracy
 from models import MODELS
 from options import add_flag, existing, folder, number
@@ -59,21 +59,21 @@ def complete(args: argparse.Namespace, folder: Path) -> None:
         raise ValueError(f"{folder} does not say what it was trained on; give --data (and --model, --width)")
 
 
-def load(args: argparse.Namespace, exe: paddle.static.Executor) -> tuple:
-    """Return (path, program, name to feed, value to fetch) of the model, its weights in the global scope."""
-    prefix = find_inference(args.pruned_model)
-    if prefix is not None:
-        complete(args, prefix.parent)
-        program, (image, *_), (probabilities, *_) = load_inference(prefix, exe)
-        return prefix, program, image, probabilities
+def load(args: argparse.Namespace, place: paddle.base.core.Place) -> tuple:
+    """Return (path, program, scope, name to feed, value to fetch) of the model."""
+    model = load_inference(args.pruned_model, place)
+    if model is not None:
+        path = Path(model.files.prefix)
+        complete(args, path.parent)
+        return path, model.program, model.scope, model.feeds[0], model.fetches[0]
     weights = find_weights(args.pruned_model)
     complete(args, weights.parent)
     if args.model is None:
         raise ValueError(f"{weights} holds weights without a model; give --model")
     spec = SPECS[args.data]
     net = build_classifier(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
-    load_weights(weights, parameters(net.test), exe.place)
-    return weights, net.test, FEEDS[0], net.probabilities
+    load_weights(weights, parameters(net.test), place)
+    return weights, net.test, paddle.static.global_scope(), FEEDS[0], net.probabilities
 
 
 def evaluate(args: argparse.Namespace) -> dict:
@@ -81,17 +81,19 @@ def evaluate(args: argparse.Namespace) -> dict:
     paddle.enable_static()
     use_gpu = has_gpu() if args.use_gpu is None else args.use_gpu
     exe = paddle.static.Executor(paddle.CUDAPlace(0) if use_gpu else paddle.CPUPlace())
-    path, program, image, probabilities = load(args, exe)
-    accuracy = measure_accuracy(
-        exe,
-        program,
-        image=image,
-        probabilities=probabilities,
-        source=load_source(args.data, args.data_dir, "test"),
-        batch_size=args.batch_size,
-        num_workers=args.num_workers,
-    )
-    return {"model": str(path), "data": args.data, **accuracy, "sparsity": sparsity_report(program, select=args.select)}
+    path, program, scope, image, probabilities = load(args, exe.place)
+    with paddle.static.scope_guard(scope):
+        accuracy = measure_accuracy(
+            exe,
+            program,
+            image=image,
+            probabilities=probabilities,
+            source=load_source(args.data, args.data_dir, "test"),
+            batch_size=args.batch_size,
+            num_workers=args.num_workers,
+        )
+        report = sparsity_report(program, select=args.select)
+    return {"model": str(path), "data": args.data, **accuracy, "sparsity": report}
 
 
 def show(result: dict, as_json: bool) -> None:

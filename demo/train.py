@@ -116,7 +116,7 @@ def train(run: Run) -> None:
 def sum_up(run: Run) -> None:
     """Export the model, and say what has come of the run."""
     args = run.args
-    export(args.model_path / "inference", run.net, run.exe, run.state)
+    export(args.model_path / "inference", run.net, run.exe, run.state, run.pruner)
     if run.pruner is not None:
         log.info("%s", sparsity_report(run.net.test, pruner=run.pruner))
         if not run.pruner.target_reached():

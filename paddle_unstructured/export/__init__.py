@@ -8,7 +8,7 @@ _HOMES = {
     "inference": ("Exported", "export"),
     "int8": ("quantize_weights",),
     "lite": ("lite_report",),
-    "model": ("Model", "open_model", "save_model"),
+    "model": ("Files", "Model", "find_model", "open_model", "save_model"),
     "norms": ("recalibrate",),
     "onnx_file": ("to_onnx",),
     "packing": ("read_compressed",),

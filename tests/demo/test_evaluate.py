@@ -45,7 +45,7 @@ def test_a_cut_inference_model_is_refused(gmp, tmp_path):
     file = tmp_path / "inference" / "model.pdiparams"
     file.write_bytes(file.read_bytes()[:-1])
     done = run("evaluate.py", "--pruned_model", tmp_path / "inference", fails=True)
-    assert "linear_2.w_0 is missing" in done.stderr and "Traceback" not in done.stderr
+    assert "linear_2.w_0" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_bare_weights_need_the_model_to_be_named(gmp, tmp_path):
