@@ -105,6 +105,9 @@ def _communicate() -> None:
     try:
         with _mode(paddle.disable_static):
             dist.init_parallel_env()
+        if os.environ.get("PADDLE_DISTRI_BACKEND") != "gloo":
+            # gloo's group serves static Programs too. NCCL's does not: they look for a communicator named "0".
+            dist.collective._init_parallel_env("nccl" if paddle.is_compiled_with_cuda() else "bkcl")
     except Exception as error:
         raise RuntimeError(f"rank {os.environ.get('PADDLE_TRAINER_ID')} cannot reach the others at "
                            f"{os.environ.get('PADDLE_MASTER')}: {error}. Look whether all ranks were started, and "
