@@ -130,7 +130,8 @@ def test_filters_are_whole_outputs_or_inputs():
 
 
 def test_a_layer_that_groups_do_not_divide_is_at_fault():
-    assert pattern_fault(np.zeros((6, 4), bool), NM(2, 4), linear_param(6, 4)) == "groups of 4 do not divide its input axis"
+    six = np.zeros((6, 4), bool)
+    assert pattern_fault(six, NM(2, 4), linear_param(6, 4)) == "groups of 4 do not divide its input axis"
     one_axis = Param("w", (8,), "float32", "linear", "pd_op.matmul", None, 0)
     assert pattern_fault(np.zeros(8, bool), Block(2, 2), one_axis) == "it has no output and input axis"
 
@@ -183,7 +184,8 @@ def test_a_pattern_is_outputs_x_inputs():
     assert parse_pattern("16x1") == Block(16, 1)
 
 
-@pytest.mark.parametrize("text", ["", "2", "2:", "a:b", "x", "2x", "2X1", "2x1x1", "4:2", "0x1", "2:4 ", "-2:4", "filter"])
+@pytest.mark.parametrize("text", ["", "2", "2:", "a:b", "x", "2x", "2X1", "2x1x1", "4:2", "0x1", "2:4 ", "-2:4",
+                                  "filter"])
 def test_other_patterns_are_refused(text):
     with pytest.raises(ValueError, match="pattern|must be|NM must keep"):
         parse_pattern(text)
@@ -218,7 +220,8 @@ def test_what_does_not_hold_is_named():
     net.put("linear_0.w_0", np.tile([[1], [0], [1], [0]], 6))
     found = check(net.program, pattern="2:4", params="linear_0.*|linear_1.w_0")
     assert not found.holds
-    assert [(f.name, f.fault) for f in found.offenders] == [("linear_1.w_0", "groups of 4 do not divide its input axis")]
+    assert [(f.name, f.fault) for f in found.offenders] == [
+        ("linear_1.w_0", "groups of 4 do not divide its input axis")]
     assert "1 of 2 params do not hold" in str(found) and found.to_dict()["holds"] is False
 
 

@@ -73,8 +73,8 @@ def test_report_prints_the_table(model, run):
     assert ["selected", "weights", "136", "0", "0.0000"] in [line.split() for line in out.splitlines()]
 
 
-@pytest.mark.parametrize("path", ["in", "in/", "in/model", "in/model.json", "in/model.pdiparams", "train/model", "train",
-                                  "train/model.pdparams"])
+@pytest.mark.parametrize("path", ["in", "in/", "in/model", "in/model.json", "in/model.pdiparams", "train/model",
+                                  "train", "train/model.pdparams"])
 def test_report_takes_every_way_to_name_a_model(model, run, path):
     code, out, err = run("report", path, "--json")
     assert (code, err) == (0, "")
@@ -172,8 +172,8 @@ def test_prune_by_threshold(model, run):
     assert zeros("p", *WEIGHTS) == below > 0
 
 
-PATTERNS = [("2:4", None), ("1:4", None), ("1:2", None), ("2x1", "0.5"), ("4x1", "0.6"), ("1x4", "0.25"), ("2x2", "0.7"),
-            ("3x1", "0.5")]
+PATTERNS = [("2:4", None), ("1:4", None), ("1:2", None), ("2x1", "0.5"), ("4x1", "0.6"), ("1x4", "0.25"),
+            ("2x2", "0.7"), ("3x1", "0.5")]
 
 
 @pytest.mark.parametrize("path, pattern, ratio", [*(("in", *one) for one in PATTERNS), ("train", *PATTERNS[0]),
