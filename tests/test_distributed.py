@@ -10,7 +10,7 @@ import pytest
 from jobs import WORKERS, launch
 
 from paddle_unstructured import distributed
-from paddle_unstructured.distributed import communicator
+from paddle_unstructured.distributed import ranks as launched
 from paddle_unstructured.distributed.checksum import FACTOR, checksum, places
 
 sys.path.insert(0, str(WORKERS))
@@ -178,17 +178,17 @@ def test_minimize_refuses_dynamic_mode():
 
 def test_devices_that_paddle_is_not_built_for_are_refused_with_the_way_out():
     with pytest.raises(ValueError, match="env -u CUDA_VISIBLE_DEVICES .* without --devices"):
-        communicator.check_environment({"PADDLE_TRAINERS_NUM": "2"})
+        launched.check_environment({"PADDLE_TRAINERS_NUM": "2"})
 
 
 def test_the_flag_that_orders_sums_must_be_on():
-    paddle.set_flags({communicator._DEPENDENCY: False})
+    paddle.set_flags({launched.DEPENDENCY: False})
     try:
         with pytest.raises(ValueError, match="FLAGS_add_dependency_for_communication_op must be true"):
-            communicator.check_environment(CPU)
+            launched.check_environment(CPU)
     finally:
-        paddle.set_flags({communicator._DEPENDENCY: True})
-    assert communicator.check_environment(CPU) == 2 and communicator.check_environment({}) == 1
+        paddle.set_flags({launched.DEPENDENCY: True})
+    assert launched.check_environment(CPU) == 2 and launched.check_environment({}) == 1
 
 
 # -- checksums

@@ -15,8 +15,10 @@
     if distributed.rank() == 0:
         paddle.static.save(main_program, "model")
 """
-from .communicator import average, device_id, init, is_joined, rank, share, total, world_size
+from .collectives import average, share, total
+from .communicator import init
 from .gradients import minimize
+from .ranks import device_id, is_joined, rank, world_size
 from .state import average_statistics, broadcast_state, same_everywhere, synchronize
 from .watch import progress
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import paddle
 
-from .communicator import average, check_joined
+from .collectives import average
+from .ranks import check_joined
 
 
 def minimize(optimizer: Any, loss: Any, no_grad_set: set[Any] | None = None) -> tuple[Any, list[tuple[Any, Any]]]:

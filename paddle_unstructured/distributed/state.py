@@ -12,7 +12,8 @@ from ..graph import PirGraph, is_gathered, open_graph
 from ..report import STATISTICS
 from . import watch
 from .checksum import checksum
-from .communicator import average, check_joined, exchange, from_rank_0, maximum_over_ranks, rank, share, world_size
+from .collectives import average, exchange, from_rank_0, maximum_over_ranks, share
+from .ranks import check_joined, rank, world_size
 
 _log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """How ranks end: by a line that names the rank, its step and who is gone, and never by waiting for ever."""
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import logging
 import os
@@ -48,11 +49,20 @@ class _Watch:
         self.pid, self.host = os.getpid(), socket.gethostname()
         self.parent = os.getppid()
         self._store = _open_store(world)
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._beat, name="signs of life", daemon=True),
+                         threading.Thread(target=self._keep_time, name="watchdog", daemon=True)]
         self._first: Beat | None = None  # rank 0's latest, for when its store is gone with it
 
     def run(self) -> None:
-        threading.Thread(target=self._beat, name="signs of life", daemon=True).start()
-        threading.Thread(target=self._keep_time, name="watchdog", daemon=True).start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """At the process's end: Python ends a thread within the store's C++ by aborting."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(_ASKING)
 
     def describe(self, reason: str) -> str:
         """The line to end with. Asks the others, for two seconds at most."""
@@ -65,17 +75,16 @@ class _Watch:
         return f"rank {self.rank} of {self.world} ends after step {self.step}: {reason} ({gone})"
 
     def _beat(self) -> None:
-        while True:
+        while not self._stopped.is_set():
             try:
                 self._store.set(f"beat/{self.rank}", str(Beat(self.step, time.time(), self.pid, self.host)))
                 self._first = Beat.read(self._store.get("beat/0").decode())
             except Exception:  # the store went with rank 0; the next collective says so
                 return
-            time.sleep(_BEAT)
+            self._stopped.wait(_BEAT)
 
     def _keep_time(self) -> None:
-        while True:
-            time.sleep(min(_BEAT, (self.timeout or _BEAT) / 4))
+        while not self._stopped.wait(min(_BEAT, (self.timeout or _BEAT) / 4)):
             silent, allowed = time.monotonic() - self.since, self.timeout
             if allowed is not None and silent > (allowed if self.started else _START * allowed):
                 self._end(f"no step was finished for {silent:.0f} s, and the timeout is {allowed:g} s. If this is "
@@ -105,6 +114,7 @@ def start(rank: int, world: int, timeout: float | None) -> None:
     global _watch
     _watch = _Watch(rank, world, timeout)
     _watch.run()
+    atexit.register(_watch.stop)
     previous = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
