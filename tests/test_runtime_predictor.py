@@ -15,7 +15,7 @@ import pytest
 from runtime_nets import relative_error, save_net
 
 from paddle_unstructured.export.model import open_model
-from paddle_unstructured.export.runtime import Session, convert, create_predictor
+from paddle_unstructured.export.runtime import Session, benchmark, convert, create_predictor
 from paddle_unstructured.export.runtime.build import operator_library
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -185,3 +185,17 @@ def test_a_blocked_layout_is_refused_in_python(tmp_path):
 def test_a_senseless_number_of_threads_is_refused(models):
     with pytest.raises(ValueError, match="`threads` must be at least 1"):
         create_predictor(models[1], threads=0)
+
+
+def test_benchmark_compares_two_models_side_by_side(models):
+    result = benchmark(*models, threads=1, rounds=3, inputs={"x": image(4, 3, 32, 32)})
+    assert result.difference < 1e-5 and result.agreement == 1.0
+    assert result.speedup > 0 and all(milliseconds > 0 for milliseconds in result.milliseconds)
+    assert result.shape == (4, 3, 32, 32) and "speedup" in str(result) and models[1] in str(result)
+
+
+def test_benchmark_refuses_models_of_different_nets(models, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = save_net(tmp_path / "other", lambda x: nn.Conv2D(3, 2, 1)(x), [-1, 3, -1, -1])
+    with pytest.raises(ValueError, match="models of the same net"):
+        benchmark(models[0], other, rounds=1, inputs={"x": image(1, 3, 8, 8)})

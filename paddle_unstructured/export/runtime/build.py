@@ -19,7 +19,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Callable, Sequence
 
 SOURCES = Path(__file__).resolve().parents[2] / "csrc"
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra",
@@ -78,23 +78,37 @@ def find_compiler() -> str:
                      "gxx_linux-64), or set CXX to a compiler that understands GCC's vector types.")
 
 
-def build_kernels(folder: Path, compiler: str, *, extra: Sequence[str] = ()) -> Path:
-    """Compile the kernel library into a folder, with extra flags (sanitizers, say).
-
-    Returns:
-        The library.
-    """
-    flags = [*FLAGS, *extra]
-    units = [(SOURCES / "kernels/kernels.cpp", f"kernels_{name}.o", _isa_flags(name)) for name in ISAS]
-    units += [(source, source.stem + ".o", []) for source in sorted((SOURCES / "engine").glob("*.cpp"))]
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
-        list(workers.map(lambda unit: _run([compiler, *flags, *unit[2], "-c", str(unit[0]), "-o",
-                                            str(folder / unit[1])]), units))
-    objects = [str(folder / unit[1]) for unit in units]
-    _run([compiler, "-shared", "-pthread", *extra, *objects, "-o", str(folder / KERNELS)])
+def build_kernels(folder: Path, compiler: str) -> Path:
+    """Compile the kernel library into a folder; returns the library."""
+    objects = _compile_units(folder, compiler, FLAGS, [])
+    _run([compiler, "-shared", "-pthread", *objects, "-o", str(folder / KERNELS)])
     for name in objects:
         os.remove(name)
     return folder / KERNELS
+
+
+def build_program(source: Path, flags: Sequence[str]) -> Path:
+    """Compile kernels, executor and a main program with flags of one's own (sanitizers, say), and keep it; for tests."""
+    compiler = find_compiler()
+    folder = _folder("program", _digest([compiler, _version(compiler), *flags, repr(ISAS),
+                                         source.read_text(encoding="utf-8"), *_texts("kernels", "engine")]))
+
+    def build(draft: Path) -> None:
+        objects = _compile_units(draft, compiler, [*flags, f"-I{SOURCES}"], [source])
+        _run([compiler, *flags, *objects, "-o", str(draft / "program")])
+    if not (folder / "program").is_file():
+        _build_into(folder, build)
+    return folder / "program"
+
+
+def _compile_units(folder: Path, compiler: str, flags: Sequence[str], more: Sequence[Path]) -> list[str]:
+    """The kernels once per instruction set, the executor and `more`, side by side; returns the object files."""
+    units = [(SOURCES / "kernels/kernels.cpp", f"kernels_{name}.o", _isa_flags(name)) for name in ISAS]
+    units += [(source, source.stem + ".o", []) for source in [*sorted((SOURCES / "engine").glob("*.cpp")), *more]]
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        list(workers.map(lambda unit: _run([compiler, *flags, *unit[2], "-c", str(unit[0]), "-o",
+                                            str(folder / unit[1])]), units))
+    return [str(folder / unit[1]) for unit in units]
 
 
 def _isa_flags(name: str) -> list[str]:
@@ -124,7 +138,7 @@ def _folder(kind: str, digest: str) -> Path:
     return Path(home) / f"{kind}-{digest}"
 
 
-def _build_into(folder: Path, build: object) -> None:
+def _build_into(folder: Path, build: Callable[[Path], Any]) -> None:
     """Build in a folder of its own, which gets its name when it is complete; another process may have been faster."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))

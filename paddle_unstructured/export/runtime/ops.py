@@ -161,7 +161,7 @@ def _adaptive_pool(source: Layer, kind: str, size: list[int], shape: list[int]) 
 
 
 def _mean(reader: Reader, op: Any) -> Layer:
-    axes = sorted(int(axis) % 4 for axis in op.attrs()["axis"]) if "axis" in op.attrs() else []
+    axes = sorted(int(axis) % 4 for axis in reader.constant(op, 1).ravel())
     _require(len(_shape(op)) == 4 and axes == [2, 3], "only a mean over height and width is known")
     return Layer("global_pool", (reader.layer(op, 0),))
 
@@ -172,10 +172,10 @@ def _flatten(reader: Reader, op: Any) -> Layer:
     source = reader.layer(op, 0)
     if _is_vector(before) and _is_vector(after) and before[1] == after[1]:
         return source
-    kept = after[0] == before[0] or after[1] == int(np.prod(before[1:]))
-    known = len(after) == 2 and kept and (min(before[1:]) > 0 or op.name() == "pd_op.flatten")
-    start = op.attrs().get("start_axis", 1)
-    _require(known and start == 1, f"from {before} to {after}: only vectors [n, values] are known")
+    attributes, whole = op.attrs(), len(before) - 1
+    flat = (attributes.get("start_axis"), attributes.get("stop_axis")) in ((1, whole), (1, -1))
+    _require(len(after) == 2 and (flat or (min(before[1:]) > 0 and after[1] == int(np.prod(before[1:])))),
+             f"from {before} to {after}: only vectors [n, values] are known")
     return Layer("flatten", (source,))
 
 
@@ -195,8 +195,11 @@ def _softmax(reader: Reader, op: Any) -> Layer:
 
 def _dropout(reader: Reader, op: Any) -> Layer:
     attributes = op.attrs()
-    _require(attributes.get("mode") == "upscale_in_train", "only mode upscale_in_train is known")
-    return reader.layer(op, 0)
+    _require(attributes["is_test"], "it is in training mode")
+    if attributes["mode"] == "upscale_in_train":
+        return reader.layer(op, 0)
+    kept, channels = 1.0 - float(reader.constant(op, 2).ravel()[0]), _shape(op)[1]
+    return affine(reader.layer(op, 0), np.full(channels, kept), np.zeros(channels), alone=reader.alone(op, 0))
 
 
 OPS: dict[str, Callable[[Any, Any], Layer]] = {

@@ -78,8 +78,10 @@ def find_block(matrix: np.ndarray, *, waste: float = 0.02) -> int:
     """
     kept = np.count_nonzero(matrix)
     for block in BLOCKS[:-1]:
-        stored = compress(matrix, block).values.size
-        if kept and (stored - kept) <= waste * stored:
+        rows = compress(matrix, block)
+        beyond = -len(matrix) % block * int(rows.counts[-1])  # the last block may reach beyond the outputs
+        stored = rows.values.size - beyond
+        if kept and stored - kept <= waste * stored:
             return block
     return 1
 

@@ -1,0 +1,270 @@
+// The kernels and their executor against plain loops, for every instruction set of this machine: meant for sanitizers,
+// which see what a wrong result does not show. Run by tests/test_runtime_build.py.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/api.h"
+
+namespace {
+
+std::mt19937 generator(1);
+
+int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(generator); }
+
+std::vector<float> numbers(size_t count) {
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+[[noreturn]] void give_up(const std::string& what) {
+  std::printf("FAILED: %s\n", what.c_str());
+  std::exit(1);
+}
+
+// Arrays on memory of exactly their size, so that a read beyond them is seen.
+struct Arrays {
+  std::vector<std::vector<float>> floats;
+  std::vector<std::vector<int16_t>> integers;
+  std::vector<pu_array> described;
+
+  std::string add(std::vector<float> values) {
+    floats.push_back(std::move(values));
+    described.push_back({0, static_cast<int64_t>(floats.back().size()), floats.back().data()});
+    return std::to_string(described.size() - 1);
+  }
+  std::string add(std::vector<int16_t> values) {
+    integers.push_back(std::move(values));
+    described.push_back({1, static_cast<int64_t>(integers.back().size()), integers.back().data()});
+    return std::to_string(described.size() - 1);
+  }
+};
+
+struct Case {
+  int inputs, outputs, kernel, stride, pad, dilation, height, width, batch, threads, block;  // block 0: dense
+  bool depthwise;
+
+  int output_size(int size) const { return (size + 2 * pad - (kernel - 1) * dilation - 1) / stride + 1; }
+  std::string text() const {
+    std::ostringstream s;
+    s << inputs << "->" << outputs << " kernel " << kernel << " stride " << stride << " pad " << pad << " dilation "
+      << dilation << " size " << height << "x" << width << " batch " << batch << " threads " << threads << " block "
+      << block << (depthwise ? " depthwise" : "");
+    return s.str();
+  }
+};
+
+Case random_case() {
+  Case c{pick(1, 40), pick(1, 70), 1, pick(1, 3), 0, 1, pick(1, 20), pick(1, 40), pick(1, 3), pick(1, 3), 0, false};
+  c.depthwise = pick(0, 3) == 0;
+  const int kernels[] = {1, 3, 5};
+  c.kernel = kernels[pick(c.depthwise ? 1 : 0, 2)];
+  c.pad = pick(0, c.kernel - 1);
+  const int blocks[] = {0, 1, 2, 4};
+  c.block = blocks[pick(0, 3)];
+  if (c.depthwise) {
+    c.outputs = c.inputs;
+    c.stride = pick(1, 2);
+  } else {
+    c.dilation = pick(1, 2);
+  }
+  const int reach = (c.kernel - 1) * c.dilation + 1 - 2 * c.pad;
+  c.height = std::max(c.height, reach);
+  c.width = std::max(c.width, reach);
+  return c;
+}
+
+// [outputs, depth] with zeros in blocks of neighbouring outputs.
+std::vector<float> sparse_weights(const Case& c, size_t depth) {
+  std::vector<float> weights = numbers(static_cast<size_t>(c.outputs) * depth);
+  const int block = std::max(1, c.block);
+  for (int row = 0; row < c.outputs; row += block)
+    for (size_t k = 0; k < depth; ++k) {
+      if (pick(0, 3) == 0) continue;
+      for (int m = row; m < std::min(row + block, c.outputs); ++m) weights[static_cast<size_t>(m) * depth + k] = 0;
+    }
+  return weights;
+}
+
+std::string add_sparse(Arrays& arrays, const Case& c, const std::vector<float>& weights, size_t depth) {
+  std::vector<float> values;
+  std::vector<int16_t> columns, counts;
+  for (int row = 0; row < c.outputs; row += c.block) {
+    int16_t count = 0;
+    for (size_t k = 0; k < depth; ++k) {
+      std::vector<float> block(static_cast<size_t>(c.block), 0.0f);
+      bool kept = false;
+      for (int m = 0; m < c.block && row + m < c.outputs; ++m) {
+        block[static_cast<size_t>(m)] = weights[static_cast<size_t>(row + m) * depth + k];
+        kept = kept || block[static_cast<size_t>(m)] != 0;
+      }
+      if (!kept) continue;
+      values.insert(values.end(), block.begin(), block.end());
+      columns.push_back(static_cast<int16_t>(k));
+      ++count;
+    }
+    counts.push_back(count);
+  }
+  return arrays.add(values) + "," + arrays.add(columns) + "," + arrays.add(counts);
+}
+
+std::string plan_of(const Case& c, Arrays& arrays, const std::vector<float>& weights, const std::vector<float>& bias,
+                    size_t depth) {
+  std::ostringstream plan;
+  plan << (c.depthwise ? "depthwise" : "conv") << " from=0 in=" << c.inputs << " out=" << c.outputs
+       << " kernel=" << c.kernel << "," << c.kernel << " stride=" << c.stride << "," << c.stride << " pad=" << c.pad
+       << "," << c.pad << "," << c.pad << "," << c.pad << " dilation=" << c.dilation << "," << c.dilation;
+  if (c.depthwise || c.block == 0) {
+    plan << " weights=dense params=" << arrays.add(weights);
+  } else {
+    plan << " weights=sparse block=" << c.block << " params=" << add_sparse(arrays, c, weights, depth);
+  }
+  plan << "," << arrays.add(bias) << "\noutput from=1 rank=4";
+  char digest[32];
+  std::snprintf(digest, sizeof digest, "%016llx", static_cast<unsigned long long>(pu_digest(
+      arrays.described.data(), static_cast<int32_t>(arrays.described.size()))));
+  return "paddle_unstructured plan 1\nparameters digest=" + std::string(digest) + "\ninput channels=" +
+         std::to_string(c.inputs) + " rank=4\n" + plan.str();
+}
+
+double expected(const Case& c, const std::vector<float>& x, const std::vector<float>& weights,
+                const std::vector<float>& bias, int sample, int output, int row, int column) {
+  double total = bias[static_cast<size_t>(output)];
+  const int channels = c.depthwise ? 1 : c.inputs;
+  for (int channel = 0; channel < channels; ++channel)
+    for (int i = 0; i < c.kernel; ++i)
+      for (int j = 0; j < c.kernel; ++j) {
+        const int y = row * c.stride - c.pad + i * c.dilation, z = column * c.stride - c.pad + j * c.dilation;
+        if (y < 0 || y >= c.height || z < 0 || z >= c.width) continue;
+        const int from = c.depthwise ? output : channel;
+        const size_t weight = (static_cast<size_t>(output * channels + channel) * static_cast<size_t>(c.kernel) +
+                               static_cast<size_t>(i)) * static_cast<size_t>(c.kernel) + static_cast<size_t>(j);
+        total += double{weights[weight]} *
+                 x[(static_cast<size_t>(sample * c.inputs + from) * static_cast<size_t>(c.height) +
+                    static_cast<size_t>(y)) * static_cast<size_t>(c.width) + static_cast<size_t>(z)];
+      }
+  return total;
+}
+
+void compare(const Case& c, const std::vector<float>& x, const std::vector<float>& weights,
+             const std::vector<float>& bias, const std::vector<float>& got) {
+  size_t at = 0;
+  for (int sample = 0; sample < c.batch; ++sample)
+    for (int output = 0; output < c.outputs; ++output)
+      for (int row = 0; row < c.output_size(c.height); ++row)
+        for (int column = 0; column < c.output_size(c.width); ++column, ++at) {
+          const double want = expected(c, x, weights, bias, sample, output, row, column);
+          if (!(std::fabs(got[at] - want) <= 1e-4 * (1 + std::fabs(want)))) give_up("wrong result: " + c.text());
+        }
+}
+
+void test_one_layer() {
+  const Case c = random_case();
+  const size_t depth = static_cast<size_t>((c.depthwise ? 1 : c.inputs) * c.kernel * c.kernel);
+  const std::vector<float> weights = c.depthwise ? numbers(static_cast<size_t>(c.outputs) * depth)
+                                                 : sparse_weights(c, depth);
+  const std::vector<float> bias = numbers(static_cast<size_t>(c.outputs));
+  Arrays arrays;
+  const std::string plan = plan_of(c, arrays, weights, bias, depth);
+  char error[512] = "";
+  pu_model* const model = pu_model_create(plan.c_str(), arrays.described.data(),
+                                          static_cast<int32_t>(arrays.described.size()), c.threads, error, sizeof error);
+  if (model == nullptr) give_up(c.text() + ": " + error);
+  const std::vector<float> x = numbers(static_cast<size_t>(c.batch * c.inputs * c.height * c.width));
+  std::vector<float> y(static_cast<size_t>(c.batch * c.outputs * c.output_size(c.height) * c.output_size(c.width)));
+  float* outputs[] = {y.data()};
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    if (pu_model_run(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
+      give_up(c.text() + ": " + error);
+    compare(c, x, weights, bias, y);
+  }
+  pu_model_free(model);
+}
+
+const char kBranches[] =
+    "input channels=3 rank=4\n"
+    "pool from=0 type=max kernel=3,3 stride=2,2 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=1\n"
+    "pool from=0 type=avg kernel=2,2 stride=2,2 pad=0,0,0,0 dilation=1,1 ceil=1 exclusive=1\n"
+    "concat from=1,2\nglobal_pool from=3\nmultiply from=3,4 act=hard_swish\nadd from=3,5 act=leaky_relu:0.1\n"
+    "activation from=6 act=swish\nflatten from=7\nsoftmax from=8\noutput from=9 rank=2\noutput from=6 rank=4";
+
+// Several threads of the caller share one model whose runs have threads of their own.
+void test_shared_model() {
+  char digest[64];
+  std::snprintf(digest, sizeof digest, "parameters digest=%016llx\n",
+                static_cast<unsigned long long>(pu_digest(nullptr, 0)));
+  char error[512] = "";
+  pu_model* const model = pu_model_create((std::string("paddle_unstructured plan 1\n") + digest + kBranches).c_str(),
+                                          nullptr, 0, 3, error, sizeof error);
+  if (model == nullptr) give_up(error);
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 3; ++caller)
+    callers.emplace_back([model, caller] {
+      const int height = 5 + caller, width = 17 + 9 * caller, rows = (height + 1) / 2, columns = (width + 1) / 2;
+      const std::vector<float> x(static_cast<size_t>(3 * 3 * height * width), 0.5f);
+      std::vector<float> flat(static_cast<size_t>(3 * 6 * rows * columns)), plane(flat.size());
+      float* outputs[] = {flat.data(), plane.data()};
+      char problem[512] = "";
+      for (int repeat = 0; repeat < 20; ++repeat)
+        if (pu_model_run(model, x.data(), 3, height, width, outputs, problem, sizeof problem) != 0) give_up(problem);
+      if (std::fabs(flat[0] - 1.0 / (6 * rows * columns)) > 1e-6) give_up("softmax of equal values");
+    });
+  for (std::thread& caller : callers) caller.join();
+  pu_model_free(model);
+}
+
+// Digits and letters of a plan exchanged at random: refused or run, but never beyond any memory.
+void test_damaged_plans() {
+  Case c{4, 6, 3, 1, 1, 1, 6, 6, 1, 1, 1, false};
+  const std::vector<float> weights = sparse_weights(c, 36), bias = numbers(6);
+  Arrays arrays;
+  const std::string plan = plan_of(c, arrays, weights, bias, 36);
+  const char letters[] = "0123456789,=- \nabc";
+  for (int round = 0; round < 3000; ++round) {
+    std::string damaged = plan;
+    for (int i = pick(1, 3); i > 0; --i)
+      damaged[static_cast<size_t>(pick(60, static_cast<int>(plan.size()) - 1))] = letters[pick(0, 17)];
+    char error[256] = "";
+    pu_model* const model = pu_model_create(damaged.c_str(), arrays.described.data(),
+                                            static_cast<int32_t>(arrays.described.size()), 1, error, sizeof error);
+    if (model == nullptr) continue;
+    pu_shape shape[1];
+    const pu_shape input = pu_model_input(model);
+    if (input.rank == 4 && pu_model_output_count(model) == 1 && pu_model_infer(model, 6, 6, shape, error, 256) == 0 &&
+        shape[0].channels * shape[0].height * shape[0].width < 1 << 20) {
+      const std::vector<float> x(static_cast<size_t>(input.channels) * 36, 1.0f);
+      std::vector<float> y(static_cast<size_t>(shape[0].channels * shape[0].height * shape[0].width));
+      float* outputs[] = {y.data()};
+      pu_model_run(model, x.data(), 1, 6, 6, outputs, error, sizeof error);
+    }
+    pu_model_free(model);
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (const char* isa : {"avx512", "avx2", "portable"}) {
+    setenv("PADDLE_UNSTRUCTURED_ISA", isa, 1);
+    char error[256] = "";
+    const char nothing[] = "paddle_unstructured plan 1\nparameters digest=0\ninput channels=1 rank=4\noutput from=0 rank=4";
+    pu_model_create(nothing, nullptr, 0, 1, error, sizeof error);  // refused in any case; the message tells why
+    if (std::string(error).find("this processor has") != std::string::npos) {
+      std::printf("%s: not on this processor\n", isa);
+      continue;
+    }
+    for (int i = 0; i < 150; ++i) test_one_layer();
+    test_shared_model();
+    test_damaged_plans();
+    std::printf("%s: ok\n", isa);
+  }
+  std::printf("all tests passed\n");
+}
