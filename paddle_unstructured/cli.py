@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Callable, Iterator, Sequence
 
 from . import __version__
@@ -90,12 +91,15 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     """What `prune` was asked for, in the words of `UnstructuredPruner`."""
     from . import allocation
     from .export import parse_pattern
+    from .patterns import NM
     if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
         raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
     if args.threshold is not None and args.allocation is not None:
         raise ValueError("--allocation has no meaning with --threshold, which is the same for every layer; leave one "
                          "out.")
     pattern = args.pattern and parse_pattern(args.pattern)
+    if isinstance(pattern, NM):  # a first convolution of three channels stays dense; the table says why
+        pattern = replace(pattern, indivisible="skip")
     meant = getattr(pattern, "sparsity", None)
     if None not in (meant, args.ratio) and args.ratio != meant:
         raise ValueError(f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio "
@@ -199,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("file", metavar="FILE", help="what compress has written")
     one.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the model")
 
-    one = command(export, "write an inference model, checked, for where it will run", "prefix of the model, or the file")
+    one = command(export, "write an inference model, checked, for where it runs", "prefix of the model, or the file")
     one.add_argument("--to", choices=("paddle", "int8", "onnx"), default="paddle",
                      help="int8: weights in int8, for Paddle; default: paddle")
     one.add_argument("--weights", metavar="FILE", help="a .pdparams file, instead of the model's own weights")

@@ -114,9 +114,8 @@ class UnstructuredPruner:
 
     def update_params(self) -> None:
         """Set the masked weights, and what is tied to them, to zero in the scope: needed after weights were loaded."""
-        self._graph.attach()
-        report.check_initialized(self._graph, self._params)
-        self._pruned = self._device.apply()
+        if self._apply():
+            self._applied = self.sparsity()
 
     def tie(self, shadow: Any, param: str) -> None:
         """Keep a shadow of a weight (a moving average, a master weight) exactly as sparse as the weight.
@@ -320,7 +319,7 @@ class UnstructuredPruner:
         for gathering, sums in gathered:
             gathering.restore(sums)
             self._device.forget_programs()
-        self.update_params()
+        self._apply()
         if state.get("schedule", _name(self._plan.schedule)) != _name(self._plan.schedule):
             _log.warning("the state was saved under the schedule %s; this pruner goes on with %s", state["schedule"],
                          _name(self._plan.schedule))
@@ -360,6 +359,13 @@ class UnstructuredPruner:
     @property
     def _by_threshold(self) -> bool:
         return isinstance(self._plan.allocation, Threshold)
+
+    def _apply(self) -> bool:
+        """Apply the masks; whether they hold another number of weights than was known."""
+        self._graph.attach()
+        report.check_initialized(self._graph, self._params)
+        before, self._pruned = self._pruned, self._device.apply()
+        return bool((before != self._pruned).any())
 
     def _update_masks(self, sparsity: float) -> None:
         distributed.synchronize(self._graph)

@@ -12,8 +12,8 @@ import safetensors.numpy
 from nets import Net, two_linears
 from paddle import optimizer
 
-from paddle_unstructured import (Constant, Filter, Global, MeanActivation, Polynomial, Saliency, Threshold, UnstructuredPruner,
-                                 checkpoint)
+from paddle_unstructured import (Constant, Filter, Global, MeanActivation, Polynomial, Saliency, Threshold,
+                                 UnstructuredPruner, checkpoint)
 
 pytestmark = pytest.mark.usefixtures("static")
 

@@ -22,7 +22,8 @@ from model_files import floats, write_model
 from nets import Net, convnet
 
 from paddle_unstructured import UnstructuredPruner
-from paddle_unstructured.export import container, pdiparams, pdparams, planes, rounding
+from paddle_unstructured import pdparams
+from paddle_unstructured.export import container, pdiparams, planes, rounding
 from paddle_unstructured.export.compression import compress, decompress
 from paddle_unstructured.export.packing import read_compressed
 

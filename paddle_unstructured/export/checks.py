@@ -130,7 +130,7 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
     """
     if isinstance(pattern, NM):
         if param.input_axis is None or param.shape[param.input_axis] % pattern.m:
-            return f"groups of {pattern.m} do not divide its input axis"
+            return f"groups of {pattern.m} do not divide its input axis; check the others by `params`"
         full = _in_groups(kept, param.input_axis, pattern.m).sum(-1)
         broken, what = full > pattern.n, f"groups of {pattern.m} keep more than {pattern.n}"
     elif hasattr(pattern, "extents"):

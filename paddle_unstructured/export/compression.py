@@ -5,7 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import container, pdiparams, pdparams, planes
+from .. import pdparams
+from . import container, pdiparams, planes
 from .model import drafts, prefix_of
 from .packing import Packer, unpack, unpack_file
 from .rounding import STORED

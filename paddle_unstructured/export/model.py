@@ -12,10 +12,11 @@ from typing import Any, Iterator
 import numpy as np
 import paddle
 
+from .. import pdparams
 from ..checkpoint import put_in_place
 from ..graph import PirGraph, open_graph
 from ..graph.pir import walk
-from . import pdiparams, pdparams
+from . import pdiparams
 
 KINDS = {"inference": (".json", ".pdiparams"), "legacy": (".pdmodel", ".pdiparams"),
          "checkpoint": (".json", ".pdparams")}

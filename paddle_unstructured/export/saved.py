@@ -10,8 +10,7 @@ from typing import Any, Iterator, Mapping
 import numpy as np
 import paddle
 
-from .. import checkpoint
-from . import pdparams
+from .. import checkpoint, pdparams
 from .inference import finish
 from .model import KINDS, Model, drafts, open_model, prefix_of, save_model
 

@@ -10,7 +10,8 @@ import numpy as np
 import paddle
 
 from ..graph import open_graph
-from . import pdiparams, pdparams
+from .. import pdparams
+from . import pdiparams
 from .model import find_model, read_program
 
 Tensors = Iterator["tuple[str, str, np.ndarray]"]

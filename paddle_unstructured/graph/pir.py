@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
+from .. import pdparams
 from .base import Param
 from .roles import is_learning_rate, readings, role_of, writes
 
@@ -112,7 +113,7 @@ class PirGraph:
     def load_params(self, path: str) -> None:
         """`set_params` from a `.pdparams` file."""
         file = path if path.endswith(".pdparams") else path + ".pdparams"
-        self.set_params(paddle.load(file, return_numpy=True), file)
+        self.set_params(pdparams.load(file), file)
 
     def set_params(self, arrays: Mapping[str, np.ndarray], file: str) -> None:
         """Set all params from arrays as `stored` gives them.
