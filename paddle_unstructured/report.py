@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -104,7 +104,7 @@ def sparsity_report(program: Any, scope: Any = None, pruner: Any = None, *,
     verdicts = judge(graph.params(), select)
     if pruner is not None:
         known = {v.param.name: v for v in pruner.explain()}
-        verdicts = [known.get(v.param.name, v) for v in verdicts]
+        verdicts = [replace(known.get(v.param.name, v), param=v.param) for v in verdicts]
     check_initialized(graph, [v.param for v in verdicts])
     rows = tuple(_row(graph, v) for v in verdicts)
     return SparsityReport(rows, frozenset(v.param.name for v in verdicts if v.param.is_conv1x1))

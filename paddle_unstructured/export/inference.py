@@ -85,10 +85,10 @@ def export(program: Any, feed: Sequence[Any] | Any, fetch: Sequence[Any] | Any, 
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
     model = _stripped(graph, feed, fetch)
-    return finish(model, path, masks, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
+    return finish(model, path, masks, pruner, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
 
 
-def finish(model: Model, path: Path | str, masks: Mapping[str, np.ndarray], *,
+def finish(model: Model, path: Path | str, masks: Mapping[str, np.ndarray], pruner: Any = None, *,
            recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None, shrink: bool = False,
            align_channels: int = 1) -> Exported:
     """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
@@ -105,7 +105,7 @@ def finish(model: Model, path: Path | str, masks: Mapping[str, np.ndarray], *,
     removal = None
     if shrink:
         removal = remove_channels(model.program, model.scope, model.place, align_channels=align_channels)
-    return _write(model, path, removal)
+    return _write(model, path, removal, pruner)
 
 
 def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) -> None:
@@ -177,7 +177,7 @@ def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
             model.graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
 
 
-def _write(model: Model, path: Path | str, removal: Removal | None) -> Exported:
+def _write(model: Model, path: Path | str, removal: Removal | None, pruner: Any) -> Exported:
     """Save the model; look at what was saved before it gets its name."""
     with drafts(path) as draft:
         save_model(model, draft)
@@ -188,7 +188,7 @@ def _write(model: Model, path: Path | str, removal: Removal | None) -> Exported:
                      if saved.graph.stored(name).tobytes() != model.graph.stored(name).tobytes()]
         if differing:
             raise RuntimeError(f"{path} was not written: Paddle saved other values of {', '.join(differing)}.")
-        return Exported(prefix_of(path), sparsity_report(saved.program, saved.scope), removal)
+        return Exported(prefix_of(path), sparsity_report(saved.program, saved.scope, pruner), removal)
 
 
 def _inputs(program: Any, feed: Any) -> list[Any]:
