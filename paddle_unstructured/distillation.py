@@ -49,10 +49,7 @@ def distill(loss: Any, logits: Any, teacher_logits: Any, *, weight: float = 0.5,
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
     """
-    if not 0.0 <= weight <= 1.0:
-        raise ValueError(f"`weight` must be in [0, 1], got {weight!r}; 0 leaves the teacher out.")
-    if not temperature > 0:
-        raise ValueError(f"`temperature` must be > 0, got {temperature!r}.")
+    check_mixture(weight, temperature)
     student = open_graph(program_of(logits, "logits"), scope)
     teacher = open_graph(program_of(teacher_logits, "teacher_logits"), teacher_scope or student.scope)
     if list(logits.shape[1:]) != list(teacher_logits.shape[1:]):
@@ -67,3 +64,11 @@ def divergence(wanted: Any, logits: Any) -> Any:
     # Not F.kl_div(reduction="batchmean"): in a static Program it divides by the batch size of the shape, which is -1.
     gap = F.log_softmax(wanted, axis=-1) - F.log_softmax(logits, axis=-1)
     return paddle.mean(paddle.sum(F.softmax(wanted, axis=-1) * gap, axis=-1))
+
+
+def check_mixture(weight: float, temperature: float) -> None:
+    """Raise ValueError unless a teacher's weight is in [0, 1] and its temperature above 0."""
+    if not 0.0 <= weight <= 1.0:
+        raise ValueError(f"`weight` must be in [0, 1], got {weight!r}; 0 leaves the teacher out.")
+    if not temperature > 0:
+        raise ValueError(f"`temperature` must be > 0, got {temperature!r}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .allocation import LAMP, Allocation
-from .distillation import distill
+from .distillation import check_mixture, distill
 from .patterns import Pattern
 from .pruner import UnstructuredPruner
 from .schedules import Polynomial, check_sparsity
@@ -59,6 +59,8 @@ class Recipe:
             raise ValueError(f"`steps` must be the optimizer steps of the whole run, an int >= 2, got {self.steps!r}.")
         if not 0.0 < self.ramp <= 1.0:
             raise ValueError(f"`ramp` must be a part of the steps, in (0, 1], got {self.ramp!r}.")
+        check_mixture(self.weight, self.temperature)
+        self.schedule  # checks what the ramp is made of
 
     def rate(self, step: int) -> float:
         """The factor of the peak learning rate: (1 + cos(pi * step / steps)) / 2, 0 after the last step."""
@@ -69,7 +71,7 @@ class Recipe:
         """The sparsity, step by step."""
         end = max(round(self.ramp * self.steps), 1)
         return Polynomial(final=self.ratio, initial=min(self.initial, self.ratio), begin_step=0, end_step=end,
-                          updates=min(self.updates, end))
+                          updates=self.updates if self.updates < end else end)
 
     def loss(self, loss: Any, logits: Any, teacher_logits: Any, **kwargs: Any) -> Any:
         """`distill` with the recipe's weight and temperature; call it before `minimize`."""

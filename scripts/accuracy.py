@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from versus.environment import CACHE, ROOT
-from versus.plan import MNIST, QUICK_ROWS, ROWS, cells
+from versus.plan import METHODS, MNIST, QUICK_ROWS, ROWS, cells
 from versus.pool import Pool, Results
 from versus.tables import tables
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = QUICK_ROWS if args.quick else {setting: own for setting, own in ROWS.items()
                                           if setting != MNIST or args.mnist_dir}
     results = Results(args.results)
-    chosen = list(cells(rows, args.seeds, ("ours",) if args.ours_only else ("ours", "slim")))
+    chosen = [cell for cell in cells(rows, args.seeds) if cell.method in ("dense", *args.methods)]
     failures = []
     if not args.table:
         dirs = {"fashion_mnist": args.data_dir, "mnist": args.mnist_dir}
@@ -46,7 +46,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="run nothing, print what there is")
     parser.add_argument("--seeds", type=int, help="default: 3; 1 with --quick")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each (default: 2)")
-    parser.add_argument("--ours_only", action="store_true", help="without PaddleSlim")
+    parser.add_argument("--methods", nargs="+", choices=("longer", *METHODS), default=("longer", *METHODS),
+                        help="columns to run (default: all); without slim-ratio and slim-gmp, PaddleSlim is not needed")
     parser.add_argument("--data_dir", help="folder of Fashion-MNIST; default: where Debian's package puts it")
     parser.add_argument("--mnist_dir", help="folder of MNIST's idx files; without it MNIST is left out")
     parser.add_argument("--results", type=Path, help="default: results/accuracy.jsonl, results/accuracy_quick.jsonl")

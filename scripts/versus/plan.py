@@ -7,7 +7,6 @@ from typing import Iterator, Sequence
 from .cells import Cell, Setting
 
 METHODS = ("slim-ratio", "slim-gmp", "oneshot", "gmp", "lamp", "recipe")
-SLIM_CAN = ("1x1", "2x1")  # patterns
 
 FASHION = Setting("fashion_mnist", "LeNet")
 MNIST = replace(FASHION, data="mnist", dense_epochs=4)
@@ -32,7 +31,7 @@ QUICK_ROWS: dict[Setting, Rows] = {
 SEEDS = {MNIST: 2}  # fewer than asked for, where time is short
 
 
-def cells(rows: dict[Setting, Rows], seeds: int, sides: Sequence[str]) -> Iterator[Cell]:
+def cells(rows: dict[Setting, Rows], seeds: int) -> Iterator[Cell]:
     """Dense nets first, then one seed after the other, so that a run that ends early has whole columns."""
     for seed in range(seeds):
         of_seed = [setting for setting in rows if seed < SEEDS.get(setting, seeds)]
@@ -40,8 +39,7 @@ def cells(rows: dict[Setting, Rows], seeds: int, sides: Sequence[str]) -> Iterat
         for setting in of_seed:
             yield Cell(setting, "longer", 0.0, "1x1", seed)
             for pattern, sparsity, methods in rows[setting]:
-                made = (Cell(setting, method, sparsity, pattern, seed) for method in methods)
-                yield from (cell for cell in made if cell.side in sides)
+                yield from (Cell(setting, method, sparsity, pattern, seed) for method in methods)
 
 
 def cost(cell: Cell) -> float:
