@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 import zlib
 from typing import Any
 
@@ -16,6 +17,7 @@ from .collectives import average, exchange, from_rank_0, maximum_over_ranks, sha
 from .ranks import check_joined, rank, world_size
 
 _log = logging.getLogger(__name__)
+_statistics_of: weakref.WeakKeyDictionary[PirGraph, list[str]] = weakref.WeakKeyDictionary()  # roles take time to find
 
 
 def broadcast_state(program: Any = None, scope: Any = None, *, pruner: Any = None) -> None:
@@ -147,7 +149,9 @@ def _broadcast(graph: PirGraph) -> None:
 
 
 def _statistics(graph: PirGraph) -> list[str]:
-    return sorted(param.name for param in graph.params() if param.role in STATISTICS)
+    if graph not in _statistics_of:
+        _statistics_of[graph] = sorted(param.name for param in graph.params() if param.role in STATISTICS)
+    return _statistics_of[graph]
 
 
 def _differing(graph: PirGraph) -> list[str]:
