@@ -119,6 +119,11 @@ def add_pruning(group: argparse._ActionsContainer) -> None:
         help="base: prune after the first step; gmp: raise the sparsity step by step; dense: do not prune",
     )
     group.add_argument(
+        "--recipe",
+        choices=("best",),
+        help="best: fine-tune --pretrained_model to --ratio as docs/recipe.md says; decides schedule and allocation",
+    )
+    group.add_argument(
         "--pruning_mode",
         choices=("ratio", "threshold"),
         default="ratio",

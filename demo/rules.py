@@ -86,6 +86,8 @@ def check_model(args: argparse.Namespace) -> str | None:
 def check_pruning(args: argparse.Namespace) -> str | None:
     if args.pruning_mode == "threshold" and args.local_sparsity:
         return "--local_sparsity has no meaning with --pruning_mode threshold: a threshold is the same for every layer"
+    if args.recipe:
+        return check_recipe(args)
     if args.pruning_strategy != "gmp":
         return None
     if args.pruning_mode == "threshold":
@@ -93,6 +95,22 @@ def check_pruning(args: argparse.Namespace) -> str | None:
     if args.initial_ratio > args.ratio:
         return f"--initial_ratio must not exceed --ratio {args.ratio}, got {args.initial_ratio}"
     return split_epochs(args)
+
+
+def check_recipe(args: argparse.Namespace) -> str | None:
+    """The recipe decides when, where and at what rates; what it leaves open may be given."""
+    decided = {
+        "--pruning_strategy dense": args.pruning_strategy == "dense",
+        "--pruning_mode threshold": args.pruning_mode == "threshold",
+        "--local_sparsity": args.local_sparsity,
+        "--lr_strategy piecewise_decay": args.lr_strategy != "cosine_decay",
+        "--stable_epochs": args.stable_epochs,
+        "--pruning_epochs": args.pruning_epochs is not None,
+        "--tunning_epochs": args.tunning_epochs is not None,
+    }
+    given = [flag for flag, is_given in decided.items() if is_given]
+    args.pruning_strategy = "gmp"
+    return f"--recipe {args.recipe} decides that by itself; leave out {', '.join(given)}" if given else None
 
 
 def split_epochs(args: argparse.Namespace) -> str | None:

@@ -17,6 +17,7 @@ import checkpoints
 from checkpoints import BadCheckpoint, State
 from data import SPECS, Source, load_source
 from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner, distributed
+from paddle_unstructured.recipe import Recipe
 from programs import Classifier, build_classifier, parameters
 from ranks import on_rank_0
 
@@ -63,6 +64,9 @@ def make_pruner(
         local_sparsity=args.local_sparsity,
         sparse_block=args.sparse_block if args.sparse_block != [1, 1] else None,
     )
+    if args.recipe:
+        recipe = Recipe(ratio=shared.pop("ratio"), steps=args.num_epochs * steps_per_epoch)
+        return recipe.pruner(program, **shared)
     if args.pruning_strategy == "base":
         return UnstructuredPruner(program, args.pruning_mode, threshold=args.threshold, **shared)
     configs = {

@@ -92,6 +92,17 @@ def test_blocks_and_equal_layers(dense, tmp_path):
     assert np.array_equal(zero[:, 0], zero[:, 1]) and zero.mean() == 0.5
 
 
+def test_the_recipe_reaches_its_ratio_halfway_and_resumes_to_the_same_bits(dense, tmp_path):
+    flags = (*TINY, "--recipe", "best", "--ratio", 0.9, "--num_epochs", 4, "--pretrained_model", dense)
+    run("train.py", *flags, "--model_path", tmp_path / "whole")
+    rows = history(tmp_path / "whole", 3)
+    assert [round(row["sparsity"], 3) for row in rows][1:] == [0.9, 0.9, 0.9] and rows[0]["sparsity"] < 0.9
+    assert rows[-1]["test_top1"] > 0.8
+    shutil.copytree(tmp_path / "whole" / "epoch_0", tmp_path / "half" / "epoch_0")
+    run("train.py", "--checkpoint", tmp_path / "half")
+    assert_same(tmp_path / "whole" / "epoch_3", tmp_path / "half" / "epoch_3")
+
+
 def test_another_runs_folder_is_not_overwritten(dense):
     message = run("train.py", *TINY, *DENSE, "--model_path", dense, fails=True).stderr
     assert f"--checkpoint {dense}" in message
