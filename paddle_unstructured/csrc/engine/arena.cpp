@@ -36,6 +36,7 @@ Layout lay_out(const std::vector<Shape>& shapes, const Lifetimes& lifetimes) {
   Layout layout{std::vector<int64_t>(shapes.size()), kGuard};
   std::vector<Piece> pieces;
   for (const size_t value : order) {
+    if (lifetimes.last_use[value] == Lifetimes::kNever) continue;
     const int64_t floats = round_up(shapes[value].floats(), kPlaneAlign) + kGuard;
     const auto first = static_cast<int64_t>(value);
     const int64_t last = lifetimes.last_use[value];

@@ -11,6 +11,7 @@ namespace paddle_unstructured {
 
 // Value `i` is made by step `i` and read last by step `last_use[i]`.
 struct Lifetimes {
+  static constexpr int64_t kNever = -1;  // the value is not made, and gets no place
   std::vector<int64_t> last_use;
 };
 

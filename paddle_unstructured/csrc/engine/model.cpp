@@ -47,6 +47,7 @@ Network::Network(const Plan& plan)
   for (const Node& node : plan.nodes) add_step(node);
   for (const Node& node : plan.outputs)
     outputs_.push_back({read_value(node, node.integers("from")[0], steps_.size() + 1), node.integer("rank", 2, 4)});
+  fuse_steps();
   find_lifetimes();
   const int64_t size = input_rank_ == 2 ? 1 : kUnknown;
   infer(size, size);
@@ -58,15 +59,40 @@ void Network::add_step(const Node& node) {
   const bool fits = node.kind() == "concat" ? !step.inputs.empty() : step.inputs.size() == count_inputs(node.kind());
   if (!fits) node.refuse("reads another number of values than its kind does");
   step.operation = make_operation(node);
+  step.runs = step.operation;
   steps_.push_back(std::move(step));
+}
+
+bool Network::is_read_once(size_t value) const {
+  int64_t readers = 0;
+  for (const Step& step : steps_) readers += std::count(step.inputs.begin(), step.inputs.end(), value);
+  for (const Fetch& fetch : outputs_) readers += 2 * (fetch.value == value);
+  return readers == 1;
+}
+
+void Network::fuse_steps() {
+  for (Step& second : steps_) {
+    if (second.inputs.size() != 1 || second.inputs[0] == 0 || !is_read_once(second.inputs[0])) continue;
+    Step& first = steps_[second.inputs[0] - 1];
+    const std::shared_ptr<Operation> both = fuse(first.operation, second.operation);
+    if (both == nullptr) continue;
+    second.runs = both;
+    second.inputs = first.inputs;
+    first.fused_away = true;
+  }
 }
 
 // Value i + 1 is made by step i; here steps are counted from 1, so that value and step have the same number.
 void Network::find_lifetimes() {
   lifetimes_.last_use.resize(steps_.size() + 1);
   for (size_t value = 0; value <= steps_.size(); ++value) lifetimes_.last_use[value] = static_cast<int64_t>(value);
-  for (size_t i = 0; i < steps_.size(); ++i)
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (steps_[i].fused_away) {
+      lifetimes_.last_use[i + 1] = Lifetimes::kNever;
+      continue;
+    }
     for (const size_t value : steps_[i].inputs) lifetimes_.last_use[value] = static_cast<int64_t>(i) + 1;
+  }
   for (const Fetch& fetch : outputs_) lifetimes_.last_use[fetch.value] = static_cast<int64_t>(steps_.size()) + 1;
 }
 
@@ -77,7 +103,7 @@ void Network::load(const Plan& plan, const LoadContext& context) {
 std::vector<Shape> Network::infer_values(int64_t height, int64_t width) const {
   std::vector<Shape> shapes{{input_channels_, height, width}};
   for (const Step& step : steps_) {
-    const Shape shape = step.operation->output_shape(shapes_of(step, shapes));
+    const Shape shape = step.runs->output_shape(shapes_of(step, shapes));
     require(shape.channels <= kLargest && shape.height <= kLargest && shape.width <= kLargest,
             "the input is too large for this model; give a smaller one");
     shapes.push_back(shape);
@@ -120,7 +146,7 @@ void Model::prepare(Workspace& workspace, const std::vector<Shape>& shapes) cons
 void Model::prepare_scratch(Team& team, const std::vector<Shape>& shapes) const {
   int64_t floats = 1;
   for (const Step& step : network_.steps())
-    floats = std::max(floats, step.operation->scratch_floats(shapes_of(step, shapes)));
+    if (!step.fused_away) floats = std::max(floats, step.runs->scratch_floats(shapes_of(step, shapes)));
   team.scratch_memory.resize(static_cast<size_t>(threads_));
   team.scratch.clear();
   for (Arena& memory : team.scratch_memory) {
@@ -134,9 +160,10 @@ void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch,
   spread(input, value_of(workspace, 0));
   const std::vector<Step>& steps = network_.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].fused_away) continue;
     Context context{kernels_, pool, scratch, {}, value_of(workspace, i + 1)};
     for (const size_t value : steps[i].inputs) context.inputs.push_back(value_of(workspace, value));
-    steps[i].operation->run(context);
+    steps[i].runs->run(context);
   }
 }
 

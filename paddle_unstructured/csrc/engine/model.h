@@ -35,8 +35,10 @@ struct Output {
 };
 
 struct Step {
-  std::unique_ptr<Operation> operation;
-  std::vector<size_t> inputs;
+  std::shared_ptr<Operation> operation;  // the node's own, which holds its weights
+  std::shared_ptr<Operation> runs;       // the same, or one that does an earlier step's work too
+  std::vector<size_t> inputs;            // of what runs
+  bool fused_away = false;  // a later step does its work; its value is never made
 };
 
 struct Fetch {
@@ -62,6 +64,8 @@ class Network {
 
  private:
   void add_step(const Node& node);
+  void fuse_steps();
+  bool is_read_once(size_t value) const;
   void find_lifetimes();
 
   int32_t input_rank_, input_channels_;

@@ -37,6 +37,9 @@ class Operation {
 // From the node's words alone.
 std::unique_ptr<Operation> make_operation(const Node& node);
 
+// One operation that does what both do in turn, or null. Nobody else may read what the first one makes.
+std::shared_ptr<Operation> fuse(const std::shared_ptr<Operation>& first, const std::shared_ptr<Operation>& second);
+
 std::unique_ptr<Operation> make_convolution(const Node& node);
 std::unique_ptr<Operation> make_depthwise(const Node& node);
 std::unique_ptr<Operation> make_pool(const Node& node);

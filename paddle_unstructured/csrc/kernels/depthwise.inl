@@ -22,15 +22,36 @@ PU_INLINE Filter<Kernel> load_filter(const Depthwise& task, int32_t channel) {
   return filter;
 }
 
+// How the windows of one vector of outputs lie in the rows of the plane.
+enum class Edge {
+  kInside,   // nowhere outside
+  kMasked,   // maybe outside: lanes are masked away
+  kOneWide,  // stride 1, rows as wide as the outputs and not wider than a vector: one load, shifted for each tap
+};
+
 // The input under taps j = 0 .. Kernel-1 of kLanes neighbouring outputs; `column` belongs to tap 0 of the first.
-template <int Kernel, int Stride, bool Inside>
+template <int Kernel, int Stride, Edge Place>
 PU_INLINE void load_row(const float* row, int32_t column, const Lanes (&inside)[Kernel], Lanes exists,
                         Vec (&x)[Kernel]) {
+  if (Place == Edge::kOneWide) {
+    const Vec whole = keep(load(row), inside[Kernel / 2] & exists);
+    PU_UNROLL(5)
+    for (int j = 0; j < Kernel; ++j) x[j] = shifted(whole, j - Kernel / 2);
+    return;
+  }
   PU_UNROLL(5)
   for (int j = 0; j < Kernel; ++j) {
-    x[j] = Stride == 1 ? load(row + column + j) : load_even(row + column + j);
-    if (!Inside) x[j] = keep(x[j], inside[j] & exists);
+    if (Stride == 1) {
+      x[j] = load(row + column + j);
+    } else if (j % 2 == 0) {  // two loads serve two taps
+      const Vec low = load(row + column + j), high = load(row + column + j + kLanes);
+      x[j] = evens(low, high);
+      if (j + 1 < Kernel) x[j + 1] = odds(low, high);
+    }
   }
+  PU_UNROLL(5)
+  for (int j = 0; j < Kernel; ++j)
+    if (Place == Edge::kMasked) x[j] = keep(x[j], inside[j] & exists);
 }
 
 // Rows are stored in order, so where a row is shorter than a vector the next one overwrites the surplus; only what would
@@ -43,24 +64,23 @@ PU_INLINE void store_row(const Depthwise& task, float* output, ptrdiff_t at, Vec
   }
 }
 
-// `Inside`: the windows of all these outputs lie in the plane; otherwise what lies outside is masked away, without
-// branches, as where the edge is changes with every group of rows.
-template <int Kernel, int Stride, int Rows, bool Inside>
+// At the edges without branches, as where the edge is changes with every group of rows.
+template <int Kernel, int Stride, int Rows, Edge Place>
 PU_INLINE void column_of_outputs(const Depthwise& task, const Filter<Kernel>& filter, const float* plane, float* output,
                                  int32_t row, int32_t column) {
   const Window& w = task.window;
   const int32_t top = row * Stride - w.pad_top, left = column * Stride - w.pad_left;
   Lanes inside[Kernel] = {};
-  if (!Inside)
+  if (Place != Edge::kInside)
     for (int j = 0; j < Kernel; ++j) inside[j] = lanes_inside<Stride>(left + j, w.width);
   Vec sums[Rows];
   for (int r = 0; r < Rows; ++r) sums[r] = filter.bias;
   PU_UNROLL(16)
   for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i) {
     const int32_t y = top + i;
-    const bool exists = Inside || (y >= 0 && y < w.height);
+    const bool exists = Place == Edge::kInside || (y >= 0 && y < w.height);
     Vec x[Kernel];
-    load_row<Kernel, Stride, Inside>(plane + static_cast<ptrdiff_t>(exists ? y : 0) * w.width, left, inside,
+    load_row<Kernel, Stride, Place>(plane + static_cast<ptrdiff_t>(exists ? y : 0) * w.width, left, inside,
                                      all_lanes_if(exists), x);
     PU_UNROLL(4)
     for (int r = 0; r < Rows; ++r) {
@@ -71,7 +91,7 @@ PU_INLINE void column_of_outputs(const Depthwise& task, const Filter<Kernel>& fi
     }
   }
   for (int r = 0; r < Rows; ++r)
-    store_row(task, output, static_cast<ptrdiff_t>(row + r) * w.output_width + column,
+    store_row(task, output, static_cast<ptrdiff_t>(row + r - task.first_row) * w.output_width + column,
               clamp(sums[r], filter.low, filter.high));
 }
 
@@ -80,33 +100,35 @@ PU_INLINE void rows_of_outputs(const Depthwise& task, const Filter<Kernel>& filt
                                int32_t row) {
   const Window& w = task.window;
   const int32_t top = row * Stride - w.pad_top;
+  if (Stride == 1 && w.width <= kLanes && w.width == w.output_width && w.pad_left == Kernel / 2)
+    return column_of_outputs<Kernel, 1, Rows, Edge::kOneWide>(task, filter, plane, output, row, 0);
   const bool rows_inside = top >= 0 && top + (Rows - 1) * Stride + Kernel <= w.height;
   for (int32_t next = 0; next < w.output_width; next += kLanes) {
     // The last vector of a long row overlaps the one before it.
     const int32_t column = w.output_width < kLanes ? 0 : least(next, w.output_width - kLanes);
     const int32_t left = column * Stride - w.pad_left;
     if (rows_inside && left >= 0 && left + Stride * (kLanes - 1) + Kernel <= w.width)
-      column_of_outputs<Kernel, Stride, Rows, true>(task, filter, plane, output, row, column);
+      column_of_outputs<Kernel, Stride, Rows, Edge::kInside>(task, filter, plane, output, row, column);
     else
-      column_of_outputs<Kernel, Stride, Rows, false>(task, filter, plane, output, row, column);
+      column_of_outputs<Kernel, Stride, Rows, Edge::kMasked>(task, filter, plane, output, row, column);
   }
 }
 
 template <int Kernel, int Stride>
 void depthwise_planes(const Depthwise& task) {
   constexpr int kRows = kLanes == 16 ? (Kernel == 3 ? 4 : 2) : 2;
-  const int32_t height = task.window.output_height;
+  const int32_t first = task.first_row, last = task.last_row;
   for (int32_t channel = task.first; channel < task.last; ++channel) {
     const Filter<Kernel> filter = load_filter<Kernel>(task, channel);
     const float* const plane = task.window.input + channel * task.window.pitch;
     float* const output = task.output + channel * task.output_pitch;
-    if (height < kRows) {
-      for (int32_t row = 0; row < height; ++row) rows_of_outputs<Kernel, Stride, 1>(task, filter, plane, output, row);
+    if (last - first < kRows) {
+      for (int32_t row = first; row < last; ++row) rows_of_outputs<Kernel, Stride, 1>(task, filter, plane, output, row);
       continue;
     }
     // The last group begins early enough to be whole; a row that is computed twice costs less than a group of one.
-    for (int32_t row = 0; row < height; row += kRows)
-      rows_of_outputs<Kernel, Stride, kRows>(task, filter, plane, output, least(row, height - kRows));
+    for (int32_t row = first; row < last; row += kRows)
+      rows_of_outputs<Kernel, Stride, kRows>(task, filter, plane, output, least(row, last - kRows));
   }
 }
 

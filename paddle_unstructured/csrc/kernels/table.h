@@ -104,7 +104,8 @@ struct Pack {  // panel rows [first, last) of the window, pixels [pixel, pixel +
 
 struct Depthwise {  // channels [first, last), one filter each; dilation 1, kernel 3x3 or 5x5, stride 1 or 2
   Window window;
-  float* output;
+  int32_t first_row, last_row;  // of the output
+  float* output;                // of first_row
   ptrdiff_t output_pitch;
   const float* weight;
   const float* bias;

@@ -101,11 +101,18 @@ PU_INLINE void store_first(float* to, Vec v, int lanes) {
   }
 }
 
-// from[0], from[2], from[4], ...; reads 2 * kLanes floats.
-PU_INLINE Vec load_even(const float* from) {
-  const Vec low = load(from), high = load(from + kLanes);
-  return __builtin_shuffle(low, high, 2 * lane_numbers());
+// Of 2 * kLanes neighbouring floats.
+PU_INLINE Vec evens(Vec low, Vec high) { return __builtin_shuffle(low, high, 2 * lane_numbers()); }
+PU_INLINE Vec odds(Vec low, Vec high) { return __builtin_shuffle(low, high, 2 * lane_numbers() + 1); }
+
+// Lane i of the result is lane i + by of v, or zero where there is none.
+PU_INLINE Vec shifted(Vec v, int by) {
+  return by >= 0 ? __builtin_shuffle(v, Vec{}, lane_numbers() + by)
+                 : __builtin_shuffle(Vec{}, v, lane_numbers() + kLanes + by);
 }
+
+// from[0], from[2], from[4], ...; reads 2 * kLanes floats.
+PU_INLINE Vec load_even(const float* from) { return evens(load(from), load(from + kLanes)); }
 
 // Which of the columns `column`, `column + Stride`, ... lie in [0, width). Stride is 1 or 2.
 template <int Stride>
