@@ -15,6 +15,7 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
+from versus.bars import bars
 from versus.environment import CACHE, ROOT
 from versus.plan import METHODS, MNIST, QUICK_ROWS, ROWS, cells
 from versus.pool import Pool, Results
@@ -34,7 +35,10 @@ def main(argv: list[str] | None = None) -> None:
                     paddle=importlib.metadata.version("paddlepaddle"))
         pool.run(chosen)
         failures = pool.failures
-    print(tables(QUICK_ROWS if args.quick else ROWS, results.lines))
+    rows = QUICK_ROWS if args.quick else ROWS
+    print(tables(rows, results.lines))
+    if not args.quick:
+        print("\n" + bars(rows, results.lines))
     for cell, error in failures:
         print(f"\nfailed: {cell}\n{error}", file=sys.stderr)
     sys.exit(bool(failures))

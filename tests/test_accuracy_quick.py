@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from versus.bars import bars  # noqa: E402
 from versus.cells import Cell, Setting, cell_of  # noqa: E402
 from versus.environment import pins  # noqa: E402
 from versus.plan import FASHION, METHODS, QUICK, QUICK_ROWS, ROWS, cells  # noqa: E402
@@ -42,6 +43,15 @@ def test_the_last_line_of_a_cell_counts_and_other_settings_do_not():
     other = Setting("digits", "LeNet", dense_epochs=3)
     lines = [line("gmp", 0.5, 0, 0.9), line("gmp", 0.6, 0, 0.9), line("gmp", 0.1, 1, 0.9, other)]
     assert accuracies(lines, QUICK, "gmp", 0.9) == [60.0]
+
+
+def test_bars_compare_means_over_seeds():
+    lines = [line("gmp", x, i, 0.9, FASHION) for i, x in enumerate((0.90, 0.91))]
+    lines += [line("slim-gmp", x, i, 0.9, FASHION) for i, x in enumerate((0.91, 0.924))]
+    lines += [line("recipe", 0.8995, 0, 0.9, FASHION), line("longer", 0.9055, 0, 0.0, FASHION)]
+    made = bars({FASHION: [("1x1", 0.9, METHODS)]}, lines).splitlines()[2:]
+    assert [text.rsplit("| ", 1)[1] for text in made] == ["NO |", "NO |", "yes |"]  # 0.9 below, 0.99 its deviation
+    assert "90.50 ± 0.71 | 91.70 ± 0.99" in made[0] and "within 0.6 points" in made[2]
 
 
 def test_cells_are_found_again_in_a_file_whose_last_line_was_cut(tmp_path):
