@@ -172,6 +172,33 @@ def test_branches_meet_again(isa, threads):
     assert relative_error(run_one(squeeze_and_excite, x, threads), expected) < 1e-5
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("stride, size, block", [(1, (100, 97), 1), (2, (203, 160), 2), (1, (9, 13), 0), (1, (112, 112), 4)])
+def test_a_depthwise_and_the_1x1_behind_it_run_band_by_band(isa, threads, stride, size, block):
+    """The larger planes are cut into bands, the smallest is not; both must equal the two layers one after the other."""
+    window, x = Window((3, 3), (stride, stride), (1, 1, 1, 1)), normal(2, 24, *size)
+    deep, flat = normal(24, 1, 3, 3), blocks_of_zeros(RANDOM, normal(20, 24, 1, 1), 0.5, max(block, 1))
+    bias = normal(24)
+
+    def layers(writer, value):
+        value = writer.depthwise(value, deep, bias, window, act="hard_swish")
+        return writer.convolution(value, flat, bias[:20], Window(), block=block, act="swish")
+    middle = exact("hard_swish", convolve(x, deep, bias, window, groups=24))
+    expected = exact("swish", convolve(middle, flat, bias[:20], Window()))
+    assert relative_error(run_one(layers, x, threads), expected) < 1e-5
+
+
+def test_a_depthwise_that_others_read_too_is_not_fused_away(isa):
+    same, x = Window((3, 3), pad=(1, 1, 1, 1)), normal(1, 5, 8, 9)
+    deep, flat, bias = normal(5, 1, 3, 3), normal(5, 5, 1, 1), normal(5)
+
+    def layers(writer, value):
+        middle = writer.depthwise(value, deep, bias, same)
+        return writer.add("add", [middle, writer.convolution(middle, flat, bias, Window())])
+    middle = convolve(x, deep, bias, same, groups=5)
+    assert relative_error(run_one(layers, x), middle + convolve(middle, flat, bias, Window())) < 1e-5
+
+
 def test_flatten_and_softmax(isa):
     x = normal(2, 3, 2, 5)
     got = run_one(lambda w, v: w.add("softmax", [w.add("flatten", [v])]), x, rank=2)
