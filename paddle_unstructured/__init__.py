@@ -1,6 +1,5 @@
 """Sparse neural networks in PaddlePaddle: pruning of static Programs, with masks in the graph."""
-from importlib import import_module
-from typing import Any, List
+from .front_door import front_door
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -18,17 +17,4 @@ _HOMES = {
     "selection": ("all_weights", "conv1x1_only", "named"),
     "sensitivity": ("SensitivityTable", "allocate_by_sensitivity"),  # not the function: its name is the module's
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for: the command line and deployed models can do without Paddle."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    return value
-
-
-def __dir__() -> List[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = front_door(__name__, _HOMES)

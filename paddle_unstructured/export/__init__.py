@@ -1,6 +1,5 @@
 """What leaves the house: models without masks, checked; small files; fast ones."""
-from importlib import import_module
-from typing import Any, List
+from ..front_door import front_door
 
 _HOMES = {
     "checks": ("CheckResult", "check", "parse_pattern"),
@@ -15,17 +14,4 @@ _HOMES = {
     "saved": ("export_model", "save_checkpoint"),
     "shrink": ("Removal", "remove_channels"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for: each needs other packages, and a deployed model not even Paddle."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    return value
-
-
-def __dir__() -> List[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = front_door(__name__, _HOMES)
