@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Callable
 
 import paddle
 from paddle.static import Program
@@ -18,7 +19,7 @@ class Classifier:
     """Programs and what to fetch from them.
 
     `metrics` are (loss, top-1, top-5) of one training batch, averaged over it;
-    `image` → `probabilities` is what the test Program computes and what an inference model needs.
+    `image` → `logits`, `probabilities` is what the test Program computes and what an inference model needs.
     """
 
     train: Program
@@ -26,6 +27,7 @@ class Classifier:
     test: Program
     metrics: tuple
     image: paddle.pir.Value
+    logits: paddle.pir.Value
     probabilities: paddle.pir.Value
 
 
@@ -53,6 +55,7 @@ def build_classifier(
     classes: int,
     width: float = 1.0,
     optimizer: paddle.optimizer.Optimizer | None = None,
+    teach: Callable | None = None,
 ) -> Classifier:
     """Build the Programs; weight names depend on the model only, so that files fit across runs.
 
@@ -62,6 +65,7 @@ def build_classifier(
         classes: number of classes.
         width: channel multiplier, MobileNet only.
         optimizer: minimises the loss of the training Program; None leaves it without optimizer ops.
+        teach: (loss, logits) → the loss to minimise, with a teacher's part in it.
     """
     train, startup = Program(), Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(train, startup):
@@ -70,10 +74,10 @@ def build_classifier(
         test, twin = for_test(train)  # before the loss, so that testing needs no labels
         metrics = measure(logits, classes)
         if optimizer is not None:
-            distributed.minimize(optimizer, metrics[0])
+            distributed.minimize(optimizer, teach(metrics[0], logits) if teach else metrics[0])
     with paddle.static.program_guard(test):
         probabilities = paddle.nn.functional.softmax(twin.look_up(logits))
-    return Classifier(train, startup, test, metrics, twin.look_up(image), probabilities)
+    return Classifier(train, startup, test, metrics, twin.look_up(image), twin.look_up(logits), probabilities)
 
 
 def parameters(program: Program) -> dict[str, tuple[int, ...]]:

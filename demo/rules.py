@@ -110,6 +110,8 @@ def check_recipe(args: argparse.Namespace) -> str | None:
     }
     given = [flag for flag, is_given in decided.items() if is_given]
     args.pruning_strategy = "gmp"
+    if not given and not args.pretrained_model and not args.checkpoint:
+        return f"--recipe {args.recipe} fine-tunes a trained net, which also teaches; add --pretrained_model"
     return f"--recipe {args.recipe} decides that by itself; leave out {', '.join(given)}" if given else None
 
 

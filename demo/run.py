@@ -20,6 +20,7 @@ from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner, distr
 from paddle_unstructured.recipe import Recipe
 from programs import Classifier, build_classifier, parameters
 from ranks import on_rank_0
+from teacher import make_teacher
 
 log = logging.getLogger("train")
 
@@ -65,8 +66,8 @@ def make_pruner(
         sparse_block=args.sparse_block if args.sparse_block != [1, 1] else None,
     )
     if args.recipe:
-        recipe = Recipe(ratio=shared.pop("ratio"), steps=args.num_epochs * steps_per_epoch)
-        return recipe.pruner(program, **shared)
+        shared.pop("ratio")
+        return make_recipe(args, steps_per_epoch).pruner(program, **shared)
     if args.pruning_strategy == "base":
         return UnstructuredPruner(program, args.pruning_mode, threshold=args.threshold, **shared)
     configs = {
@@ -78,6 +79,10 @@ def make_pruner(
         "initial_ratio": args.initial_ratio,
     }
     return GMPUnstructuredPruner(program, configs=configs, **shared)
+
+
+def make_recipe(args: argparse.Namespace, steps_per_epoch: int) -> Recipe:
+    return Recipe(ratio=args.ratio, steps=args.num_epochs * steps_per_epoch)
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -107,7 +112,8 @@ def prepare(args: argparse.Namespace) -> Run:
     place = paddle.CUDAPlace(distributed.device_id()) if args.use_gpu else paddle.CPUPlace()
     exe = paddle.static.Executor(place)
     lr = paddle.optimizer.lr.LambdaDecay(args.lr, learning_rate(args, steps))
-    net = build(args, lr)
+    teach = make_teacher(args, exe, place, make_recipe(args, steps)) if args.recipe else None
+    net = build(args, lr, teach)
     exe.run(net.startup)
     if args.pretrained_model:
         on_rank_0(lambda: start_from(args.pretrained_model, net, place))
@@ -140,14 +146,13 @@ def read_data(args: argparse.Namespace) -> tuple[Source, Source, int]:
     return train, test, len(train) // (args.batch_size * args.ranks)
 
 
-def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler) -> Classifier:
-    """Build the Programs of the model, with Momentum to train it."""
+def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler, teach: Callable | None) -> Classifier:
+    """Build the Programs of the model, with Momentum to train it, and a teacher's part in the loss if there is one."""
     decay = paddle.regularizer.L2Decay(args.l2_decay)
     optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, weight_decay=decay)
     spec = SPECS[args.data]
-    return build_classifier(
-        args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width, optimizer=optimizer
-    )
+    shape = dict(image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+    return build_classifier(args.model, **shape, optimizer=optimizer, teach=teach)
 
 
 def start_from(saved: Path, net: Classifier, place) -> None:

@@ -32,6 +32,7 @@ def refusal(capsys, *flags: str) -> str:
         ("--pruning_strategy gmp --initial_ratio 0.9 --ratio 0.5", ["--initial_ratio", "0.5", "0.9"]),
         ("--recipe best --pruning_strategy dense --lr_strategy piecewise_decay", ["--recipe best", "dense", "piecewise"]),
         ("--recipe best --pruning_mode threshold", ["--recipe best", "--pruning_mode threshold"]),
+        ("--recipe best", ["--recipe best", "--pretrained_model"]),
         ("--recipe best --tunning_epochs 3", ["--recipe best", "--tunning_epochs"]),
         ("--pruning_strategy gmp --num_epochs 10 --pruning_epochs 11", ["--num_epochs 10", "11"]),
         ("--pruning_strategy gmp --num_epochs 4 --stable_epochs 4", ["--stable_epochs", "--num_epochs 4"]),

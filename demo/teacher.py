@@ -1,0 +1,28 @@
+"""The trained net that shows the one in training what to answer (--recipe)."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Callable
+
+import paddle
+
+import checkpoints
+from data import SPECS
+from paddle_unstructured.recipe import Recipe
+from programs import build_classifier, parameters
+
+
+def make_teacher(args: argparse.Namespace, exe: paddle.static.Executor, place, recipe: Recipe) -> Callable:
+    """Build the net of --pretrained_model in a scope of its own; return (loss, logits) → the recipe's loss.
+
+    A resumed run needs no --pretrained_model: its checkpoint has the teacher's weights, and brings them back later.
+    """
+    spec, scope = SPECS[args.data], paddle.static.Scope()
+    with paddle.static.scope_guard(scope):
+        net = build_classifier(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+        exe.run(net.startup)
+        if args.pretrained_model:
+            file = checkpoints.find_weights(args.pretrained_model)
+            checkpoints.load_weights(file, parameters(net.test), place)
+    return lambda loss, logits: recipe.loss(loss, logits, net.logits, teacher_scope=scope)
