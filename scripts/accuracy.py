@@ -17,7 +17,7 @@ from pathlib import Path
 
 from versus.bars import bars
 from versus.environment import CACHE, ROOT
-from versus.plan import METHODS, MNIST, QUICK_ROWS, ROWS, cells
+from versus.plan import EXTRAS, MNIST, QUICK_ROWS, ROWS, cells
 from versus.pool import Pool, Results
 from versus.tables import tables
 
@@ -50,7 +50,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="run nothing, print what there is")
     parser.add_argument("--seeds", type=int, help="default: 3; 1 with --quick")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each (default: 2)")
-    parser.add_argument("--methods", nargs="+", choices=("longer", *METHODS), default=("longer", *METHODS),
+    parser.add_argument("--methods", nargs="+", choices=EXTRAS, default=EXTRAS,
                         help="columns to run (default: all); without slim-ratio and slim-gmp, PaddleSlim is not needed")
     parser.add_argument("--data_dir", help="folder of Fashion-MNIST; default: where Debian's package puts it")
     parser.add_argument("--mnist_dir", help="folder of MNIST's idx files; without it MNIST is left out")

@@ -16,7 +16,7 @@ class Setting:
         images: Training images, the first so many; 0 = all.
         dense_epochs: Of the dense net that every run starts from.
         epochs: The budget of each run after that.
-        peak: Learning rate, annealed by a cosine from this to 0 over the run, in every run.
+        dense_peak, peak: Learning rate of the dense net and of each run after it, annealed by a cosine to 0.
     """
 
     data: str
@@ -26,7 +26,8 @@ class Setting:
     images: int = 0
     dense_epochs: int = 8
     epochs: int = 4
-    batch: int = 128
+    batch: int = 64
+    dense_peak: float = 0.1
     peak: float = 0.05
     l2: float = 3e-5
 
@@ -37,7 +38,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: setting x method x sparsity x pattern x seed. Method "dense" is what the others start from."""
+    """One run: setting x method x sparsity x pattern x seed.
+
+    Method "dense" is what the others start from, "longer" is dense for the epochs of the others, "low-rate" is the
+    recipe with a tenth of the learning rate.
+    """
 
     setting: Setting
     method: str
@@ -48,6 +53,12 @@ class Cell:
     @property
     def epochs(self) -> int:
         return self.setting.dense_epochs if self.method == "dense" else self.setting.epochs
+
+    @property
+    def peak(self) -> float:
+        if self.method == "dense":
+            return self.setting.dense_peak
+        return self.setting.peak / 10 if self.method == "low-rate" else self.setting.peak
 
     @property
     def side(self) -> str:

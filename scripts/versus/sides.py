@@ -19,7 +19,7 @@ def side_of(cell: Cell) -> Side:
         return Dense()
     if cell.side == "slim":
         return Slim(cell)
-    return Recipe(cell) if cell.method == "recipe" else Ours(cell)
+    return Recipe(cell) if cell.method in ("recipe", "low-rate") else Ours(cell)
 
 
 def gmp_configs(steps: int) -> dict:

@@ -56,9 +56,11 @@ class Net:
         side: Whose pruner.
         start: Weights to start from, or None; the side sees them too (a teacher has them).
         seed: Of the initial weights.
+        peak: The highest learning rate.
     """
 
-    def __init__(self, setting: Setting, steps: int, side: Side, start: Weights | None, seed: int) -> None:
+    def __init__(self, setting: Setting, steps: int, side: Side, start: Weights | None, seed: int,
+                 peak: float) -> None:
         self.setting, self.steps, self.side, self.start = setting, steps, side, start
         self.exe, self.place = paddle.static.Executor(paddle.CPUPlace()), paddle.CPUPlace()
         self.program, self.startup = paddle.static.Program(), paddle.static.Program()
@@ -68,7 +70,7 @@ class Net:
             self.test, self.test_logits = for_test(self.program, self.logits)
             label = paddle.static.data("label", [None, 1], "int64")
             self.loss = side.loss(paddle.nn.functional.cross_entropy(self.logits, label), self.logits, self)
-            self.rate = paddle.optimizer.lr.LambdaDecay(setting.peak, self.cosine)
+            self.rate = paddle.optimizer.lr.LambdaDecay(peak, self.cosine)
             decay = paddle.regularizer.L2Decay(setting.l2)
             optimizer = paddle.optimizer.Momentum(self.rate, 0.9, weight_decay=decay)
             optimizer.minimize(self.loss, no_grad_set=side.before_minimize(self))

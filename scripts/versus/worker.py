@@ -19,11 +19,10 @@ def weights_file(folder: str, cell) -> Path:
     """Where the weights of a dense cell are."""
     s = cell.setting
     spec = f"{s.data}-{s.model}-{s.width:g}-{'x'.join(map(str, s.strides))}-{s.images}-{s.dense_epochs}-{s.batch}"
-    return Path(folder) / f"{spec}-{s.peak:g}-{s.l2:g}-{cell.seed}.npz"
+    return Path(folder) / f"{spec}-{s.dense_peak:g}-{s.l2:g}-{cell.seed}.npz"
 
 
 def main() -> None:
-    os.nice(0)
     job = json.loads(sys.argv[1])
     out = sys.stdout
     with contextlib.redirect_stdout(io.StringIO()):  # PaddleSlim prints
@@ -41,7 +40,7 @@ def measure(job: dict, say) -> dict:
     train, test = load(cell.setting, job["data_dir"])
     start = dict(np.load(weights_file(job["folder"], cell.start))) if cell.start else None
     steps = steps_of(cell.setting, train, cell.epochs)
-    net = Net(cell.setting, steps, side_of(cell), start, cell.seed)
+    net = Net(cell.setting, steps, side_of(cell), start, cell.seed, cell.peak)
     first = net.accuracy(test) if start else None
     say(steps=0, of=steps)
     every = max(steps // 50, 1)
