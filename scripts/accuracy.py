@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from versus.tables import tables
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the workers end too
     rows = QUICK_ROWS if args.quick else {setting: own for setting, own in ROWS.items()
                                           if setting != MNIST or args.mnist_dir}
     results = Results(args.results)

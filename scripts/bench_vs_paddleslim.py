@@ -134,7 +134,7 @@ class Bench:
                 for side in SIDES[:: 1 if i % 2 else -1]:
                     times = 1 if side == "slim" and (m, n) != (1, 1) else 3  # its Python loops take minutes
                     found[side].append(self.json(side, "updates", side, width, layers, m, n, times))
-            faults = {side: next((run["error"] for run in runs if "error" in run), None) for side, runs in found.items()}
+            faults = {side: next((run["error"] for run in runs if "error" in run), "") for side, runs in found.items()}
             if any(faults.values()):
                 self.keep(part="updates", size=size, block=[m, n], errors=faults)
                 table.append((f"{size}, [{m},{n}]", *(faults[side] or "ran" for side in SIDES), "", "", ""))

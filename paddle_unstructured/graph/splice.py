@@ -1,4 +1,4 @@
-"""One Program inside another: its forward ops are copied, its variables get names of their own, nothing in it trains."""
+"""One Program inside another: forward ops are copied, variables get names of their own, nothing of it trains."""
 from __future__ import annotations
 
 from typing import Any, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""What the comparisons with PaddleSlim share: its environment, the trainer that runs under both, the plan, the tables."""
+"""What the comparisons with PaddleSlim share: its environment, a trainer for both sides, the plan, the tables."""

@@ -27,9 +27,9 @@ class Setting:
     dense_epochs: int = 8
     epochs: int = 4
     batch: int = 64
-    dense_peak: float = 0.1
+    dense_peak: float = 0.05
     peak: float = 0.05
-    l2: float = 3e-5
+    l2: float = 5e-4
 
     @property
     def name(self) -> str:

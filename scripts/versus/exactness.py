@@ -192,7 +192,7 @@ QUESTIONS = {
     "... Adam": Rows.no_call_adam,
     "... Momentum, pruner made after `minimize`": Rows.no_call_after,
     "blocks [5, -5] pruned before blocks [0.1, 0.1], [2,1] at 50 %": Rows.pattern_of_zeros,
-    "a zero-initialised layer, step() before the first batch, 20 steps at 50 %: weights that are not zero": Rows.zero_layer,
+    "a zero-initialised layer, step() before the first batch, 20 steps at 50 %: weights not zero": Rows.zero_layer,
     "a layer 1000 times smaller than the other, global 75 %: weights it keeps": Rows.dead_layer,
     "a layer that is emptied (ours with floor=0)": Rows.dead_layer_warning,
     "resume from weights alone, no call: zeros kept after two batches": lambda rows: rows.resume("weights"),

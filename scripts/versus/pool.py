@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -119,8 +120,15 @@ class Pool:
             del self._running[cell]
             if result is not None:
                 self.results.add({**cell.key, **result, "commit": self.commit})
+                self._say(cell, result)
             elif not self._stopped:
                 self.failures.append((cell, "".join(errors)[-2000:]))
+
+    def _say(self, cell: Cell, result: dict) -> None:
+        if self._bar.disable:  # no terminal: a line per cell instead of a bar
+            done = f"{cell.setting.name}, {cell.method} {cell.sparsity:g} {cell.pattern} seed {cell.seed}"
+            print(f"{done}: {100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s; {len(self._left)} cells left "
+                  f"beside {len(self._running)} running", file=sys.stderr, flush=True)
 
 
 def commit() -> str:

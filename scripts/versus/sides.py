@@ -30,7 +30,7 @@ def gmp_configs(steps: int) -> dict:
 
 
 class Slim(Dense):
-    """PaddleSlim's pruner as its demo has it: made before `minimize`, a step() per batch, update_params() for a test."""
+    """PaddleSlim's pruner as in its demo: made before `minimize`, step() per batch, update_params() for a test."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell

@@ -14,7 +14,8 @@ NAMES = {"fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "digits": "digits"}
 
 def tables(rows: dict[Setting, Rows], lines: Sequence[dict]) -> str:
     """One table per setting: mean +- standard deviation of the test accuracy in percent."""
-    return "\n\n".join(table(setting, own, lines) for setting, own in rows.items() if accuracies(lines, setting, "dense"))
+    run = [setting for setting in rows if accuracies(lines, setting, "dense")]
+    return "\n\n".join(table(setting, rows[setting], lines) for setting in run)
 
 
 def table(setting: Setting, rows: Rows, lines: Sequence[dict]) -> str:

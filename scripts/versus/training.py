@@ -1,4 +1,4 @@
-"""One training run on a static Program, the same code in PaddleSlim's environment (legacy Programs) and in ours (PIR)."""
+"""One training run, the same code for legacy Programs (PaddleSlim's environment) and PIR (ours)."""
 from __future__ import annotations
 
 import math
@@ -110,7 +110,7 @@ class Net:
         return right / len(source)
 
     def zeros(self) -> tuple[int, int]:
-        """Zeros among the stored weights that are pruned (all but vectors: biases and norms), and how many these are."""
+        """Zeros among the stored weights, and how many these are; biases and norms (vectors) do not count."""
         matrices = [array for array in self.weights().values() if array.ndim > 1]
         return sum(int((array == 0).sum()) for array in matrices), sum(array.size for array in matrices)
 

@@ -1,4 +1,4 @@
-"""Runs one cell in a process of its own, in whichever environment it is started: JSON lines of progress, then of the result.
+"""Runs one cell in a process of its own, in either environment: JSON lines of progress, then of the result.
 
     python -m versus.worker '{"cell": {...}, "data_dir": null, "folder": ".../dense"}'
 """
