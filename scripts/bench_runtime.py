@@ -95,8 +95,9 @@ def mnn(model: str, threads: int) -> Run:
     import MNN.nn
     converted = model[:-len(".onnx")] + ".mnn"
     if not Path(converted).exists():
-        subprocess.run([str(Path(sys.executable).with_name("mnnconvert")), "-f", "ONNX", "--modelFile", model, "--MNNModel",
-                        converted, "--bizCode", "x", "--detectSparseSpeedUp"], check=True, capture_output=True)
+        subprocess.run([str(Path(sys.executable).with_name("mnnconvert")), "-f", "ONNX", "--modelFile", model,
+                        "--MNNModel", converted, "--bizCode", "x", "--detectSparseSpeedUp"], check=True,
+                       capture_output=True)
     interpreter = MNN.Interpreter(converted)
     opened = interpreter.createSession({"numThread": threads, "backend": "CPU", "precision": "high"})
     source = interpreter.getSessionInput(opened)
@@ -181,10 +182,10 @@ class Worker:
 # ---------------------------------------------------------------- models
 
 def prune(weight: np.ndarray, sparsity: float, block: int) -> np.ndarray:
-    """Zeros in the blocks of `block` neighbouring outputs with the smallest absolute sums; weight: [outputs, inputs]."""
+    """Zeros in the blocks of `block` outputs with the smallest absolute sums; weight: [outputs, inputs]."""
     scores = np.abs(weight).reshape(-1, block, weight.shape[1]).sum(1)
-    kept = scores > np.partition(scores.ravel(), int(round(sparsity * scores.size)) - 1)[int(round(sparsity * scores.size)) - 1]
-    return weight * np.repeat(kept, block, axis=0)
+    last = round(sparsity * scores.size) - 1
+    return weight * np.repeat(scores > np.partition(scores.ravel(), last)[last], block, axis=0)
 
 
 def save(folder: Path, net: str, sparsity: float, block: int) -> str:
@@ -227,7 +228,7 @@ def pruned_values(random: np.random.Generator, net: str, old: np.ndarray, sparsi
 
 
 def quantize(onnx: str) -> str:
-    """Static int8 (QDQ) of a dense model by ONNX Runtime, calibrated on random input: what it costs, not what it knows."""
+    """Static int8 (QDQ) by ONNX Runtime, calibrated on random input: what it costs, not what it knows."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -248,7 +249,8 @@ def quantize(onnx: str) -> str:
 # ---------------------------------------------------------------- the table
 
 def table(folder: Path, args: argparse.Namespace) -> None:
-    rivals = [(name, python) for python in args.others for name, module in MODULES.items() if importable(python, module)]
+    rivals = [(name, python) for python in args.others for name, module in MODULES.items()
+              if importable(python, module)]
     names = ["ONNX Runtime", "Paddle oneDNN", "ONNX Runtime int8", *[name for name, _ in rivals], "ours in Predictor"]
     print(f"| model | zeros | threads | batch | ours | {' | '.join(names)} | file | peak memory |")
     print("|---|---|---|---|---|" + "---|" * len(names) + "---|---|", flush=True)
@@ -287,7 +289,8 @@ def row(case: str, prefix: str, int8: str, threads: int, batch: int, rivals: lis
     """One line of the table: our time, and how many times longer each of the others takes."""
     wanted = [("ours", sys.executable, prefix), ("ours in Predictor", sys.executable, prefix + "_fast"),
               ("Paddle oneDNN", sys.executable, prefix), ("ONNX Runtime", sys.executable, prefix + ".onnx"),
-              ("ONNX Runtime int8", sys.executable, int8), *[(name, python, prefix + ".onnx") for name, python in rivals]]
+              ("ONNX Runtime int8", sys.executable, int8),
+              *[(name, python, prefix + ".onnx") for name, python in rivals]]
     started = [Worker.start(python, name, model, threads, batch) for name, python, model in wanted]
     workers = {worker.name: worker for worker in started if worker is not None}
     for _ in range(rounds):

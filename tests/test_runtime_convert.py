@@ -117,7 +117,8 @@ def test_random_nets_equal_paddle(tmp_path, seed):
             deep = nn.Conv2D(out, out, 3, 1, 1, groups=out)(y)
             x, channels = (y + deep, out) if random.random() < 0.5 else (paddle.concat([y, deep], 1), 2 * out)
         return nn.Linear(channels, 7)(F.adaptive_avg_pool2d(x, 1).flatten(1))
-    check(tmp_path, layers, (int(random.integers(1, 6)), 3, 37, 22), (1, 3, 1, 1), sparsity=float(random.choice([.5, .9])))
+    batch, sparsity = int(random.integers(1, 6)), float(random.choice([0.5, 0.9]))
+    check(tmp_path, layers, (batch, 3, 37, 22), (1, 3, 1, 1), sparsity=sparsity)
 
 
 def test_a_net_with_an_op_without_kernel_stays_with_paddle_and_says_why(tmp_path):

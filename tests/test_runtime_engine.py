@@ -51,7 +51,8 @@ def normal(*shape):
 def test_a_1x1_convolution_written_out():
     weight = np.array([[1, 0], [0, 2], [0, 0]], "float32")[:, :, None, None]
     x = np.array([[[[1, -2]], [[3, 4]]]], "float32")
-    got = run_one(lambda w, v: w.convolution(v, weight, np.array([0, 0, 7], "float32"), Window(), block=1, act="relu"), x)
+    bias = np.array([0, 0, 7], "float32")
+    got = run_one(lambda w, v: w.convolution(v, weight, bias, Window(), block=1, act="relu"), x)
     assert got.tolist() == [[[[1, 0]], [[6, 8]], [[7, 7]]]]
 
 
@@ -63,8 +64,9 @@ windows = st.builds(
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(window=windows, inputs=st.integers(1, 70), outputs=st.integers(1, 90), height=st.integers(1, 24),
-       width=st.integers(1, 40), batch=st.integers(1, 5), threads=st.integers(1, 4), block=st.sampled_from([0, 1, 2, 4]),
-       sparsity=st.sampled_from([0.0, 0.5, 0.75, 0.95, 1.0]), isa=st.sampled_from(ISAS), seed=st.integers(0, 99))
+       width=st.integers(1, 40), batch=st.integers(1, 5), threads=st.integers(1, 4),
+       block=st.sampled_from([0, 1, 2, 4]), sparsity=st.sampled_from([0.0, 0.5, 0.75, 0.95, 1.0]),
+       isa=st.sampled_from(ISAS), seed=st.integers(0, 99))
 def test_convolutions_of_any_shape_equal_the_slow_one(window, inputs, outputs, height, width, batch, threads, block,
                                                       sparsity, isa, seed):
     top, bottom, left, right = window.pad
@@ -138,8 +140,9 @@ def test_a_nan_stays_a_nan(isa):
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
 @pytest.mark.parametrize("exclusive", [0, 1])
-@pytest.mark.parametrize("size, window", [((9, 21), Window((3, 3), (2, 2), (1, 1, 1, 1))), ((4, 70), Window((2, 2), (2, 2))),
-                                          ((7, 35), Window((3, 2), (1, 1), (1, 0, 1, 0))), ((5, 5), Window((5, 5)))])
+@pytest.mark.parametrize("size, window", [
+    ((9, 21), Window((3, 3), (2, 2), (1, 1, 1, 1))), ((4, 70), Window((2, 2), (2, 2))),
+    ((7, 35), Window((3, 2), (1, 1), (1, 0, 1, 0))), ((5, 5), Window((5, 5)))])
 def test_pooling_equals_a_loop(isa, kind, exclusive, size, window):
     x = normal(2, 5, *size)
     words = {**window.words, "type": kind, "ceil": 0, "exclusive": exclusive}
@@ -173,7 +176,8 @@ def test_branches_meet_again(isa, threads):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("stride, size, block", [(1, (100, 97), 1), (2, (203, 160), 2), (1, (9, 13), 0), (1, (112, 112), 4)])
+@pytest.mark.parametrize("stride, size, block", [(1, (100, 97), 1), (2, (203, 160), 2), (1, (9, 13), 0),
+                                                 (1, (112, 112), 4)])
 def test_a_depthwise_and_the_1x1_behind_it_run_band_by_band(isa, threads, stride, size, block):
     """The larger planes are cut into bands, the smallest is not; both must equal the two layers one after the other."""
     window, x = Window((3, 3), (stride, stride), (1, 1, 1, 1)), normal(2, 24, *size)

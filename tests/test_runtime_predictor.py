@@ -161,8 +161,8 @@ def save_behind_another_op(folder):
     program, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(program, startup):
         x = paddle.static.data("x", [-1, 8, 16, 16], "float32")
-        ones, zeros = (paddle.static.create_parameter([16], "float32", default_initializer=nn.initializer.Constant(value))
-                       for value in (1, 0))
+        ones, zeros = (paddle.static.create_parameter(
+            [16], "float32", default_initializer=nn.initializer.Constant(value)) for value in (1, 0))
         y = paddle._C_ops._run_custom_op(f"{NAME}1", F.relu(nn.Conv2D(8, 16, 3, padding=1)(x)), [ones, zeros],
                                          writer.text, 0)
     executor = paddle.static.Executor(paddle.CPUPlace())

@@ -1,4 +1,4 @@
-// The Paddle operator: a whole net as one op. The only file that sees Paddle's headers; the work is behind engine/api.h.
+// The Paddle operator: a whole net as one op. Only this file sees Paddle's headers; the work is behind engine/api.h.
 //
 //   Inputs:  X, the image or vectors, float32; Params, the arrays that the plan names.
 //   Outputs: Out1, Out2, ...: those of the plan.
@@ -19,9 +19,6 @@
 namespace {
 
 constexpr int kErrorSize = 2048;
-constexpr int kMostOutputs = 4;
-
-using ModelPointer = std::shared_ptr<pu_model>;
 
 int count_threads(int threads) {
   if (threads > 0) return threads;
@@ -30,30 +27,19 @@ int count_threads(int threads) {
   return asked > 0 ? asked : 1;
 }
 
-// A loaded model is known by its plan, which holds a digest of all parameters, and by where Paddle keeps them. It has
-// copies of its own, so parameters that Paddle has freed do no harm.
-struct Key {
-  std::string plan;
-  std::vector<const void*> places;
-  int threads;
-
-  bool operator==(const Key& other) const {
-    return threads == other.threads && places == other.places && plan == other.plan;
-  }
-};
-
-// The models used last; the one used longest ago is dropped when there are too many.
+// The things used last; the one used longest ago is dropped when there are too many.
+template <typename Key, typename Value>
 class Cache {
  public:
-  template <typename Load>
-  ModelPointer find(const Key& key, const Load& load) {
+  template <typename Make>
+  std::shared_ptr<Value> find(const Key& key, const Make& make) {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
       if (!(entry->first == key)) continue;
       entries_.splice(entries_.begin(), entries_, entry);
       return entry->second;
     }
-    entries_.emplace_front(key, load());
+    entries_.emplace_front(key, make());
     if (entries_.size() > kMost) entries_.pop_back();
     return entries_.front().second;
   }
@@ -61,7 +47,29 @@ class Cache {
  private:
   static constexpr size_t kMost = 32;
   std::mutex mutex_;
-  std::list<std::pair<Key, ModelPointer>> entries_;
+  std::list<std::pair<Key, std::shared_ptr<Value>>> entries_;
+};
+
+std::shared_ptr<pu_plan> find_plan(const std::string& text) {
+  static Cache<std::string, pu_plan> cache;
+  return cache.find(text, [&] {
+    char error[kErrorSize] = "";
+    pu_plan* const plan = pu_plan_create(text.c_str(), error, kErrorSize);
+    PD_CHECK(plan != nullptr, "paddle_unstructured: ", error);
+    return std::shared_ptr<pu_plan>(plan, pu_plan_free);
+  });
+}
+
+// A loaded model is known by its plan, which holds a digest of all parameters, and by where Paddle keeps them. It has
+// copies of its own, so parameters that Paddle has freed do no harm.
+struct ModelKey {
+  std::string plan;
+  std::vector<const void*> places;
+  int threads;
+
+  bool operator==(const ModelKey& other) const {
+    return threads == other.threads && places == other.places && plan == other.plan;
+  }
 };
 
 int32_t dtype_of(const paddle::Tensor& tensor) {
@@ -76,11 +84,11 @@ int32_t dtype_of(const paddle::Tensor& tensor) {
 void check_tensor(const paddle::Tensor& tensor, const char* name) {
   PD_CHECK(tensor.is_cpu(), "paddle_unstructured: ", name, " must be on the CPU");
   PD_CHECK(tensor.layout() != paddle::DataLayout::ONEDNN, "paddle_unstructured: ", name,
-           " has oneDNN's blocked layout, which this operator cannot read; let it follow the model's input directly, or "
-           "call config.disable_onednn()");
+           " has oneDNN's blocked layout, which this operator cannot read; let it follow the model's input directly, "
+           "or call config.disable_onednn()");
 }
 
-ModelPointer load_model(const Key& key, const std::vector<paddle::Tensor>& params) {
+std::shared_ptr<pu_model> load_model(const ModelKey& key, const std::vector<paddle::Tensor>& params) {
   std::vector<pu_array> arrays;
   for (const paddle::Tensor& param : params) {
     check_tensor(param, "a parameter");
@@ -90,12 +98,13 @@ ModelPointer load_model(const Key& key, const std::vector<paddle::Tensor>& param
   pu_model* const model = pu_model_create(key.plan.c_str(), arrays.data(), static_cast<int32_t>(arrays.size()),
                                           key.threads, error, kErrorSize);
   PD_CHECK(model != nullptr, "paddle_unstructured: ", error);
-  return ModelPointer(model, pu_model_free);
+  return std::shared_ptr<pu_model>(model, pu_model_free);
 }
 
-ModelPointer find_model(const std::vector<paddle::Tensor>& params, const std::string& plan, int threads) {
-  static Cache cache;
-  Key key{plan, {}, count_threads(threads)};
+std::shared_ptr<pu_model> find_model(const std::vector<paddle::Tensor>& params, const std::string& plan,
+                                     int threads) {
+  static Cache<ModelKey, pu_model> cache;
+  ModelKey key{plan, {}, count_threads(threads)};
   for (const paddle::Tensor& param : params) key.places.push_back(param.data());
   return cache.find(key, [&] { return load_model(key, params); });
 }
@@ -111,15 +120,14 @@ std::vector<std::vector<int64_t>> infer_shapes(const std::vector<int64_t>& x,
   (void)params;
   (void)threads;
   PD_CHECK(x.size() == 2 || x.size() == 4, "paddle_unstructured: the input must have 2 or 4 dimensions");
-  pu_shape outputs[kMostOutputs];
-  int32_t count = 0;
-  char error[kErrorSize] = "";
+  const std::shared_ptr<pu_plan> known = find_plan(plan);
+  std::vector<pu_shape> outputs(static_cast<size_t>(pu_plan_output_count(known.get())));
   const bool plane = x.size() == 4;
-  PD_CHECK(pu_plan_infer(plan.c_str(), plane ? x[2] : 1, plane ? x[3] : 1, outputs, kMostOutputs, &count, error,
-                         kErrorSize) == 0,
+  char error[kErrorSize] = "";
+  PD_CHECK(pu_plan_infer(known.get(), plane ? x[2] : 1, plane ? x[3] : 1, outputs.data(), error, kErrorSize) == 0,
            "paddle_unstructured: ", error);
   std::vector<std::vector<int64_t>> shapes;
-  for (int32_t i = 0; i < count; ++i) shapes.push_back(dimensions(outputs[i], x[0]));
+  for (const pu_shape& output : outputs) shapes.push_back(dimensions(output, x[0]));
   return shapes;
 }
 
@@ -127,17 +135,14 @@ std::vector<paddle::DataType> infer_dtypes(const paddle::DataType& x, const std:
                                            const std::string& plan, const int& threads) {
   (void)params;
   (void)threads;
-  pu_shape outputs[kMostOutputs];
-  int32_t count = 0;
-  pu_plan_infer(plan.c_str(), -1, -1, outputs, kMostOutputs, &count, nullptr, 0);
-  return std::vector<paddle::DataType>(static_cast<size_t>(count), x);
+  return std::vector<paddle::DataType>(static_cast<size_t>(pu_plan_output_count(find_plan(plan).get())), x);
 }
 
 std::vector<paddle::Tensor> run(const paddle::Tensor& x, const std::vector<paddle::Tensor>& params,
                                 const std::string& plan, int threads) {
   check_tensor(x, "the input");
   PD_CHECK(x.dtype() == paddle::DataType::FLOAT32, "paddle_unstructured: the input must be float32");
-  const ModelPointer model = find_model(params, plan, threads);
+  const std::shared_ptr<pu_model> model = find_model(params, plan, threads);
   const std::vector<int64_t> shape = x.shape();
   const pu_shape wanted = pu_model_input(model.get());
   PD_CHECK(static_cast<int32_t>(shape.size()) == wanted.rank && shape[1] == wanted.channels,

@@ -175,8 +175,9 @@ void test_one_layer() {
   Arrays arrays;
   const std::string plan = plan_of(c, arrays, weights, bias, depth);
   char error[512] = "";
-  pu_model* const model = pu_model_create(plan.c_str(), arrays.described.data(),
-                                          static_cast<int32_t>(arrays.described.size()), c.threads, error, sizeof error);
+  const auto count = static_cast<int32_t>(arrays.described.size());
+  pu_model* const model =
+      pu_model_create(plan.c_str(), arrays.described.data(), count, c.threads, error, sizeof error);
   if (model == nullptr) give_up(c.text() + ": " + error);
   const std::vector<float> x = numbers(static_cast<size_t>(c.batch * c.inputs * c.height * c.width));
   std::vector<float> y(static_cast<size_t>(c.batch * c.outputs * c.output_size(c.height) * c.output_size(c.width)));
@@ -255,7 +256,8 @@ int main() {
   for (const char* isa : {"avx512", "avx2", "portable"}) {
     setenv("PADDLE_UNSTRUCTURED_ISA", isa, 1);
     char error[256] = "";
-    const char nothing[] = "paddle_unstructured plan 1\nparameters digest=0\ninput channels=1 rank=4\noutput from=0 rank=4";
+    const char nothing[] =
+        "paddle_unstructured plan 1\nparameters digest=0\ninput channels=1 rank=4\noutput from=0 rank=4";
     pu_model_create(nothing, nullptr, 0, 1, error, sizeof error);  // refused in any case; the message tells why
     if (std::string(error).find("this processor has") != std::string::npos) {
       std::printf("%s: not on this processor\n", isa);

@@ -19,6 +19,10 @@ struct pu_model {
   Model model;
 };
 
+struct pu_plan {
+  Network network;
+};
+
 namespace {
 
 void report(const char* message, char* error, int64_t error_size) {
@@ -41,8 +45,9 @@ int32_t guarded(const Function& function, char* error, int64_t error_size) noexc
   return 1;
 }
 
-pu_shape shape_of(const Output& output) {
-  return {output.shape.channels, output.shape.height, output.shape.width, output.rank};
+void write_shapes(const std::vector<Output>& outputs, pu_shape* to) {
+  for (const Output& output : outputs)
+    *to++ = {output.shape.channels, output.shape.height, output.shape.width, output.rank};
 }
 
 Parameters parameters_of(const pu_array* arrays, int32_t count) {
@@ -78,11 +83,7 @@ int32_t pu_model_output_count(const pu_model* model) {
 
 int32_t pu_model_infer(const pu_model* model, int64_t height, int64_t width, pu_shape* outputs, char* error,
                        int64_t error_size) {
-  return guarded(
-      [&] {
-        for (const Output& output : model->model.network().infer(height, width)) *outputs++ = shape_of(output);
-      },
-      error, error_size);
+  return guarded([&] { write_shapes(model->model.network().infer(height, width), outputs); }, error, error_size);
 }
 
 int32_t pu_model_run(const pu_model* model, const float* input, int64_t batch, int64_t height, int64_t width,
@@ -95,16 +96,19 @@ int32_t pu_model_run(const pu_model* model, const float* input, int64_t batch, i
       error, error_size);
 }
 
-int32_t pu_plan_infer(const char* plan, int64_t height, int64_t width, pu_shape* outputs, int32_t room,
-                      int32_t* output_count, char* error, int64_t error_size) {
-  return guarded(
-      [&] {
-        const std::vector<Output> inferred = Network(parse_plan(plan)).infer(height, width);
-        if (inferred.size() > static_cast<size_t>(room)) throw std::length_error("the plan has too many outputs");
-        *output_count = static_cast<int32_t>(inferred.size());
-        std::transform(inferred.begin(), inferred.end(), outputs, shape_of);
-      },
-      error, error_size);
+pu_plan* pu_plan_create(const char* plan, char* error, int64_t error_size) {
+  pu_plan* created = nullptr;
+  guarded([&] { created = new pu_plan{Network(parse_plan(plan))}; }, error, error_size);
+  return created;
+}
+
+void pu_plan_free(pu_plan* plan) { delete plan; }
+
+int32_t pu_plan_output_count(const pu_plan* plan) { return static_cast<int32_t>(plan->network.outputs().size()); }
+
+int32_t pu_plan_infer(const pu_plan* plan, int64_t height, int64_t width, pu_shape* outputs, char* error,
+                      int64_t error_size) {
+  return guarded([&] { write_shapes(plan->network.infer(height, width), outputs); }, error, error_size);
 }
 
 uint64_t pu_digest(const pu_array* arrays, int32_t array_count) {

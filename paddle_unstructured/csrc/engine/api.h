@@ -10,6 +10,7 @@ extern "C" {
 #endif
 
 typedef struct pu_model pu_model;
+typedef struct pu_plan pu_plan;
 
 typedef struct {
   int32_t dtype;  // 0 float32, 1 int16, 2 int32
@@ -39,9 +40,12 @@ PU_API int32_t pu_model_infer(const pu_model* model, int64_t height, int64_t wid
 PU_API int32_t pu_model_run(const pu_model* model, const float* input, int64_t batch, int64_t height, int64_t width,
                             float* const* outputs, char* error, int64_t error_size);
 
-// The same from the plan alone, for at most `room` outputs; their number goes to `output_count`.
-PU_API int32_t pu_plan_infer(const char* plan, int64_t height, int64_t width, pu_shape* outputs, int32_t room,
-                             int32_t* output_count, char* error, int64_t error_size);
+// The same from the plan alone, without its arrays. Errors as above.
+PU_API pu_plan* pu_plan_create(const char* plan, char* error, int64_t error_size);
+PU_API void pu_plan_free(pu_plan* plan);
+PU_API int32_t pu_plan_output_count(const pu_plan* plan);
+PU_API int32_t pu_plan_infer(const pu_plan* plan, int64_t height, int64_t width, pu_shape* outputs, char* error,
+                             int64_t error_size);
 
 // What a plan's word `digest` must be for these arrays.
 PU_API uint64_t pu_digest(const pu_array* arrays, int32_t array_count);

@@ -10,8 +10,8 @@ namespace {
 
 #if defined(__x86_64__)
 bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
@@ -35,8 +35,8 @@ const KernelTable& select_kernels() {
   const char* const forced = std::getenv("PADDLE_UNSTRUCTURED_ISA");
   if (forced == nullptr || *forced == '\0') return widest();
   const KernelTable* const table = find(forced);
-  require(table != nullptr, "PADDLE_UNSTRUCTURED_ISA must be avx512, avx2 or portable, and one that this processor has, got ",
-          forced);
+  require(table != nullptr,
+          "PADDLE_UNSTRUCTURED_ISA must be avx512, avx2 or portable, and one that this processor has, got ", forced);
   return *table;
 }
 

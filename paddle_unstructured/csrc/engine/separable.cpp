@@ -13,7 +13,8 @@ constexpr int64_t kBandFloats = 64 * 1024;  // of the depthwise output: a quarte
 
 class SeparableConvolution : public Operation {
  public:
-  SeparableConvolution(std::shared_ptr<const DepthwiseConvolution> depthwise, std::shared_ptr<const Convolution> pointwise)
+  SeparableConvolution(std::shared_ptr<const DepthwiseConvolution> depthwise,
+                       std::shared_ptr<const Convolution> pointwise)
       : depthwise_(std::move(depthwise)), pointwise_(std::move(pointwise)) {}
 
   Shape output_shape(const std::vector<Shape>& inputs) const override {
@@ -52,7 +53,8 @@ class SeparableConvolution : public Operation {
 
   void run_whole(const Context& context, const Shape& middle) const {
     // Behind the scratch that the second convolution uses itself.
-    float* const between = context.scratch[0] + round_up(pointwise_->scratch_floats({middle}), kPlaneAlign) + kGuard / 2;
+    float* const between =
+        context.scratch[0] + round_up(pointwise_->scratch_floats({middle}), kPlaneAlign) + kGuard / 2;
     Context part = context;
     part.output = {between, middle};
     depthwise_->run(part);
@@ -61,7 +63,8 @@ class SeparableConvolution : public Operation {
     pointwise_->run(part);
   }
 
-  void run_band(const Context& context, const Shape& middle, float* scratch, int64_t first_row, int64_t last_row) const {
+  void run_band(const Context& context, const Shape& middle, float* scratch, int64_t first_row,
+                int64_t last_row) const {
     const int64_t pitch = band_pitch(middle);
     float* const band = scratch + round_up(pointwise_->panel_floats(), kPlaneAlign);
     depthwise_->run_part(context.kernels, context.inputs[0], middle,

@@ -21,7 +21,9 @@ class TaskRef {
   template <typename Callable, typename = std::enable_if_t<!std::is_same_v<std::decay_t<Callable>, TaskRef>>>
   TaskRef(const Callable& callable)  // NOLINT: converts, as a view does
       : object_(&callable),
-        call_([](const void* object, int64_t task, int worker) { (*static_cast<const Callable*>(object))(task, worker); }) {}
+        call_([](const void* object, int64_t task, int worker) {
+          (*static_cast<const Callable*>(object))(task, worker);
+        }) {}
   void operator()(int64_t task, int worker) const { call_(object_, task, worker); }
 
  private:

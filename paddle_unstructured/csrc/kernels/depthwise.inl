@@ -54,13 +54,14 @@ PU_INLINE void load_row(const float* row, int32_t column, const Lanes (&inside)[
     if (Place == Edge::kMasked) x[j] = keep(x[j], inside[j] & exists);
 }
 
-// Rows are stored in order, so where a row is shorter than a vector the next one overwrites the surplus; only what would
-// reach beyond the plane is cut off (masked stores are slow).
+// Rows are stored in order, so where a row is shorter than a vector the next one overwrites the surplus; only what
+// would reach beyond the plane is cut off (masked stores are slow).
 PU_INLINE void store_row(const Depthwise& task, float* output, ptrdiff_t at, Vec v) {
   if (at + kLanes <= task.output_pitch) {
     store(output + at, v);
   } else {
-    store_first(output + at, v, least(task.window.output_width, static_cast<int32_t>(task.output_pitch - at)));
+    const auto left = static_cast<int32_t>(task.output_pitch - at);
+    store_first(output + at, v, least(task.window.output_width, left));
   }
 }
 

@@ -40,10 +40,11 @@ class BenchmarkResult:
 
     def __str__(self) -> str:
         width = max(map(len, self.names))
-        lines = [f"{name.ljust(width)}  {milliseconds:9.3f} ms" for name, milliseconds in zip(self.names, self.milliseconds)]
+        lines = [f"{name.ljust(width)}  {took:9.3f} ms" for name, took in zip(self.names, self.milliseconds)]
         return "\n".join([*lines, f"{'speedup'.ljust(width)}  {self.speedup:9.2f} x",
-                          f"input {list(self.shape)}, {self.threads} thread(s), {self.rounds} rounds in turn; outputs differ "
-                          f"by at most {self.difference:.1e} of the largest; same first answer: {self.agreement:.2%}"])
+                          f"input {list(self.shape)}, {self.threads} thread(s), {self.rounds} rounds in turn; outputs "
+                          f"differ by at most {self.difference:.1e} of the largest; same first answer: "
+                          f"{self.agreement:.2%}"])
 
 
 def benchmark(a: str, b: str, *, threads: int = 1, batch: int = 1, rounds: int = 30, seed: int = 0,

@@ -42,7 +42,8 @@ class BuildError(RuntimeError):
 def kernel_library() -> Path:
     """The kernels and their executor, compiled if need be (about 15 seconds)."""
     compiler = find_compiler()
-    folder = _folder("kernels", _digest([compiler, _version(compiler), *FLAGS, repr(ISAS), *_texts("kernels", "engine")]))
+    parts = [compiler, _version(compiler), *FLAGS, repr(ISAS), *_texts("kernels", "engine")]
+    folder = _folder("kernels", _digest(parts))
     if not (folder / KERNELS).is_file():
         _build_into(folder, lambda draft: build_kernels(draft, compiler))
     return folder / KERNELS
@@ -88,7 +89,7 @@ def build_kernels(folder: Path, compiler: str) -> Path:
 
 
 def build_program(source: Path, flags: Sequence[str]) -> Path:
-    """Compile kernels, executor and a main program with flags of one's own (sanitizers, say), and keep it; for tests."""
+    """Compile kernels, executor and a main program with other flags (sanitizers, say), and keep it; for tests."""
     compiler = find_compiler()
     folder = _folder("program", _digest([compiler, _version(compiler), *flags, repr(ISAS),
                                          source.read_text(encoding="utf-8"), *_texts("kernels", "engine")]))

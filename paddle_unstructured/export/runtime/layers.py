@@ -1,4 +1,4 @@
-"""A net as the runtime sees it: layers with numpy weights, norms folded, activations fused. Knows neither Paddle nor plans."""
+"""A net as the runtime sees it: layers with numpy weights, norms folded, activations fused; without Paddle."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace

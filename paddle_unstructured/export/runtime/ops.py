@@ -1,4 +1,4 @@
-"""What each op of Paddle is as a layer. An op that is not listed, or is used in another way, is refused with a reason."""
+"""What each op of Paddle is as a layer. An op that is not listed, or is used otherwise, is refused with a reason."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable

@@ -124,7 +124,9 @@ class PlanWriter:
             linear: It will see vectors only.
         """
         matrix = np.asarray(weight, np.float32).reshape(len(weight), -1)
-        words = {"in": weight.shape[1], "out": len(weight), **window.words, "act": act, **({"linear": 1} if linear else {})}
+        words = {"in": weight.shape[1], "out": len(weight), **window.words, "act": act}
+        if linear:
+            words["linear"] = 1
         if block == 0:
             return self.add("conv", [value], **words, weights="dense", params=self._keep(matrix, bias))
         rows = compress(matrix, block)

@@ -36,7 +36,8 @@ def create_predictor(path: str, *, threads: int = 1) -> Any:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
     files = find_model(path)
     if files.kind != "inference":
-        raise ValueError(f"`path` must be an inference model (.json and .pdiparams), got a {files.kind} model at {path}.")
+        raise ValueError(f"`path` must be an inference model (.json and .pdiparams), got a {files.kind} model at "
+                         f"{path}.")
     with open(files.program, encoding="utf-8") as stream:
         program = json.load(stream)
     if not _set_threads(program, threads):
