@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
@@ -57,8 +56,8 @@ def operator_library() -> Path:
         BuildError: There is no compiler, or no Paddle.
     """
     kernels, compiler = kernel_library(), find_compiler()
-    paddle = _paddle_folder()
-    folder = _folder("operator", _digest([str(kernels), version("paddlepaddle"), str(paddle), *_texts(".")]))
+    paddle, version = _paddle()
+    folder = _folder("operator", _digest([str(kernels), version, str(paddle), *_texts(".")]))
     if not (folder / OPERATOR).is_file():
         _build_into(folder, lambda draft: _build_operator(draft, compiler, kernels, paddle))
     return folder / OPERATOR
@@ -125,13 +124,14 @@ def _build_operator(folder: Path, compiler: str, kernels: Path, paddle: Path) ->
           f"-Wl,-rpath,{paddle / 'base'}", f"-Wl,-rpath,{paddle / 'libs'}", "-o", str(folder / OPERATOR)])
 
 
-def _paddle_folder() -> Path:
+def _paddle() -> tuple[Path, str]:
+    """Its folder and version."""
     try:
         import paddle
     except ImportError as error:
         raise BuildError("the Paddle operator needs paddlepaddle; install it, or use runtime.Session, which runs "
                          "without Paddle.") from error
-    return Path(paddle.__file__).parent
+    return Path(paddle.__file__).parent, f"{paddle.__version__} {paddle.version.commit}"
 
 
 def _folder(kind: str, digest: str) -> Path:
