@@ -124,6 +124,12 @@ def add_pruning(group: argparse._ActionsContainer) -> None:
         help="best: fine-tune --pretrained_model to --ratio as docs/recipe.md says; decides schedule and allocation",
     )
     group.add_argument(
+        "--teacher_weight",
+        type=number(float, 0, 1),
+        default=0.0,
+        help="with --recipe: part of the loss in which --pretrained_model teaches; 0.5 is usual",
+    )
+    group.add_argument(
         "--pruning_mode",
         choices=("ratio", "threshold"),
         default="ratio",

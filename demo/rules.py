@@ -88,6 +88,8 @@ def check_pruning(args: argparse.Namespace) -> str | None:
         return "--local_sparsity has no meaning with --pruning_mode threshold: a threshold is the same for every layer"
     if args.recipe:
         return check_recipe(args)
+    if args.teacher_weight:
+        return f"--teacher_weight {args.teacher_weight} is for --recipe; add --recipe best"
     if args.pruning_strategy != "gmp":
         return None
     if args.pruning_mode == "threshold":
@@ -111,7 +113,7 @@ def check_recipe(args: argparse.Namespace) -> str | None:
     given = [flag for flag, is_given in decided.items() if is_given]
     args.pruning_strategy = "gmp"
     if not given and not args.pretrained_model and not args.checkpoint:
-        return f"--recipe {args.recipe} fine-tunes a trained net, which also teaches; add --pretrained_model"
+        return f"--recipe {args.recipe} fine-tunes a trained net; add --pretrained_model"
     return f"--recipe {args.recipe} decides that by itself; leave out {', '.join(given)}" if given else None
 
 

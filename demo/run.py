@@ -82,7 +82,7 @@ def make_pruner(
 
 
 def make_recipe(args: argparse.Namespace, steps_per_epoch: int) -> Recipe:
-    return Recipe(ratio=args.ratio, steps=args.num_epochs * steps_per_epoch)
+    return Recipe(ratio=args.ratio, steps=args.num_epochs * steps_per_epoch, weight=args.teacher_weight)
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -112,7 +112,7 @@ def prepare(args: argparse.Namespace) -> Run:
     place = paddle.CUDAPlace(distributed.device_id()) if args.use_gpu else paddle.CPUPlace()
     exe = paddle.static.Executor(place)
     lr = paddle.optimizer.lr.LambdaDecay(args.lr, learning_rate(args, steps))
-    teach = make_teacher(args, exe, place, make_recipe(args, steps)) if args.recipe else None
+    teach = make_teacher(args, exe, place, make_recipe(args, steps)) if args.teacher_weight else None
     net = build(args, lr, teach)
     exe.run(net.startup)
     if args.pretrained_model:

@@ -1,4 +1,4 @@
-"""The trained net that shows the one in training what to answer (--recipe)."""
+"""The trained net that shows the one in training what to answer (--teacher_weight)."""
 
 from __future__ import annotations
 

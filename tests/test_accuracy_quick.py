@@ -36,7 +36,7 @@ def test_a_table_holds_mean_and_standard_deviation_over_seeds():
              line("slim-gmp", 0.7, 0, 0.9)]
     made = table(QUICK, [("1x1", 0.9, METHODS)], lines)
     assert "LeNet on digits, 2 seeds: dense (16 epochs) 91.00 ± 1.41, dense + 8 epochs ;" in made
-    assert made.splitlines()[-1] == "| 90 % |  | 70.00 |  |  |  | 82.00 ± 2.83 |"
+    assert made.splitlines()[-1] == "| 90 % |  | 70.00 |  |  | 82.00 ± 2.83 |  |"
 
 
 def test_the_last_line_of_a_cell_counts_and_other_settings_do_not():

@@ -62,6 +62,10 @@ def test_the_loss_has_the_teachers_part():
     assert float(mixed) == pytest.approx(0.75 * float(own) + 0.25 * 9.0 * (p * np.log(p / q)).sum(-1).mean(), rel=1e-4)
 
 
+def test_without_weight_nothing_is_added_for_a_teacher():
+    assert Recipe(ratio=0.5, steps=10).loss("loss", "logits", "teacher's logits") == "loss"
+
+
 def test_the_default_allocation_is_the_one_of_the_tables():
     assert isinstance(Recipe(ratio=0.5, steps=10).allocation, LAMP)
 

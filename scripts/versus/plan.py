@@ -6,7 +6,7 @@ from typing import Iterator, Sequence
 
 from .cells import Cell, Setting
 
-METHODS = ("slim-ratio", "slim-gmp", "oneshot", "gmp", "lamp", "recipe")
+METHODS = ("slim-ratio", "slim-gmp", "oneshot", "gmp", "recipe", "taught")
 EXTRAS = ("longer", *METHODS, "low-rate")  # all but the dense nets themselves
 
 FASHION = Setting("fashion_mnist", "LeNet")

@@ -127,8 +127,8 @@ class Pool:
     def _say(self, cell: Cell, result: dict) -> None:
         if self._bar.disable:  # no terminal: a line per cell instead of a bar
             done = f"{cell.setting.name}, {cell.method} {cell.sparsity:g} {cell.pattern} seed {cell.seed}"
-            print(f"{done}: {100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s; {len(self._left)} cells left "
-                  f"beside {len(self._running)} running", file=sys.stderr, flush=True)
+            print(f"{done}: {100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s; {len(self._left)} left and "
+                  f"{len(self._running)} running", file=sys.stderr, flush=True)
 
 
 def commit() -> str:

@@ -19,7 +19,7 @@ def side_of(cell: Cell) -> Side:
         return Dense()
     if cell.side == "slim":
         return Slim(cell)
-    return Recipe(cell) if cell.method in ("recipe", "low-rate") else Ours(cell)
+    return Recipe(cell) if cell.method in ("recipe", "taught", "low-rate") else Ours(cell)
 
 
 def gmp_configs(steps: int) -> dict:
@@ -52,19 +52,18 @@ class Slim(Dense):
 
 
 class Ours(Dense):
-    """This library's: one-shot, GMP (global with the default floor), GMP with LAMP."""
+    """This library's: one-shot, and GMP, both global with the default floor."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
 
     def after_load(self, net: Net) -> None:
-        from paddle_unstructured import LAMP, Global, GMPUnstructuredPruner, UnstructuredPruner
+        from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner
         if self.cell.method == "oneshot":
             self.pruner = UnstructuredPruner(net.program, ratio=self.cell.sparsity, pattern=self._pattern)
             return
-        allocation = LAMP() if self.cell.method == "lamp" else Global()
         self.pruner = GMPUnstructuredPruner(net.program, ratio=self.cell.sparsity, configs=gmp_configs(net.steps),
-                                            pattern=self._pattern, allocation=allocation)
+                                            pattern=self._pattern)
 
     def step(self) -> None:
         self.pruner.step()
@@ -77,9 +76,11 @@ class Ours(Dense):
 
 
 class Recipe(Ours):
-    """The library's `Recipe`, with the dense net that the run starts from as the teacher."""
+    """The library's `Recipe`; "taught" has the dense net that the run starts from as a teacher."""
 
     def loss(self, loss: Any, logits: Any, net: Net) -> Any:
+        if self.cell.method != "taught":
+            return loss
         teacher, scope = paddle.static.Program(), paddle.static.Scope()
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(teacher, paddle.static.Program()):
             shown = forward(net.setting)
@@ -92,4 +93,5 @@ class Recipe(Ours):
 
     def _recipe(self, net: Net) -> Any:
         from paddle_unstructured import recipe
-        return recipe.Recipe(ratio=self.cell.sparsity, steps=net.steps, pattern=self._pattern)
+        return recipe.Recipe(ratio=self.cell.sparsity, steps=net.steps, pattern=self._pattern,
+                             weight=0.5 if self.cell.method == "taught" else 0.0)

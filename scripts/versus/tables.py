@@ -7,8 +7,8 @@ from typing import Sequence
 from .cells import Cell, Setting
 from .plan import METHODS, Rows
 
-TITLES = {"slim-ratio": "PaddleSlim ratio", "slim-gmp": "PaddleSlim GMP", "oneshot": "one-shot", "gmp": "GMP, floor",
-          "lamp": "GMP, LAMP", "recipe": "recipe"}
+TITLES = {"slim-ratio": "PaddleSlim ratio", "slim-gmp": "PaddleSlim GMP", "oneshot": "one-shot", "gmp": "GMP",
+          "recipe": "recipe", "taught": "recipe + teacher"}
 NAMES = {"fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "digits": "digits"}
 
 

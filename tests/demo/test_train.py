@@ -93,7 +93,8 @@ def test_blocks_and_equal_layers(dense, tmp_path):
 
 
 def test_the_recipe_reaches_its_ratio_halfway_and_resumes_to_the_same_bits(dense, tmp_path):
-    flags = (*TINY, "--recipe", "best", "--ratio", 0.9, "--num_epochs", 4, "--pretrained_model", dense)
+    recipe = ("--recipe", "best", "--teacher_weight", 0.5, "--ratio", 0.9, "--num_epochs", 4)
+    flags = (*TINY, *recipe, "--pretrained_model", dense)
     run("train.py", *flags, "--model_path", tmp_path / "whole")
     rows = history(tmp_path / "whole", 3)
     assert [round(row["sparsity"], 3) for row in rows][1:] == [0.9, 0.9, 0.9] and rows[0]["sparsity"] < 0.9
