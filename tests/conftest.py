@@ -12,12 +12,10 @@ import pytest
 @pytest.fixture
 def static() -> Iterator[None]:
     """Static-graph mode, and a global scope that nobody else has used."""
-    eager = paddle.in_dynamic_mode()
     paddle.enable_static()
     with paddle.static.scope_guard(paddle.static.Scope()):
         yield
-    if eager:
-        paddle.disable_static()
+    paddle.disable_static()  # whatever was on before: the next test may be an eager one
 
 
 @pytest.fixture(scope="session")

@@ -32,9 +32,7 @@ def gmp(dense, tmp_path_factory) -> Path:
 @pytest.fixture
 def static():
     """An executor in static-graph mode, with a scope of its own."""
-    eager = paddle.in_dynamic_mode()
     paddle.enable_static()
     with paddle.static.scope_guard(paddle.static.Scope()):
         yield paddle.static.Executor(paddle.CPUPlace())
-    if eager:
-        paddle.disable_static()
+    paddle.disable_static()  # whatever was on before: the next test may be an eager one
