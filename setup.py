@@ -24,7 +24,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["paddle_unstructured", "paddle_unstructured.*"]),
-    package_data={"paddle_unstructured": ["*.html"]},
+    package_data={"paddle_unstructured": ["*.html", "csrc/*", "csrc/*/*"]},
     entry_points={"console_scripts": ["paddle_unstructured = paddle_unstructured.cli:main"]},
     python_requires=">=3.9",
     install_requires=["paddlepaddle>=3.0", "numpy", "safetensors"],

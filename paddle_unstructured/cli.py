@@ -136,6 +136,16 @@ def lite(args: argparse.Namespace) -> None:
     _give(found.to_json() if args.json else str(found))
 
 
+def accelerate(args: argparse.Namespace) -> None:
+    from .export.runtime import convert
+    _give(str(convert(args.model, args.output)))
+
+
+def benchmark(args: argparse.Namespace) -> None:
+    from .export.runtime import benchmark as compare
+    _give(str(compare(args.model, args.other, threads=args.threads, batch=args.batch, rounds=args.rounds)))
+
+
 def _give(text: str, path: str | None = None) -> None:
     if path is None:
         try:
@@ -215,6 +225,14 @@ def _parser() -> argparse.ArgumentParser:
     one = command(lite, "which layers Paddle Lite would run sparse, and why not the others")
     one.add_argument("--threshold", metavar="S", type=float, default=0.6, help="its --sparse_threshold; default: 0.6")
     one.add_argument("--json", action="store_true", help="for machines")
+
+    command(accelerate, "write a pruned model that runs faster on x86 CPUs", "prefix of the fast model")
+
+    one = command(benchmark, "time two models in turns, and compare what they return")
+    one.add_argument("other", metavar="OTHER", help="another model of the same inputs and outputs")
+    one.add_argument("--threads", metavar="N", type=int, default=1, help="default: 1")
+    one.add_argument("--batch", metavar="N", type=int, default=1, help="default: 1")
+    one.add_argument("--rounds", metavar="N", type=int, default=30, help="runs of each; default: 30")
     return parser
 
 

@@ -194,7 +194,7 @@ def save(folder: Path, net: str, sparsity: float, block: int) -> str:
     import paddle
     import paddle2onnx
 
-    from paddle_unstructured.export.runtime.convert import convert
+    from paddle_unstructured.export.runtime import convert
     paddle.enable_static()
     paddle.seed(0)
     random, scope, prefix = np.random.default_rng(0), paddle.static.Scope(), str(folder / f"{net}-{sparsity}-{block}")

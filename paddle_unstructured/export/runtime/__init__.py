@@ -2,8 +2,8 @@
 from ...front_door import front_door
 
 _HOMES = {
-    "benchmark": ("BenchmarkResult", "benchmark"),
-    "convert": ("ConversionTable", "convert"),
+    "comparison": ("BenchmarkResult", "benchmark"),
+    "conversion": ("ConversionTable", "convert"),
     "predictor": ("create_predictor",),
     "session": ("Session",),
 }
