@@ -11,7 +11,7 @@ EXTRAS = ("longer", *METHODS, "low-rate")  # all but the dense nets themselves
 
 FASHION = Setting("fashion_mnist", "LeNet")
 MNIST = replace(FASHION, data="mnist", dense_epochs=4)
-# 28x28 images go through the layers as 14, 7, 4, 2, 1; a quarter of the images: depthwise convolutions are slow on a CPU
+# Layers see 28x28 images as 14, 7, 4, 2, 1, and a quarter of the images: depthwise convolutions are slow on a CPU
 MOBILE = Setting("fashion_mnist", "MobileNet", width=0.25, strides=(2, 2, 2, 2, 2), images=15_000, batch=128,
                  dense_peak=0.1, peak=0.1, l2=3e-5)
 QUICK = Setting("digits", "LeNet", batch=128, l2=3e-5, dense_epochs=16, epochs=8)
