@@ -99,6 +99,7 @@ def test_a_checkpoint_that_rank_0_cannot_read_ends_all_ranks_with_its_message(tm
 def test_a_killed_rank_ends_the_job_within_ten_seconds_by_a_line_that_names_it_and_the_step(tmp_path, rank):
     with train(tmp_path, *LONG, "--model_path", tmp_path / "run") as job:
         killed = wait_for_epoch(job, 3, rank)
+        time.sleep(3)  # a rank says every second how far it is
         os.kill(killed, signal.SIGKILL)
         began = time.monotonic()
         assert job.wait(20) != 0 and time.monotonic() - began < 10
