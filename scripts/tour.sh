@@ -2,6 +2,7 @@
 # Every command of python -m paddle_unstructured, on the models that scripts/quickstart.sh has made. Writes to $RUNS/tour.
 #   bash scripts/tour.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+"$PYTHON" -m pip install --quiet --disable-pip-version-check "$ROOT[compress,html,onnx]"
 cd "$RUNS/quickstart" 2>/dev/null || { echo "run scripts/quickstart.sh first" >&2; exit 2; }
 rm -rf ../tour && mkdir ../tour
 
