@@ -1,4 +1,4 @@
-"""How fast pruned models run: the table of README's "Faster on x86".
+"""How fast pruned models run, beside other engines, as a table.
 
     python scripts/bench_runtime.py [--threads 1 2] [--rounds 12] [--others PYTHON]
     python scripts/bench_runtime.py break-even

@@ -1,4 +1,4 @@
-"""How small a pruned model gets on disk: the table of README's "Small files".
+"""How small a pruned model gets on disk: the table in README's "Out of the house".
 
     python scripts/bench_sizes.py [--level 19]
 
