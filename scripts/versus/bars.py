@@ -22,7 +22,7 @@ def bars(rows: dict[Setting, Rows], lines: Sequence[dict]) -> str:
 
 def _not_below_paddleslim(rows: dict[Setting, Rows], lines: Sequence[dict]) -> Iterator[Bar]:
     for setting, own in rows.items():
-        for pattern, sparsity, _ in own:
+        for pattern, sparsity, *_ in own:
             for ours, theirs in PAIRS:
                 a, b = (accuracies(lines, setting, method, sparsity, pattern) for method in (ours, theirs))
                 if a and b:

@@ -28,10 +28,10 @@ def table(setting: Setting, rows: Rows, lines: Sequence[dict]) -> str:
             f"each run has these {setting.epochs} epochs.")
     made = [[f"{100 * sparsity:g} %{'' if pattern == '1x1' else f', {pattern}'}",
              *(spell(accuracies(lines, setting, method, sparsity, pattern)) for method in METHODS)]
-            for pattern, sparsity, _ in rows]
+            for pattern, sparsity, *_ in rows]
     titles = ["sparsity", *(TITLES[method] for method in METHODS)]
     notes = [f"\nThe recipe at {100 * sparsity:g} % with a tenth of the learning rate: {spell(found)}."
-             for pattern, sparsity, _ in rows
+             for pattern, sparsity, *_ in rows
              if (found := accuracies(lines, setting, "low-rate", sparsity, pattern))]
     return "\n".join([head, "", *map(row, [titles, ["---"] * len(titles), *made]), *notes])
 
