@@ -216,6 +216,12 @@ class Block(_Blocks):
             are the same; for a linear weight [in, out] "stored" blocks are m neighbouring inputs.
         norm: "l2", "l1" or "max".
         kernel: "whole": a block spans the whole kernel window; "position": every kernel position has blocks of its own.
+        narrow: Layers with fewer than m or n weights along these axes, such as depthwise convolutions and the first
+            one of an image: "short" to prune them in short blocks, "skip" to leave them dense.
+
+    Sparse int8 kernels multiply 4 neighbouring inputs of one output, at one kernel position, at a time: what prunes for
+    them is `Block(1, 4, kernel="position", narrow="skip")`, and with m = 2 two outputs share an input's loads. An input
+    axis that 4 does not divide ends in a short block, which the kernels fill up with zeros.
 
     Raises:
         ValueError: A value outside the above.
@@ -232,6 +238,7 @@ class Block(_Blocks):
     axes: str = "output_input"
     norm: str = "l2"
     kernel: str = "whole"
+    narrow: str = "short"
 
     def __post_init__(self) -> None:
         for name in ("m", "n"):
@@ -240,11 +247,15 @@ class Block(_Blocks):
         _one_of("Block", "axes", self.axes, ("output_input", "stored"))
         _one_of("Block", "norm", self.norm, _NORMS)
         _one_of("Block", "kernel", self.kernel, ("whole", "position"))
+        _one_of("Block", "narrow", self.narrow, ("short", "skip"))
 
     def check(self, param: Param) -> str | None:
         if None in self._axes(param):
             raise ValueError(f"Block needs an output and an input axis, and param {param.name!r} ({param.role}, shape "
                              f"{list(param.shape)}) has not both; leave it out with `select`.")
+        found = [param.shape[axis] for axis in self._axes(param)]
+        if self.narrow == "skip" and (found[0] < self.m or found[1] < self.n):
+            return f"{found[0]} x {found[1]} weights are less than a block of {self.m} x {self.n}"
         return None
 
     def _axes(self, param: Param) -> tuple[int | None, int | None]:

@@ -107,6 +107,39 @@ def test_a_block_is_alive_while_one_of_its_weights_is():
     assert alive.flatten().tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("param", [conv(6, 8, 3, 3), conv(5, 6, 1, 1), conv(4, 9, 3, 2), linear(8, 6), linear(10, 5)])
+def test_int8_blocks_are_the_groups_of_four_inputs_that_the_kernels_multiply_at_a_time(param, m):
+    """Depth is (kernel row, kernel column, input channel filled up to groups of 4); m outputs share their groups."""
+    weight = np.random.default_rng(2).normal(size=param.shape)
+    mask = prune(weight, Block(m, 4, kernel="position", narrow="skip"), param, param.size // 2)
+    taps = mask.T if param.role == "linear" else mask.reshape(*mask.shape[:2], -1).transpose(0, 2, 1).reshape(
+        -1, mask.shape[1])  # [out, in] or [out * taps, in]
+    filled = np.pad(taps, ((0, 0), (0, -taps.shape[1] % 4)), mode="edge")  # the last group of an axis may be short
+    groups = filled.reshape(len(taps), -1, 4)
+    assert (groups.min(2) == groups.max(2)).all() and 0 < groups.mean() < 1
+    if m == 2:
+        rows = groups[..., 0].reshape(param.shape[param.output_axis], -1)
+        assert all((rows[i] == rows[i + 1]).all() for i in range(0, len(rows) - 1, 2))
+
+
+def test_a_short_last_group_of_inputs_competes_with_its_own_norm():
+    weight = [[1.0, 1.0, 1.0, 1.0, 3.0, 0.0]]  # norms 2 and 3
+    mask = prune(weight, Block(1, 4, kernel="position"), conv(1, 6, 1, 1), 4)
+    assert mask.reshape(6).tolist() == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("narrow, message", [
+    (conv(8, 3, 3, 3), "8 x 3 weights are less than a block of 2 x 4"),  # the first layer of an image
+    (conv(8, 1, 3, 3), "8 x 1 weights are less than a block of 2 x 4"),  # a depthwise convolution
+    (linear(8, 1), "1 x 8 weights are less than a block of 2 x 4"),
+])
+def test_layers_narrower_than_a_block_can_be_left_dense(narrow, message):
+    assert Block(2, 4, narrow="skip").check(narrow) == message
+    assert Block(2, 4).check(narrow) is None  # short blocks by default
+    assert Block(2, 4, narrow="skip").check(conv(8, 5, 3, 3)) is None
+
+
 # -- against slow loops
 
 def slow_scores(weight: np.ndarray, first: int, second: int, m: int, n: int, whole: bool) -> tuple[np.ndarray, dict]:
@@ -144,7 +177,7 @@ def test_a_block_of_no_extent_is_refused_by_name(arguments, word):
         Block(*arguments)
 
 
-@pytest.mark.parametrize("word, value", [("axes", "rows"), ("norm", "mean"), ("kernel", "half")])
+@pytest.mark.parametrize("word, value", [("axes", "rows"), ("norm", "mean"), ("kernel", "half"), ("narrow", "wide")])
 def test_an_unknown_word_of_a_block_is_refused_with_those_it_knows(word, value):
     with pytest.raises(ValueError, match=f"`{word}` must be one of .*got '{value}'"):
         Block(2, 1, **{word: value})
