@@ -19,8 +19,10 @@ class Choice:
         layer: The name of its weight.
         shape: Of the weight, as [outputs, inputs/groups, kernel rows, kernel columns].
         sparsity: The fraction of exact zeros in it.
-        kernel: "sparse", "sparse 2x1", "sparse 4x1", "dense", "depthwise" or "affine".
+        kernel: "sparse", "sparse 2x1", "sparse 4x1", "dense", "depthwise" or "affine"; of a model in bytes "int8 sparse
+            1x4", "int8 dense", ..., or "fp32 ..." for what stays in floats.
         why: For people.
+        output: Of a model in bytes: the range that the layer's bytes cover, or "floats".
     """
 
     layer: str
@@ -28,10 +30,13 @@ class Choice:
     sparsity: float
     kernel: str
     why: str
+    output: str = ""
 
 
 @dataclass
-class _Emitter:
+class Emitter:
+    """Writes layers one after the other; `values` knows the number of each that is done."""
+
     writer: PlanWriter
     choices: list[Choice] = field(default_factory=list)
     values: dict[int, int] = field(default_factory=dict)
@@ -71,7 +76,7 @@ class _Emitter:
 def emit(net: Net) -> tuple[PlanWriter, list[Choice]]:
     """Write the plan of a net; only what its outputs need."""
     words = net.input.words
-    emitter = _Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={id(net.input): 0})
+    emitter = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={id(net.input): 0})
     for output, _ in net.outputs:
         for layer in in_order(output, emitter.values):
             emitter.emit(layer)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .build import kernel_library
 
-_DTYPES = {"float32": 0, "int16": 1, "int32": 2}
+_DTYPES = {"float32": 0, "int16": 1, "int32": 2, "int8": 3}
 _ERROR_SIZE = 2048
 
 
@@ -52,7 +52,7 @@ class Engine:
 
     Args:
         plan: What it computes, in the language of csrc/README.md.
-        arrays: Its parameters: float32, int16 and int32. They are copied.
+        arrays: Its parameters: float32, int8, int16 and int32. They are copied.
         threads: Of one run.
 
     Raises:
@@ -111,5 +111,5 @@ def _described(arrays: Sequence[np.ndarray]) -> tuple[list[np.ndarray], Any]:
     kept = [np.ascontiguousarray(array) for array in arrays]
     for array in kept:
         if array.dtype.name not in _DTYPES:
-            raise ValueError(f"parameters must be float32, int16 or int32, got {array.dtype}.")
+            raise ValueError(f"parameters must be float32, int8, int16 or int32, got {array.dtype}.")
     return kept, (_Array * len(kept))(*[_Array(_DTYPES[a.dtype.name], a.size, a.ctypes.data) for a in kept])

@@ -128,19 +128,19 @@ class PlanWriter:
         if linear:
             words["linear"] = 1
         if block == 0:
-            return self.add("conv", [value], **words, weights="dense", params=self._keep(matrix, bias))
+            return self.add("conv", [value], **words, weights="dense", params=self.keep(matrix, bias))
         rows = compress(matrix, block)
         return self.add("conv", [value], **words, weights="sparse", block=block,
-                        params=self._keep(rows.values, rows.columns, rows.counts, bias))
+                        params=self.keep(rows.values, rows.columns, rows.counts, bias))
 
     def depthwise(self, value: int, weight: np.ndarray, bias: np.ndarray, window: Window, *, act: str = "none") -> int:
         """One filter for each channel: weight [channels, 1, k, k], k 3 or 5, stride 1 or 2."""
         return self.add("depthwise", [value], out=len(weight), **window.words, act=act,
-                        params=self._keep(weight, bias))
+                        params=self.keep(weight, bias))
 
     def affine(self, value: int, scale: np.ndarray, shift: np.ndarray, *, act: str = "none") -> int:
         """x * scale + shift for each channel."""
-        return self.add("affine", [value], out=len(scale), act=act, params=self._keep(scale, shift))
+        return self.add("affine", [value], out=len(scale), act=act, params=self.keep(scale, shift))
 
     def output(self, value: int, *, rank: int) -> None:
         """A value that the net returns."""
@@ -153,7 +153,8 @@ class PlanWriter:
                 _line("input", {"channels": self.channels, "rank": self.rank})]
         return "\n".join([*head, *self._nodes, *self._outputs])
 
-    def _keep(self, *arrays: np.ndarray) -> str:
+    def keep(self, *arrays: np.ndarray) -> str:
+        """Append arrays; returns the word `params` of the line that reads them. Integers stay what they are."""
         first = len(self.arrays)
         self.arrays += [a if a.dtype.kind == "i" else np.ascontiguousarray(a, np.float32) for a in arrays]
         return ",".join(str(first + i) for i in range(len(arrays)))

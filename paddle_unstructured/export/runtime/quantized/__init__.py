@@ -1,0 +1,1 @@
+"""Sparse int8: weights and activations in bytes. `convert(model, out, int8=Int8(data))` is the way in."""

@@ -1,0 +1,48 @@
+"""What a user may ask of int8."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Sequence
+
+from .calibrators import CALIBRATORS
+from .data import Data
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How `convert` quantizes a model.
+
+    Args:
+        data: Calibration data, some hundred samples as the model sees them in use: an array [n, ...], batches of it, or
+            a .npy or .npz file. None if `ranges` say it all.
+        calibration: How ranges of activations come from data: "minmax", "percentile" (99.99 %) or "mse".
+        equalize: Balance weights between layers first (cross-layer equalisation), for nets with ReLU.
+        correct_bias: Put what rounding the weights shifts on average back into the biases; needs data.
+        ranges: Ranges learned in training: weight -> {"input": [low, high], "output": [low, high]}, or the .json file
+            that holds them. They take precedence over data.
+        skip: Names of weights whose layers stay in floats.
+
+    Raises:
+        ValueError: An unknown calibration, neither data nor ranges, or `equalize` together with `ranges`.
+
+    Example:
+        >>> Int8("images.npy", calibration="mse").calibration
+        'mse'
+    """
+
+    data: Data | None = None
+    calibration: str = "minmax"
+    equalize: bool = False
+    correct_bias: bool = True
+    ranges: str | Mapping[str, Mapping[str, Sequence[float]]] | None = None
+    skip: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.calibration not in CALIBRATORS:
+            raise ValueError(f"`calibration` must be one of {', '.join(CALIBRATORS)}, got {self.calibration!r}.")
+        if self.data is None and self.ranges is None:
+            raise ValueError("`data` must be given (samples to calibrate on), or `ranges` from training; got neither.")
+        if self.equalize and self.ranges is not None:
+            raise ValueError("`equalize` must be left out with `ranges`: they were learned for the weights as they are.")
+        if isinstance(self.skip, str):
+            raise ValueError(f"`skip` must be a list of names, got the string {self.skip!r}.")
