@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Callable
 
@@ -44,6 +45,13 @@ def number(kind: Callable, low: float, high: float = float("inf")) -> Callable:
         return value
 
     return read
+
+
+def block(text: str) -> str:
+    """Read OUTPUTSxINPUTS, "1x4"; int8 kernels take four inputs at a time."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"must be OUTPUTSxINPUTS such as 1x4, got {text!r}")
+    return text
 
 
 def existing(text: str) -> Path:
@@ -148,6 +156,13 @@ def add_pruning(group: argparse._ActionsContainer) -> None:
         default=[1, 1],
         metavar=("M", "N"),
         help="weights that are pruned together: M along axis 0 times N along axis 1",
+    )
+    group.add_argument(
+        "--block",
+        type=block,
+        metavar="OUTxIN",
+        help="weights that are pruned together: 1x4 (or 2x4) for int8, 4 inputs of 1 (or 2) outputs at one kernel "
+        "position; layers narrower than a block stay dense",
     )
 
 

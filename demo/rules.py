@@ -86,6 +86,8 @@ def check_model(args: argparse.Namespace) -> str | None:
 def check_pruning(args: argparse.Namespace) -> str | None:
     if args.pruning_mode == "threshold" and args.local_sparsity:
         return "--local_sparsity has no meaning with --pruning_mode threshold: a threshold is the same for every layer"
+    if args.block and args.sparse_block != [1, 1]:
+        return f"--sparse_block and --block {args.block} both say what is pruned together; give one of them"
     if args.recipe:
         return check_recipe(args)
     if args.teacher_weight:

@@ -16,7 +16,7 @@ import paddle
 import checkpoints
 from checkpoints import BadCheckpoint, State
 from data import SPECS, Source, load_source
-from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner, distributed
+from paddle_unstructured import Block, GMPUnstructuredPruner, UnstructuredPruner, distributed
 from paddle_unstructured.recipe import Recipe
 from programs import Classifier, build_classifier, parameters
 from ranks import on_rank_0
@@ -58,18 +58,17 @@ def make_pruner(
     """Build the pruner that the flags describe; None for a dense run."""
     if args.pruning_strategy == "dense":
         return None
+    asked = dict(ratio=args.ratio, pattern=make_pattern(args))
     shared = dict(
-        ratio=args.ratio,
         place=place,
         prune_params_type=args.prune_params_type,
         local_sparsity=args.local_sparsity,
         sparse_block=args.sparse_block if args.sparse_block != [1, 1] else None,
     )
     if args.recipe:
-        shared.pop("ratio")
         return make_recipe(args, steps_per_epoch).pruner(program, **shared)
     if args.pruning_strategy == "base":
-        return UnstructuredPruner(program, args.pruning_mode, threshold=args.threshold, **shared)
+        return UnstructuredPruner(program, args.pruning_mode, threshold=args.threshold, **asked, **shared)
     configs = {
         "stable_iterations": args.stable_epochs * steps_per_epoch,
         "pruning_iterations": args.pruning_epochs * steps_per_epoch,
@@ -78,11 +77,20 @@ def make_pruner(
         "pruning_steps": args.pruning_steps,
         "initial_ratio": args.initial_ratio,
     }
-    return GMPUnstructuredPruner(program, configs=configs, **shared)
+    return GMPUnstructuredPruner(program, configs=configs, **asked, **shared)
 
 
 def make_recipe(args: argparse.Namespace, steps_per_epoch: int) -> Recipe:
-    return Recipe(ratio=args.ratio, steps=args.num_epochs * steps_per_epoch, weight=args.teacher_weight)
+    steps = args.num_epochs * steps_per_epoch
+    return Recipe(ratio=args.ratio, steps=steps, pattern=make_pattern(args), weight=args.teacher_weight)
+
+
+def make_pattern(args: argparse.Namespace) -> Block | None:
+    """The blocks of --block: over (output, input), at each kernel position, as int8 kernels multiply them."""
+    if not args.block:
+        return None
+    outputs, inputs = map(int, args.block.split("x"))
+    return Block(outputs, inputs, kernel="position", narrow="skip")
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:

@@ -92,6 +92,18 @@ def test_blocks_and_equal_layers(dense, tmp_path):
     assert np.array_equal(zero[:, 0], zero[:, 1]) and zero.mean() == 0.5
 
 
+def test_blocks_for_int8_are_pruned_by_the_recipe_and_leave_the_first_layer_dense(dense, tmp_path):
+    flags = ("--recipe", "best", "--block", "1x4", "--ratio", 0.75, "--num_epochs", 2, "--pretrained_model", dense)
+    run("train.py", *TINY, *flags, "--model_path", tmp_path)
+    saved = variables(tmp_path / "epoch_1")
+    first, second = saved["conv2d_0.w_0"], saved["conv2d_1.w_0"]  # [6, 1, 3, 3], [16, 6, 3, 3]
+    assert (first != 0).all() and (second == 0).any()
+    groups = np.stack([(second[:, :4] == 0).sum(1).ravel(), 2 * (second[:, 4:] == 0).sum(1).ravel()])
+    assert set(groups.ravel()) == {0, 4}
+    fc = saved["linear_0.w_0"]  # [in, out]
+    assert set((fc == 0).reshape(len(fc) // 4, 4, -1).sum(1).ravel()) == {0, 4}
+
+
 def test_the_recipe_reaches_its_ratio_halfway_and_resumes_to_the_same_bits(dense, tmp_path):
     recipe = ("--recipe", "best", "--teacher_weight", 0.5, "--ratio", 0.9, "--num_epochs", 4)
     flags = (*TINY, *recipe, "--pretrained_model", dense)
