@@ -1,6 +1,6 @@
 """This library beside PaddleSlim 2.6.0, on this machine: the tables of README's "Beside PaddleSlim".
 
-    python scripts/bench_vs_paddleslim.py [--quick]     # about 25 minutes; --quick: small nets, about 3
+    python scripts/bench_vs_paddleslim.py [--quick]     # about 13 minutes; --quick: small nets, about 3
 
 PaddleSlim gets an environment of its own (made once, in a cache folder) with the same Paddle, and legacy Programs, the
 only ones it works on. Both sides run in processes of their own, in turn, one thread each; costs of an iteration are
