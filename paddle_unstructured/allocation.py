@@ -217,7 +217,8 @@ class PerLayer(_Ranked):
         low, high = self._bounds(params, sparsity, limits)
         each = np.array([round(part * s * p.size) for s, p in zip(own, params)], "int64")
         if part < 1.0:
-            each = _shared(_total(params, sparsity), np.maximum(own * _sizes(params), 1e-9), low, np.minimum(each + 1, high))
+            wanted = np.maximum(own * _sizes(params), 1e-9)
+            each = _shared(_total(params, sparsity), wanted, low, np.minimum(each + 1, high))
         if (each > high).any() or (each < low).any():
             names = ", ".join(p.name for p, n, a, b in zip(params, each, low, high) if not a <= n <= b)
             raise ValueError(f"PerLayer asks for a sparsity that the pattern or the bounds do not allow, in {names}.")

@@ -1,4 +1,4 @@
-"""A package's names, each imported when it is first asked for: the command line and deployed models do without Paddle."""
+"""A package's names, each imported when it is first asked for: a deployed model does without Paddle."""
 from __future__ import annotations
 
 import sys

@@ -215,7 +215,8 @@ def test_a_weight_that_lost_its_value_is_named(net, call):
     assert pruner.steps == 0
 
 
-@pytest.mark.parametrize("ask", [UnstructuredPruner.total_sparse, UnstructuredPruner.total_sparse_conv1x1, sparsity_report])
+@pytest.mark.parametrize("ask", [UnstructuredPruner.total_sparse, UnstructuredPruner.total_sparse_conv1x1,
+                                 sparsity_report])
 def test_reports_refuse_what_is_no_program_and_a_scope_without_the_weights(ask):
     conv = Net(convnet, [2, 2, 4, 4])
     with pytest.raises(TypeError, match="`program` must be a paddle.static.Program, got str"):

@@ -179,7 +179,8 @@ def test_float64_scores_beyond_the_range_of_float32_are_told_apart():
 
 
 def test_layers_of_different_precision_race():
-    found = cut([tensor([1.0, 4.0]), tensor([2.0, 3.0], "float64")], [tensor([1, 1]), tensor([1, 1], "float64")], [1, 1],
+    scores, sizes = [tensor([1.0, 4.0]), tensor([2.0, 3.0], "float64")], [tensor([1, 1]), tensor([1, 1], "float64")]
+    found = cut(scores, sizes, [1, 1],
                 total=tensor([2], "int64"), low=tensor([0, 0], "int64"), high=tensor([2, 2], "int64"))
     assert [k.tolist() for k in found.keep] == [[0.0, 1.0], [0.0, 1.0]]
     assert [k.dtype for k in found.keep] == [paddle.float32, paddle.float64]

@@ -47,7 +47,8 @@ def test_a_senseless_rule_is_refused(rules, message):
 
 
 def test_rules_come_from_a_yaml_file_too(tmp_path):
-    (tmp_path / "rules.yaml").write_text("- {sparsity: 0.8, op_types: [conv2d]}\n- {pattern: '2:4', op_names: [fc_*]}\n")
+    text = "- {sparsity: 0.8, op_types: [conv2d]}\n- {pattern: '2:4', op_names: [fc_*]}\n"
+    (tmp_path / "rules.yaml").write_text(text)
     assert sparsities(tmp_path / "rules.yaml") == {"conv2d_0": 0.8, "fc_0": 0.5}
 
 

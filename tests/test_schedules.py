@@ -78,7 +78,8 @@ def test_every_ramp_rises_within_its_bounds(one, other, begin, length, count, by
 
 
 @pytest.mark.parametrize("arguments, word", [
-    ({"final": 1.5}, "final"), ({"final": -0.1}, "final"), ({"final": float("nan")}, "final"), ({"final": "0.5"}, "final"),
+    ({"final": 1.5}, "final"), ({"final": -0.1}, "final"), ({"final": float("nan")}, "final"),
+    ({"final": "0.5"}, "final"),
     ({"initial": 0.9}, "initial"), ({"initial": -1.0}, "initial"), ({"begin_step": -1}, "begin_step"),
     ({"begin_step": 1.5}, "begin_step"), ({"end_step": 1}, "end_step"), ({"exponent": 0.0}, "exponent"),
     ({"exponent": float("nan")}, "exponent"), ({"update_every": 0}, "update_every"), ({"updates": 0}, "updates"),

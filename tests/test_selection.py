@@ -226,7 +226,8 @@ def test_the_slope_of_a_prelu_is_not_pruned(count):
     assert (verdict.param.role, verdict.pruned, verdict.reason) == ("prelu alpha", False, "the slope of a PReLU")
 
 
-@pytest.mark.parametrize("layers, shape", [(lambda x: nn.Linear(4, 6)(x), [2, 4]), (lambda x: nn.Conv2D(4, 6, 3)(x), IMAGE),
+@pytest.mark.parametrize("layers, shape", [(lambda x: nn.Linear(4, 6)(x), [2, 4]),
+                                           (lambda x: nn.Conv2D(4, 6, 3)(x), IMAGE),
                                            (lambda x: nn.Conv1D(4, 6, 3)(x), [2, 4, 9]),
                                            (lambda x: nn.Conv2DTranspose(4, 6, 3)(x), IMAGE)])
 def test_a_bias_is_not_pruned_and_the_reason_says_so(layers, shape):

@@ -145,8 +145,8 @@ class PirGraph:
         """
         for param in params:
             if "int" in param.dtype:
-                raise ValueError(f"params must be floating point to be pruned, but {param.name} is {param.dtype}; prune "
-                                 "before the weights are quantized, or leave it out.")
+                raise ValueError(f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
+                                 "prune before the weights are quantized, or leave it out.")
         start = paddle.static.Program()
         with paddle.static.program_guard(self.program, start):
             for param in params:
