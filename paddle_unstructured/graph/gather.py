@@ -12,7 +12,7 @@ from .pir import PirGraph
 from .roles import slots, writes
 
 _FOLLOWED = {"pd_op.cast", "pd_op.scale", "pd_op.dropout"}  # and norms, and the addition of a bias
-_ACTIVATIONS = {"pd_op." + name for name in ("relu", "relu_", "relu6", "leaky_relu", "hardswish", "swish", "silu",
+ACTIVATIONS = {"pd_op." + name for name in ("relu", "relu_", "relu6", "leaky_relu", "hardswish", "swish", "silu",
                                              "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "prelu")}
 
 
@@ -176,7 +176,7 @@ class Gathering:
             if step is None:
                 return value, axis
             value = step.result(0)
-            if step.name() in _ACTIVATIONS:
+            if step.name() in ACTIVATIONS:
                 return value, axis
 
     def _follows(self, op: Any, value: Any) -> bool:
@@ -185,4 +185,4 @@ class Gathering:
             return False
         if op.name() in ("pd_op.add", "pd_op.add_"):
             return self._graph.is_made_of_params(op.operand_source(1))
-        return op.name() in _FOLLOWED | _ACTIVATIONS or "norm" in op.name()
+        return op.name() in _FOLLOWED | ACTIVATIONS or "norm" in op.name()

@@ -12,7 +12,8 @@ _CONVS = {"conv2d": (0, 1), "depthwise_conv2d": (0, 1), "conv3d": (0, 1), "fused
           "conv2d_transpose": (1, 0), "depthwise_conv2d_transpose": (1, 0), "conv3d_transpose": (1, 0)}
 _PRODUCTS = {"matmul": ("x", "y"), "bmm": ("x", "y"), "mv": ("x", "vec"), "addmm": ("x", "y"),
              "fused_gemm_epilogue": ("x", "y"), "fc": ("input", "w")}
-_TRANSPARENT = {"cast", "assign", "share_data", "reshape", "unsqueeze", "squeeze", "transpose",
+WEIGHT_ROUNDING = "fake_channel_wise_quantize_dequantize_abs_max"  # of quantization-aware training
+_TRANSPARENT = {WEIGHT_ROUNDING, "cast", "assign", "share_data", "reshape", "unsqueeze", "squeeze", "transpose",
                 "expand", "tile", "flatten", "contiguous"}
 _NORM_SLOTS = {"scale": "norm scale", "bias": "norm bias", "mean": "norm mean", "variance": "norm variance",
                "norm_weight": "norm scale", "norm_bias": "norm bias", "ln_scale": "norm scale", "ln_bias": "norm bias",
