@@ -14,7 +14,11 @@ from programs import Classifier
 def export(folder: Path, net: Classifier, exe: paddle.static.Executor, state: State, pruner=None) -> None:
     """Write image → probabilities as an inference model, also when the last sparsity has not been reached."""
     with atomic_folder(folder) as fresh:
-        library.export(net.test, net.image, net.probabilities, str(fresh / MODEL), pruner, exe, unfinished=True)
+        values, path = (net.image, net.probabilities), str(fresh / MODEL)
+        if net.quantized:  # in float32 again, and the ranges beside it
+            net.quantized.export(*values, path, pruner, exe, unfinished=True)
+        else:
+            library.export(net.test, *values, path, pruner, exe, unfinished=True)
         state.write(fresh)
 
 

@@ -11,7 +11,7 @@ from typing import Callable
 from data import SPECS
 from models import MODELS
 
-STRATEGIES = ("base", "gmp", "dense")
+STRATEGIES = ("base", "gmp", "dense", "static")
 
 
 class HelpWithDefaults(argparse.HelpFormatter):
@@ -124,7 +124,8 @@ def add_pruning(group: argparse._ActionsContainer) -> None:
         "--pruning_strategy",
         choices=STRATEGIES,
         default="base",
-        help="base: prune after the first step; gmp: raise the sparsity step by step; dense: do not prune",
+        help="base: prune after the first step; gmp: raise the sparsity step by step; dense: do not prune; "
+        "static: keep the zeros of --pretrained_model",
     )
     group.add_argument(
         "--recipe",
@@ -147,6 +148,11 @@ def add_pruning(group: argparse._ActionsContainer) -> None:
     group.add_argument("--threshold", type=number(float, 0), default=0.01, help="magnitude below which weights go")
     group.add_argument(
         "--prune_params_type", choices=("conv1x1_only",), help="prune only these; default: all that can be pruned"
+    )
+    add_flag(
+        group,
+        "--quantize_aware",
+        "compute with 8-bit weights and activations; the inference model gets the ranges for accelerate --int8",
     )
     add_flag(group, "--local_sparsity", "every layer gets the same sparsity, instead of one ranking of all weights")
     group.add_argument(

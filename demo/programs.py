@@ -9,7 +9,7 @@ import paddle
 from paddle.static import Program
 
 from models import build_model
-from paddle_unstructured import distributed
+from paddle_unstructured import distributed, quantization
 
 FEEDS = ("image", "label")
 
@@ -19,7 +19,8 @@ class Classifier:
     """Programs and what to fetch from them.
 
     `metrics` are (loss, top-1, top-5) of one training batch, averaged over it;
-    `image` → `logits`, `probabilities` is what the test Program computes and what an inference model needs.
+    `image` → `logits`, `probabilities` is what the test Program computes and what an inference model needs;
+    `quantized` is what has been made of it to compute in 8 bits, if it does.
     """
 
     train: Program
@@ -29,6 +30,7 @@ class Classifier:
     image: paddle.pir.Value
     logits: paddle.pir.Value
     probabilities: paddle.pir.Value
+    quantized: quantization.QuantizationAware | None = None
 
 
 def measure(logits: paddle.pir.Value, classes: int) -> tuple:
@@ -56,6 +58,7 @@ def build_classifier(
     width: float = 1.0,
     optimizer: paddle.optimizer.Optimizer | None = None,
     teach: Callable | None = None,
+    quantize_aware: bool = False,
 ) -> Classifier:
     """Build the Programs; weight names depend on the model only, so that files fit across runs.
 
@@ -66,18 +69,24 @@ def build_classifier(
         width: channel multiplier, MobileNet only.
         optimizer: minimises the loss of the training Program; None leaves it without optimizer ops.
         teach: (loss, logits) → the loss to minimise, with a teacher's part in it.
+        quantize_aware: compute with 8-bit weights and activations, in both Programs.
     """
     train, startup = Program(), Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(train, startup):
         image = paddle.static.data(FEEDS[0], [None, *image_shape], "float32")
         logits = build_model(name, image_shape=image_shape, classes=classes, width=width)(image)
         test, twin = for_test(train)  # before the loss, so that testing needs no labels
+        quantized = None
+        if quantize_aware:
+            quantization.quantize_aware(train)
+            quantized = quantization.quantize_aware(test, training=False)
         metrics = measure(logits, classes)
         if optimizer is not None:
             distributed.minimize(optimizer, teach(metrics[0], logits) if teach else metrics[0])
     with paddle.static.program_guard(test):
         probabilities = paddle.nn.functional.softmax(twin.look_up(logits))
-    return Classifier(train, startup, test, metrics, twin.look_up(image), twin.look_up(logits), probabilities)
+    image, logits = twin.look_up(image), twin.look_up(logits)
+    return Classifier(train, startup, test, metrics, image, logits, probabilities, quantized)
 
 
 def parameters(program: Program) -> dict[str, tuple[int, ...]]:

@@ -88,6 +88,8 @@ def check_pruning(args: argparse.Namespace) -> str | None:
         return "--local_sparsity has no meaning with --pruning_mode threshold: a threshold is the same for every layer"
     if args.block and args.sparse_block != [1, 1]:
         return f"--sparse_block and --block {args.block} both say what is pruned together; give one of them"
+    if args.pruning_strategy == "static" and not (args.recipe or args.pretrained_model or args.checkpoint):
+        return "--pruning_strategy static keeps the zeros of trained weights; add --pretrained_model"
     if args.recipe:
         return check_recipe(args)
     if args.teacher_weight:
@@ -104,7 +106,7 @@ def check_pruning(args: argparse.Namespace) -> str | None:
 def check_recipe(args: argparse.Namespace) -> str | None:
     """The recipe decides when, where and at what rates; what it leaves open may be given."""
     decided = {
-        "--pruning_strategy dense": args.pruning_strategy == "dense",
+        f"--pruning_strategy {args.pruning_strategy}": args.pruning_strategy in ("dense", "static"),
         "--pruning_mode threshold": args.pruning_mode == "threshold",
         "--local_sparsity": args.local_sparsity,
         "--lr_strategy piecewise_decay": args.lr_strategy != "cosine_decay",

@@ -58,6 +58,8 @@ def make_pruner(
     """Build the pruner that the flags describe; None for a dense run."""
     if args.pruning_strategy == "dense":
         return None
+    if args.pruning_strategy == "static":
+        return keep_zeros(UnstructuredPruner(program, ratio=0.0, place=place), args)
     asked = dict(ratio=args.ratio, pattern=make_pattern(args))
     shared = dict(
         place=place,
@@ -78,6 +80,13 @@ def make_pruner(
         "initial_ratio": args.initial_ratio,
     }
     return GMPUnstructuredPruner(program, configs=configs, **asked, **shared)
+
+
+def keep_zeros(pruner: UnstructuredPruner, args: argparse.Namespace) -> UnstructuredPruner:
+    """Take the zeros of the weights as masks; a resumed run brings its own."""
+    if args.pretrained_model:
+        pruner.set_static_masks()
+    return pruner
 
 
 def make_recipe(args: argparse.Namespace, steps_per_epoch: int) -> Recipe:
@@ -160,7 +169,8 @@ def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler, teach: 
     optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, weight_decay=decay)
     spec = SPECS[args.data]
     shape = dict(image_shape=spec.image_shape, classes=spec.classes, width=args.width)
-    return build_classifier(args.model, **shape, optimizer=optimizer, teach=teach)
+    aware = args.quantize_aware
+    return build_classifier(args.model, **shape, optimizer=optimizer, teach=teach, quantize_aware=aware)
 
 
 def start_from(saved: Path, net: Classifier, place) -> None:

@@ -251,6 +251,14 @@ def test_ranges_are_saved_with_the_program(tmp_path):
 
 
 @pytest.mark.usefixtures("static")
+def test_ranges_are_averaged_over_ranks_as_statistics_of_norms_are():
+    from paddle_unstructured.distributed.state import _statistics
+    found = _statistics(open_graph(Aware().program))
+    assert found[:2] == ["batch_norm2d_0.w_1", "batch_norm2d_0.w_2"]
+    assert found[2:] == ["conv2d_0.w_0_input_range", *(f"{name}_output_range" for name in WEIGHTS)]
+
+
+@pytest.mark.usefixtures("static")
 def test_layers_that_are_skipped_or_unfit_stay_float32_and_say_why():
     net = Aware(skip=["conv2d_0.w_0"])
     assert net.quantized.kept == {"conv2d_0.w_0": "named in `skip`"}

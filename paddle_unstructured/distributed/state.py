@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from ..graph import PirGraph, is_gathered, open_graph
+from ..graph.fake_quant import is_range
 from ..report import STATISTICS
 from . import watch
 from .checksum import checksum
@@ -53,7 +54,7 @@ def broadcast_state(program: Any = None, scope: Any = None, *, pruner: Any = Non
 
 
 def average_statistics(program: Any = None, scope: Any = None) -> None:
-    """Set the running means and variances of norms to their mean over the ranks.
+    """Set the running means and variances of norms, and the ranges of activations, to their mean over the ranks.
 
     Each rank has seen other batches. To be called at the end of an epoch, before testing and saving; all ranks then
     test, save and go on with the same numbers.
@@ -150,7 +151,8 @@ def _broadcast(graph: PirGraph) -> None:
 
 def _statistics(graph: PirGraph) -> list[str]:
     if graph not in _statistics_of:
-        _statistics_of[graph] = sorted(param.name for param in graph.params() if param.role in STATISTICS)
+        ranges = filter(is_range, graph.persistables())  # of quantization-aware training
+        _statistics_of[graph] = sorted([*(p.name for p in graph.params() if p.role in STATISTICS), *ranges])
     return _statistics_of[graph]
 
 

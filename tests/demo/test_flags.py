@@ -34,6 +34,8 @@ def refusal(capsys, *flags: str) -> str:
         ("--pruning_strategy gmp --pruning_mode threshold", ["--pruning_mode ratio"]),
         ("--pruning_strategy gmp --initial_ratio 0.9 --ratio 0.5", ["--initial_ratio", "0.5", "0.9"]),
         ("--recipe best --pruning_strategy dense --lr_strategy piecewise_decay", ["--recipe", "dense", "piecewise"]),
+        ("--recipe best --pruning_strategy static", ["--recipe best", "--pruning_strategy static"]),
+        ("--pruning_strategy static", ["static", "--pretrained_model"]),
         ("--recipe best --pruning_mode threshold", ["--recipe best", "--pruning_mode threshold"]),
         ("--recipe best", ["--recipe best", "--pretrained_model"]),
         ("--teacher_weight 0.5", ["--teacher_weight", "--recipe best"]),

@@ -104,6 +104,20 @@ def test_blocks_for_int8_are_pruned_by_the_recipe_and_leave_the_first_layer_dens
     assert set((fc == 0).reshape(len(fc) // 4, 4, -1).sum(1).ravel()) == {0, 4}
 
 
+def test_a_pruned_run_goes_on_quantization_aware_with_its_zeros_kept_and_resumes_to_the_same_bits(gmp, tmp_path):
+    flags = (*TINY, "--pruning_strategy", "static", "--quantize_aware", "--pretrained_model", gmp, "--num_epochs", 2)
+    run("train.py", *flags, "--model_path", tmp_path / "a")
+    before, after = variables(gmp / "epoch_5"), variables(tmp_path / "a" / "epoch_1")
+    weights = [name for name in before if name.endswith(".w_0")]
+    assert len(weights) == 5 and all(((before[n] == 0) == (after[n] == 0)).all() for n in weights)
+    assert any((before[n] != after[n]).any() for n in weights)
+    assert history(tmp_path / "a", 1)[-1]["test_top1"] > 0.85
+    ranges = json.loads((tmp_path / "a" / "inference" / "model.ranges.json").read_text())
+    assert sorted(ranges) == sorted(weights) and ranges["linear_0.w_0"]["input"][0] == 0.0  # behind a ReLU
+    run("train.py", "--checkpoint", tmp_path / "a", "--last_epoch", 0, "--model_path", tmp_path / "b")
+    assert_same(tmp_path / "a" / "epoch_1", tmp_path / "b" / "epoch_1")
+
+
 def test_the_recipe_reaches_its_ratio_halfway_and_resumes_to_the_same_bits(dense, tmp_path):
     recipe = ("--recipe", "best", "--teacher_weight", 0.5, "--ratio", 0.9, "--num_epochs", 4)
     flags = (*TINY, *recipe, "--pretrained_model", dense)
