@@ -138,12 +138,23 @@ def lite(args: argparse.Namespace) -> None:
 
 def accelerate(args: argparse.Namespace) -> None:
     from .export.runtime import convert
-    _give(str(convert(args.model, args.output)))
+    _give(str(convert(args.model, args.output, int8=_int8(args))))
+
+
+def _int8(args: argparse.Namespace) -> Any:
+    """What `accelerate` was asked for about int8; None without --int8."""
+    from .export.runtime.quantized.options import from_files
+    words = {word: getattr(args, word) for word in ("calibrate", "calibration", "equalize", "skip")}
+    given = [f"--{word}" for word, value in words.items() if value]
+    if not args.int8 and given:
+        raise ValueError(f"{', '.join(given)} has no meaning without --int8; add it, or leave this out.")
+    return from_files(words.pop("calibrate") or (), **words) if args.int8 else None
 
 
 def benchmark(args: argparse.Namespace) -> None:
     from .export.runtime import benchmark as compare
-    _give(str(compare(args.model, args.other, threads=args.threads, batch=args.batch, rounds=args.rounds)))
+    _give(str(compare(args.model, args.other, threads=args.threads, batch=args.batch, rounds=args.rounds,
+                      data=args.data)))
 
 
 def _give(text: str, path: str | None = None) -> None:
@@ -226,13 +237,21 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--threshold", metavar="S", type=float, default=0.6, help="its --sparse_threshold; default: 0.6")
     one.add_argument("--json", action="store_true", help="for machines")
 
-    command(accelerate, "write a pruned model that runs faster on x86 CPUs", "prefix of the fast model")
+    one = command(accelerate, "write a pruned model that runs faster on x86 CPUs", "prefix of the fast model")
+    one.add_argument("--int8", action="store_true", help="weights and activations in bytes; needs --calibrate")
+    one.add_argument("--calibrate", metavar="FILE", nargs="+", help="a .npy or .npz of inputs [n, ...] or [batches, n, "
+                     "...], some hundred samples; or the .ranges.json of training; or both")
+    one.add_argument("--calibration", choices=("minmax", "percentile", "mse"),
+                     help="how ranges come from the data; default: minmax")
+    one.add_argument("--equalize", action="store_true", help="balance weights between layers first, for nets with ReLU")
+    one.add_argument("--skip", metavar="NAME", nargs="+", help="weights whose layers stay in floats")
 
     one = command(benchmark, "time two models in turns, and compare what they return")
     one.add_argument("other", metavar="OTHER", help="another model of the same inputs and outputs")
     one.add_argument("--threads", metavar="N", type=int, default=1, help="default: 1")
     one.add_argument("--batch", metavar="N", type=int, default=1, help="default: 1")
     one.add_argument("--rounds", metavar="N", type=int, default=30, help="runs of each; default: 30")
+    one.add_argument("--data", metavar="FILE", help="a .npy or .npz of inputs, to compare outputs on; default: random")
     return parser
 
 

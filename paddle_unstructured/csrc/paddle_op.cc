@@ -77,7 +77,8 @@ int32_t dtype_of(const paddle::Tensor& tensor) {
     case paddle::DataType::FLOAT32: return 0;
     case paddle::DataType::INT16: return 1;
     case paddle::DataType::INT32: return 2;
-    default: PD_THROW("paddle_unstructured: a parameter is neither float32 nor int16 nor int32");
+    case paddle::DataType::INT8: return 3;
+    default: PD_THROW("paddle_unstructured: a parameter is neither float32 nor int8, int16 or int32");
   }
 }
 

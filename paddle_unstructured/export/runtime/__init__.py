@@ -4,6 +4,7 @@ from ...front_door import front_door
 _HOMES = {
     "comparison": ("BenchmarkResult", "benchmark"),
     "conversion": ("ConversionTable", "convert"),
+    "quantized.options": ("Int8",),
     "predictor": ("create_predictor",),
     "session": ("Session",),
 }

@@ -46,3 +46,16 @@ class Int8:
             raise ValueError("`equalize` must be left out with `ranges`: they were learned for the weights as they are.")
         if isinstance(self.skip, str):
             raise ValueError(f"`skip` must be a list of names, got the string {self.skip!r}.")
+
+
+def from_files(files: Sequence[str], *, calibration: str | None = None, equalize: bool = False,
+               skip: Sequence[str] | None = None) -> Int8:
+    """As the command line asks for it: a file of data, or one of learned ranges (.json), or both."""
+    ranges = [file for file in files if file.endswith(".json")]
+    data = [file for file in files if file not in ranges]
+    if not files:
+        raise ValueError("--int8 needs --calibrate FILE: samples of the model's input, as .npy or .npz.")
+    if len(data) > 1 or len(ranges) > 1:
+        raise ValueError(f"--calibrate takes one file of data and one of ranges (.json), got {', '.join(files)}.")
+    return Int8(*data, calibration=calibration or "minmax", equalize=equalize, skip=skip or (),
+                ranges=ranges[0] if ranges else None)
