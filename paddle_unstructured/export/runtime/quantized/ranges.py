@@ -59,7 +59,8 @@ def _checked(ends: Sequence[float]) -> Range:
 def learned(net: Net, ranges: Mapping[str, Mapping[str, Range]]) -> dict[int, Range]:
     """id of a layer -> its range, for the layers that learned ranges speak of.
 
-    What several layers read gets the widest of their ranges; "input" of a reader comes before "output" of the maker.
+    "output" is that of the layer's activation, if it has one. What several layers read gets the widest of their ranges;
+    "input" of a reader comes before "output" of the maker.
 
     Raises:
         ValueError: A name is no layer's.
@@ -77,8 +78,14 @@ def learned(net: Net, ranges: Mapping[str, Mapping[str, Range]]) -> dict[int, Ra
             found[id(layer.inputs[0])] = min(low, given[0]), max(high, given[1])
     for layer in layers:
         if layer.name and "output" in ranges.get(layer.name, {}):
-            found.setdefault(id(layer), ranges[layer.name]["output"])
+            found.setdefault(id(_activated(layer, layers)), ranges[layer.name]["output"])
     return found
+
+
+def _activated(layer: Layer, layers: Sequence[Layer]) -> Layer:
+    """The activation behind a layer that nobody else reads, or the layer."""
+    readers = [other for other in layers if layer in other.inputs]
+    return readers[0] if len(readers) == 1 and readers[0].kind == "activation" else layer
 
 
 def complete(net: Net, found: dict[int, Range], floats: Mapping[int, str]) -> dict[int, Range]:
