@@ -1,4 +1,4 @@
-"""Training images of the demo as a file to calibrate int8 on: float32 [n, channels, height, width], as the net sees them.
+"""Training images of the demo as a file to calibrate int8 on: float32 [n, channels, height, width], as nets see them.
 
     python scripts/calibration_images.py OUT.npy [--data fashion_mnist] [--data_dir DIR] [--count 256]
 """

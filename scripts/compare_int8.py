@@ -98,7 +98,7 @@ def files_of(path: str) -> list[Path]:
 # ---------------------------------------------------------------- ONNX Runtime
 
 def onnx_stages(args: argparse.Namespace, folder: Path) -> Iterator[Stage]:
-    """The dense model in float32, and quantized by ONNX Runtime; the table does without it where it is not installed."""
+    """The dense model in float32, and quantized by ONNX Runtime; left out where that is not installed."""
     try:
         import onnxruntime  # noqa: F401
     except ImportError:

@@ -15,9 +15,10 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from versus.bars import bars  # noqa: E402
 from versus.cells import Cell, Setting, cell_of  # noqa: E402
 from versus.environment import pins  # noqa: E402
-from versus.plan import FASHION, METHODS, QUICK, QUICK_ROWS, ROWS, cells  # noqa: E402
+from versus.plan import (FASHION, INT8_ROWS, METHODS, MOBILE, QUICK, QUICK_INT8_ROWS, QUICK_ROWS, ROWS,  # noqa: E402
+                         cells)
 from versus.pool import Results  # noqa: E402
-from versus.tables import accuracies, table  # noqa: E402
+from versus.tables import accuracies, int8_tables, table  # noqa: E402
 from versus.training import order  # noqa: E402
 
 
@@ -54,6 +55,25 @@ def test_bars_compare_means_over_seeds():
     assert "90.50 ± 0.71 | 91.70 ± 0.99" in made[0] and "within 0.6 points" in made[2]
 
 
+def test_int8_is_held_against_the_dense_net_and_against_as_long_a_training():
+    lines = [line("dense", 0.83, setting=MOBILE), line("longer", 0.85, setting=MOBILE)]
+    lines += [{**Cell(MOBILE, "int8", 0.75, "1x4", seed).key, "accuracy": x, "float_accuracy": x + 0.01}
+              for seed, x in enumerate((0.82, 0.85))]
+    made = bars({MOBILE: []}, lines).splitlines()[2:]
+    assert [text.rsplit("| ", 1)[1] for text in made] == ["yes |", "NO |"]  # 83.5 beside 83 and 85
+    assert int8_tables(INT8_ROWS, lines).splitlines()[-2:] == [
+        "| 75 %, 1x4 | 83.00 | 85.00 | 84.50 ± 2.12 | 83.50 ± 2.12 |", "| 90 %, 1x4 | 83.00 | 85.00 |  |  |"]
+    assert int8_tables(INT8_ROWS, lines[:2]) == ""
+
+
+def test_int8_comes_last_and_its_dense_nets_have_the_keys_they_had():
+    known, added = list(cells(ROWS, 3)), list(cells(INT8_ROWS, 3))
+    assert {cell.method for cell in added} - {"int8"} <= {"dense", "longer"}
+    shared = [cell for cell in added if cell.method != "int8" and cell.setting in ROWS]
+    assert set(shared) <= set(known)
+    assert {cell.key["pattern"] for cell in added if cell.method == "int8"} == {"1x4"}
+
+
 def test_cells_are_found_again_in_a_file_whose_last_line_was_cut(tmp_path):
     path = tmp_path / "r.jsonl"
     results = Results(path)
@@ -67,7 +87,7 @@ def test_cells_are_found_again_in_a_file_whose_last_line_was_cut(tmp_path):
 
 
 def test_every_cell_comes_once_after_its_dense_net_and_survives_json():
-    for rows, seeds in ((ROWS, 3), (QUICK_ROWS, 1)):
+    for rows, seeds in ((ROWS, 3), (INT8_ROWS, 3), (QUICK_ROWS, 1), (QUICK_INT8_ROWS, 1)):
         plan = list(cells(rows, seeds))
         assert len(set(plan)) == len(plan)
         assert all(cell.start is None or plan.index(cell.start) < i for i, cell in enumerate(plan))
@@ -86,13 +106,16 @@ def test_paddleslims_pins_are_those_of_the_extra():
 
 
 def test_the_quick_run_prints_a_table_keeps_exact_counts_and_does_nothing_twice(tmp_path):
-    flags = ("--quick", "--methods", "oneshot", "recipe", "--results", tmp_path / "r.jsonl", "--weights", tmp_path)
+    flags = ("--quick", "--methods", "oneshot", "recipe", "int8", "--results", tmp_path / "r.jsonl", "--weights", tmp_path)
     done = script("accuracy.py", *flags)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(text) for text in (tmp_path / "r.jsonl").read_text().splitlines()]
     found = {(row["method"], row["sparsity"], row["pattern"]): row for row in lines}
     assert set(found) == {("dense", 0.0, "1x1"), ("oneshot", 0.9, "1x1"), ("recipe", 0.9, "1x1"),
-                          ("recipe", 0.75, "2x1"), ("oneshot", 0.5, "2:4")}
+                          ("recipe", 0.75, "2x1"), ("oneshot", 0.5, "2:4"), ("int8", 0.75, "1x4")}
+    int8 = found["int8", 0.75, "1x4"]
+    assert abs(int8["accuracy"] - int8["float_accuracy"]) < 0.02 and int8["accuracy"] > 0.9
+    assert "| 75 %, 1x4 |" in done.stdout
     for row in (found["oneshot", 0.9, "1x1"], found["recipe", 0.9, "1x1"]):
         assert row["zeros"] == round(0.9 * row["weights"]) == round(0.9 * 19518)
         assert row["start_accuracy"] == found["dense", 0.0, "1x1"]["accuracy"] > 0.9 and row["accuracy"] > 0.9

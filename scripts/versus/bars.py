@@ -5,17 +5,19 @@ import statistics
 from typing import Iterator, Sequence
 
 from .cells import Setting
-from .plan import FASHION, MOBILE, Rows
+from .plan import FASHION, INT8_ROWS, MOBILE, Rows
 from .tables import TITLES, accuracies, row, spell
 
 PAIRS = (("oneshot", "slim-ratio"), ("gmp", "slim-gmp"), ("recipe", "slim-gmp"))
 BELOW_DENSE = {0.9: 0.6, 0.95: 1.0, 0.98: 2.2}  # points that the recipe may lose on LeNet
+INT8_BELOW_DENSE = {0.75: 0.5, 0.9: 1.5}  # points that blocks of four inputs and int8 may cost
 Bar = tuple[str, str, str, bool]  # what, ours, the other, met
 
 
 def bars(rows: dict[Setting, Rows], lines: Sequence[dict]) -> str:
     """A markdown table; empty where nothing has been run."""
-    found = [*_not_below_paddleslim(rows, lines), *_near_dense(lines), *_above_paddleslim(lines)]
+    found = [*_not_below_paddleslim(rows, lines), *_near_dense(lines), *_above_paddleslim(lines),
+             *_int8_near_dense(lines)]
     made = [row([what, ours, other, "yes" if met else "NO"]) for what, ours, other, met in found]
     return "\n".join([row(["expected", "found", "beside", "met"]), row(["---"] * 4), *made]) if made else ""
 
@@ -46,6 +48,17 @@ def _above_paddleslim(lines: Sequence[dict]) -> Iterator[Bar]:
         if found and other:
             yield (f"{setting.name}, {100 * sparsity:g} %, {pattern}: recipe at least {points} above PaddleSlim GMP",
                    spell(found), spell(other), mean(found) >= mean(other) + points)
+
+
+def _int8_near_dense(lines: Sequence[dict]) -> Iterator[Bar]:
+    for setting, own in INT8_ROWS.items():
+        for pattern, sparsity, *_ in own:
+            points, found = INT8_BELOW_DENSE[sparsity], accuracies(lines, setting, "int8", sparsity, pattern)
+            for method, net in (("dense", "dense"), ("longer", f"dense + {setting.epochs} epochs")):
+                other = accuracies(lines, setting, method)
+                if found and other:
+                    yield (f"{setting.name}, {100 * sparsity:g} %, {pattern}: int8 within {points} points of {net}",
+                           spell(found), spell(other), mean(found) >= mean(other) - points)
 
 
 mean = statistics.mean

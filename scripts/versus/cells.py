@@ -3,8 +3,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-PATTERNS = ("1x1", "2x1", "2:4")
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -41,7 +39,8 @@ class Cell:
     """One run: setting x method x sparsity x pattern x seed.
 
     Method "dense" is what the others start from, "longer" is dense for the epochs of the others, "low-rate" is the
-    recipe with a tenth of the learning rate.
+    recipe with a tenth of the learning rate, "int8" is the recipe and then the conversion to bytes: its accuracy is
+    that of the converted model, and its line has the one before as "float_accuracy".
     """
 
     setting: Setting

@@ -7,7 +7,7 @@ from typing import Iterator, Sequence
 from .cells import Cell, Setting
 
 METHODS = ("slim-ratio", "slim-gmp", "oneshot", "gmp", "recipe", "taught")
-EXTRAS = ("longer", *METHODS, "low-rate")  # all but the dense nets themselves
+EXTRAS = ("longer", *METHODS, "low-rate", "int8")  # all but the dense nets themselves
 
 FASHION = Setting("fashion_mnist", "LeNet")
 MNIST = replace(FASHION, data="mnist", dense_epochs=4)
@@ -30,6 +30,11 @@ ROWS: dict[Setting, Rows] = {
 QUICK_ROWS: dict[Setting, Rows] = {
     QUICK: [("1x1", 0.9, METHODS, 1), ("2x1", 0.75, SHORT, 1), ("2:4", 0.5, ("oneshot",), 1)],
 }
+# After all others; pattern 1x4: four neighbouring inputs of one output
+INT8_ROWS: dict[Setting, Rows] = {MOBILE: [("1x4", 0.75, ("int8",), 3), ("1x4", 0.9, ("int8",), 3)]}
+QUICK_INT8_ROWS: dict[Setting, Rows] = {QUICK: [("1x4", 0.75, ("int8",), 1)]}
+
+
 def cells(rows: dict[Setting, Rows], seeds: int) -> Iterator[Cell]:
     """One seed after the other, so that a run that ends early has whole columns; a dense net before what needs it."""
     for seed in range(seeds):
@@ -47,4 +52,4 @@ def cost(cell: Cell) -> float:
     per_image = {"MobileNet": 1.3e-3, "LeNet": 3.4e-4}[cell.setting.model]
     images = {"digits": 1_400}.get(cell.setting.data, cell.setting.images or 60_000)
     taught = 1.4 if cell.method == "taught" else 1.0
-    return 8.0 + taught * cell.epochs * images * per_image
+    return 8.0 + 6.0 * (cell.method == "int8") + taught * cell.epochs * images * per_image

@@ -19,6 +19,8 @@ def side_of(cell: Cell) -> Side:
         return Dense()
     if cell.side == "slim":
         return Slim(cell)
+    if cell.method == "int8":
+        return Int8(cell)
     return Recipe(cell) if cell.method in ("recipe", "taught", "low-rate") else Ours(cell)
 
 
@@ -71,8 +73,8 @@ class Ours(Dense):
     @property
     def _pattern(self) -> Any:
         from paddle_unstructured import NM, Block
-        return {"1x1": None, "2x1": Block(2, 1, axes="stored"), "2:4": NM(2, 4, indivisible="skip")}[
-            self.cell.pattern]
+        return {"1x1": None, "2x1": Block(2, 1, axes="stored"), "2:4": NM(2, 4, indivisible="skip"),
+                "1x4": Block(1, 4, kernel="position", narrow="skip")}[self.cell.pattern]
 
 
 class Recipe(Ours):
@@ -95,3 +97,19 @@ class Recipe(Ours):
         from paddle_unstructured import recipe
         return recipe.Recipe(ratio=self.cell.sparsity, steps=net.steps, pattern=self._pattern,
                              weight=0.5 if self.cell.method == "taught" else 0.0)
+
+
+class Int8(Recipe):
+    """The library's `Recipe` in blocks for int8; the stem and the depthwise convolutions stay dense."""
+
+    def after_load(self, net: Net) -> None:
+        self.pruner = self._recipe(net).pruner(net.program, select=has_both_axes)
+
+    def finish(self, net: Net, accuracy: float, train: Any, test: Any) -> dict:
+        from .int8 import converted_accuracy
+        return {"float_accuracy": accuracy, "accuracy": converted_accuracy(net.setting, net.weights(), train, test)}
+
+
+def has_both_axes(param: Any) -> bool:
+    """Not a depthwise convolution, which is trained as a product with reshaped weights."""
+    return None not in (param.output_axis, param.input_axis)

@@ -27,6 +27,7 @@ class Side(Protocol):
     def after_load(self, net: "Net") -> None: ...
     def step(self) -> None: ...
     def before_test(self) -> None: ...
+    def finish(self, net: "Net", accuracy: float, train: Any, test: Any) -> dict: ...
 
 
 class Dense:
@@ -46,6 +47,10 @@ class Dense:
 
     def before_test(self) -> None:
         pass
+
+    def finish(self, net: "Net", accuracy: float, train: Any, test: Any) -> dict:
+        """What is found out in the end, beside the test accuracy or instead of it."""
+        return {}
 
 
 class Net:
@@ -116,12 +121,13 @@ class Net:
         return sum(int((array == 0).sum()) for array in matrices), sum(array.size for array in matrices)
 
 
-def forward(setting: Setting) -> Any:
+def forward(setting: Setting, as_product: bool = True) -> Any:
+    """The logits for the input "image"; `as_product`: depthwise convolutions in the form that trains faster."""
     shape = SPECS[setting.data].image_shape
     image = paddle.static.data("image", [None, *shape], "float32")
     if setting.strides:
         net = MobileNet(shape[0], 10, width=setting.width, strides=setting.strides)
-        for layer in net.sublayers():
+        for layer in net.sublayers() if as_product else ():
             if isinstance(layer, paddle.nn.Conv2D) and layer.weight.shape[1] < layer._in_channels:
                 layer.forward = functools.partial(depthwise, layer)
         return net(image)

@@ -40,7 +40,8 @@ def measure(job: dict, say) -> dict:
     train, test = load(cell.setting, job["data_dir"])
     start = dict(np.load(weights_file(job["folder"], cell.start))) if cell.start else None
     steps = steps_of(cell.setting, train, cell.epochs)
-    net = Net(cell.setting, steps, side_of(cell), start, cell.seed, cell.peak)
+    side = side_of(cell)
+    net = Net(cell.setting, steps, side, start, cell.seed, cell.peak)
     first = net.accuracy(test) if start else None
     say(steps=0, of=steps)
     every = max(steps // 50, 1)
@@ -51,8 +52,8 @@ def measure(job: dict, say) -> dict:
     if cell.method == "dense":
         save(weights_file(job["folder"], cell), net.weights())
     return {"accuracy": accuracy, "start_accuracy": first, "zeros": zeros, "weights": weights, "steps": steps,
-            "seconds": round(time.perf_counter() - started, 1), "paddle": paddle.__version__,
-            "pir": bool(paddle.framework.use_pir_api())}
+            **side.finish(net, accuracy, train, test), "seconds": round(time.perf_counter() - started, 1),
+            "paddle": paddle.__version__, "pir": bool(paddle.framework.use_pir_api())}
 
 
 def save(path: Path, weights: dict) -> None:
