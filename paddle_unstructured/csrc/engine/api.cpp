@@ -53,7 +53,7 @@ void write_shapes(const std::vector<Output>& outputs, pu_shape* to) {
 Parameters parameters_of(const pu_array* arrays, int32_t count) {
   std::vector<Array> borrowed;
   for (int32_t i = 0; i < count; ++i) {
-    if (arrays[i].dtype < 0 || arrays[i].dtype > 2) throw std::invalid_argument("a parameter has an unknown type");
+    if (arrays[i].dtype < 0 || arrays[i].dtype > 3) throw std::invalid_argument("a parameter has an unknown type");
     borrowed.push_back({static_cast<DType>(arrays[i].dtype), arrays[i].count, arrays[i].data});
   }
   return Parameters(std::move(borrowed));
@@ -72,6 +72,8 @@ pu_model* pu_model_create(const char* plan, const pu_array* arrays, int32_t arra
 void pu_model_free(pu_model* model) { delete model; }
 
 const char* pu_model_isa(const pu_model* model) { return model->model.isa(); }
+
+const char* pu_model_isa8(const pu_model* model) { return model->model.isa8(); }
 
 pu_shape pu_model_input(const pu_model* model) {
   return {model->model.network().input_channels(), -1, -1, model->model.network().input_rank()};

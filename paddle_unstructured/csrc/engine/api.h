@@ -13,7 +13,7 @@ typedef struct pu_model pu_model;
 typedef struct pu_plan pu_plan;
 
 typedef struct {
-  int32_t dtype;  // 0 float32, 1 int16, 2 int32
+  int32_t dtype;  // 0 float32, 1 int16, 2 int32, 3 int8
   int64_t count;
   const void* data;
 } pu_array;
@@ -29,6 +29,7 @@ PU_API pu_model* pu_model_create(const char* plan, const pu_array* arrays, int32
 PU_API void pu_model_free(pu_model* model);
 
 PU_API const char* pu_model_isa(const pu_model* model);
+PU_API const char* pu_model_isa8(const pu_model* model);  // of the kernels for bytes
 PU_API pu_shape pu_model_input(const pu_model* model);  // height and width are -1
 PU_API int32_t pu_model_output_count(const pu_model* model);
 

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "../kernels/table8.h"
 #include "shape.h"
 #include "threads.h"
 
@@ -10,6 +11,7 @@ namespace paddle_unstructured {
 
 struct Context {
   const KernelTable& kernels;
+  const KernelTable8& kernels8;
   ThreadPool* pool;                     // null: this sample has one thread
   const std::vector<float*>& scratch;   // one per worker, as large as the operation asked for
   std::vector<Activations> inputs;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dispatch.h"
+#include "dispatch8.h"
 #include "error.h"
 
 namespace paddle_unstructured {
@@ -15,7 +16,9 @@ size_t read_value(const Node& node, int64_t value, size_t made) {
   return static_cast<size_t>(value);
 }
 
-size_t count_inputs(const std::string& kind) { return kind == "add" || kind == "multiply" ? 2 : 1; }
+size_t count_inputs(const std::string& kind) {
+  return kind == "add" || kind == "multiply" || kind == "add8" || kind == "multiply8" ? 2 : 1;
+}
 
 // Dense [channels, pixels] into planes with their own pitch, and back.
 void spread(const float* from, const Activations& to) {
@@ -45,8 +48,10 @@ Network::Network(const Plan& plan)
     : input_rank_(plan.input.integer("rank", 2, 4)), input_channels_(plan.input.integer("channels", 1, kLargest)) {
   if (input_rank_ == 3) plan.input.refuse("has rank 3");
   for (const Node& node : plan.nodes) add_step(node);
-  for (const Node& node : plan.outputs)
+  for (const Node& node : plan.outputs) {
     outputs_.push_back({read_value(node, node.integers("from")[0], steps_.size() + 1), node.integer("rank", 2, 4)});
+    if (what_is(outputs_.back().value).bytes) node.refuse("returns bytes");
+  }
   fuse_steps();
   find_lifetimes();
   const int64_t size = input_rank_ == 2 ? 1 : kUnknown;
@@ -56,9 +61,13 @@ Network::Network(const Plan& plan)
 void Network::add_step(const Node& node) {
   Step step;
   for (const int64_t value : node.integers("from")) step.inputs.push_back(read_value(node, value, steps_.size() + 1));
-  const bool fits = node.kind() == "concat" ? !step.inputs.empty() : step.inputs.size() == count_inputs(node.kind());
+  const bool any_number = node.kind() == "concat" || node.kind() == "concat8";
+  const bool fits = any_number ? !step.inputs.empty() : step.inputs.size() == count_inputs(node.kind());
   if (!fits) node.refuse("reads another number of values than its kind does");
   step.operation = make_operation(node);
+  std::vector<Quantization> read;
+  for (const size_t value : step.inputs) read.push_back(what_is(value));
+  step.makes = step.operation->accept(node, read);
   step.runs = step.operation;
   steps_.push_back(std::move(step));
 }
@@ -100,6 +109,13 @@ void Network::load(const Plan& plan, const LoadContext& context) {
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i].operation->load(plan.nodes[i], context);
 }
 
+std::vector<Shape> Network::room_for(const std::vector<Shape>& shapes) const {
+  std::vector<Shape> room = shapes;
+  for (size_t value = 0; value < room.size(); ++value)
+    if (what_is(value).bytes) room[value].channels = groups_of(room[value].channels);
+  return room;
+}
+
 std::vector<Shape> Network::infer_values(int64_t height, int64_t width) const {
   std::vector<Shape> shapes{{input_channels_, height, width}};
   for (const Step& step : steps_) {
@@ -127,18 +143,18 @@ Model::Model(const std::string& plan, const Parameters& parameters, int threads)
     : Model(parse_plan(plan), parameters, threads) {}
 
 Model::Model(const Plan& plan, const Parameters& parameters, int threads)
-    : kernels_(select_kernels()), threads_(threads), network_(plan) {
+    : kernels_(select_kernels()), kernels8_(select_kernels8()), threads_(threads), network_(plan) {
   require(threads >= 1 && threads <= kMostThreads, "threads must be in [1, ", kMostThreads, "], got ", threads);
   require(plan.digest == parameters.digest(),
           "the parameters are not those that this model was converted with (their digest differs); the file is damaged "
           "or belongs to another model: convert it again");
-  network_.load(plan, {parameters, kernels_, threads});
+  network_.load(plan, {parameters, kernels_, kernels8_, threads});
 }
 
 void Model::prepare(Workspace& workspace, const std::vector<Shape>& shapes) const {
   if (workspace.shapes == shapes) return;
   workspace.shapes.clear();  // stays empty if memory runs out
-  workspace.layout = lay_out(shapes, network_.lifetimes());
+  workspace.layout = lay_out(network_.room_for(shapes), network_.lifetimes());
   workspace.arena.reserve(workspace.layout.floats);
   workspace.shapes = shapes;
 }
@@ -161,7 +177,7 @@ void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch,
   const std::vector<Step>& steps = network_.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].fused_away) continue;
-    Context context{kernels_, pool, scratch, {}, value_of(workspace, i + 1)};
+    Context context{kernels_, kernels8_, pool, scratch, {}, value_of(workspace, i + 1)};
     for (const size_t value : steps[i].inputs) context.inputs.push_back(value_of(workspace, value));
     steps[i].runs->run(context);
   }

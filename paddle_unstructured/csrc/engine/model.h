@@ -38,6 +38,7 @@ struct Step {
   std::shared_ptr<Operation> operation;  // the node's own, which holds its weights
   std::shared_ptr<Operation> runs;       // the same, or one that does an earlier step's work too
   std::vector<size_t> inputs;            // of what runs
+  Quantization makes;       // what its value is
   bool fused_away = false;  // a later step does its work; its value is never made
 };
 
@@ -58,12 +59,15 @@ class Network {
   const Lifetimes& lifetimes() const { return lifetimes_; }
 
   void load(const Plan& plan, const LoadContext& context);
+  // The shapes, where four channels of bytes count as one of floats: what the values need of the arena.
+  std::vector<Shape> room_for(const std::vector<Shape>& shapes) const;
   // Of one sample; height and width may be kUnknown.
   std::vector<Shape> infer_values(int64_t height, int64_t width) const;
   std::vector<Output> infer(int64_t height, int64_t width) const;
 
  private:
   void add_step(const Node& node);
+  Quantization what_is(size_t value) const { return value == 0 ? Quantization{} : steps_[value - 1].makes; }
   void fuse_steps();
   bool is_read_once(size_t value) const;
   void find_lifetimes();
@@ -82,6 +86,7 @@ class Model {
 
   const Network& network() const { return network_; }
   const char* isa() const { return kernels_.name; }
+  const char* isa8() const { return kernels8_.name; }
 
   // input: [batch, channels, height, width]; outputs[i]: as `Network::infer` says, dense.
   void run(const float* input, int64_t batch, int64_t height, int64_t width, const std::vector<float*>& outputs) const;
@@ -97,6 +102,7 @@ class Model {
   class Borrowed;  // a team, given back at the end of the run
 
   const KernelTable& kernels_;
+  const KernelTable8& kernels8_;
   int threads_;
   Network network_;
   mutable std::mutex mutex_;

@@ -7,12 +7,14 @@
 #include "context.h"
 #include "parameters.h"
 #include "plan.h"
+#include "quantization8.h"
 
 namespace paddle_unstructured {
 
 struct LoadContext {
   const Parameters& parameters;
   const KernelTable& kernels;
+  const KernelTable8& kernels8;
   int threads;
 };
 
@@ -20,6 +22,12 @@ class Operation {
  public:
   virtual ~Operation() = default;
 
+  // From what its inputs are, floats or bytes, to what it makes; called once, before `load`. Throws ModelError if it does
+  // not take them.
+  virtual Quantization accept(const Node& node, const std::vector<Quantization>& inputs) {
+    require_floats(node, inputs);
+    return {};
+  }
   // Of one sample; sizes may be kUnknown. Throws ModelError if the inputs do not fit.
   virtual Shape output_shape(const std::vector<Shape>& inputs) const = 0;
   virtual int64_t scratch_floats(const std::vector<Shape>& inputs) const {
@@ -51,5 +59,6 @@ std::unique_ptr<Operation> make_affine(const Node& node);
 std::unique_ptr<Operation> make_concat();
 std::unique_ptr<Operation> make_flatten();
 std::unique_ptr<Operation> make_softmax();
+std::unique_ptr<Operation> make_operation8(const Node& node);  // the kinds for bytes; null if it is none of them
 
 }  // namespace paddle_unstructured

@@ -7,7 +7,7 @@
 namespace paddle_unstructured {
 namespace {
 
-size_t item_size(DType dtype) { return dtype == DType::kInt16 ? 2 : 4; }
+size_t item_size(DType dtype) { return dtype == DType::kInt8 ? 1 : dtype == DType::kInt16 ? 2 : 4; }
 
 void mix(uint64_t& state, uint64_t word) { state = (state ^ word) * 0x100000001b3ull; }
 
@@ -29,9 +29,15 @@ const float* Parameters::floats(const Node& node, size_t slot, int64_t count) co
   return static_cast<const float*>(found.data);
 }
 
+const int8_t* Parameters::bytes(const Node& node, size_t slot, int64_t count) const {
+  const Array& found = array(node, slot);
+  if (found.dtype != DType::kInt8 || found.count != count) node.refuse("has a parameter of the wrong type or size");
+  return static_cast<const int8_t*>(found.data);
+}
+
 std::vector<int32_t> Parameters::integers(const Node& node, size_t slot) const {
   const Array& found = array(node, slot);
-  if (found.dtype == DType::kFloat32) node.refuse("has a parameter of the wrong type");
+  if (found.dtype != DType::kInt16 && found.dtype != DType::kInt32) node.refuse("has a parameter of the wrong type");
   if (found.dtype == DType::kInt32) {
     const auto* const first = static_cast<const int32_t*>(found.data);
     return std::vector<int32_t>(first, first + found.count);

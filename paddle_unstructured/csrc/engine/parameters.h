@@ -8,7 +8,7 @@
 
 namespace paddle_unstructured {
 
-enum class DType : int32_t { kFloat32 = 0, kInt16 = 1, kInt32 = 2 };
+enum class DType : int32_t { kFloat32 = 0, kInt16 = 1, kInt32 = 2, kInt8 = 3 };
 
 struct Array {
   DType dtype;
@@ -23,6 +23,7 @@ class Parameters {
   size_t size() const { return arrays_.size(); }
   // The `slot`-th of the node's word `params`, with exactly `count` values.
   const float* floats(const Node& node, size_t slot, int64_t count) const;
+  const int8_t* bytes(const Node& node, size_t slot, int64_t count) const;
   const Array& array(const Node& node, size_t slot) const;
   // int16 or int32 values as int32.
   std::vector<int32_t> integers(const Node& node, size_t slot) const;

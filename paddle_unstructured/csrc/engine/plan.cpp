@@ -87,6 +87,8 @@ std::vector<int32_t> Node::integers(const std::string& key, size_t count, int32_
   return values;
 }
 
+float Node::number(const std::string& key) const { return parse_number(*this, text(key)); }
+
 Activation Node::activation() const {
   const std::vector<std::string> parts = split(has("act") ? text("act") : "none", ':');
   for (const NamedActivation& known : kActivations) {

@@ -23,6 +23,7 @@ class Node {
   // `count` integers in [low, high].
   std::vector<int32_t> integers(const std::string& key, size_t count, int32_t low, int32_t high) const;
   int32_t integer(const std::string& key, int32_t low, int32_t high) const { return integers(key, 1, low, high)[0]; }
+  float number(const std::string& key) const;
   Activation activation() const;  // of the word `act`; none if there is no such word
   [[noreturn]] void refuse(const std::string& why) const;
 

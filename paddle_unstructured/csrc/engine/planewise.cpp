@@ -254,6 +254,7 @@ std::unique_ptr<Operation> make_operation(const Node& node) {
   if (kind == "concat") return make_concat();
   if (kind == "flatten") return make_flatten();
   if (kind == "softmax") return make_softmax();
+  if (std::unique_ptr<Operation> operation = make_operation8(node)) return operation;
   node.refuse("is a kind that this version does not know");
 }
 

@@ -20,32 +20,13 @@ int32_t count_slices(int32_t outputs, int threads) {
 
 int block_index(int32_t block) { return block == 1 ? 0 : block == 2 ? 1 : 2; }
 
-// Compressed rows of blocks of `block` outputs, as stored.
-struct Compressed {
-  int32_t block;
-  std::vector<int32_t> counts;   // entries of each row
-  std::vector<int32_t> columns;  // ascending within a row
-  const float* values;           // [entries, block]
+struct Compressed : SparseIndices {
+  const float* values;  // [entries, block]
 };
 
 Compressed check_compressed(const Node& node, const Parameters& parameters, int32_t outputs, int64_t depth) {
-  Compressed rows{node.integer("block", 1, 4), parameters.integers(node, 2), parameters.integers(node, 1), nullptr};
-  if (rows.block == 3) node.refuse("has blocks of 3");
-  if (rows.columns.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
-    node.refuse("has too many weights");
+  Compressed rows{load_indices(node, parameters, outputs, depth), nullptr};
   rows.values = parameters.floats(node, 0, static_cast<int64_t>(rows.columns.size()) * rows.block);
-  const auto expected = static_cast<size_t>((outputs + rows.block - 1) / rows.block);
-  if (rows.counts.size() != expected) node.refuse("has counts for another number of outputs");
-  size_t entry = 0;
-  for (const int32_t count : rows.counts) {
-    if (count < 0 || static_cast<size_t>(count) > rows.columns.size() - entry) node.refuse("has bad counts");
-    for (int32_t i = 0, previous = -1; i < count; ++i, ++entry) {
-      const int32_t column = rows.columns[entry];
-      if (column <= previous || column >= depth) node.refuse("has a channel index out of range or order");
-      previous = column;
-    }
-  }
-  if (entry != rows.columns.size()) node.refuse("has bad counts");
   return rows;
 }
 
@@ -174,6 +155,26 @@ class DenseMatrix : public Matrix {
 };
 
 }  // namespace
+
+SparseIndices load_indices(const Node& node, const Parameters& parameters, int32_t outputs, int64_t depth) {
+  SparseIndices rows{node.integer("block", 1, 4), parameters.integers(node, 2), parameters.integers(node, 1)};
+  if (rows.block == 3) node.refuse("has blocks of 3");
+  if (rows.columns.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
+    node.refuse("has too many weights");
+  const auto expected = static_cast<size_t>((outputs + rows.block - 1) / rows.block);
+  if (rows.counts.size() != expected) node.refuse("has counts for another number of outputs");
+  size_t entry = 0;
+  for (const int32_t count : rows.counts) {
+    if (count < 0 || static_cast<size_t>(count) > rows.columns.size() - entry) node.refuse("has bad counts");
+    for (int32_t i = 0, previous = -1; i < count; ++i, ++entry) {
+      const int32_t column = rows.columns[entry];
+      if (column <= previous || column >= depth) node.refuse("has a channel index out of range or order");
+      previous = column;
+    }
+  }
+  if (entry != rows.columns.size()) node.refuse("has bad counts");
+  return rows;
+}
 
 AlignedFloats::AlignedFloats(int64_t count) {
   const size_t bytes = static_cast<size_t>(round_up(std::max<int64_t>(count, 1), kPlaneAlign)) * sizeof(float);

@@ -23,6 +23,16 @@ class AlignedFloats {
   std::unique_ptr<float[], Free> data_;
 };
 
+// The places of the entries of compressed rows of blocks of `block` outputs, as stored and checked.
+struct SparseIndices {
+  int32_t block;
+  std::vector<int32_t> counts;   // entries of each row
+  std::vector<int32_t> columns;  // ascending within a row
+};
+
+// The word `block`, and of the word `params` columns [entries] and counts [ceil(outputs / block)].
+SparseIndices load_indices(const Node& node, const Parameters& parameters, int32_t outputs, int64_t depth);
+
 // How the panel of a matrix product is cut: depth into blocks, pixels into tiles.
 struct Tiling {
   int32_t depth;    // panel rows of one block, at most

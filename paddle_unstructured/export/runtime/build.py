@@ -30,6 +30,15 @@ ISAS = {  # name -> (table, floats in a vector, vector registers, flags)
     "avx2": ("kAvx2Kernels", 8, 16, ("-mavx2", "-mfma")),
     "portable": ("kPortableKernels", 4, 16, ()),
 }
+_AVX512_VNNI = (*ISAS["avx512"][3], "-mavx512vnni")
+ISAS8 = {  # the kernels for bytes
+    "avx512_vbmi": ("kAvx512VbmiKernels8", 16, 32, (*_AVX512_VNNI, "-mavx512vbmi")),
+    "avx512_vnni": ("kAvx512VnniKernels8", 16, 32, _AVX512_VNNI),
+    "avx_vnni": ("kAvxVnniKernels8", 8, 16, ("-mavx2", "-mfma", "-mavxvnni")),
+    "avx2": ("kAvx2Kernels8", 8, 16, ("-mavx2", "-mfma")),
+    "portable": ("kPortableKernels8", 4, 16, ()),
+}
+EXACT = ("-ffp-contract=off",)  # for bytes: every instruction set makes the same bits
 KERNELS, OPERATOR = "libpaddle_unstructured.so", "libpaddle_unstructured_op.so"
 
 
@@ -39,9 +48,9 @@ class BuildError(RuntimeError):
 
 @functools.lru_cache(maxsize=None)
 def kernel_library() -> Path:
-    """The kernels and their executor, compiled if need be (about 15 seconds)."""
+    """The kernels and their executor, compiled if need be (about 30 seconds)."""
     compiler = find_compiler()
-    parts = [compiler, _version(compiler), *FLAGS, repr(ISAS), *_texts("kernels", "engine")]
+    parts = [compiler, _version(compiler), *FLAGS, repr((ISAS, ISAS8)), *_texts("kernels", "engine")]
     folder = _folder("kernels", _digest(parts))
     if not (folder / KERNELS).is_file():
         _build_into(folder, lambda draft: build_kernels(draft, compiler))
@@ -90,7 +99,7 @@ def build_kernels(folder: Path, compiler: str) -> Path:
 def build_program(source: Path, flags: Sequence[str]) -> Path:
     """Compile kernels, executor and a main program with other flags (sanitizers, say), and keep it; for tests."""
     compiler = find_compiler()
-    folder = _folder("program", _digest([compiler, _version(compiler), *flags, repr(ISAS),
+    folder = _folder("program", _digest([compiler, _version(compiler), *flags, repr((ISAS, ISAS8)),
                                          source.read_text(encoding="utf-8"), *_texts("kernels", "engine")]))
 
     def build(draft: Path) -> None:
@@ -103,17 +112,28 @@ def build_program(source: Path, flags: Sequence[str]) -> Path:
 
 def _compile_units(folder: Path, compiler: str, flags: Sequence[str], more: Sequence[Path]) -> list[str]:
     """The kernels once per instruction set, the executor and `more`, side by side; returns the object files."""
-    units = [(SOURCES / "kernels/kernels.cpp", f"kernels_{name}.o", _isa_flags(name)) for name in ISAS]
-    units += [(source, source.stem + ".o", []) for source in [*sorted((SOURCES / "engine").glob("*.cpp")), *more]]
+    units = [("kernels", f"kernels_{name}", _isa_flags(name, isa)) for name, isa in ISAS.items()]
+    known = {name: isa for name, isa in ISAS8.items() if name != "avx_vnni" or _knows(compiler, isa[3])}
+    units += [("kernels8", f"kernels8_{name}", [*_isa_flags(name, isa), *EXACT]) for name, isa in known.items()]
+    units = [(SOURCES / f"kernels/{source}.cpp", name, more_flags) for source, name, more_flags in units]
+    has = ["-DPU_HAS_AVX_VNNI"] * ("avx_vnni" in known)
+    units += [(source, source.stem, [*has, *(EXACT if source.stem.endswith("8") else ())])
+              for source in [*sorted((SOURCES / "engine").glob("*.cpp")), *more]]
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(lambda unit: _run([compiler, *flags, *unit[2], "-c", str(unit[0]), "-o",
-                                            str(folder / unit[1])]), units))
-    return [str(folder / unit[1]) for unit in units]
+                                            str(folder / f"{unit[1]}.o")]), units))
+    return [str(folder / f"{unit[1]}.o") for unit in units]
 
 
-def _isa_flags(name: str) -> list[str]:
-    table, lanes, registers, flags = ISAS[name]
+def _isa_flags(name: str, isa: tuple[str, int, int, Sequence[str]]) -> list[str]:
+    table, lanes, registers, flags = isa
     return [*flags, f"-DPU_TABLE={table}", f'-DPU_ISA="{name}"', f"-DPU_LANES={lanes}", f"-DPU_REGISTERS={registers}"]
+
+
+def _knows(compiler: str, flags: Sequence[str]) -> bool:
+    """Compilers before GCC 11 do not know -mavxvnni."""
+    command = [compiler, *flags, "-E", "-x", "c++", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _build_operator(folder: Path, compiler: str, kernels: Path, paddle: Path) -> None:

@@ -1,0 +1,373 @@
+// Between floats and bytes, and everything on bytes that is no convolution: sums, products, tables, pooling, and what
+// only moves values.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "error.h"
+#include "operation.h"
+#include "quantization8.h"
+#include "window.h"
+
+namespace paddle_unstructured {
+namespace {
+
+constexpr int64_t kGrain = 16384;  // bytes that are worth a task of their own
+constexpr int64_t kUnit = 64;      // bytes of a run begin on a multiple of it
+
+int64_t group_grain(const Shape& shape) { return kGrain / (shape.pitch() * kGroup) + 1; }
+
+// Calls function(first byte, count) over all bytes of a value.
+template <typename Function>
+void share_bytes(const Context& context, const Shape& shape, const Function& function) {
+  const int64_t bytes = groups_of(shape.channels) * shape.pitch() * kGroup;
+  context.share_range((bytes + kUnit - 1) / kUnit, kGrain / kUnit, [&](int64_t first, int64_t last) {
+    function(first * kUnit, std::min(last * kUnit, bytes) - first * kUnit);
+  });
+}
+
+void require_same(const Shape& a, const Shape& b, const char* what) {
+  require(may_equal(a.channels, b.channels) && may_equal(a.height, b.height) && may_equal(a.width, b.width), what,
+          " of two activations of different sizes; give an input of the size that the model was made for");
+}
+
+class Quantizing : public Operation {
+ public:
+  explicit Quantizing(const Node& node)
+      : output_(read_quantization(node)), inverse_(checked_factor(node, 1.0 / double{output_.scale})) {}
+
+  Quantization accept(const Node& node, const std::vector<Quantization>& inputs) override {
+    require_floats(node, inputs);
+    return output_;
+  }
+
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return inputs[0]; }
+
+  void run(const Context& context) const override {
+    const Activations& input = context.inputs[0];
+    const int64_t channels = input.shape.channels;
+    const auto zero = static_cast<float>(output_.zero);
+    if (input.pitch() == 1)
+      return context.kernels8.quantize(input.data, inverse_, zero, bytes_of(context.output), channels);
+    context.share_range(groups_of(channels), group_grain(input.shape), [&](int64_t first, int64_t last) {
+      for (int64_t group = first; group < last; ++group) {
+        const float* planes[kGroup];
+        for (int64_t c = 0; c < kGroup; ++c) planes[c] = input.plane(std::min(group * kGroup + c, channels - 1));
+        context.kernels8.quantize_group(planes, inverse_, zero, group_of(context.output, group), input.pitch());
+      }
+    });
+  }
+
+ private:
+  Quantization output_;
+  float inverse_;
+};
+
+// What reads bytes, most of which make bytes too.
+class ByteOperation : public Operation {
+ public:
+  Quantization accept(const Node& node, const std::vector<Quantization>& inputs) override {
+    require_bytes(node, inputs);
+    inputs_ = inputs;
+    return accepted(node);
+  }
+
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return inputs[0]; }
+
+ protected:
+  virtual Quantization accepted(const Node& node) = 0;
+  const Quantization& input(size_t which) const { return inputs_[which]; }
+
+ private:
+  std::vector<Quantization> inputs_;
+};
+
+class Dequantizing : public ByteOperation {
+ public:
+  void run(const Context& context) const override {
+    const Activations& from = context.inputs[0];
+    const Quantization& q = input(0);
+    if (from.pitch() == 1)
+      return context.kernels8.dequantize(bytes_of(from), q.scale, q.zero, context.output.data, from.shape.channels);
+    context.share_range(from.shape.channels, group_grain(from.shape), [&](int64_t first, int64_t last) {
+      for (int64_t channel = first; channel < last; ++channel)
+        context.kernels8.dequantize_plane(group_of(from, channel / kGroup), static_cast<int32_t>(channel % kGroup),
+                                          q.scale, q.zero, context.output.plane(channel), from.pitch());
+    });
+  }
+
+ protected:
+  Quantization accepted(const Node&) override { return {}; }
+};
+
+class Addition8Operation : public ByteOperation {
+ public:
+  Shape output_shape(const std::vector<Shape>& inputs) const override {
+    require_same(inputs[0], inputs[1], "a sum");
+    return inputs[0].known() ? inputs[0] : inputs[1];
+  }
+
+  void run(const Context& context) const override {
+    share_bytes(context, context.output.shape, [&](int64_t first, int64_t count) {
+      context.kernels8.add(task_, bytes_of(context.inputs[0]) + first, bytes_of(context.inputs[1]) + first,
+                           bytes_of(context.output) + first, count);
+    });
+  }
+
+ protected:
+  Quantization accepted(const Node& node) override {
+    const Quantization output = read_quantization(node);
+    const ByteRange range = byte_range(node, output);
+    const double scale = output.scale;
+    task_.by_a = checked_factor(node, input(0).scale / scale);
+    task_.by_b = checked_factor(node, input(1).scale / scale);
+    task_.offset = checked_factor(
+        node, output.zero - input(0).zero * double{task_.by_a} - input(1).zero * double{task_.by_b});
+    task_.low = range.low;
+    task_.high = range.high;
+    return output;
+  }
+
+ private:
+  Addition8 task_{};
+};
+
+// A plane times a plane, or a plane times one number for each channel (squeeze-and-excite).
+class Multiplication8Operation : public ByteOperation {
+ public:
+  Shape output_shape(const std::vector<Shape>& inputs) const override {
+    const Shape &a = inputs[0], &b = inputs[1];
+    const bool sizes = !a.known() || !b.known() || a.pixels() == 1 || b.pixels() == 1 || a == b;
+    require(may_equal(a.channels, b.channels) && sizes,
+            "a product of activations of different sizes; give an input of the size that the model was made for");
+    return a.known() && a.pixels() == 1 ? b : a;
+  }
+
+  void run(const Context& context) const override {
+    const bool swap = context.inputs[0].shape != context.output.shape;
+    const Activations &plane = context.inputs[swap ? 1 : 0], &factor = context.inputs[swap ? 0 : 1];
+    Multiplication8 task = task_;
+    if (swap) std::swap(task.zero_a, task.zero_b);
+    if (factor.shape == plane.shape) {
+      return share_bytes(context, plane.shape, [&](int64_t first, int64_t count) {
+        context.kernels8.multiply(task, bytes_of(plane) + first, bytes_of(factor) + first,
+                                  bytes_of(context.output) + first, count);
+      });
+    }
+    context.share_range(groups_of(plane.shape.channels), group_grain(plane.shape), [&](int64_t first, int64_t last) {
+      for (int64_t group = first; group < last; ++group)
+        context.kernels8.multiply_group(task, group_of(plane, group), bytes_of(factor) + group * kGroup,
+                                        group_of(context.output, group), plane.pitch() * kGroup);
+    });
+  }
+
+ protected:
+  Quantization accepted(const Node& node) override {
+    const Quantization output = read_quantization(node);
+    const ByteRange range = byte_range(node, output);
+    const double scale = double{input(0).scale} * double{input(1).scale} / double{output.scale};
+    task_ = {input(0).zero, input(1).zero, checked_factor(node, scale), static_cast<float>(output.zero), range.low,
+             range.high};
+    return output;
+  }
+
+ private:
+  Multiplication8 task_{};
+};
+
+class Lookup8 : public ByteOperation {
+ public:
+  void load(const Node& node, const LoadContext& context) override {
+    const std::vector<int32_t> values = context.parameters.integers(node, 0);
+    if (values.size() != sizeof table_) node.refuse("has a table without 256 entries");
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (values[i] < 0 || values[i] > 255) node.refuse("has a table with an entry that is no byte");
+      table_[i] = static_cast<uint8_t>(values[i]);
+    }
+  }
+
+  void run(const Context& context) const override {
+    share_bytes(context, context.output.shape, [&](int64_t first, int64_t count) {
+      context.kernels8.lookup(table_, bytes_of(context.inputs[0]) + first, bytes_of(context.output) + first, count);
+    });
+  }
+
+ protected:
+  Quantization accepted(const Node& node) override { return read_quantization(node); }
+
+ private:
+  uint8_t table_[256] = {};
+};
+
+class Pooling8 : public ByteOperation {
+ public:
+  explicit Pooling8(const Node& node)
+      : window_(node), maximum_(node.text("type") == "max"), exclusive_(node.integer("exclusive", 0, 1) == 1) {
+    if (!maximum_ && node.text("type") != "avg") node.refuse("has an unknown type: " + node.text("type"));
+    if (window_.dilation[0] != 1 || window_.dilation[1] != 1) node.refuse("has a dilation");
+  }
+
+  Shape output_shape(const std::vector<Shape>& inputs) const override {
+    const Shape& input = inputs[0];
+    return {input.channels, window_.output_height(input.height), window_.output_width(input.width)};
+  }
+
+  void run(const Context& context) const override {
+    const Shape& shape = context.output.shape;
+    Pool8 task{};
+    task.window = window_.bind(context.inputs[0], shape);
+    task.output = bytes_of(context.output);
+    task.output_pitch = static_cast<ptrdiff_t>(shape.pitch() * kGroup);
+    task.maximum = maximum_;
+    task.exclusive = exclusive_;
+    task.input_zero = input(0).zero;
+    task.input_scale = input_scale_;
+    task.output_scale = output_scale_;
+    task.zero = zero_;
+    context.share_range(groups_of(shape.channels), group_grain(shape), [&](int64_t first, int64_t last) {
+      Pool8 part = task;
+      part.first = static_cast<int32_t>(first);
+      part.last = static_cast<int32_t>(last);
+      context.kernels8.pool(part);
+    });
+  }
+
+ protected:
+  Quantization accepted(const Node& node) override {
+    if (maximum_) return input(0);
+    const Quantization output = read_quantization(node);
+    checked_factor(node, double{input(0).scale} / double{output.scale});
+    input_scale_ = input(0).scale;
+    output_scale_ = output.scale;
+    zero_ = static_cast<float>(output.zero);
+    return output;
+  }
+
+ private:
+  WindowSize window_;
+  bool maximum_, exclusive_;
+  double input_scale_ = 1, output_scale_ = 1;
+  float zero_ = 0;
+};
+
+class GlobalPooling8 : public ByteOperation {
+ public:
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return {inputs[0].channels, 1, 1}; }
+
+  void run(const Context& context) const override {
+    const Activations& from = context.inputs[0];
+    const int64_t pixels = from.shape.pixels();
+    const auto scale =
+        static_cast<float>(double{input(0).scale} / (static_cast<double>(pixels) * double{output_.scale}));
+    context.share_range(groups_of(from.shape.channels), group_grain(from.shape), [&](int64_t first, int64_t last) {
+      for (int64_t group = first; group < last; ++group) {
+        int32_t sums[kGroup];
+        context.kernels8.sum(group_of(from, group), pixels, sums);
+        for (int64_t c = 0; c < kGroup; ++c) {
+          const auto centered = static_cast<float>(static_cast<int32_t>(sums[c] - input(0).zero * pixels));
+          const float real = std::nearbyint(std::fma(centered, scale, static_cast<float>(output_.zero)));
+          bytes_of(context.output)[group * kGroup + c] = static_cast<uint8_t>(std::clamp(real, 0.0f, 255.0f));
+        }
+      }
+    });
+  }
+
+ protected:
+  Quantization accepted(const Node& node) override {
+    output_ = read_quantization(node);
+    checked_factor(node, double{input(0).scale} / double{output_.scale});
+    return output_;
+  }
+
+ private:
+  Quantization output_;
+};
+
+class Concatenation8 : public ByteOperation {
+ public:
+  Shape output_shape(const std::vector<Shape>& inputs) const override {
+    Shape all = inputs[0];
+    for (size_t i = 1; i < inputs.size(); ++i) {
+      require(may_equal(all.height, inputs[i].height) && may_equal(all.width, inputs[i].width),
+              "a concatenation of activations of different sizes");
+      all.channels = all.channels == kUnknown || inputs[i].channels == kUnknown ? kUnknown
+                                                                                : all.channels + inputs[i].channels;
+    }
+    return all;
+  }
+
+  void run(const Context& context) const override {
+    int64_t first = 0;
+    for (const Activations& from : context.inputs) {
+      copy_channels(from, context.output, first);
+      first += from.shape.channels;
+    }
+  }
+
+ protected:
+  Quantization accepted(const Node& node) override {
+    for (size_t i = 1; i < node.integers("from").size(); ++i)
+      if (!(input(i) == input(0))) node.refuse("joins bytes of different scales");
+    if (node.has("scale") && !(read_quantization(node) == input(0))) node.refuse("has a scale that its inputs have not");
+    return input(0);
+  }
+
+ private:
+  // Whole groups where the channels come to lie in the same lanes, else byte by byte.
+  static void copy_channels(const Activations& from, const Activations& to, int64_t first) {
+    const int64_t channels = from.shape.channels, pitch = from.pitch();
+    if (first % kGroup == 0) {
+      std::memcpy(group_of(to, first / kGroup), bytes_of(from),
+                  static_cast<size_t>(groups_of(channels) * pitch * kGroup));
+      return;
+    }
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const uint8_t* const source = group_of(from, channel / kGroup) + channel % kGroup;
+      uint8_t* const target = group_of(to, (first + channel) / kGroup) + (first + channel) % kGroup;
+      for (int64_t pixel = 0; pixel < pitch; ++pixel) target[pixel * kGroup] = source[pixel * kGroup];
+    }
+  }
+};
+
+// [channels, height, width] to a plain vector in that order.
+class Flattening8 : public ByteOperation {
+ public:
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return {inputs[0].values(), 1, 1}; }
+
+  void run(const Context& context) const override {
+    const Activations& from = context.inputs[0];
+    uint8_t* to = bytes_of(context.output);
+    const int64_t pixels = from.shape.pixels();
+    for (int64_t channel = 0; channel < from.shape.channels; ++channel) {
+      const uint8_t* const source = group_of(from, channel / kGroup) + channel % kGroup;
+      for (int64_t pixel = 0; pixel < pixels; ++pixel) *to++ = source[pixel * kGroup];
+    }
+  }
+
+ protected:
+  Quantization accepted(const Node&) override { return input(0); }
+};
+
+}  // namespace
+
+std::unique_ptr<Operation> make_convolution8(const Node& node);
+std::unique_ptr<Operation> make_depthwise8(const Node& node);
+
+std::unique_ptr<Operation> make_operation8(const Node& node) {
+  const std::string& kind = node.kind();
+  if (kind == "quantize") return std::make_unique<Quantizing>(node);
+  if (kind == "dequantize") return std::make_unique<Dequantizing>();
+  if (kind == "conv8") return make_convolution8(node);
+  if (kind == "depthwise8") return make_depthwise8(node);
+  if (kind == "add8") return std::make_unique<Addition8Operation>();
+  if (kind == "multiply8") return std::make_unique<Multiplication8Operation>();
+  if (kind == "lookup8") return std::make_unique<Lookup8>();
+  if (kind == "pool8") return std::make_unique<Pooling8>(node);
+  if (kind == "global_pool8") return std::make_unique<GlobalPooling8>();
+  if (kind == "concat8") return std::make_unique<Concatenation8>();
+  if (kind == "flatten8") return std::make_unique<Flattening8>();
+  return nullptr;
+}
+
+}  // namespace paddle_unstructured

@@ -1,0 +1,66 @@
+// What the bytes of a value mean, and how sums become bytes: read from the plan and checked when a model is loaded.
+#pragma once
+
+#include <vector>
+
+#include "../kernels/table8.h"
+#include "plan.h"
+#include "shape.h"
+
+namespace paddle_unstructured {
+
+// Of a value: floats, or bytes with real = scale * (q - zero).
+struct Quantization {
+  bool bytes = false;
+  float scale = 1;
+  int32_t zero = 0;
+
+  bool operator==(const Quantization& other) const {
+    return bytes == other.bytes && scale == other.scale && zero == other.zero;
+  }
+};
+
+// The words `scale` and `zero`.
+Quantization read_quantization(const Node& node);
+
+// Refuses a node that reads anything but bytes, or but floats.
+void require_bytes(const Node& node, const std::vector<Quantization>& inputs);
+void require_floats(const Node& node, const std::vector<Quantization>& inputs);
+
+struct ByteRange {
+  int32_t low, high;
+};
+
+// The bytes between which the node's word `act` lets a value lie; activations that are no clamp are refused.
+ByteRange byte_range(const Node& node, const Quantization& output);
+
+// A factor of the arithmetic, which must be finite.
+float checked_factor(const Node& node, double factor);
+
+// What each output of a convolution brings: sums[o] of its weights, and of their sizes.
+struct WeightSums {
+  std::vector<int64_t> signed_sum, absolute_sum;
+
+  explicit WeightSums(int32_t outputs) : signed_sum(padded(outputs)), absolute_sum(padded(outputs)) {}
+  void add(size_t output, int8_t weight) {
+    signed_sum[output] += weight;
+    absolute_sum[output] += weight < 0 ? -int64_t{weight} : int64_t{weight};
+  }
+  static size_t padded(int32_t outputs) { return static_cast<size_t>(round_up(outputs, kVectorStep)); }
+};
+
+// Starting sums and factors of a convolution's outputs, filled with zeros to a whole vector.
+struct OutputTerms {
+  std::vector<int32_t> bias;
+  std::vector<float> scale;  // to bytes; or to real numbers
+};
+
+// `output`: null for real numbers. Refuses what could leave int32.
+OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_scale, const float* bias,
+                         const WeightSums& sums, const Quantization& input, const Quantization* output);
+
+inline uint8_t* bytes_of(const Activations& value) { return reinterpret_cast<uint8_t*>(value.data); }
+inline int64_t groups_of(int64_t channels) { return (channels + kGroup - 1) / kGroup; }
+inline uint8_t* group_of(const Activations& value, int64_t group) { return bytes_of(value) + group * value.pitch() * kGroup; }
+
+}  // namespace paddle_unstructured

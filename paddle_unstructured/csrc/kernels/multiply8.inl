@@ -1,0 +1,230 @@
+// Weights times a panel of bytes, four output rows at a time: their sums are finished together, because the bytes of
+// four channels lie together in what they make. A word of four weights meets `Vectors` vectors of pixels.
+
+namespace paddle_unstructured {
+namespace {
+
+// What is common to all rows of a tile.
+struct Finish {
+  Vec zero, high;
+  IntVec low;
+
+  PU_INLINE Finish of(const Requantization& q) {
+    return {broadcast(q.zero), broadcast(static_cast<float>(q.high)), broadcast_int(four_times(static_cast<uint8_t>(q.low)))};
+  }
+};
+
+template <int Vectors>
+PU_INLINE void start_row(const Tile8& tile, ptrdiff_t row, IntVec (&sums)[Vectors]) {
+  const int32_t* const before = tile.sums + row * Vectors * kLanes;
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v)
+    sums[v] = tile.first ? broadcast_int(tile.bias[row]) : load_aligned_ints(before + v * kLanes);
+}
+
+template <int Vectors>
+PU_INLINE void store_row(const Tile8& tile, ptrdiff_t row, const IntVec (&sums)[Vectors]) {
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) store_aligned_ints(tile.sums + (row * Vectors + v) * kLanes, sums[v]);
+}
+
+template <int Vectors>
+PU_INLINE void finish_row(const Tile8& tile, const Finish& finish, ptrdiff_t row, IntVec (&sums)[Vectors]) {
+  const Vec scale = broadcast(tile.finish.scale[row]);
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero), finish.high);
+}
+
+// Rows 2 * half and 2 * half + 1 of the four.
+template <int Vectors>
+PU_INLINE void join_rows(const IntVec (&a)[Vectors], const IntVec (&b)[Vectors], Pairs (&half)[Vectors]) {
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) half[v] = pair(a[v], b[v]);
+}
+
+template <int Vectors>
+PU_INLINE void store_group(const Tile8& tile, const Finish& finish, ptrdiff_t row, const Pairs (&halves)[2][Vectors]) {
+  uint8_t* const output = tile.output + row / kGroup * tile.output_pitch;
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v)
+    store_aligned_ints(output + v * kLanes * kGroup,
+                       at_least(interleaved(halves[0][v], halves[1][v]), finish.low));
+}
+
+template <int Vectors, int Block>
+PU_INLINE void add_entries(const SparseRows8& rows, const Tile8& tile, ptrdiff_t row, IntVec (&sums)[Block][Vectors]) {
+  const int32_t last = rows.start[row / Block + 1];
+  for (int32_t e = rows.start[row / Block]; e < last; ++e) {
+    const uint8_t* const x = tile.panel + rows.column[e] * tile.panel_pitch;
+    Weights weight[Block];
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m) weight[m] = weights(broadcast_int(rows.value[static_cast<ptrdiff_t>(e) * Block + m]));
+    PU_UNROLL(16)
+    for (int v = 0; v < Vectors; ++v) {
+      const Pixels four = pixels(load_aligned_ints(x + v * kLanes * kGroup));
+      PU_UNROLL(4)
+      for (int m = 0; m < Block; ++m) sums[m][v] = dot(sums[m][v], four, weight[m]);
+    }
+  }
+}
+
+template <int Vectors, int Block, bool Last>
+void sparse_tile(const SparseRows8& rows, const Tile8& tile) {
+  const Finish finish = finish.of(tile.finish);
+  for (ptrdiff_t row = ptrdiff_t{rows.first} * Block; row < ptrdiff_t{rows.last} * Block; row += kGroup) {
+    Pairs halves[2][Vectors];
+    IntVec sums[4][Vectors];  // the compiler keeps what is alive of it in registers: all loops here are unrolled
+    PU_UNROLL(4)
+    for (int m = 0; m < kGroup; m += Block) {
+      IntVec(&block)[Block][Vectors] = reinterpret_cast<IntVec(&)[Block][Vectors]>(sums[m]);
+      PU_UNROLL(4)
+      for (int i = 0; i < Block; ++i) start_row(tile, row + m + i, block[i]);
+      add_entries<Vectors, Block>(rows, tile, row + m, block);
+      PU_UNROLL(4)
+      for (int i = 0; i < Block; ++i) {
+        if (Last) finish_row(tile, finish, row + m + i, block[i]);
+        else store_row(tile, row + m + i, block[i]);
+        if (Last && (m + i) % 2 == 1) join_rows(sums[m + i - 1], sums[m + i], halves[(m + i) / 2]);
+      }
+    }
+    if (Last) store_group(tile, finish, row, halves);
+  }
+}
+
+template <int Vectors, bool Last>
+void dense_tile(const DenseRows8& rows, const Tile8& tile) {
+  const Finish finish = finish.of(tile.finish);
+  for (ptrdiff_t row = rows.first_row; row < rows.last_row; row += kGroup) {
+    const int32_t* value = rows.value + row / kGroup * rows.group_pitch;
+    IntVec sums[kGroup][Vectors];
+    PU_UNROLL(4)
+    for (int m = 0; m < kGroup; ++m) start_row(tile, row + m, sums[m]);
+    const uint8_t* x = tile.panel;
+    for (int32_t k = 0; k < rows.depth; ++k, value += kGroup, x += tile.panel_pitch) {
+      Pixels four[Vectors];
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v) four[v] = pixels(load_aligned_ints(x + v * kLanes * kGroup));
+      PU_UNROLL(4)
+      for (int m = 0; m < kGroup; ++m) {
+        const Weights weight = weights(broadcast_int(value[m]));
+        PU_UNROLL(16)
+        for (int v = 0; v < Vectors; ++v) sums[m][v] = dot(sums[m][v], four[v], weight);
+      }
+    }
+    Pairs halves[2][Vectors];
+    PU_UNROLL(4)
+    for (int m = 0; m < kGroup; ++m) {
+      if (Last) finish_row(tile, finish, row + m, sums[m]);
+      else store_row(tile, row + m, sums[m]);
+      if (Last && m % 2 == 1) join_rows(sums[m - 1], sums[m], halves[m / 2]);
+    }
+    if (Last) store_group(tile, finish, row, halves);
+  }
+}
+
+// From a number known at run time to one the compiler knows: calls `run.template with<n>()` for n = value.
+template <int Most, typename Run>
+PU_INLINE void with_constant(int value, const Run& run) {
+  if constexpr (Most > 1) {
+    if (value < Most) return with_constant<Most - 1>(value, run);
+  }
+  run.template with<Most>();
+}
+
+template <int Block>
+struct SparseRun {
+  const SparseRows8& rows;
+  const Tile8& tile;
+  template <int Vectors>
+  void with() const {
+    if (tile.last) sparse_tile<Vectors, Block, true>(rows, tile);
+    else sparse_tile<Vectors, Block, false>(rows, tile);
+  }
+};
+
+struct DenseRun {
+  const DenseRows8& rows;
+  const Tile8& tile;
+  template <int Vectors>
+  void with() const {
+    if (tile.last) dense_tile<Vectors, true>(rows, tile);
+    else dense_tile<Vectors, false>(rows, tile);
+  }
+};
+
+template <int Block, int Most>
+void sparse(const SparseRows8& rows, const Tile8& tile) {
+  with_constant<Most>(tile.vectors, SparseRun<Block>{rows, tile});
+}
+
+void dense(const DenseRows8& rows, const Tile8& tile) {
+  with_constant<kDenseVectors>(tile.vectors, DenseRun{rows, tile});
+}
+
+// ---- a single pixel ----------------------------------------------------------------------------------------------
+
+template <int Block>
+PU_INLINE Quad words(const int32_t* from) {  // of one entry; reads four, the array is padded
+  Quad w;
+  std::memcpy(&w, from, sizeof w);
+  return w;
+}
+
+template <int Block>
+void sparse_vector(const SparseVector8& task) {
+  constexpr int kChains = 4;  // independent sums hide the latency
+  for (int32_t i = task.rows.first; i < task.rows.last; ++i) {
+    const int32_t last = task.rows.start[i + 1];
+    Quad sums[kChains] = {};
+    int32_t e = task.rows.start[i];
+    const auto step = [&](int chain) {
+      sums[chain] = dot4(sums[chain], word_at(task.input + task.rows.column[e] * kGroup),
+                         words<Block>(task.rows.value + static_cast<ptrdiff_t>(e) * Block));
+      ++e;
+    };
+    while (e + kChains <= last) {
+      PU_UNROLL(4)
+      for (int c = 0; c < kChains; ++c) step(c);
+    }
+    while (e < last) step(0);
+    const Quad total = sums[0] + sums[1] + sums[2] + sums[3];
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m) {
+      const ptrdiff_t row = static_cast<ptrdiff_t>(i) * Block + m;
+      task.output[row] = (task.first ? task.bias[row] : task.output[row]) + total[m];
+    }
+  }
+}
+
+// kLanes / 4 panel rows at a time, each repeated for the four outputs whose weights lie side by side.
+void dense_vector(const DenseVector8& task) {
+  constexpr int kStep = kLanes / kGroup;
+  const IntVec repeat = lane_numbers() / kGroup;
+  const int32_t depth = task.rows.depth;
+  for (ptrdiff_t row = task.rows.first_row; row < task.rows.last_row; row += kGroup) {
+    const int32_t* const value = task.rows.value + row / kGroup * task.rows.group_pitch;
+    IntVec sums[2] = {};
+    int32_t k = 0;
+    const auto step = [&](int chain) {  // the input may be read beyond: there is a guard
+      sums[chain] = dot(sums[chain], pixels(__builtin_shuffle(load_ints(task.input + k * kGroup), repeat)),
+                        weights(load_ints(value + k * kGroup)));
+      k += kStep;
+    };
+    while (k + 2 * kStep <= depth) {
+      step(0);
+      step(1);
+    }
+    while (k + kStep <= depth) step(0);
+    Quad rest{};
+    for (; k < depth; ++k) rest = dot4(rest, word_at(task.input + k * kGroup), words<4>(value + k * kGroup));
+    const IntVec all = sums[0] + sums[1];
+    for (int m = 0; m < kGroup; ++m) {
+      int32_t total = task.bias[row + m] + rest[m];
+      for (int i = m; i < kLanes; i += kGroup) total += all[i];
+      task.output[row + m] = total;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace paddle_unstructured

@@ -1,0 +1,64 @@
+// Four lanes in plain GCC vectors, for any processor.
+#pragma once
+
+namespace paddle_unstructured {
+namespace {
+
+typedef IntVec Pixels;
+typedef IntVec Weights;
+typedef IntVec Pairs;
+typedef IntVec Quad;
+typedef uint8_t ByteVec __attribute__((vector_size(16)));
+
+PU_INLINE Pixels pixels(IntVec v) { return v; }
+PU_INLINE Weights weights(IntVec v) { return v; }
+
+PU_INLINE IntVec dot(IntVec sums, Pixels x, Weights w) {
+  PU_UNROLL(4)
+  for (int byte = 0; byte < 4; ++byte) sums += ((x >> 8 * byte) & 255) * ((w << (24 - 8 * byte)) >> 24);
+  return sums;
+}
+
+PU_INLINE Quad dot4(Quad sums, int32_t x, Quad w) { return dot(sums, broadcast_int(x), w); }
+
+inline Vec fused(Vec a, Vec b, Vec c) {
+  Vec result;
+  for (int i = 0; i < kLanes; ++i) result[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return result;
+}
+
+// 1.5 * 2^23: adding it rounds a small number to an integer, which then stands in the lowest bits. Never negative here.
+PU_INLINE IntVec quantized(Vec real, Vec high) {
+  const Vec rounded = clamp(real, Vec{}, high) + broadcast(12582912.0f);
+  return reinterpret_cast<IntVec>(rounded) & 255;
+}
+
+PU_INLINE Pairs pair(IntVec a, IntVec b) { return a | (b << 8); }
+PU_INLINE IntVec interleaved(Pairs ab, Pairs cd) { return ab | (cd << 16); }
+
+PU_INLINE int32_t packed(IntVec v) { return v[0] | v[1] << 8 | v[2] << 16 | v[3] << 24; }
+PU_INLINE IntVec in_order(IntVec a, IntVec b, IntVec c, IntVec d) {
+  return IntVec{packed(a), packed(b), packed(c), packed(d)};
+}
+
+PU_INLINE IntVec at_least(IntVec bytes, IntVec low) {
+  const ByteVec a = reinterpret_cast<ByteVec>(bytes), b = reinterpret_cast<ByteVec>(low);
+  return reinterpret_cast<IntVec>(a > b ? a : b);
+}
+
+PU_INLINE IntVec widened(const uint8_t* from) { return IntVec{from[0], from[1], from[2], from[3]}; }
+
+PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low) {
+  for (int i = 0; i < kLanes; ++i) to[i] = static_cast<uint8_t>(v[i] > low[i] ? v[i] : low[i]);
+}
+
+template <int Stride>
+Pixels taps(const uint8_t* from) {
+  IntVec v{};
+  for (int channel = 0; channel < 4; ++channel)
+    for (int tap = 0; tap < 4; ++tap) v[channel] |= static_cast<int32_t>(uint32_t{from[tap * 4 + channel]} << 8 * tap);
+  return v;
+}
+
+}  // namespace
+}  // namespace paddle_unstructured
