@@ -11,7 +11,7 @@ Each run is a process of one thread and one line of results/accuracy.jsonl.
 What is left out for time: 75 % and 2:4 have two seeds instead of three, the teacher is tried at 98 % only; MobileNetV1
 has 95 % only, on the first 15,000 images, which it sees as 14x14 from its stem on; MNIST has 98 %, four columns and
 one seed; blocks of outputs and 2:4 are tried on LeNet only. Sparse int8 is tried on the same MobileNetV1, in blocks of
-four inputs: its cells need the kernels of `paddle_unstructured.export.runtime`, and so a C++ compiler.
+four inputs and with six epochs: its cells need the kernels of `paddle_unstructured.export.runtime`, so a C++ compiler.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from versus.bars import bars
 from versus.environment import CACHE, ROOT
-from versus.plan import EXTRAS, INT8_ROWS, MNIST, QUICK_INT8_ROWS, QUICK_ROWS, ROWS, cells
+from versus.plan import EXTRAS, INT8_ROWS, MNIST, QUICK_INT8_ROWS, QUICK_ROWS, ROWS, cells, distinct
 from versus.pool import Pool, Results
 from versus.tables import int8_tables, tables
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
                                           if setting != MNIST or args.mnist_dir}
     int8_rows = QUICK_INT8_ROWS if args.quick else INT8_ROWS
     results = Results(args.results)
-    planned = dict.fromkeys([*cells(rows, args.seeds), *cells(int8_rows, args.seeds)])
+    planned = distinct([*cells(rows, args.seeds), *cells(int8_rows, args.seeds)])
     chosen = [cell for cell in planned if cell.method in ("dense", *args.methods)]
     failures = []
     if not args.table:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Iterator, Sequence
+from typing import Iterable, Iterator, Sequence
 
 from .cells import Cell, Setting
 
@@ -17,21 +17,23 @@ MOBILE = Setting("fashion_mnist", "MobileNet", width=0.25, strides=(2, 2, 2, 2, 
 QUICK = Setting("digits", "LeNet", batch=128, l2=3e-5, dense_epochs=16, epochs=8)
 
 Rows = Sequence[tuple]  # (pattern, sparsity, methods, seeds)
+FEWER = {"slim-ratio": 2, "oneshot": 2, "taught": 1, "low-rate": 1}  # seeds of a method at most; for time
 
 SHORT = ("slim-ratio", "slim-gmp", "gmp", "recipe")
 UNTAUGHT = METHODS[:-1]
 ROWS: dict[Setting, Rows] = {
     FASHION: [("1x1", 0.75, UNTAUGHT, 2), ("1x1", 0.9, UNTAUGHT, 3), ("1x1", 0.95, UNTAUGHT, 3),
-              ("1x1", 0.98, (*METHODS, "low-rate"), 3), ("2x1", 0.75, SHORT, 2), ("2x1", 0.9, SHORT, 3),
-              ("2:4", 0.5, ("oneshot", "gmp", "recipe"), 2)],
+              ("1x1", 0.98, (*METHODS, "low-rate"), 3), ("2x1", 0.75, SHORT, 1), ("2x1", 0.9, SHORT, 3),
+              ("2:4", 0.5, ("oneshot", "gmp", "recipe"), 1)],
     MOBILE: [("1x1", 0.95, METHODS, 3)],
     MNIST: [("1x1", 0.98, SHORT, 1)],
 }
 QUICK_ROWS: dict[Setting, Rows] = {
     QUICK: [("1x1", 0.9, METHODS, 1), ("2x1", 0.75, SHORT, 1), ("2:4", 0.5, ("oneshot",), 1)],
 }
-# After all others; pattern 1x4: four neighbouring inputs of one output
-INT8_ROWS: dict[Setting, Rows] = {MOBILE: [("1x4", 0.75, ("int8",), 3), ("1x4", 0.9, ("int8",), 3)]}
+# After all others, from the same dense nets; pattern 1x4: four neighbouring inputs of one output
+INT8 = replace(MOBILE, epochs=6)
+INT8_ROWS: dict[Setting, Rows] = {INT8: [("1x4", 0.75, ("int8",), 3), ("1x4", 0.9, ("int8",), 3)]}
 QUICK_INT8_ROWS: dict[Setting, Rows] = {QUICK: [("1x4", 0.75, ("int8",), 1)]}
 
 
@@ -44,7 +46,16 @@ def cells(rows: dict[Setting, Rows], seeds: int) -> Iterator[Cell]:
                 yield Cell(setting, "dense", 0.0, "1x1", seed)
                 yield Cell(setting, "longer", 0.0, "1x1", seed)
             for pattern, sparsity, methods, _ in wanted:
-                yield from (Cell(setting, method, sparsity, pattern, seed) for method in methods)
+                yield from (Cell(setting, method, sparsity, pattern, seed) for method in methods
+                            if seed < FEWER.get(method, seeds))
+
+
+def distinct(planned: Iterable[Cell]) -> list[Cell]:
+    """Each cell once: settings that differ in later epochs only share their dense nets."""
+    found: dict[str, Cell] = {}
+    for cell in planned:
+        found.setdefault(repr(cell.identity), cell)
+    return list(found.values())
 
 
 def cost(cell: Cell) -> float:
