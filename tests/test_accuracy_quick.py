@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from versus.bars import bars  # noqa: E402
 from versus.cells import Cell, Setting, cell_of  # noqa: E402
 from versus.environment import pins  # noqa: E402
-from versus.plan import (FASHION, INT8_ROWS, METHODS, MOBILE, QUICK, QUICK_INT8_ROWS, QUICK_ROWS, ROWS,  # noqa: E402
-                         cells)
+from versus.plan import (FASHION, INT8, INT8_ROWS, METHODS, MOBILE, QUICK, QUICK_INT8_ROWS, QUICK_ROWS,  # noqa: E402
+                         ROWS, cells, distinct)
 from versus.pool import Results  # noqa: E402
 from versus.tables import accuracies, int8_tables, table  # noqa: E402
 from versus.training import order  # noqa: E402
@@ -56,22 +56,26 @@ def test_bars_compare_means_over_seeds():
 
 
 def test_int8_is_held_against_the_dense_net_and_against_as_long_a_training():
-    lines = [line("dense", 0.83, setting=MOBILE), line("longer", 0.85, setting=MOBILE)]
-    lines += [{**Cell(MOBILE, "int8", 0.75, "1x4", seed).key, "accuracy": x, "float_accuracy": x + 0.01}
+    lines = [line("dense", 0.83, setting=MOBILE), line("longer", 0.85, setting=INT8)]
+    lines += [{**Cell(INT8, "int8", 0.75, "1x4", seed).key, "accuracy": x, "float_accuracy": x + 0.01}
               for seed, x in enumerate((0.82, 0.85))]
-    made = bars({MOBILE: []}, lines).splitlines()[2:]
+    made = bars({INT8: []}, lines).splitlines()[2:]
     assert [text.rsplit("| ", 1)[1] for text in made] == ["yes |", "NO |"]  # 83.5 beside 83 and 85
     assert int8_tables(INT8_ROWS, lines).splitlines()[-2:] == [
         "| 75 %, 1x4 | 83.00 | 85.00 | 84.50 ± 2.12 | 83.50 ± 2.12 |", "| 90 %, 1x4 | 83.00 | 85.00 |  |  |"]
     assert int8_tables(INT8_ROWS, lines[:2]) == ""
 
 
-def test_int8_comes_last_and_its_dense_nets_have_the_keys_they_had():
-    known, added = list(cells(ROWS, 3)), list(cells(INT8_ROWS, 3))
-    assert {cell.method for cell in added} - {"int8"} <= {"dense", "longer"}
-    shared = [cell for cell in added if cell.method != "int8" and cell.setting in ROWS]
-    assert set(shared) <= set(known)
-    assert {cell.key["pattern"] for cell in added if cell.method == "int8"} == {"1x4"}
+def test_int8_comes_last_and_shares_the_dense_nets_of_a_run_that_was_begun_without_it(tmp_path):
+    known = list(cells(ROWS, 3))
+    planned = distinct([*known, *cells(INT8_ROWS, 3)])
+    assert planned[:len(known)] == known
+    assert {(cell.method, cell.pattern) for cell in planned[len(known):]} == {("longer", "1x1"), ("int8", "1x4")}
+    results = Results(tmp_path / "r.jsonl")
+    results.add(line("dense", 0.8, 1, setting=MOBILE))
+    assert results.find(Cell(INT8, "dense", 0.0, "1x1", 1)) and not results.find(Cell(INT8, "dense", 0.0, "1x1", 0))
+    results.add(line("longer", 0.8, 1, setting=MOBILE))
+    assert not results.find(Cell(INT8, "longer", 0.0, "1x1", 1))
 
 
 def test_cells_are_found_again_in_a_file_whose_last_line_was_cut(tmp_path):
@@ -106,7 +110,8 @@ def test_paddleslims_pins_are_those_of_the_extra():
 
 
 def test_the_quick_run_prints_a_table_keeps_exact_counts_and_does_nothing_twice(tmp_path):
-    flags = ("--quick", "--methods", "oneshot", "recipe", "int8", "--results", tmp_path / "r.jsonl", "--weights", tmp_path)
+    methods = ("--methods", "oneshot", "recipe", "int8")
+    flags = ("--quick", *methods, "--results", tmp_path / "r.jsonl", "--weights", tmp_path)
     done = script("accuracy.py", *flags)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(text) for text in (tmp_path / "r.jsonl").read_text().splitlines()]

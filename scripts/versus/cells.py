@@ -75,6 +75,13 @@ class Cell:
         return {**{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.setting).items()},
                 "method": self.method, "sparsity": self.sparsity, "pattern": self.pattern, "seed": self.seed}
 
+    @property
+    def identity(self) -> dict:
+        """The key without what makes no difference: a dense net knows nothing of the epochs after it."""
+        later = ("epochs", "peak") if self.method == "dense" else ()
+        return {name: value for name, value in self.key.items() if name not in later}
+
+
 
 def cell_of(key: dict) -> Cell:
     """The cell that a key (or a line of results) is of."""

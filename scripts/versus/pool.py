@@ -32,8 +32,8 @@ class Results:
             self.lines = [json.loads(line) for line in whole]
 
     def find(self, cell: Cell) -> dict | None:
-        key = cell.key
-        return next((line for line in reversed(self.lines) if all(line.get(k) == v for k, v in key.items())), None)
+        wanted = cell.identity
+        return next((line for line in reversed(self.lines) if all(line.get(k) == v for k, v in wanted.items())), None)
 
     def add(self, line: dict) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

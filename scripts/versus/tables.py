@@ -21,8 +21,8 @@ def tables(rows: dict[Setting, Rows], lines: Sequence[dict]) -> str:
 def table(setting: Setting, rows: Rows, lines: Sequence[dict]) -> str:
     dense, longer = (spell(accuracies(lines, setting, method)) for method in ("dense", "longer"))
     seeds = spell_seeds(len(accuracies(lines, setting, "dense")))
-    head = (f"{called(setting)}, {seeds}: dense ({setting.dense_epochs} epochs) {dense}, dense + {setting.epochs} epochs "
-            f"{longer}; each run has these {setting.epochs} epochs.")
+    head = (f"{called(setting)}, {seeds}: dense ({setting.dense_epochs} epochs) {dense}, "
+            f"dense + {setting.epochs} epochs {longer}; each run has these {setting.epochs} epochs.")
     made = [[f"{100 * sparsity:g} %{'' if pattern == '1x1' else f', {pattern}'}",
              *(spell(accuracies(lines, setting, method, sparsity, pattern)) for method in METHODS)]
             for pattern, sparsity, *_ in rows]
@@ -72,7 +72,7 @@ def accuracies(lines: Sequence[dict], setting: Setting, method: str, sparsity: f
     """In percent, one per seed; the last line of a cell counts."""
     found = {}
     for line in lines:
-        wanted = Cell(setting, method, sparsity, pattern, line["seed"]).key
+        wanted = Cell(setting, method, sparsity, pattern, line["seed"]).identity
         if all(line.get(name) == value for name, value in wanted.items()):
             found[line["seed"]] = 100 * line[field]
     return list(found.values())
