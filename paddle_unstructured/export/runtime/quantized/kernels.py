@@ -5,9 +5,11 @@ import numpy as np
 
 from ..plan import find_block
 
-# The least part of 1x4 blocks that are zero at which the sparse kernel is as fast as the dense one, by block of outputs.
-BREAK_EVEN = {1: 0.3, 2: 0.15, 4: 0.1}
-BREAK_EVEN_LINEAR = 0.4  # batch 1 waits for memory, of which a kept block of 4 needs 6 bytes, not 4
+# The least part of 1x4 blocks that are zero at which the sparse kernel was not slower than the dense one, by block of
+# outputs; AVX512-VNNI, one thread: 1x1 and 3x3 convolutions of 64 to 1024 channels, 7x7 to 56x56 pixels.
+BREAK_EVEN = {1: 0.4, 2: 0.1, 4: 0.1}
+# Linear layers at batch 1, 1024 and 2048 inputs, weights not in the cache: a kept block of 4 needs 6 bytes, not 4.
+BREAK_EVEN_LINEAR = {1: 0.7, 2: 0.5, 4: 0.4}
 
 
 def choose_block8(matrix: np.ndarray, zeros: float, *, linear: bool) -> tuple[int, str, str]:
@@ -23,7 +25,7 @@ def choose_block8(matrix: np.ndarray, zeros: float, *, linear: bool) -> tuple[in
     """
     kept = (matrix != 0).any(2)
     block, empty = find_block(kept), 1.0 - np.count_nonzero(kept) / kept.size
-    least = BREAK_EVEN_LINEAR if linear else BREAK_EVEN[block]
+    least = (BREAK_EVEN_LINEAR if linear else BREAK_EVEN)[block]
     why = f"{zeros:.0%} zeros, {empty:.0%} of the 1x4 blocks"
     if empty < least:
         return 0, "int8 dense", f"{why}; the sparse kernel gains from {least:.0%}"
