@@ -1,0 +1,1 @@
+"""The parts of bench_runtime.py: rivals, models, measuring, tables."""
