@@ -65,6 +65,11 @@ def test_activations_are_rounded_to_256_numbers_of_which_zero_is_one(low, high):
     assert (round_activation(tensor([0.0]), tensor([low]), tensor([high])).numpy() == 0).all()
 
 
+def test_a_range_between_two_bytes_is_moved_so_that_256_numbers_hold_zero():
+    rounded = round_activation(tensor([-9.0, 300.0]), tensor([-1.5]), tensor([253.5]))  # steps of 1, zero at 1.5 -> 2
+    assert rounded.tolist() == [-2.0, 253.0]
+
+
 def test_gradients_go_straight_through_inside_the_range_and_are_zero_outside():
     x = tensor([-2.0, -0.9, 0.3, 0.9, 1.1, 7.0])
     x.stop_gradient = False
