@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import statistics
 import sys
 import tempfile
@@ -100,11 +101,13 @@ def files_of(path: str) -> list[Path]:
 def onnx_stages(args: argparse.Namespace, folder: Path) -> Iterator[Stage]:
     """The dense model in float32, and quantized by ONNX Runtime; left out where that is not installed."""
     try:
-        import onnxruntime  # noqa: F401
+        import onnxruntime
     except ImportError:
         print("onnxruntime is not installed: its rows are left out", file=sys.stderr)
         return
     from paddle_unstructured.export import to_onnx
+    onnxruntime.set_default_logger_severity(3)  # errors; it warns of every initializer that it takes out
+    logging.disable(logging.INFO)
     float32, int8 = folder / "dense.onnx", folder / "dense_int8.onnx"
     with contextlib.redirect_stdout(io.StringIO()):
         to_onnx(args.dense, str(float32))
