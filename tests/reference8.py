@@ -3,7 +3,7 @@
     outputs = run(plan, arrays, x)        # as Engine(plan, arrays).run(x)
     made = values(plan, arrays, x)        # value 0, 1, 2, ...: float32 arrays, or Bytes
 
-Lines for bytes are exact: sums are integers, and `fma` rounds once. Lines for floats are computed in float64 and rounded
+Lines for bytes are exact: sums are integers, and `fma` rounds once. Lines for floats are computed in float64, rounded
 at the end of each; kernels sum in another order and differ from them in the last bits. Needs numpy only.
 """
 from __future__ import annotations
@@ -79,7 +79,8 @@ def activated(act: str, x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         sigmoid = 1 / (1 + np.exp(-x))
     return {"hard_sigmoid": lambda: np.clip(first[0] * x + first[1], 0, 1), "sigmoid": lambda: sigmoid,
-            "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6, "swish": lambda: x * sigmoid, "tanh": lambda: np.tanh(x),
+            "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6, "swish": lambda: x * sigmoid,
+            "tanh": lambda: np.tanh(x),
             "leaky_relu": lambda: np.where(x < 0, first[0] * x, x),
             "gelu": lambda: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2)))}[name]()
 

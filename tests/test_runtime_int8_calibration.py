@@ -10,6 +10,7 @@ from paddle_unstructured.export.runtime.layers import Layer
 from paddle_unstructured.export.runtime.plan import Window
 from paddle_unstructured.export.runtime.quantized.calibrators import BINS, Histogram, minmax, mse, percentile
 from paddle_unstructured.export.runtime.quantized.data import read_inputs
+from paddle_unstructured.export.runtime.quantized.lowering import layers_of
 from paddle_unstructured.export.runtime.quantized.observation import observe
 from paddle_unstructured.export.runtime.quantized.options import Int8, from_files
 from paddle_unstructured.export.runtime.quantized.quantizer import Quantizer
@@ -63,6 +64,14 @@ def test_mse_cuts_an_outlier_off_where_minmax_does_not():
     x = counted(SAMPLES["outlier"])
     many = Histogram(x.low, x.high, np.where(x.counts > 1, 200 * x.counts, x.counts))
     assert mse(many)[1] < 2 and minmax(many)[1] == 40
+
+
+def test_zeros_do_not_count_for_mse():
+    """A byte holds them exactly, however many there are."""
+    x = counted(SAMPLES["relu"])
+    more = x.counts.copy()
+    more[0] += 10 ** 9
+    assert mse(Histogram(x.low, x.high, more, x.zeros + 10 ** 9)) == mse(x)
 
 
 @pytest.mark.parametrize("calibrator", [minmax, percentile, mse])
@@ -142,6 +151,14 @@ def test_what_moves_bytes_shares_the_scale_of_what_it_reads():
     assert wide[id(first)] == Quantizer.of_range(-3, 3)  # hard-swish is 0 below
 
 
+def test_a_maximum_of_what_others_read_too_takes_their_scale():
+    net, (*_, deep, pooled, _, last) = small_net()
+    net = Net(net.input, [*net.outputs, (Layer("global_pool", (deep,)), 2)])
+    made = assign(net, {id(net.input): (-1, 1), **{id(layer): (0, 2.0 + i) for i, layer in enumerate(layers_of(net))}},
+                  set())
+    assert made[id(pooled)] == made[id(deep)] == Quantizer.of_range(0, 4)
+
+
 def test_a_concatenation_rescales_only_what_others_read_too():
     net, (_, first, swish, deep, *_) = small_net()
     both = Layer("concat", (swish, deep))
@@ -167,8 +184,9 @@ def test_learned_ranges_are_those_of_the_layers_that_read(tmp_path):
     assert whole[id(first)] == (-3, 4.5) and whole[id(pooled)] == (0, 9)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"first": 3}', '{"first": {"input": [1]}}', '{"first": {"middle": [0, 1]}}',
-                                  '{"first": {"input": [2, 1]}}', '{"first": {"input": [0, NaN]}}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"first": 3}', '{"first": {"input": [1]}}',
+                                  '{"first": {"middle": [0, 1]}}', '{"first": {"input": [2, 1]}}',
+                                  '{"first": {"input": [0, NaN]}}'])
 def test_damaged_ranges_are_refused(tmp_path, text):
     (tmp_path / "ranges.json").write_text(text)
     with pytest.raises(ValueError, match="ranges.json must"):

@@ -59,7 +59,8 @@ def test_a_convolution_written_out():
 
 
 def test_padding_is_the_zero_point():
-    line = "depthwise8 from=1 out=1 kernel=3,3 stride=1,1 pad=1,1,1,1 dilation=1,1 act=none scale=1.0 zero=0 params=0,1,2"
+    line = ("depthwise8 from=1 out=1 kernel=3,3 stride=1,1 pad=1,1,1,1 dilation=1,1 act=none scale=1.0 zero=0 "
+            "params=0,1,2")
     text = plan(1, "quantize from=0 scale=1.0 zero=100", line)
     made = values(text, [np.ones((1, 1, 3, 3), "int8"), array(1), array(0)], image([1, 2], [3, 4]))
     assert made[2].q.ravel().tolist() == [10, 10, 10, 10]
@@ -75,7 +76,8 @@ def test_sparse_rows_equal_the_dense_matrix():
     dense = run(plan(3, first, f"conv8 {words} weights=dense params=0,1,2", last), [matrix[:3], scale, bias], x)
     rows = [np.stack([matrix[2 * i:2 * i + 2, place] for i, places in enumerate([[0, 3, 5], [1, 2, 3, 4]])
                       for place in places]), array(0, 3, 5, 1, 2, 3, 4, dtype="int16"), array(3, 4, dtype="int16")]
-    sparse = run(plan(3, first, f"conv8 {words} weights=sparse block=2 params=0,1,2,3,4", last), [*rows, scale, bias], x)
+    sparse = run(plan(3, first, f"conv8 {words} weights=sparse block=2 params=0,1,2,3,4", last),
+                 [*rows, scale, bias], x)
     assert (dense[0] == sparse[0]).all()
 
 
@@ -84,7 +86,8 @@ def test_sums_and_products_written_out():
                 "add8 from=1,2 act=relu6 scale=0.5 zero=2", "global_pool8 from=1 scale=0.125 zero=0",
                 "multiply8 from=1,4 act=none scale=0.25 zero=9", "concat8 from=1,1", "flatten8 from=6",
                 "pool8 from=1 type=max kernel=2,2 stride=1,1 pad=0,0,0,0 dilation=1,1 ceil=0 exclusive=1",
-                "pool8 from=1 type=avg kernel=2,2 stride=2,2 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=0 scale=0.25 zero=1",
+                "pool8 from=1 type=avg kernel=2,2 stride=2,2 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=0 scale=0.25 "
+                "zero=1",
                 "dequantize from=9")
     double = np.clip((np.arange(256) - 4) * 4, 0, 255).astype("int16")  # twice the number, in half the step
     made = values(text, [double], image([0, 1], [2, 3]))

@@ -29,7 +29,8 @@ def test_zero_stays_exactly_zero():
         w = random.normal(size=(7, 9, 3, 3)) * (random.random((7, 9, 3, 3)) < 0.3) * 10.0 ** random.integers(-9, 9)
         made = quantize_weight(w, random.normal(size=7), 0.02, random.normal(size=9))
         assert (made.values[w == 0] == 0).all()
-        assert np.abs(made.values * made.scale[:, None, None, None].astype("float64") - w).max() <= made.scale.max() / 1.99
+        back = made.values * made.scale[:, None, None, None].astype("float64")
+        assert np.abs(back - w).max() <= made.scale.max() / 1.99
     low, zero = Quantizer.of_range(-1.234, 5.678), 0.0
     assert low.real()[low.bytes(zero)] == 0.0
 
@@ -107,10 +108,12 @@ def test_a_quantizer_written_out():
     assert np.float32(float(made.words["scale"])) == made.scale == float(np.float32(made.scale))
 
 
-@pytest.mark.parametrize("low, high, zero", [(0, 5, 0), (2, 5, 0), (-5, 0, 255), (-5, -2, 255), (0, 0, 0), (0, 1e-44, 0)])
+@pytest.mark.parametrize("low, high, zero", [(0, 5, 0), (2, 5, 0), (-5, 0, 255), (-5, -2, 255), (0, 0, 0),
+                                             (0, 1e-44, 0)])
 def test_every_range_holds_zero(low, high, zero):
     made = Quantizer.of_range(low, high)
     assert made.zero == zero and made.scale > 0 and np.isfinite(np.float32(1 / made.scale))
+    assert made.range[0] <= low + 1e-6 and made.range[1] >= high - 1e-6
 
 
 @pytest.mark.parametrize("act", ["hard_swish", "hard_sigmoid:0.2:0.5", "sigmoid", "swish", "tanh", "gelu",

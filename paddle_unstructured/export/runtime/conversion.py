@@ -108,7 +108,7 @@ def _note(net: Net, int8: Int8, engine: Engine) -> str:
     if int8.data is None:
         return "activations: ranges learned in training"
     found = _agreement(net, batches_of(net, int8), engine)
-    how = "".join([int8.calibration, ", equalized" * int8.equalize, ", ranges from training" * (int8.ranges is not None)])
+    how = int8.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
     return f"activations: {how}; against floats, on the calibration data: {found}"
 
 

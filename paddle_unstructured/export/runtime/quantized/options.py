@@ -43,7 +43,8 @@ class Int8:
         if self.data is None and self.ranges is None:
             raise ValueError("`data` must be given (samples to calibrate on), or `ranges` from training; got neither.")
         if self.equalize and self.ranges is not None:
-            raise ValueError("`equalize` must be left out with `ranges`: they were learned for the weights as they are.")
+            raise ValueError("`equalize` must be left out with `ranges`, which were learned for the weights as they "
+                             "are.")
         if isinstance(self.skip, str):
             raise ValueError(f"`skip` must be a list of names, got the string {self.skip!r}.")
 
