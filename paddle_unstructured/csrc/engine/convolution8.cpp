@@ -44,7 +44,7 @@ class Convolution8 : public Operation {
   void run(const Context& context) const override {
     if (context.output.shape.pixels() == 1) return run_single_pixel(context);
     const Window window = size_.window.bind(context.inputs[0], context.output.shape);
-    const int64_t vectors = context.output.pitch() / context.kernels8.lanes, most = matrix_->tiling().vectors;
+    const int64_t vectors = context.output.pitch() / matrix_->kernels().lanes, most = matrix_->tiling().vectors;
     const int64_t tiles = (vectors + most - 1) / most;
     // With few tiles for the threads, the outputs are shared out too; each task then packs its own panel.
     const int32_t slices = matrix_->slices();
@@ -53,7 +53,7 @@ class Convolution8 : public Operation {
       const int64_t tile = task / parts, first = vectors * tile / tiles, last = vectors * (tile + 1) / tiles;
       const auto slice = static_cast<int32_t>(task % parts);
       run_tile(context, window, context.scratch[static_cast<size_t>(worker)],
-               {first * context.kernels8.lanes, static_cast<int32_t>(last - first), parts == 1 ? 0 : slice,
+               {first * matrix_->kernels().lanes, static_cast<int32_t>(last - first), parts == 1 ? 0 : slice,
                 parts == 1 ? slices : slice + 1});
     });
   }
@@ -91,7 +91,7 @@ class Convolution8 : public Operation {
       tile.last = output_.bytes && block + 1 == matrix_->blocks();
       make_panel(context, window, reinterpret_cast<uint8_t*>(scratch), block, part.pixel, &tile);
       for (int32_t slice = part.first_slice; slice < part.last_slice; ++slice)
-        matrix_->multiply(context.kernels8, block, slice, tile);
+        matrix_->multiply(block, slice, tile);
     }
     if (!output_.bytes) store_real(context, tile, part);
   }
@@ -104,17 +104,17 @@ class Convolution8 : public Operation {
       return;
     }
     const auto groups = static_cast<int32_t>(groups_of(size_.channels));
-    context.kernels8.pack({window, groups, matrix_->block_begin(block), matrix_->block_end(block), pixel, tile->vectors,
+    matrix_->kernels().pack({window, groups, matrix_->block_begin(block), matrix_->block_end(block), pixel, tile->vectors,
                            panel, static_cast<uint8_t>(input_.zero)});
     tile->panel = panel;
-    tile->panel_pitch = static_cast<ptrdiff_t>(tile->vectors) * context.kernels8.lanes * kGroup;
+    tile->panel_pitch = static_cast<ptrdiff_t>(tile->vectors) * matrix_->kernels().lanes * kGroup;
   }
 
   void store_real(const Context& context, const Tile8& tile, const Part& part) const {
-    const int64_t count = int64_t{tile.vectors} * context.kernels8.lanes;
+    const int64_t count = int64_t{tile.vectors} * matrix_->kernels().lanes;
     const int32_t last = std::min(size_.outputs, matrix_->slice_end(part.last_slice - 1));
     for (int32_t row = matrix_->slice_begin(part.first_slice); row < last; ++row)
-      context.kernels8.real_row(tile.sums + row * count, matrix_->terms().scale[static_cast<size_t>(row)],
+      matrix_->kernels().real_row(tile.sums + row * count, matrix_->terms().scale[static_cast<size_t>(row)],
                                 activation_.a, activation_.b, context.output.plane(row) + part.pixel, count);
   }
 
@@ -125,13 +125,13 @@ class Convolution8 : public Operation {
       const int32_t first = matrix_->slice_begin(slice);
       const int64_t count = std::min(size_.outputs, matrix_->slice_end(slice)) - first;
       auto* const sums = reinterpret_cast<int32_t*>(context.scratch[static_cast<size_t>(worker)] + vector_floats());
-      matrix_->multiply_vector(context.kernels8, slice, input, sums);
+      matrix_->multiply_vector(slice, input, sums);
       Requantization to_bytes = finish();
       to_bytes.scale = matrix_->terms().scale.data() + first;
       if (output_.bytes)
-        context.kernels8.requantize(sums + first, to_bytes, bytes_of(context.output) + first, count);
+        matrix_->kernels().requantize(sums + first, to_bytes, bytes_of(context.output) + first, count);
       else
-        context.kernels8.real_vector(sums + first, to_bytes.scale, activation_.a, activation_.b,
+        matrix_->kernels().real_vector(sums + first, to_bytes.scale, activation_.a, activation_.b,
                                      context.output.data + first, count);
     });
   }

@@ -75,7 +75,7 @@ class DepthwiseConvolution8 : public Operation {
       part.first = static_cast<int32_t>(groups * run / runs);
       part.last = static_cast<int32_t>(groups * (run + 1) / runs);
       part.scratch = reinterpret_cast<uint8_t*>(context.scratch[static_cast<size_t>(worker)]);
-      context.kernels8.depthwise(part);
+      kernels_for(context.kernels8, terms_.fits).depthwise(part);
     });
   }
 

@@ -49,6 +49,7 @@ Network::Network(const Plan& plan)
   if (input_rank_ == 3) plan.input.refuse("has rank 3");
   for (const Node& node : plan.nodes) add_step(node);
   for (const Node& node : plan.outputs) {
+    input_is_read_in_place_ = input_is_read_in_place_ && node.integers("from")[0] != 0;
     outputs_.push_back({read_value(node, node.integers("from")[0], steps_.size() + 1), node.integer("rank", 2, 4)});
     if (what_is(outputs_.back().value).bytes) node.refuse("returns bytes");
   }
@@ -66,7 +67,10 @@ void Network::add_step(const Node& node) {
   if (!fits) node.refuse("reads another number of values than its kind does");
   step.operation = make_operation(node);
   std::vector<Quantization> read;
-  for (const size_t value : step.inputs) read.push_back(what_is(value));
+  for (const size_t value : step.inputs) {
+    read.push_back(what_is(value));
+    input_is_read_in_place_ = input_is_read_in_place_ && (value != 0 || step.operation->reads_pixels_only());
+  }
   step.makes = step.operation->accept(node, read);
   step.runs = step.operation;
   steps_.push_back(std::move(step));
@@ -173,12 +177,17 @@ void Model::prepare_scratch(Team& team, const std::vector<Shape>& shapes) const 
 
 void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch, ThreadPool* pool,
                        const float* input) const {
-  spread(input, value_of(workspace, 0));
+  Activations first = value_of(workspace, 0);
+  if (network_.input_is_read_in_place() && first.shape.pixels() > 1 && first.pitch() == first.shape.pixels()) {
+    first.data = const_cast<float*>(input);  // nobody writes to it
+  } else {
+    spread(input, first);
+  }
   const std::vector<Step>& steps = network_.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].fused_away) continue;
     Context context{kernels_, kernels8_, pool, scratch, {}, value_of(workspace, i + 1)};
-    for (const size_t value : steps[i].inputs) context.inputs.push_back(value_of(workspace, value));
+    for (const size_t value : steps[i].inputs) context.inputs.push_back(value == 0 ? first : value_of(workspace, value));
     steps[i].runs->run(context);
   }
 }

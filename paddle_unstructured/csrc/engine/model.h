@@ -59,6 +59,7 @@ class Network {
   const Lifetimes& lifetimes() const { return lifetimes_; }
 
   void load(const Plan& plan, const LoadContext& context);
+  bool input_is_read_in_place() const { return input_is_read_in_place_; }
   // The shapes, where four channels of bytes count as one of floats: what the values need of the arena.
   std::vector<Shape> room_for(const std::vector<Shape>& shapes) const;
   // Of one sample; height and width may be kUnknown.
@@ -73,6 +74,7 @@ class Network {
   void find_lifetimes();
 
   int32_t input_rank_, input_channels_;
+  bool input_is_read_in_place_ = true;  // where its planes need no padding
   std::vector<Step> steps_;
   std::vector<Fetch> outputs_;
   Lifetimes lifetimes_;

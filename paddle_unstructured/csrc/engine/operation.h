@@ -28,6 +28,8 @@ class Operation {
     require_floats(node, inputs);
     return {};
   }
+  // Whether it reads nothing of a plane but its pixels, wherever these lie: then it takes the caller's input as it is.
+  virtual bool reads_pixels_only() const { return false; }
   // Of one sample; sizes may be kUnknown. Throws ModelError if the inputs do not fit.
   virtual Shape output_shape(const std::vector<Shape>& inputs) const = 0;
   virtual int64_t scratch_floats(const std::vector<Shape>& inputs) const {

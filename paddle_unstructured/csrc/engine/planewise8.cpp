@@ -42,6 +42,8 @@ class Quantizing : public Operation {
     return output_;
   }
 
+  bool reads_pixels_only() const override { return true; }
+
   Shape output_shape(const std::vector<Shape>& inputs) const override { return inputs[0]; }
 
   void run(const Context& context) const override {
@@ -109,8 +111,9 @@ class Addition8Operation : public ByteOperation {
   }
 
   void run(const Context& context) const override {
+    const KernelTable8& kernels = kernels_for(context.kernels8, fits_);
     share_bytes(context, context.output.shape, [&](int64_t first, int64_t count) {
-      context.kernels8.add(task_, bytes_of(context.inputs[0]) + first, bytes_of(context.inputs[1]) + first,
+      kernels.add(task_, bytes_of(context.inputs[0]) + first, bytes_of(context.inputs[1]) + first,
                            bytes_of(context.output) + first, count);
     });
   }
@@ -126,11 +129,13 @@ class Addition8Operation : public ByteOperation {
         node, output.zero - input(0).zero * double{task_.by_a} - input(1).zero * double{task_.by_b});
     task_.low = range.low;
     task_.high = range.high;
+    fits_ = 255.0 * task_.by_a + 255.0 * task_.by_b + std::fabs(double{task_.offset}) < kMostNumber;
     return output;
   }
 
  private:
   Addition8 task_{};
+  bool fits_ = true;
 };
 
 // A plane times a plane, or a plane times one number for each channel (squeeze-and-excite).
@@ -147,18 +152,19 @@ class Multiplication8Operation : public ByteOperation {
   void run(const Context& context) const override {
     const bool swap = context.inputs[0].shape != context.output.shape;
     const Activations &plane = context.inputs[swap ? 1 : 0], &factor = context.inputs[swap ? 0 : 1];
+    const KernelTable8& kernels = kernels_for(context.kernels8, 255.0 * 255.0 * task_.scale < kMostNumber);
     Multiplication8 task = task_;
     if (swap) std::swap(task.zero_a, task.zero_b);
     if (factor.shape == plane.shape) {
       return share_bytes(context, plane.shape, [&](int64_t first, int64_t count) {
-        context.kernels8.multiply(task, bytes_of(plane) + first, bytes_of(factor) + first,
-                                  bytes_of(context.output) + first, count);
+        kernels.multiply(task, bytes_of(plane) + first, bytes_of(factor) + first, bytes_of(context.output) + first,
+                         count);
       });
     }
     context.share_range(groups_of(plane.shape.channels), group_grain(plane.shape), [&](int64_t first, int64_t last) {
       for (int64_t group = first; group < last; ++group)
-        context.kernels8.multiply_group(task, group_of(plane, group), bytes_of(factor) + group * kGroup,
-                                        group_of(context.output, group), plane.pitch() * kGroup);
+        kernels.multiply_group(task, group_of(plane, group), bytes_of(factor) + group * kGroup,
+                               group_of(context.output, group), plane.pitch() * kGroup);
     });
   }
 

@@ -55,10 +55,11 @@ OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_
     if (!std::isfinite(bias[o])) node.refuse("has a bias that is not finite");
     const double step = double{input.scale} * double{weight_scale[o]};
     const int64_t start = saturated(double{bias[o]} / step) - input.zero * sums.signed_sum[o];
-    if (std::abs(start) + 255 * sums.absolute_sum[o] > std::numeric_limits<int32_t>::max())
-      node.refuse("has weights whose sums leave 32 bits");
+    const int64_t largest = std::abs(start) + 255 * sums.absolute_sum[o];
+    if (largest > std::numeric_limits<int32_t>::max()) node.refuse("has weights whose sums leave 32 bits");
     terms.bias[o] = static_cast<int32_t>(start);
     terms.scale[o] = checked_factor(node, output == nullptr ? step : step / double{output->scale});
+    terms.fits = terms.fits && (output == nullptr || static_cast<double>(largest) * terms.scale[o] < kMostNumber);
   }
   return terms;
 }

@@ -53,7 +53,16 @@ struct WeightSums {
 struct OutputTerms {
   std::vector<int32_t> bias;
   std::vector<float> scale;  // to bytes; or to real numbers
+  bool fits = true;          // every sum times its factor is far below 2^31
 };
+
+constexpr double kMostNumber = 1 << 30;  // that the fast kernels turn into a byte
+
+// The portable ones saturate numbers of any size. Scales that differ so much are found where a layer made almost
+// nothing but zeros when the model was calibrated.
+inline const KernelTable8& kernels_for(const KernelTable8& kernels, bool fits) {
+  return fits ? kernels : kPortableKernels8;
+}
 
 // `output`: null for real numbers. Refuses what could leave int32.
 OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_scale, const float* bias,

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int32_t kSliceRows = 64;      // outputs that are worth a task of their own
 constexpr int32_t kMostColumns = 65536;  // what 16 bits can count
+constexpr int32_t kPanelBytes = 40 * 1024;
 constexpr int kPadding = 16;            // words behind the last one that a kernel may read
 
 int block_index(int32_t block) { return block == 1 ? 0 : block == 2 ? 1 : 2; }
@@ -32,16 +33,17 @@ void check_word(const Node& node, const int8_t* four, int32_t lanes, size_t outp
 // Depth of one block, and pixels of a tile: the panel stays near the size of the first-level cache.
 Tiling sparse_tiling(const KernelTable8& kernels, int32_t block, int32_t depth, bool vector) {
   if (vector) return {std::min(depth, kMostColumns), 1};
-  return {std::min(depth, 128), kernels.sparse_vectors[block_index(block)]};
+  const int32_t rows = std::min(depth, 128), fitting = kPanelBytes / (rows * kernels.lanes * kGroup);
+  return {rows, std::max(1, std::min(fitting, kernels.sparse_vectors[block_index(block)]))};
 }
 
 Tiling dense_tiling(const KernelTable8& kernels, int32_t depth) { return {std::min(depth, 128), kernels.dense_vectors}; }
 
 class SparseMatrix8 : public Matrix8 {
  public:
-  SparseMatrix8(const SparseIndices& rows, const int8_t* values, int32_t outputs, int32_t depth, int32_t slices,
-                Tiling tiling, OutputTerms terms)
-      : Matrix8(outputs, depth, slices, tiling, std::move(terms)), block_(rows.block) {
+  SparseMatrix8(const KernelTable8& kernels, const SparseIndices& rows, const int8_t* values, int32_t outputs,
+                int32_t depth, int32_t slices, Tiling tiling, OutputTerms terms)
+      : Matrix8(kernels, outputs, depth, slices, tiling, std::move(terms)), block_(rows.block) {
     columns_.reserve(rows.columns.size());
     values_.reserve(rows.columns.size() * static_cast<size_t>(block_) + kPadding);
     begin_.resize(rows.counts.size() + 1);
@@ -51,16 +53,15 @@ class SparseMatrix8 : public Matrix8 {
     begin_.clear();
   }
 
-  void multiply_vector(const KernelTable8& kernels, int32_t slice, const uint8_t* input,
-                       int32_t* sums) const override {
+  void multiply_vector(int32_t slice, const uint8_t* input, int32_t* sums) const override {
     for (int32_t block = 0; block < blocks(); ++block)
-      kernels.sparse_vector[block_index(block_)](
+      kernels().sparse_vector[block_index(block_)](
           {rows_of(block, slice), input + block_begin(block) * kGroup, terms().bias.data(), sums, block == 0});
   }
 
  protected:
-  void run(const KernelTable8& kernels, int32_t block, int32_t slice, const Tile8& tile) const override {
-    kernels.sparse[block_index(block_)](rows_of(block, slice), tile);
+  void run(int32_t block, int32_t slice, const Tile8& tile) const override {
+    kernels().sparse[block_index(block_)](rows_of(block, slice), tile);
   }
 
  private:
@@ -99,8 +100,9 @@ class SparseMatrix8 : public Matrix8 {
 
 class DenseMatrix8 : public Matrix8 {
  public:
-  DenseMatrix8(const int8_t* values, int32_t outputs, int32_t depth, int32_t slices, Tiling tiling, OutputTerms terms)
-      : Matrix8(outputs, depth, slices, tiling, std::move(terms)),
+  DenseMatrix8(const KernelTable8& kernels, const int8_t* values, int32_t outputs, int32_t depth, int32_t slices,
+               Tiling tiling, OutputTerms terms)
+      : Matrix8(kernels, outputs, depth, slices, tiling, std::move(terms)),
         values_(static_cast<size_t>(rows()) * static_cast<size_t>(depth) + kPadding) {
     for (int64_t row = 0; row < outputs; ++row)
       for (int64_t k = 0; k < depth; ++k)
@@ -108,14 +110,13 @@ class DenseMatrix8 : public Matrix8 {
             word_of(values + (row * depth + k) * kGroup);
   }
 
-  void multiply_vector(const KernelTable8& kernels, int32_t slice, const uint8_t* input,
-                       int32_t* sums) const override {
-    kernels.dense_vector({rows_of(0, depth(), slice), input, terms().bias.data(), sums});
+  void multiply_vector(int32_t slice, const uint8_t* input, int32_t* sums) const override {
+    kernels().dense_vector({rows_of(0, depth(), slice), input, terms().bias.data(), sums});
   }
 
  protected:
-  void run(const KernelTable8& kernels, int32_t block, int32_t slice, const Tile8& tile) const override {
-    kernels.dense(rows_of(block_begin(block), block_end(block), slice), tile);
+  void run(int32_t block, int32_t slice, const Tile8& tile) const override {
+    kernels().dense(rows_of(block_begin(block), block_end(block), slice), tile);
   }
 
  private:
@@ -155,8 +156,10 @@ struct Loader {
     for (int64_t row = 0; row < size.outputs; ++row)
       for (int32_t k = 0; k < depth; ++k)
         check_word(node, values + (row * depth + k) * kGroup, lanes(k), static_cast<size_t>(row), &sums);
-    return std::make_unique<DenseMatrix8>(values, size.outputs, depth, slices(), dense_tiling(context.kernels8, depth),
-                                          terms(1, sums));
+    OutputTerms made = terms(1, sums);
+    const KernelTable8& kernels = kernels_for(context.kernels8, made.fits);
+    return std::make_unique<DenseMatrix8>(kernels, values, size.outputs, depth, slices(), dense_tiling(kernels, depth),
+                                          std::move(made));
   }
 
   std::unique_ptr<Matrix8> sparse() const {
@@ -171,8 +174,11 @@ struct Loader {
           const size_t block = static_cast<size_t>(rows.block);
           check_word(node, values + (entry * block + m) * kGroup, lanes(rows.columns[entry]), row * block + m, &sums);
         }
-    const Tiling tiling = sparse_tiling(context.kernels8, rows.block, depth, size.vector);
-    return std::make_unique<SparseMatrix8>(rows, values, size.outputs, depth, slices(), tiling, terms(3, sums));
+    OutputTerms made = terms(3, sums);
+    const KernelTable8& kernels = kernels_for(context.kernels8, made.fits);
+    const Tiling tiling = sparse_tiling(kernels, rows.block, depth, size.vector);
+    return std::make_unique<SparseMatrix8>(kernels, rows, values, size.outputs, depth, slices(), tiling,
+                                           std::move(made));
   }
 };
 
@@ -183,11 +189,11 @@ int32_t Matrix8::slice_begin(int32_t slice) const {
   return std::min(rows_, static_cast<int32_t>(int64_t{vectors} * slice / slices_) * kVectorStep);
 }
 
-void Matrix8::multiply(const KernelTable8& kernels, int32_t block, int32_t slice, Tile8 tile) const {
+void Matrix8::multiply(int32_t block, int32_t slice, Tile8 tile) const {
   tile.bias = terms_.bias.data();
   tile.finish.scale = terms_.scale.data();
   tile.first = block == 0;
-  run(kernels, block, slice, tile);
+  run(block, slice, tile);
 }
 
 std::unique_ptr<Matrix8> load_matrix8(const Node& node, const LoadContext& context, const MatrixSize8& size,

@@ -25,21 +25,22 @@ class Matrix8 {
   int32_t slice_begin(int32_t slice) const;  // outputs, in whole groups; a slice begins on a whole vector of them
   int32_t slice_end(int32_t slice) const { return slice_begin(slice + 1); }
   const OutputTerms& terms() const { return terms_; }
+  const KernelTable8& kernels() const { return kernels_; }
 
   // One block of the depth for one slice of the outputs. `tile.bias`, `first` and `finish.scale` are filled in here.
-  void multiply(const KernelTable8& kernels, int32_t block, int32_t slice, Tile8 tile) const;
+  void multiply(int32_t block, int32_t slice, Tile8 tile) const;
   // The whole product for a single pixel: a sum for each output of the slice, at its own place.
-  virtual void multiply_vector(const KernelTable8& kernels, int32_t slice, const uint8_t* input,
-                               int32_t* sums) const = 0;
+  virtual void multiply_vector(int32_t slice, const uint8_t* input, int32_t* sums) const = 0;
 
  protected:
-  Matrix8(int32_t outputs, int32_t depth, int32_t slices, Tiling tiling, OutputTerms terms)
-      : rows_(static_cast<int32_t>(round_up(outputs, kGroup))), depth_(depth), slices_(slices), tiling_(tiling),
-        terms_(std::move(terms)) {}
-  virtual void run(const KernelTable8& kernels, int32_t block, int32_t slice, const Tile8& tile) const = 0;
+  Matrix8(const KernelTable8& kernels, int32_t outputs, int32_t depth, int32_t slices, Tiling tiling, OutputTerms terms)
+      : kernels_(kernels), rows_(static_cast<int32_t>(round_up(outputs, kGroup))), depth_(depth), slices_(slices),
+        tiling_(tiling), terms_(std::move(terms)) {}
+  virtual void run(int32_t block, int32_t slice, const Tile8& tile) const = 0;
   int32_t rows() const { return rows_; }
 
  private:
+  const KernelTable8& kernels_;
   int32_t rows_, depth_, slices_;
   Tiling tiling_;
   OutputTerms terms_;

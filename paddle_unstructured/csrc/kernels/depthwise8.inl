@@ -12,8 +12,8 @@ template <int Kernel>
 struct Filter {
   static constexpr int kWords = (Kernel + 3) / 4;
   Weights tap[Kernel][kWords];
-  IntVec bias, low;
-  Vec scale, zero, high;
+  IntVec bias, low, high;
+  Vec scale, zero;
 };
 
 template <int Kernel>
@@ -27,44 +27,47 @@ PU_INLINE Filter<Kernel> load_filter(const Depthwise8& task, int32_t group) {
   filter.low = broadcast_int(four_times(static_cast<uint8_t>(task.finish.low)));
   filter.scale = reinterpret_cast<Vec>(repeated(reinterpret_cast<const int32_t*>(task.finish.scale) + group * kGroup));
   filter.zero = broadcast(task.finish.zero);
-  filter.high = broadcast(static_cast<float>(task.finish.high));
+  filter.high = broadcast_int(four_times(static_cast<uint8_t>(task.finish.high)));
   return filter;
 }
 
 struct Strip {  // output rows [first, last) of one group, and the padded input rows above them
-  const Band8& band;
   const uint8_t* input;
   uint8_t* output;   // of the whole plane
   int64_t pixels;    // of the output plane and its padding
+  int32_t band_width;  // of a padded row
   int32_t width, first, last;
 };
 
 // Rows are stored in order, so where a row is shorter than what is stored, the next one overwrites the surplus; only
-// what would reach beyond the plane is cut off.
+// what would reach beyond the plane is cut off (masked stores are slow).
 template <int Vectors>
 PU_INLINE void store_pixels(const Strip& strip, int64_t at, IntVec bytes) {
-  const int64_t count = Vectors * kPixelLanes, left = strip.pixels - at;
-  __builtin_memcpy(strip.output + at * kGroup, &bytes, static_cast<size_t>((left < count ? left : count) * kGroup));
+  constexpr int kPixels = Vectors * kPixelLanes;
+  uint8_t* const to = strip.output + at * kGroup;
+  if (at + kPixels <= strip.pixels) {
+    std::memcpy(to, &bytes, kPixels * kGroup);
+  } else {
+    store_first(reinterpret_cast<float*>(to), reinterpret_cast<Vec>(bytes), static_cast<int>(strip.pixels - at));
+  }
 }
 
-// `Vectors` vectors of outputs in each of `Rows` rows, from `row` and `column` on.
+// `Vectors` vectors of outputs in each of `Rows` rows, at `from` in the strip.
 template <int Kernel, int Stride, int Rows, int Vectors>
-PU_INLINE void square_of_outputs(const Strip& strip, const Filter<Kernel>& filter, int32_t row, int32_t column) {
-  const uint8_t* const from =
-      strip.input + (static_cast<ptrdiff_t>(row - strip.first) * Stride * strip.band.width + column * Stride) * kGroup;
+PU_INLINE void square_of_outputs(const Strip& strip, const Filter<Kernel>& filter, const uint8_t* from, int64_t to) {
+  const ptrdiff_t row_bytes = static_cast<ptrdiff_t>(strip.band_width) * kGroup;
   IntVec sums[Rows][4] = {};
   PU_UNROLL(4)
   for (int r = 0; r < Rows; ++r)
     PU_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) sums[r][v] = filter.bias;
   PU_UNROLL(16)
-  for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i)
+  for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i, from += row_bytes)
     PU_UNROLL(4)
     for (int v = 0; v < Vectors; ++v)
       PU_UNROLL(2)
       for (int j = 0; j < Filter<Kernel>::kWords; ++j) {
-        const ptrdiff_t pixel = static_cast<ptrdiff_t>(i) * strip.band.width + v * kPixelLanes * Stride + j * 4;
-        const Pixels x = taps<Stride>(from + pixel * kGroup);
+        const Pixels x = taps<Stride>(from + (v * kPixelLanes * Stride + j * 4) * kGroup);
         PU_UNROLL(4)
         for (int r = 0; r < Rows; ++r) {
           const int tap_row = i - r * Stride;
@@ -74,41 +77,60 @@ PU_INLINE void square_of_outputs(const Strip& strip, const Filter<Kernel>& filte
   PU_UNROLL(4)
   for (int r = 0; r < Rows; ++r) {
     PU_UNROLL(4)
-    for (int v = 0; v < Vectors; ++v)
-      sums[r][v] = quantized(fused(floats(sums[r][v]), filter.scale, filter.zero), filter.high);
-    store_pixels<Vectors>(strip, static_cast<int64_t>(row + r) * strip.width + column,
-                          at_least(in_order(sums[r][0], sums[r][1], sums[r][2], sums[r][3]), filter.low));
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = quantized(fused(floats(sums[r][v]), filter.scale, filter.zero));
+    const IntVec bytes = in_order(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
+    store_pixels<Vectors>(strip, to + r * strip.width, at_most(at_least(bytes, filter.low), filter.high));
   }
+}
+
+// Squares side by side from column `first` on. A function of its own, so that it has all registers for the filter.
+template <int Kernel, int Stride, int Rows, int Vectors>
+__attribute__((noinline)) void squares_of_outputs(const Strip& given, const Filter<Kernel>& kept, int32_t row,
+                                                  int32_t first, int32_t last) {
+  const Strip strip = given;
+  const Filter<Kernel> filter = kept;
+  const uint8_t* const from = strip.input + static_cast<ptrdiff_t>(row - strip.first) * Stride * strip.band_width * kGroup;
+  for (int32_t column = first; column < last; column += Vectors * kPixelLanes)
+    square_of_outputs<Kernel, Stride, Rows, Vectors>(strip, filter, from + column * Stride * kGroup,
+                                                     static_cast<int64_t>(row) * strip.width + column);
 }
 
 template <int Kernel, int Stride, int Rows>
 PU_INLINE void rows_of_outputs(const Strip& strip, const Filter<Kernel>& filter, int32_t row) {
   constexpr int32_t kHalf = kStripPixels / 2;
-  int32_t column = 0;
-  for (; column + kStripPixels <= strip.width; column += kStripPixels)
-    square_of_outputs<Kernel, Stride, Rows, 4>(strip, filter, row, column);
-  const int32_t left = strip.width - column;
+  const int32_t whole = strip.width / kStripPixels * kStripPixels, left = strip.width - whole;
+  if (whole > 0) squares_of_outputs<Kernel, Stride, Rows, 4>(strip, filter, row, 0, whole);
   if (left == 0) return;
   // What is left of a long row overlaps what is done; a short one spills over.
+  const int32_t first = most(0, strip.width - (left <= kHalf ? kHalf : kStripPixels));
   if (left <= kHalf)
-    square_of_outputs<Kernel, Stride, Rows, 2>(strip, filter, row, most(0, strip.width - kHalf));
+    squares_of_outputs<Kernel, Stride, Rows, 2>(strip, filter, row, first, first + 1);
   else
-    square_of_outputs<Kernel, Stride, Rows, 4>(strip, filter, row, most(0, strip.width - kStripPixels));
+    squares_of_outputs<Kernel, Stride, Rows, 4>(strip, filter, row, first, first + 1);
 }
 
-// Input rows under the output rows of the strip, with the padding around them.
-void copy_rows(const Depthwise8& task, const Band8& band, const int32_t* plane, int32_t first, int32_t last) {
+// Whole vectors of one value; what they spill behind is written later.
+PU_INLINE void fill(int32_t* to, int32_t pixels, IntVec value) {
+  for (int32_t i = 0; i < pixels; i += kLanes) store_ints(to + i, value);
+}
+
+// Input rows under the output rows of the strip, with the padding around them; in order, and in whole vectors.
+void copy_rows(const Depthwise8& task, const Band8& band, const int32_t* plane, int32_t first, int32_t last,
+               uint8_t* strip) {
   const Window& w = task.window;
-  auto* to = reinterpret_cast<int32_t*>(task.scratch);
-  const int32_t beyond = four_times(task.zero);
+  auto* to = reinterpret_cast<int32_t*>(strip);
+  const IntVec beyond = broadcast_int(four_times(task.zero));
   const int32_t top = first * w.stride_height - w.pad_top;
   const int32_t rows = (last - first - 1) * w.stride_height + w.kernel_height;
   for (int32_t y = top; y < top + rows; ++y, to += band.width) {
-    const bool inside = y >= 0 && y < w.height;
-    const int32_t left = inside ? w.pad_left : band.width, right = inside ? left + w.width : band.width;
-    for (int32_t i = 0; i < left; ++i) to[i] = beyond;
-    if (inside) std::memcpy(to + left, plane + static_cast<ptrdiff_t>(y) * w.width, static_cast<size_t>(w.width) * 4);
-    for (int32_t i = right; i < band.width; ++i) to[i] = beyond;
+    if (y < 0 || y >= w.height) {
+      fill(to, band.width, beyond);
+      continue;
+    }
+    const int32_t* const from = plane + static_cast<ptrdiff_t>(y) * w.width;
+    fill(to, w.pad_left, beyond);
+    for (int32_t i = 0; i < w.width; i += kLanes) store_ints(to + w.pad_left + i, load_ints(from + i));
+    fill(to + w.pad_left + w.width, band.width - w.pad_left - w.width, beyond);
   }
 }
 
@@ -124,20 +146,29 @@ PU_INLINE void strip_of_outputs(const Strip& strip, const Filter<Kernel>& filter
     rows_of_outputs<Kernel, Stride, kRows>(strip, filter, least(row, strip.last - kRows));
 }
 
+// One strip is copied while the one before is computed: a load that meets several stores on their way has to wait.
 template <int Kernel, int Stride>
 void depthwise_groups(const Depthwise8& task) {
   const Window& w = task.window;
   const Band8 band = depthwise8_band(w);
-  for (int32_t group = task.first; group < task.last; ++group) {
-    const Filter<Kernel> filter = load_filter<Kernel>(task, group);
-    const auto* const plane = reinterpret_cast<const int32_t*>(w.input + group * w.pitch);
-    for (int32_t first = 0; first < w.output_height; first += band.rows) {
-      const int32_t last = least(first + band.rows, w.output_height);
-      copy_rows(task, band, plane, first, last);
-      strip_of_outputs<Kernel, Stride>(
-          {band, task.scratch, task.output + group * task.output_pitch, task.output_pitch / kGroup, w.output_width, first, last},
-          filter);
-    }
+  const int32_t bands = (w.output_height + band.rows - 1) / band.rows;
+  const int64_t strip_bytes = depthwise8_scratch(w) / 2;
+  const auto strip_of = [&](int64_t job) {
+    const auto group = static_cast<int32_t>(job / bands), first = static_cast<int32_t>(job % bands) * band.rows;
+    return Strip{task.scratch + job % 2 * strip_bytes, task.output + group * task.output_pitch,
+                 task.output_pitch / kGroup, band.width, w.output_width, first,
+                 least(first + band.rows, w.output_height)};
+  };
+  const auto copy = [&](int64_t job) {
+    const Strip strip = strip_of(job);
+    const auto* const plane = reinterpret_cast<const int32_t*>(w.input + job / bands * w.pitch);
+    copy_rows(task, band, plane, strip.first, strip.last, task.scratch + job % 2 * strip_bytes);
+  };
+  const int64_t first = int64_t{task.first} * bands, last = int64_t{task.last} * bands;
+  if (first < last) copy(first);
+  for (int64_t job = first; job < last; ++job) {
+    if (job + 1 < last) copy(job + 1);
+    strip_of_outputs<Kernel, Stride>(strip_of(job), load_filter<Kernel>(task, static_cast<int32_t>(job / bands)));
   }
 }
 

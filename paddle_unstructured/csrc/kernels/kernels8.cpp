@@ -7,6 +7,7 @@
 
 // GCC takes its own _mm512_undefined_epi32() for a mistake.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 
 #include "vector8.h"
 

@@ -6,11 +6,12 @@ namespace {
 
 // What is common to all rows of a tile.
 struct Finish {
-  Vec zero, high;
-  IntVec low;
+  Vec zero;
+  IntVec low, high;
 
   PU_INLINE Finish of(const Requantization& q) {
-    return {broadcast(q.zero), broadcast(static_cast<float>(q.high)), broadcast_int(four_times(static_cast<uint8_t>(q.low)))};
+    return {broadcast(q.zero), broadcast_int(four_times(static_cast<uint8_t>(q.low))),
+            broadcast_int(four_times(static_cast<uint8_t>(q.high)))};
   }
 };
 
@@ -32,7 +33,7 @@ template <int Vectors>
 PU_INLINE void finish_row(const Tile8& tile, const Finish& finish, ptrdiff_t row, IntVec (&sums)[Vectors]) {
   const Vec scale = broadcast(tile.finish.scale[row]);
   PU_UNROLL(16)
-  for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero), finish.high);
+  for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero));
 }
 
 // Rows 2 * half and 2 * half + 1 of the four.
@@ -48,17 +49,24 @@ PU_INLINE void store_group(const Tile8& tile, const Finish& finish, ptrdiff_t ro
   PU_UNROLL(16)
   for (int v = 0; v < Vectors; ++v)
     store_aligned_ints(output + v * kLanes * kGroup,
-                       at_least(interleaved(halves[0][v], halves[1][v]), finish.low));
+                       at_most(at_least(interleaved(halves[0][v], halves[1][v]), finish.low), finish.high));
 }
 
+// Where the entries of the next row begin: all rows of a slice lie behind each other.
+struct Cursor {
+  const int32_t* start;
+  const uint16_t* column;
+  const int32_t* value;
+};
+
 template <int Vectors, int Block>
-PU_INLINE void add_entries(const SparseRows8& rows, const Tile8& tile, ptrdiff_t row, IntVec (&sums)[Block][Vectors]) {
-  const int32_t last = rows.start[row / Block + 1];
-  for (int32_t e = rows.start[row / Block]; e < last; ++e) {
-    const uint8_t* const x = tile.panel + rows.column[e] * tile.panel_pitch;
+PU_INLINE void add_entries(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, IntVec (&sums)[Block][Vectors]) {
+  const uint16_t* const last = at.column + (at.start[1] - at.start[0]);
+  for (++at.start; at.column < last; ++at.column, at.value += Block) {
+    const uint8_t* const x = panel + *at.column * pitch;
     Weights weight[Block];
     PU_UNROLL(4)
-    for (int m = 0; m < Block; ++m) weight[m] = weights(broadcast_int(rows.value[static_cast<ptrdiff_t>(e) * Block + m]));
+    for (int m = 0; m < Block; ++m) weight[m] = weights(broadcast_int(at.value[m]));
     PU_UNROLL(16)
     for (int v = 0; v < Vectors; ++v) {
       const Pixels four = pixels(load_aligned_ints(x + v * kLanes * kGroup));
@@ -69,9 +77,12 @@ PU_INLINE void add_entries(const SparseRows8& rows, const Tile8& tile, ptrdiff_t
 }
 
 template <int Vectors, int Block, bool Last>
-void sparse_tile(const SparseRows8& rows, const Tile8& tile) {
+void sparse_tile(const SparseRows8& rows, const Tile8& given) {
+  const Tile8 tile = given;  // the compiler then knows that no store changes it
   const Finish finish = finish.of(tile.finish);
-  for (ptrdiff_t row = ptrdiff_t{rows.first} * Block; row < ptrdiff_t{rows.last} * Block; row += kGroup) {
+  const ptrdiff_t first = rows.start[rows.first];
+  Cursor at{rows.start + rows.first, rows.column + first, rows.value + first * Block};
+  for (ptrdiff_t row = ptrdiff_t{rows.first} * Block, last = ptrdiff_t{rows.last} * Block; row < last; row += kGroup) {
     Pairs halves[2][Vectors];
     IntVec sums[4][Vectors];  // the compiler keeps what is alive of it in registers: all loops here are unrolled
     PU_UNROLL(4)
@@ -79,7 +90,7 @@ void sparse_tile(const SparseRows8& rows, const Tile8& tile) {
       IntVec(&block)[Block][Vectors] = reinterpret_cast<IntVec(&)[Block][Vectors]>(sums[m]);
       PU_UNROLL(4)
       for (int i = 0; i < Block; ++i) start_row(tile, row + m + i, block[i]);
-      add_entries<Vectors, Block>(rows, tile, row + m, block);
+      add_entries<Vectors, Block>(at, tile.panel, tile.panel_pitch, block);
       PU_UNROLL(4)
       for (int i = 0; i < Block; ++i) {
         if (Last) finish_row(tile, finish, row + m + i, block[i]);
@@ -92,7 +103,8 @@ void sparse_tile(const SparseRows8& rows, const Tile8& tile) {
 }
 
 template <int Vectors, bool Last>
-void dense_tile(const DenseRows8& rows, const Tile8& tile) {
+void dense_tile(const DenseRows8& rows, const Tile8& given) {
+  const Tile8 tile = given;
   const Finish finish = finish.of(tile.finish);
   for (ptrdiff_t row = rows.first_row; row < rows.last_row; row += kGroup) {
     const int32_t* value = rows.value + row / kGroup * rows.group_pitch;

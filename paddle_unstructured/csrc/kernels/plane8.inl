@@ -8,7 +8,7 @@ PU_INLINE IntVec not_a_number(Vec v) { return v != v; }
 // NaN becomes the zero point.
 PU_INLINE IntVec quantized_input(Vec x, Vec inverse, Vec zero) {
   const Vec real = fused(x, inverse, zero);
-  return quantized(choose(not_a_number(x), zero, real), broadcast(255.0f));
+  return quantized(minimum(choose(not_a_number(x), zero, real), broadcast(255.0f)));
 }
 
 void quantize_group(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pixels) {
@@ -16,14 +16,14 @@ void quantize_group(const float* const planes[4], float inverse, float zero, uin
   for (int64_t i = 0; i < pixels; i += kLanes) {
     IntVec q[4];
     PU_UNROLL(4)
-    for (int c = 0; c < 4; ++c) q[c] = quantized_input(load_aligned(planes[c] + i), by, to);
+    for (int c = 0; c < 4; ++c) q[c] = quantized_input(load(planes[c] + i), by, to);
     store_aligned_ints(output + i * kGroup, interleaved(pair(q[0], q[1]), pair(q[2], q[3])));
   }
 }
 
 void quantize(const float* input, float inverse, float zero, uint8_t* output, int64_t count) {
   const Vec by = broadcast(inverse), to = broadcast(zero);
-  for (int64_t i = 0; i < count; i += kLanes) narrow(output + i, quantized_input(load(input + i), by, to), IntVec{});
+  for (int64_t i = 0; i < count; i += kLanes) narrow(output + i, quantized_input(load(input + i), by, to), IntVec{}, broadcast_int(255));
 }
 
 void dequantize_plane(const uint8_t* group, int32_t channel, float scale, int32_t zero, float* output,
@@ -41,10 +41,10 @@ void dequantize(const uint8_t* input, float scale, int32_t zero, float* output, 
 }
 
 void requantize(const int32_t* sums, const Requantization& finish, uint8_t* output, int64_t count) {
-  const Vec zero = broadcast(finish.zero), high = broadcast(static_cast<float>(finish.high));
-  const IntVec low = broadcast_int(finish.low);
+  const Vec zero = broadcast(finish.zero);
+  const IntVec low = broadcast_int(finish.low), high = broadcast_int(finish.high);
   for (int64_t i = 0; i < count; i += kLanes)
-    narrow(output + i, quantized(fused(floats(load_ints(sums + i)), load(finish.scale + i), zero), high), low);
+    narrow(output + i, quantized(fused(floats(load_ints(sums + i)), load(finish.scale + i), zero)), low, high);
 }
 
 void real_row(const int32_t* sums, float scale, float low, float high, float* output, int64_t count) {
@@ -61,25 +61,24 @@ void real_vector(const int32_t* sums, const float* scale, float low, float high,
 
 void add(const Addition8& task, const uint8_t* a, const uint8_t* b, uint8_t* output, int64_t count) {
   const Vec by_a = broadcast(task.by_a), by_b = broadcast(task.by_b), offset = broadcast(task.offset);
-  const Vec high = broadcast(static_cast<float>(task.high));
-  const IntVec low = broadcast_int(task.low);
+  const IntVec low = broadcast_int(task.low), high = broadcast_int(task.high);
   for (int64_t i = 0; i < count; i += kLanes) {
     const Vec real = fused(floats(widened(a + i)), by_a, fused(floats(widened(b + i)), by_b, offset));
-    narrow(output + i, quantized(real, high), low);
+    narrow(output + i, quantized(real), low, high);
   }
 }
 
 struct Product {
-  Vec scale, zero, high;
-  IntVec zero_a, zero_b, low;
+  Vec scale, zero;
+  IntVec zero_a, zero_b, low, high;
 
   PU_INLINE Product of(const Multiplication8& task) {
-    return {broadcast(task.scale), broadcast(task.zero), broadcast(static_cast<float>(task.high)),
-            broadcast_int(task.zero_a), broadcast_int(task.zero_b), broadcast_int(task.low)};
+    return {broadcast(task.scale), broadcast(task.zero), broadcast_int(task.zero_a), broadcast_int(task.zero_b),
+            broadcast_int(task.low), broadcast_int(task.high)};
   }
   PU_INLINE void store(const Product& self, IntVec a, IntVec centered_b, uint8_t* to) {
     const Vec real = fused(floats((a - self.zero_a) * centered_b), self.scale, self.zero);
-    narrow(to, quantized(real, self.high), self.low);
+    narrow(to, quantized(real), self.low, self.high);
   }
 };
 

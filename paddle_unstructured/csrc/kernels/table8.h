@@ -4,6 +4,9 @@
 // that a group of four channels takes the room of one plane of floats, and a pixel of a group that of one float.
 // real = scale * (q - zero). What lies in the lanes of channels that do not exist is unspecified; their weights are 0.
 //
+// Numbers that become bytes must stay below 2^31 (the portable kernels take any), because their conversion does not
+// saturate; the engine sees to that.
+//
 // Bit for bit the same result from every instruction set: sums are int32, fused multiply-adds are written out, and
 // rounding is to the nearest even.
 #pragma once
@@ -93,14 +96,14 @@ struct Depthwise8 {
   Requantization finish;
 };
 
-// A few rows of the padded plane at a time, so that they stay in the first-level cache.
+// A strip is a few rows of the padded plane, so that two of them stay in the first-level cache.
 struct Band8 {
   int32_t width;  // of a padded row, in pixels
   int32_t rows;   // of the output
 };
 
 constexpr int32_t kDepthwiseRows = 4;     // output rows that are computed together, at most
-constexpr int64_t kBandPixels = 4 * 1024;  // of the padded input
+constexpr int64_t kBandPixels = 3 * 1024;  // of a strip
 constexpr int64_t kBandSlack = 128;        // pixels behind the last one that may be read
 
 constexpr Band8 depthwise8_band(const Window& w) {
@@ -112,7 +115,8 @@ constexpr Band8 depthwise8_band(const Window& w) {
 
 constexpr int64_t depthwise8_scratch(const Window& w) {
   const Band8 band = depthwise8_band(w);
-  return (int64_t{band.width} * ((band.rows - 1) * w.stride_height + w.kernel_height) + kBandSlack) * kGroup;
+  const int64_t rows = int64_t{band.rows - 1} * w.stride_height + w.kernel_height;
+  return 2 * (round_up(band.width * rows, kPlaneAlign) + kBandSlack) * kGroup;
 }
 
 struct Pool8 {  // groups [first, last)

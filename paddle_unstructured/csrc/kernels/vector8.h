@@ -6,11 +6,12 @@
 //   dot(sums, Pixels, Weights)      sums += the products of four unsigned bytes with four signed ones, exactly
 //   Quad, dot4                      the same for the four lanes of a 128-bit vector; the four bytes of x in each
 //   fused(a, b, c)                  a * b + c, rounded once
-//   quantized(real, high)           min(real, high) rounded to the nearest even; negative numbers stay negative
+//   quantized(real)                 rounded to the nearest even; what is not in [0, 255] stays outside, or is saturated
 //   pair, interleaved               four vectors of integers to bytes: lane i is a[i], b[i], c[i], d[i], saturated
 //   in_order(a, b, c, d)            the bytes of a, then those of b, ...
-//   at_least(bytes, low)            the larger of each two bytes
-//   widened(bytes), narrow          kLanes bytes to integers, and back (at least `low`)
+//   at_least, at_most(bytes, bound) the larger, the smaller of each two bytes
+//   widened(bytes), narrow          kLanes bytes to integers, and back, between `low` and `high`
+//   repeated(from)                  the four integers at `from`, again and again
 //   taps<Stride>(from)              lane 4*p + c: channel c of the four pixels from p * Stride on
 #pragma once
 
@@ -43,14 +44,6 @@ PU_INLINE int32_t word_at(const void* from) {
   int32_t word;
   std::memcpy(&word, from, sizeof word);
   return word;
-}
-
-// The four integers at `from`, again and again.
-PU_INLINE IntVec repeated(const int32_t* from) {
-  IntVec v;
-  PU_UNROLL(4)
-  for (int i = 0; i < kLanes; i += 4) std::memcpy(reinterpret_cast<char*>(&v) + i * 4, from, 16);
-  return v;
 }
 
 }  // namespace

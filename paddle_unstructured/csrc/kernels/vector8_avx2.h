@@ -56,11 +56,13 @@ PU_INLINE Quad dot4(Quad sums, int32_t x, Quad w) {
 }
 #endif
 
+PU_INLINE IntVec repeated(const int32_t* from) {
+  return ints(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
 PU_INLINE Vec fused(Vec a, Vec b, Vec c) { return reinterpret_cast<Vec>(_mm256_fmadd_ps(raw(a), raw(b), raw(c))); }
 
-PU_INLINE IntVec quantized(Vec real, Vec high) {
-  return ints(_mm256_cvtps_epi32(_mm256_min_ps(raw(real), raw(high))));
-}
+PU_INLINE IntVec quantized(Vec real) { return ints(_mm256_cvtps_epi32(raw(real))); }
 
 // Rows of a 4x4 square of bytes become columns, in each 128 bits.
 PU_INLINE __m256i transposed(__m256i v) {
@@ -78,12 +80,14 @@ PU_INLINE IntVec in_order(IntVec a, IntVec b, IntVec c, IntVec d) {
 
 PU_INLINE IntVec at_least(IntVec bytes, IntVec low) { return ints(_mm256_max_epu8(raw(bytes), raw(low))); }
 
+PU_INLINE IntVec at_most(IntVec bytes, IntVec high) { return ints(_mm256_min_epu8(raw(bytes), raw(high))); }
+
 PU_INLINE IntVec widened(const uint8_t* from) {
   return ints(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 }
 
-PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low) {
-  const __m256i kept = _mm256_max_epi32(raw(v), raw(low));
+PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low, IntVec high) {
+  const __m256i kept = _mm256_min_epi32(_mm256_max_epi32(raw(v), raw(low)), raw(high));
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(kept), _mm256_extracti128_si256(kept, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
 }

@@ -22,11 +22,13 @@ PU_INLINE Quad dot4(Quad sums, int32_t x, Quad w) {
                                                  reinterpret_cast<__m128i>(w)));
 }
 
+PU_INLINE IntVec repeated(const int32_t* from) {
+  return ints(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
 PU_INLINE Vec fused(Vec a, Vec b, Vec c) { return reinterpret_cast<Vec>(_mm512_fmadd_ps(raw(a), raw(b), raw(c))); }
 
-PU_INLINE IntVec quantized(Vec real, Vec high) {
-  return ints(_mm512_cvtps_epi32(_mm512_min_ps(raw(real), raw(high))));
-}
+PU_INLINE IntVec quantized(Vec real) { return ints(_mm512_cvtps_epi32(raw(real))); }
 
 // Rows of a 4x4 square of bytes become columns, in each 128 bits.
 PU_INLINE __m512i transposed(__m512i v) {
@@ -44,12 +46,15 @@ PU_INLINE IntVec in_order(IntVec a, IntVec b, IntVec c, IntVec d) {
 
 PU_INLINE IntVec at_least(IntVec bytes, IntVec low) { return ints(_mm512_max_epu8(raw(bytes), raw(low))); }
 
+PU_INLINE IntVec at_most(IntVec bytes, IntVec high) { return ints(_mm512_min_epu8(raw(bytes), raw(high))); }
+
 PU_INLINE IntVec widened(const uint8_t* from) {
   return ints(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
 
-PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtusepi32_epi8(_mm512_max_epi32(raw(v), raw(low))));
+PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low, IntVec high) {
+  const __m512i kept = _mm512_min_epi32(_mm512_max_epi32(raw(v), raw(low)), raw(high));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(kept));
 }
 
 template <int Stride>

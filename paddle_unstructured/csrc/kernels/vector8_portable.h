@@ -21,15 +21,18 @@ PU_INLINE IntVec dot(IntVec sums, Pixels x, Weights w) {
 
 PU_INLINE Quad dot4(Quad sums, int32_t x, Quad w) { return dot(sums, broadcast_int(x), w); }
 
+PU_INLINE IntVec repeated(const int32_t* from) { return load_ints(from); }
+
 inline Vec fused(Vec a, Vec b, Vec c) {
   Vec result;
   for (int i = 0; i < kLanes; ++i) result[i] = __builtin_fmaf(a[i], b[i], c[i]);
   return result;
 }
 
-// 1.5 * 2^23: adding it rounds a small number to an integer, which then stands in the lowest bits. Never negative here.
-PU_INLINE IntVec quantized(Vec real, Vec high) {
-  const Vec rounded = clamp(real, Vec{}, high) + broadcast(12582912.0f);
+// 1.5 * 2^23: adding it rounds a small number to an integer, which then stands in the lowest bits. Numbers of
+// any size are saturated, which the other instruction sets leave to what comes behind.
+PU_INLINE IntVec quantized(Vec real) {
+  const Vec rounded = clamp(real, Vec{}, broadcast(255.0f)) + broadcast(12582912.0f);
   return reinterpret_cast<IntVec>(rounded) & 255;
 }
 
@@ -46,10 +49,15 @@ PU_INLINE IntVec at_least(IntVec bytes, IntVec low) {
   return reinterpret_cast<IntVec>(a > b ? a : b);
 }
 
+PU_INLINE IntVec at_most(IntVec bytes, IntVec high) {
+  const ByteVec a = reinterpret_cast<ByteVec>(bytes), b = reinterpret_cast<ByteVec>(high);
+  return reinterpret_cast<IntVec>(a < b ? a : b);
+}
+
 PU_INLINE IntVec widened(const uint8_t* from) { return IntVec{from[0], from[1], from[2], from[3]}; }
 
-PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low) {
-  for (int i = 0; i < kLanes; ++i) to[i] = static_cast<uint8_t>(v[i] > low[i] ? v[i] : low[i]);
+PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low, IntVec high) {
+  for (int i = 0; i < kLanes; ++i) to[i] = static_cast<uint8_t>(most(low[i], least(v[i], high[i])));
 }
 
 template <int Stride>
