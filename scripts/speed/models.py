@@ -3,50 +3,74 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterator
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Case:
-    """A net, the fraction of its weights that is zero, and how many outputs lose a weight together."""
+    """A row of a table: a net, the fraction of its weights that is zero, and what falls together.
+
+    Attributes:
+        net: Of the demo, or in nets.py.
+        sparsity: 0 to 1.
+        outputs, inputs: The block: neighbouring outputs x neighbouring inputs at one kernel position.
+        int8: Whether it belongs to the table of bytes.
+    """
 
     net: str
     sparsity: float
-    block: int
+    outputs: int = 1
+    inputs: int = 1
+    int8: bool = False
 
     def __str__(self) -> str:
-        return f"{self.net} {self.sparsity:.0%} {'random' if self.block == 1 else f'{self.block}x1 blocks'}"
+        block = (self.outputs, self.inputs)
+        return f"{self.net} " + ("dense" if self.sparsity == 0 else f"{self.sparsity:.0%} "
+                                 + ("random" if block == (1, 1) else f"{self.outputs}x{self.inputs} blocks"))
 
     def prefix(self, folder: Path) -> str:
-        return str(folder / f"{self.net}-{self.sparsity}-{self.block}")
+        return str(folder / f"{self.net}-{self.sparsity}-{self.outputs}-{self.inputs}")
 
 
 CASES = (*(Case("MobileNet", sparsity, block) for block in (1, 2, 4) for sparsity in (0.75, 0.9)),
-         Case("ResNet50", 0.9, 1))
+         Case("ResNet50", 0.9),
+         *(Case("MobileNet", sparsity, outputs, 4, int8=True)
+           for sparsity, outputs in ((0.0, 1), (0.75, 1), (0.9, 1), (0.75, 2), (0.9, 2))),
+         *(Case(net, 0.75, 1, 4, int8=True) for net in ("MobileNetV2", "EfficientNet-Lite", "ResNet50")))
 
 
 def prepare(case: Case, folder: Path) -> str:
-    """Save the net, its conversion, its ONNX file and an int8 one, unless they are there; returns their prefix."""
+    """Save the net, its conversions, its ONNX file and an int8 one, unless they are there; returns their prefix."""
     prefix = case.prefix(folder)
     if not Path(prefix + "_int8.onnx").exists():
         _save(case, prefix)
-        _convert(prefix)
+        _convert(prefix, int8=case.int8)
         _quantize(prefix)
     return prefix
 
 
-def prune(weight: np.ndarray, sparsity: float, block: int) -> np.ndarray:
-    """Zeros in the blocks of `block` outputs with the smallest absolute sums; weight: [outputs, inputs]."""
-    scores = np.abs(weight).reshape(-1, block, weight.shape[1]).sum(1)
+def prune(weight: np.ndarray, sparsity: float, outputs: int, inputs: int = 1) -> np.ndarray:
+    """Zeros in the blocks with the smallest absolute sums.
+
+    Args:
+        weight: [outputs, inputs] or [outputs, inputs, positions], both divisible by the block's.
+    """
+    if sparsity == 0:
+        return weight
+    out, into, *rest = weight.shape
+    scores = np.abs(weight).reshape(out // outputs, outputs, into // inputs, inputs, *rest).sum((1, 3))
     last = round(sparsity * scores.size) - 1
-    return weight * np.repeat(scores > np.partition(scores.ravel(), last)[last], block, axis=0)
+    keep = scores > np.partition(scores.ravel(), last)[last]
+    return weight * np.repeat(np.repeat(keep, outputs, axis=0), inputs, axis=1)
 
 
 def _save(case: Case, prefix: str) -> None:
-    """MobileNet: the 1x1 convolutions and the linear layer are pruned; ResNet-50: all but the stem."""
-    import models
+    """The stem and the depthwise layers stay dense."""
     import paddle
+
+    from .nets import build
     paddle.enable_static()
     paddle.seed(0)
     random, scope = np.random.default_rng(0), paddle.static.Scope()
@@ -54,7 +78,7 @@ def _save(case: Case, prefix: str) -> None:
     with paddle.static.scope_guard(scope):
         with paddle.static.program_guard(program, startup):
             x = paddle.static.data("x", [-1, 3, 224, 224], "float32")
-            net = getattr(models, case.net)(3, 1000)
+            net = build(case.net)
             net.eval()
             y = net(x)
         executor = paddle.static.Executor(paddle.CPUPlace())
@@ -69,30 +93,36 @@ def _pruned(random: np.random.Generator, case: Case, old: np.ndarray) -> np.ndar
     if old.ndim == 1:  # norms; positive, so that no layer dies
         return random.uniform(0.5, 1.5, old.shape).astype("float32")
     if old.ndim == 2:
-        return np.ascontiguousarray(prune(old.T, case.sparsity, case.block).T)
-    small = old.shape[1] <= 3  # the stem and the depthwise layers stay dense
-    if small or (case.net == "MobileNet" and old.shape[2] > 1):
+        return np.ascontiguousarray(prune(old.T, case.sparsity, case.outputs, case.inputs).T)
+    if old.shape[1] <= 3:  # the stem and the depthwise layers
         return old
-    return prune(old.reshape(len(old), -1), case.sparsity, case.block).reshape(old.shape)
+    return prune(old.reshape(*old.shape[:2], -1), case.sparsity, case.outputs, case.inputs).reshape(old.shape)
 
 
-def _convert(prefix: str) -> None:
+def _convert(prefix: str, *, int8: bool) -> None:
     import paddle2onnx
 
-    from paddle_unstructured.export.runtime import convert
+    from paddle_unstructured.export.runtime import Int8, convert
     paddle2onnx.export(prefix + ".json", prefix + ".pdiparams", prefix + ".onnx", opset_version=13)
     convert(prefix, prefix + "_fast")
+    if int8:
+        convert(prefix, prefix + "_bytes", int8=Int8(np.stack(list(_inputs()))))
+
+
+def _inputs() -> Iterator[np.ndarray]:
+    """What both ways to int8 are calibrated on: it makes them run, and teaches them nothing."""
+    random = np.random.default_rng(0)
+    return (random.normal(size=(3, 224, 224)).astype("float32") for _ in range(4))
 
 
 def _quantize(prefix: str) -> None:
-    """Static int8 (QDQ) by ONNX Runtime, calibrated on random input: what it costs, not what it knows."""
+    """Static int8 (QDQ) by ONNX Runtime."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Inputs(CalibrationDataReader):
         def __init__(self) -> None:
-            random = np.random.default_rng(0)
-            self.left = [{"x": random.normal(size=(1, 3, 224, 224)).astype("float32")} for _ in range(4)]
+            self.left = [{"x": image[None]} for image in _inputs()]
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return self.left.pop() if self.left else None

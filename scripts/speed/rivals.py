@@ -1,6 +1,6 @@
 """The engines that are compared: each takes a model file and a thread count, and returns what runs one batch.
 
-A new column of the table is a new entry of `RIVALS`. Imports are inside the functions, as each engine runs in a process
+A new column is an entry of `RIVALS`, named in a table's columns. Imports are inside the functions, as each engine runs in a process
 of its own, some in another Python.
 """
 from __future__ import annotations
@@ -96,14 +96,22 @@ def deepsparse(model: str, threads: int) -> Run:
     return run
 
 
-OURS = "ours"
-RIVALS = {  # in the order of the columns
-    OURS: Rival(session, "_fast"),
+RIVALS = {
+    "ours": Rival(session, "_fast"),
     "ours in Predictor": Rival(predictor, "_fast"),
+    "ours int8": Rival(session, "_bytes"),
+    "ours int8 in Predictor": Rival(predictor, "_bytes"),
     "ONNX Runtime": Rival(onnxruntime, ".onnx"),
-    "Paddle oneDNN": Rival(predictor, ""),
     "ONNX Runtime int8": Rival(onnxruntime, "_int8.onnx"),
+    "Paddle oneDNN": Rival(predictor, ""),
     "OpenVINO": Rival(openvino, ".onnx", "openvino"),
+    "OpenVINO int8": Rival(openvino, "_int8.onnx", "openvino"),
     "MNN sparse": Rival(mnn, ".onnx", "MNN"),
     "DeepSparse": Rival(deepsparse, ".onnx", "deepsparse"),
+    "DeepSparse int8": Rival(deepsparse, "_int8.onnx", "deepsparse"),
 }
+# The columns of the two tables; the first one is what the others are compared with.
+FLOATS = ("ours", "ours in Predictor", "ONNX Runtime", "Paddle oneDNN", "ONNX Runtime int8", "OpenVINO", "MNN sparse",
+          "DeepSparse")
+BYTES = ("ours int8", "ours int8 in Predictor", "ours", "ONNX Runtime int8", "ONNX Runtime", "OpenVINO int8",
+         "DeepSparse int8")

@@ -28,9 +28,9 @@ def measure_limits() -> Limits:
     """Compile roofline.cpp and run it; needs g++ and AVX-512."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "roofline.so"
-        subprocess.run(["g++", "-O2", "-std=c++17", "-mavx512f", "-shared", "-fPIC",
+        subprocess.run(["g++", "-O3", "-std=c++17", "-mavx512f", "-shared", "-fPIC",
                         str(Path(__file__).with_suffix(".cpp")), "-o", str(library)], check=True)
         lib = ctypes.CDLL(str(library))
-    for name in ("fma", "load", *(f"entry{block}" for block in BLOCKS)):
+    for name in ("fma_rate", "load_rate", *(f"entry{block}_rate" for block in BLOCKS)):
         getattr(lib, name).restype = ctypes.c_double
-    return Limits(lib.fma(), lib.load(), {block: getattr(lib, f"entry{block}")() for block in BLOCKS})
+    return Limits(lib.fma_rate(), lib.load_rate(), {block: getattr(lib, f"entry{block}_rate")() for block in BLOCKS})

@@ -8,31 +8,33 @@ import sys
 from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from .measuring import Worker, measure
 from .models import CASES, Case, prepare
-from .rivals import OURS, RIVALS
+from .rivals import BYTES, FLOATS, RIVALS
 
 
-def cases(wanted: str) -> list[Case]:
-    return [case for case in CASES if wanted in str(case)]
+def cases(wanted: str, int8: bool) -> list[Case]:
+    return [case for case in CASES if wanted in str(case) and case.int8 == int8]
 
 
-def prepare_all(folder: Path, wanted: str) -> None:
+def prepare_all(folder: Path, wanted: str, int8: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for case in cases(wanted):
+    for case in cases(wanted, int8):
         with silence():
             prepare(case, folder)
 
 
 def table(folder: Path, args: Namespace) -> None:
-    pythons = find_pythons(args.others)
-    names = [name for name in pythons if name != OURS]
+    """A row for each case, thread count and batch; all times beside the first column's."""
+    columns = BYTES if args.int8 else FLOATS
+    pythons = find_pythons(columns, args.others)
+    names = list(pythons)
     if not args.no_header:
-        print(f"| model | zeros | threads | batch | {OURS} | {' | '.join(names)} | files | peak memory |")
-        print("|---|---|---|---|---|" + "---|" * len(names) + "---|---|", flush=True)
-    for case in cases(args.cases):
+        print(f"| model | zeros | threads | batch | {' | '.join(names)} | files | peak memory |")
+        print("|---|---|---|---|" + "---|" * len(names) + "---|---|", flush=True)
+    for case in cases(args.cases, args.int8):
         with silence():
             prefix = prepare(case, folder)
         for threads in args.threads:
@@ -41,10 +43,11 @@ def table(folder: Path, args: Namespace) -> None:
                 print(row(case, prefix, threads, batch, workers, names), flush=True)
 
 
-def find_pythons(others: list[str]) -> dict[str, str]:
+def find_pythons(columns: Sequence[str], others: list[str]) -> dict[str, str]:
     """Name of a rival -> the Python that has it; rivals that none has are left out."""
     found = {}
-    for name, rival in RIVALS.items():
+    for name in columns:
+        rival = RIVALS[name]
         for python in [sys.executable, *others] if rival.module else [sys.executable]:
             if not rival.module or importable(python, rival.module):
                 found[name] = python
@@ -58,10 +61,10 @@ def importable(python: str, module: str) -> bool:
 
 def row(case: Case, prefix: str, threads: int, batch: int, workers: dict[str, Worker], names: list[str]) -> str:
     """Our time, and how many times longer each of the others takes."""
-    ours = workers[OURS]
-    ratios = [f"{workers[name].times_slower_than(ours):.2f} x" if name in workers else "-" for name in names]
+    ours = workers[names[0]]
+    ratios = [f"{workers[name].times_slower_than(ours):.2f} x" if name in workers else "-" for name in names[1:]]
     before, after = (sum(Path(p + end).stat().st_size for end in (".json", ".pdiparams")) / 1e6
-                     for p in (prefix, prefix + "_fast"))
+                     for p in (prefix, prefix + RIVALS[names[0]].ending))
     net, zeros = str(case).split(" ", 1)
     cells = [net, zeros, str(threads), str(batch), f"{1e3 * statistics.median(ours.seconds):.2f} ms", *ratios,
              f"{before:.1f} -> {after:.1f} MB",
