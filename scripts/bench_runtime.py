@@ -2,10 +2,11 @@
 
     python scripts/bench_runtime.py [--threads 1 2] [--batch 1 8] [--rounds 12] [--others PYTHON] [--models FOLDER]
     python scripts/bench_runtime.py prepare --models FOLDER      # save and convert the models, measure nothing
+    python scripts/bench_runtime.py --int8                       # the same for sparse int8; prepare knows it too
     python scripts/bench_runtime.py break-even                   # sparse against dense kernels, layer by layer
     python scripts/bench_runtime.py roofline                     # what the processor can do, and what of it we reach
 
-MobileNetV1 and ResNet-50 with random weights, pruned at random or in blocks; 224 x 224. Each engine has a process of
+MobileNetV1, ResNet-50 and others, random weights, pruned at random or in blocks; 224 x 224. Each engine has a process of
 its own; in every round each runs in turn, alone, and its best of a few runs counts. A figure "n x" is the median over
 the rounds of (the engine's time / ours): above 1, we are faster. `--others` names a Python with openvino, MNN or
 deepsparse, whichever is there; onnxruntime and paddle2onnx belong to this one. rule.py has its numbers from
@@ -34,7 +35,7 @@ def main() -> None:
         from speed.tables import prepare_all, table
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(args.models or temporary)
-            prepare_all(folder, args.cases)
+            prepare_all(folder, args.cases, args.int8)
             if args.what == "table":
                 table(folder, args)
 
@@ -47,6 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=12, help="rounds of each comparison (default: 12)")
     parser.add_argument("--cases", default="", help="only cases whose name contains this, as in 'MobileNet 75'")
     parser.add_argument("--models", default="", help="where models are kept for the next time (default: nowhere)")
+    parser.add_argument("--int8", action="store_true", help="the table of sparse int8 instead of that of float32")
     parser.add_argument("--no-header", action="store_true", help="rows only, to go on with a table")
     parser.add_argument("--others", action="append", default=[], metavar="PYTHON", help="may be given more than once")
     parser.add_argument("--worker", nargs=4, metavar=("NAME", "MODEL", "THREADS", "BATCH"), help=argparse.SUPPRESS)
