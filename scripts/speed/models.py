@@ -116,7 +116,8 @@ def _inputs() -> Iterator[np.ndarray]:
 
 
 def _quantize(prefix: str) -> None:
-    """Static int8 (QDQ) by ONNX Runtime."""
+    """Static int8 (QDQ) by ONNX Runtime. DeepSparse refuses newer operator sets, so those that are not used go."""
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -129,3 +130,9 @@ def _quantize(prefix: str) -> None:
     quant_pre_process(prefix + ".onnx", prefix + "_prepared.onnx")
     quantize_static(prefix + "_prepared.onnx", prefix + "_int8.onnx", Inputs(), per_channel=True,
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    model = onnx.load(prefix + "_int8.onnx")
+    used = {node.domain for node in model.graph.node}
+    sets = [each for each in model.opset_import if each.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(sets)
+    onnx.save(model, prefix + "_int8.onnx")
