@@ -31,7 +31,7 @@ Shape Convolution::output_shape(const std::vector<Shape>& inputs) const {
 int64_t Convolution::panel_floats() const {
   // One vector more, which the last run of pixels may spill into.
   const Tiling& tiling = matrix_->tiling();
-  return int64_t{tiling.depth} * tiling.vectors * kPlaneAlign + kPlaneAlign;
+  return int64_t{tiling.depth} * tiling.most * kPlaneAlign + kPlaneAlign;
 }
 
 int64_t Convolution::scratch_floats(const std::vector<Shape>& inputs) const {
@@ -41,8 +41,8 @@ int64_t Convolution::scratch_floats(const std::vector<Shape>& inputs) const {
 void Convolution::run(const Context& context) const {
   if (context.output.shape.pixels() == 1) return run_single_pixel(context);
   const Window window = window_.bind(context.inputs[0], context.output.shape);
-  const int32_t lanes = context.kernels.lanes, most = tile_vectors();
-  const int64_t vectors = context.output.pitch() / lanes, tiles = (vectors + most - 1) / most;
+  const int32_t lanes = context.kernels.lanes;
+  const int64_t vectors = context.output.pitch() / lanes, tiles = tiling().tiles(vectors);
   // With few tiles for the threads, the outputs are shared out too; each task then packs its own panel.
   const int32_t parts = context.threads() > 1 && tiles < 4 * context.threads() ? slices() : 1;
   context.share(tiles * parts, [&](int64_t task, int worker) {
@@ -69,10 +69,9 @@ void Convolution::run_part(const Context& context, const Window& window, float* 
   tile.output = context.output.data + part.to;
   tile.output_pitch = static_cast<ptrdiff_t>(context.output.pitch());
   tile.vectors = part.vectors;
+  tile.low = activation_.is_clamp() ? activation_.a : -INFINITY;
+  tile.high = activation_.is_clamp() ? activation_.b : INFINITY;
   for (int32_t block = 0; block < matrix_->blocks(); ++block) {
-    const bool last = block + 1 == matrix_->blocks();
-    tile.low = last && activation_.is_clamp() ? activation_.a : -INFINITY;
-    tile.high = last && activation_.is_clamp() ? activation_.b : INFINITY;
     make_panel(context, window, panel, block, part.pixel, &tile);
     for (int32_t slice = part.first_slice; slice < part.last_slice; ++slice)
       matrix_->multiply(context.kernels, block, slice, tile);

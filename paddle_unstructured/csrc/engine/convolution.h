@@ -28,7 +28,7 @@ class Convolution : public Operation {
     int32_t first_slice, last_slice;
   };
   void run_part(const Context& context, const Window& window, float* panel, const Part& part) const;
-  int32_t tile_vectors() const { return matrix_->tiling().vectors; }
+  const Tiling& tiling() const { return matrix_->tiling(); }
 
  private:
   bool reads_in_place(const Window& window) const;

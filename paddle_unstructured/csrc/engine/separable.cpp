@@ -40,11 +40,15 @@ class SeparableConvolution : public Operation {
  private:
   // Bands begin on a whole vector of the output plane, and hold whole groups of rows of the depthwise kernel.
   static int64_t band_rows(const Shape& middle) {
-    const int64_t step = std::lcm(kPlaneAlign / std::gcd(middle.width, int64_t{kPlaneAlign}), int64_t{4});
+    const int64_t group = middle.height % 7 == 0 ? 7 : 4;
+    const int64_t step = std::lcm(kPlaneAlign / std::gcd(middle.width, int64_t{kPlaneAlign}), group);
     return std::max(step, kBandFloats / std::max<int64_t>(1, middle.channels * middle.width) / step * step);
   }
 
-  static int64_t band_pitch(const Shape& middle) { return round_up(band_rows(middle) * middle.width, kPlaneAlign); }
+  // An odd number of cache lines, so that the channels of a tile do not compete for the same ones.
+  static int64_t band_pitch(const Shape& middle) {
+    return (round_up(band_rows(middle) * middle.width, kPlaneAlign) / kPlaneAlign | 1) * kPlaneAlign;
+  }
 
   // Only planes that are large beside a band; small ones stay in the cache, and threads share them better by channels.
   static bool in_bands(const Shape& middle) {
@@ -71,8 +75,8 @@ class SeparableConvolution : public Operation {
                          {0, middle.channels, first_row, last_row, band, pitch});
     const auto rows = static_cast<int32_t>(last_row - first_row), width = static_cast<int32_t>(middle.width);
     const Window window{band, static_cast<ptrdiff_t>(pitch), rows, width, rows, width, 1, 1, 1, 1, 0, 0, 1, 1};
-    const int32_t lanes = context.kernels.lanes, most = pointwise_->tile_vectors();
-    const int64_t vectors = (rows * middle.width + lanes - 1) / lanes, tiles = (vectors + most - 1) / most;
+    const int32_t lanes = context.kernels.lanes;
+    const int64_t vectors = (rows * middle.width + lanes - 1) / lanes, tiles = pointwise_->tiling().tiles(vectors);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t first = vectors * tile / tiles, last = vectors * (tile + 1) / tiles;
       pointwise_->run_part(context, window, scratch,

@@ -9,6 +9,10 @@
 
 #include "shape.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace paddle_unstructured {
 namespace {
 
@@ -30,18 +34,14 @@ Compressed check_compressed(const Node& node, const Parameters& parameters, int3
   return rows;
 }
 
-// Where many entries of a row fall into one block of the depth, a wide tile saves loads of weights; where few do, deep
-// blocks save loads and stores of the sums. Both keep the panel near the size of the first-level cache.
-Tiling sparse_tiling(const KernelTable& kernels, int32_t block, double density, int64_t depth, bool vector) {
+// Narrow tiles keep the panel in the first-level cache; deep blocks save loads and stores of the sums, and where several
+// outputs share a panel row, the second-level cache delivers it fast enough.
+Tiling sparse_tiling(const KernelTable& kernels, int32_t block, int64_t depth, bool vector) {
   constexpr int32_t kMostColumns = 65536;  // what 16 bits can count
   if (vector) return {static_cast<int32_t>(std::min<int64_t>(depth, kMostColumns)), 1};
   const int32_t most = kernels.sparse_vectors[block_index(block)];
-  const int32_t pixels = most * kernels.lanes;
-  const bool wide = block == 1 && density > 0.2;
-  if (wide) return {static_cast<int32_t>(std::min<int64_t>(depth, 64 * 128 / pixels)), most};
-  const int32_t vectors = std::min(most, 64 / kernels.lanes);
-  const int32_t rows = block == 4 ? 128 : 256;
-  return {static_cast<int32_t>(std::min<int64_t>(depth, rows)), vectors};
+  const int32_t rows = block == 1 ? 128 : 256;
+  return {static_cast<int32_t>(std::min<int64_t>(depth, rows)), std::min(most, 64 / kernels.lanes), most};
 }
 
 class SparseMatrix : public Matrix {
@@ -59,6 +59,7 @@ class SparseMatrix : public Matrix {
   void multiply(const KernelTable& kernels, int32_t block, int32_t slice, Tile tile) const override {
     tile.bias = bias();
     tile.first = block == 0;
+    tile.last = block + 1 == blocks();
     kernels.sparse[block_index(block_)](rows_of(block, slice), tile);
   }
 
@@ -134,6 +135,7 @@ class DenseMatrix : public Matrix {
   void multiply(const KernelTable& kernels, int32_t block, int32_t slice, Tile tile) const override {
     tile.bias = bias();
     tile.first = block == 0;
+    tile.last = block + 1 == blocks();
     kernels.dense(rows_of(block_begin(block), block_end(block), slice), tile);
   }
 
@@ -176,10 +178,17 @@ SparseIndices load_indices(const Node& node, const Parameters& parameters, int32
   return rows;
 }
 
+// Large pieces ask for large pages: a tile reads a few floats of each of many planes, every one on a page of its own.
 AlignedFloats::AlignedFloats(int64_t count) {
-  const size_t bytes = static_cast<size_t>(round_up(std::max<int64_t>(count, 1), kPlaneAlign)) * sizeof(float);
-  data_.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
+  constexpr size_t kLargePage = size_t{1} << 21;
+  size_t bytes = static_cast<size_t>(round_up(std::max<int64_t>(count, 1), kPlaneAlign)) * sizeof(float);
+  const bool large = bytes >= kLargePage;
+  if (large) bytes = (bytes + kLargePage - 1) / kLargePage * kLargePage;
+  data_.reset(static_cast<float*>(std::aligned_alloc(large ? kLargePage : 64, bytes)));
   if (data_ == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (large) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish; nothing depends on it
+#endif
   std::memset(data_.get(), 0, bytes);
 }
 
@@ -209,9 +218,7 @@ std::unique_ptr<Matrix> load_matrix(const Node& node, const Parameters& paramete
   }
   if (node.text("weights") != "sparse") node.refuse("has unknown weights: " + node.text("weights"));
   const Compressed compressed = check_compressed(node, parameters, outputs, depth);
-  const double entries = static_cast<double>(compressed.columns.size());
-  const double density = entries * compressed.block / (static_cast<double>(outputs) * static_cast<double>(depth));
-  const Tiling tiling = sparse_tiling(kernels, compressed.block, density, depth, vector);
+  const Tiling tiling = sparse_tiling(kernels, compressed.block, depth, vector);
   return std::make_unique<SparseMatrix>(compressed, outputs, rows, slices, tiling, parameters.floats(node, 3, outputs));
 }
 

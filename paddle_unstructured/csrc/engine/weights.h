@@ -35,8 +35,14 @@ SparseIndices load_indices(const Node& node, const Parameters& parameters, int32
 
 // How the panel of a matrix product is cut: depth into blocks, pixels into tiles.
 struct Tiling {
-  int32_t depth;    // panel rows of one block, at most
-  int32_t vectors;  // of one tile, at most
+  int32_t depth;           // panel rows of one block, at most
+  int32_t vectors;         // of one tile, at most
+  int32_t most = vectors;  // where there are few: one tile less is worth more than a panel that fits the cache
+
+  int64_t tiles(int64_t all) const {
+    const int32_t each = all >= 8 * vectors ? vectors : most;
+    return (all + each - 1) / each;
+  }
 };
 
 // A matrix [outputs, depth] times panels of pixels.
@@ -54,7 +60,7 @@ class Matrix {
   int32_t slice_begin(int32_t slice) const;  // outputs
   int32_t slice_end(int32_t slice) const { return slice_begin(slice + 1); }
 
-  // One block of the depth for one slice of the outputs; `tile.bias` and `first` are filled in here.
+  // One block of the depth for one slice of the outputs; `tile.bias`, `first` and `last` are filled in here.
   virtual void multiply(const KernelTable& kernels, int32_t block, int32_t slice, Tile tile) const = 0;
   // The whole product for a single pixel; `input` has `depth` values.
   virtual void multiply_vector(const KernelTable& kernels, int32_t slice, const float* input, float* output) const = 0;

@@ -11,9 +11,9 @@
 
 namespace {
 // Vectors of pixels in a tile: accumulators, weights and one vector of pixels have to fit into the registers.
-constexpr int kSparseVectors1 = 8;
-constexpr int kSparseVectors2 = PU_REGISTERS == 32 ? 6 : 4;
-constexpr int kSparseVectors4 = PU_REGISTERS == 32 ? 6 : 2;
+constexpr int kSparseVectors1 = PU_REGISTERS == 32 ? 7 : 8;
+constexpr int kSparseVectors2 = PU_REGISTERS == 32 ? 7 : 4;
+constexpr int kSparseVectors4 = PU_REGISTERS == 32 ? 5 : 2;
 constexpr int kDenseVectors = PU_REGISTERS == 32 ? 6 : 2;
 }  // namespace
 

@@ -11,44 +11,61 @@ struct Accumulators {
 
   PU_INLINE void start(Accumulators& self, const Tile& tile, const float* bias, const float* output) {
     PU_UNROLL(4)
-    for (int m = 0; m < Block; ++m)
+    for (int m = 0; m < Block; ++m, output += tile.output_pitch) {
+      hold_pointer(output);
       PU_UNROLL(16)
       for (int v = 0; v < Vectors; ++v)
-        self.at[m][v] = tile.first ? broadcast(bias[m]) : load_aligned(output + m * tile.output_pitch + v * kLanes);
+        self.at[m][v] = tile.first ? broadcast(bias[m]) : load_aligned(output + v * kLanes);
+    }
   }
 
   PU_INLINE void finish(const Accumulators& self, const Tile& tile, float* output) {
     const Vec low = broadcast(tile.low), high = broadcast(tile.high);
     PU_UNROLL(4)
-    for (int m = 0; m < Block; ++m)
+    for (int m = 0; m < Block; ++m, output += tile.output_pitch) {
+      hold_pointer(output);
       PU_UNROLL(16)
-      for (int v = 0; v < Vectors; ++v)
-        store_aligned(output + m * tile.output_pitch + v * kLanes, clamp(self.at[m][v], low, high));
+      for (int v = 0; v < Vectors; ++v) {
+        const Vec sum = self.at[m][v];
+        store_aligned(output + v * kLanes, tile.last ? clamp(sum, low, high) : sum);
+      }
+    }
   }
 };
 
 template <int Vectors, int Block>
-void sparse_tile(const SparseRows& rows, const Tile& tile) {
-  const char* const panel = reinterpret_cast<const char*>(tile.panel);
-  const ptrdiff_t pitch = tile.panel_pitch * static_cast<ptrdiff_t>(sizeof(float));
+PU_INLINE void add_entry(Accumulators<Vectors, Block>& sums, const float* pixels, const float* value) {
+  Vec weight[Block];
+  PU_UNROLL(4)
+  for (int m = 0; m < Block; ++m) weight[m] = broadcast(value[m]);
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) {
+    Vec x = load_aligned(pixels + v * kLanes);
+    if (Block > 1) hold(x);
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m) sums.at[m][v] += weight[m] * x;
+  }
+}
+
+// Short entries come two at a time, the odd one first: half the branches, and their end is foreseen more often.
+template <int Vectors, int Block>
+void sparse_tile(const SparseRows rows, const Tile tile) {
   for (int32_t i = 0; i < rows.count; ++i) {
     const ptrdiff_t row = static_cast<ptrdiff_t>(rows.row[i]) * Block;
     float* const output = tile.output + row * tile.output_pitch;
     Accumulators<Vectors, Block> sums;
     sums.start(sums, tile, tile.bias + row, output);
+    const auto add = [&](int32_t entry) {
+      add_entry(sums, tile.panel + rows.column[entry] * tile.panel_pitch,
+                rows.value + static_cast<ptrdiff_t>(entry) * Block);
+    };
+    int32_t entry = rows.start[i];
     const int32_t last = rows.start[i + 1];
-    for (int32_t e = rows.start[i]; e < last; ++e) {
-      const float* const pixels = reinterpret_cast<const float*>(panel + rows.column[e] * pitch);
-      const float* const value = rows.value + static_cast<ptrdiff_t>(e) * Block;
-      Vec weight[Block];
-      PU_UNROLL(4)
-      for (int m = 0; m < Block; ++m) weight[m] = broadcast(value[m]);
-      PU_UNROLL(16)
-      for (int v = 0; v < Vectors; ++v) {
-        const Vec x = load_aligned(pixels + v * kLanes);
-        PU_UNROLL(4)
-        for (int m = 0; m < Block; ++m) sums.at[m][v] += weight[m] * x;
-      }
+    constexpr int32_t kStep = Block == 1 ? 2 : 1;
+    if ((last - entry) % kStep != 0) add(entry++);
+    for (; entry < last; entry += kStep) {
+      add(entry);
+      if (kStep == 2) add(entry + 1);
     }
     sums.finish(sums, tile, output);
   }

@@ -45,7 +45,8 @@ struct Tile {
   int32_t vectors;
   const float* bias;  // one per output row
   bool first;         // start from the bias; otherwise from what the output holds
-  float low, high;    // clamp of what is stored
+  bool last;          // clamp what is stored
+  float low, high;
 };
 
 // Rows of one K block, sorted by how many entries they have: entries [start[i], start[i+1]) belong to row block row[i].

@@ -36,6 +36,24 @@ PU_INLINE Vec maximum(Vec a, Vec b) { return b > a ? b : a; }
 PU_INLINE Vec minimum(Vec a, Vec b) { return b < a ? b : a; }
 PU_INLINE Vec clamp(Vec v, Vec low, Vec high) { return minimum(maximum(v, low), high); }
 
+// Keeps a vector in a register where several instructions use it: the compiler likes to load it again for each, and
+// the sparse kernels are limited by loads.
+PU_INLINE void hold(Vec& v) {
+#if PU_LANES == 16
+  __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(v));
+#else
+  (void)v;
+#endif
+}
+
+// Keeps the compiler from working out the address of every vector beforehand, for which it has no registers.
+template <typename Pointer>
+PU_INLINE void hold_pointer(Pointer& pointer) {
+  __asm__("" : "+r"(pointer));
+}
+
 PU_INLINE IntVec lane_numbers() {
   IntVec v{};
   PU_UNROLL(16)
