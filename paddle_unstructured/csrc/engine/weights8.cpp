@@ -10,7 +10,7 @@ namespace {
 
 constexpr int32_t kSliceRows = 64;      // outputs that are worth a task of their own
 constexpr int32_t kMostColumns = 65536;  // what 16 bits can count
-constexpr int32_t kPanelBytes = 40 * 1024;
+constexpr int32_t kPanelBytes = 48 * 1024;
 constexpr int kPadding = 16;            // words behind the last one that a kernel may read
 
 int block_index(int32_t block) { return block == 1 ? 0 : block == 2 ? 1 : 2; }
