@@ -34,6 +34,7 @@ std::vector<float> numbers(size_t count) {
 struct Arrays {
   std::vector<std::vector<float>> floats;
   std::vector<std::vector<int16_t>> integers;
+  std::vector<std::vector<int8_t>> bytes;
   std::vector<pu_array> described;
 
   std::string add(std::vector<float> values) {
@@ -44,6 +45,11 @@ struct Arrays {
   std::string add(std::vector<int16_t> values) {
     integers.push_back(std::move(values));
     described.push_back({1, static_cast<int64_t>(integers.back().size()), integers.back().data()});
+    return std::to_string(described.size() - 1);
+  }
+  std::string add(std::vector<int8_t> values) {
+    bytes.push_back(std::move(values));
+    described.push_back({3, static_cast<int64_t>(bytes.back().size()), bytes.back().data()});
     return std::to_string(described.size() - 1);
   }
 };
@@ -223,11 +229,7 @@ void test_shared_model() {
 }
 
 // Digits and letters of a plan exchanged at random: refused or run, but never beyond any memory.
-void test_damaged_plans() {
-  Case c{4, 6, 3, 1, 1, 1, 6, 6, 1, 1, 1, false};
-  const std::vector<float> weights = sparse_weights(c, 36), bias = numbers(6);
-  Arrays arrays;
-  const std::string plan = plan_of(c, arrays, weights, bias, 36);
+void run_damaged(const std::string& plan, const Arrays& arrays) {
   const char letters[] = "0123456789,=- \nabc";
   for (int round = 0; round < 3000; ++round) {
     std::string damaged = plan;
@@ -237,18 +239,35 @@ void test_damaged_plans() {
     pu_model* const model = pu_model_create(damaged.c_str(), arrays.described.data(),
                                             static_cast<int32_t>(arrays.described.size()), 1, error, sizeof error);
     if (model == nullptr) continue;
-    pu_shape shape[1];
+    pu_shape shape[2];
     const pu_shape input = pu_model_input(model);
-    if (input.rank == 4 && pu_model_output_count(model) == 1 && pu_model_infer(model, 6, 6, shape, error, 256) == 0 &&
-        shape[0].channels * shape[0].height * shape[0].width < 1 << 20) {
+    const int32_t count = pu_model_output_count(model);
+    if (input.rank == 4 && count <= 2 && pu_model_infer(model, 6, 6, shape, error, 256) == 0) {
       const std::vector<float> x(static_cast<size_t>(input.channels) * 36, 1.0f);
-      std::vector<float> y(static_cast<size_t>(shape[0].channels * shape[0].height * shape[0].width));
-      float* outputs[] = {y.data()};
-      pu_model_run(model, x.data(), 1, 6, 6, outputs, error, sizeof error);
+      std::vector<std::vector<float>> made;
+      std::vector<float*> outputs;
+      bool small = true;
+      for (int32_t i = 0; i < count; ++i) {
+        const int64_t values = shape[i].channels * shape[i].height * shape[i].width;
+        small = small && values < 1 << 20;
+        made.emplace_back(static_cast<size_t>(small ? values : 0));
+      }
+      for (std::vector<float>& each : made) outputs.push_back(each.data());
+      if (small) pu_model_run(model, x.data(), 1, 6, 6, outputs.data(), error, sizeof error);
     }
     pu_model_free(model);
   }
 }
+
+void test_damaged_plans() {
+  Case c{4, 6, 3, 1, 1, 1, 6, 6, 1, 1, 1, false};
+  const std::vector<float> weights = sparse_weights(c, 36), bias = numbers(6);
+  Arrays arrays;
+  const std::string plan = plan_of(c, arrays, weights, bias, 36);
+  run_damaged(plan, arrays);
+}
+
+#include "bytes_test.h"
 
 }  // namespace
 
@@ -268,5 +287,9 @@ int main() {
     test_damaged_plans();
     std::printf("%s: ok\n", isa);
   }
+  unsetenv("PADDLE_UNSTRUCTURED_ISA");
+  test_bytes();
+  unsetenv("PADDLE_UNSTRUCTURED_ISA8");
+  test_damaged_plans_of_bytes();
   std::printf("all tests passed\n");
 }

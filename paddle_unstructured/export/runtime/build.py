@@ -100,7 +100,7 @@ def build_program(source: Path, flags: Sequence[str]) -> Path:
     """Compile kernels, executor and a main program with other flags (sanitizers, say), and keep it; for tests."""
     compiler = find_compiler()
     folder = _folder("program", _digest([compiler, _version(compiler), *flags, repr((ISAS, ISAS8)),
-                                         source.read_text(encoding="utf-8"), *_texts("kernels", "engine")]))
+                                         source.name, *_texts(source.parent, "kernels", "engine")]))
 
     def build(draft: Path) -> None:
         objects = _compile_units(draft, compiler, [*flags, f"-I{SOURCES}"], [source])
@@ -174,7 +174,7 @@ def _build_into(folder: Path, build: Callable[[Path], Any]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _texts(*folders: str) -> list[str]:
+def _texts(*folders: str | Path) -> list[str]:
     files = sorted(path for folder in folders for path in (SOURCES / folder).iterdir() if path.is_file())
     return [path.name + "\n" + path.read_text(encoding="utf-8") for path in files if path.suffix != ".md"]
 
