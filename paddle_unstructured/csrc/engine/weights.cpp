@@ -34,14 +34,17 @@ Compressed check_compressed(const Node& node, const Parameters& parameters, int3
   return rows;
 }
 
-// Narrow tiles keep the panel in the first-level cache; deep blocks save loads and stores of the sums, and where several
-// outputs share a panel row, the second-level cache delivers it fast enough.
-Tiling sparse_tiling(const KernelTable& kernels, int32_t block, int64_t depth, bool vector) {
+// Where a row has many entries, loads limit, and the panel must fit the first-level cache with room for the sums: wide
+// and shallow. Where it has few, the loads and stores of the sums weigh more: deep blocks; the second-level cache then
+// delivers fast enough, all the more where several outputs share an entry.
+Tiling sparse_tiling(const KernelTable& kernels, int32_t block, double density, int64_t depth, bool vector) {
   constexpr int32_t kMostColumns = 65536;  // what 16 bits can count
-  if (vector) return {static_cast<int32_t>(std::min<int64_t>(depth, kMostColumns)), 1};
+  constexpr int32_t kPanel = 7 * 1024;     // floats
+  const auto rows = [depth](int32_t most) { return static_cast<int32_t>(std::min<int64_t>(depth, most)); };
+  if (vector) return {rows(kMostColumns), 1};
   const int32_t most = kernels.sparse_vectors[block_index(block)];
-  const int32_t rows = block == 1 ? 128 : 256;
-  return {static_cast<int32_t>(std::min<int64_t>(depth, rows)), std::min(most, 64 / kernels.lanes), most};
+  if (block == 1 && density > 0.2) return {rows(kPanel / (most * kernels.lanes)), most};
+  return {rows(block == 1 ? 128 : 256), std::min(most, 64 / kernels.lanes), most};
 }
 
 class SparseMatrix : public Matrix {
@@ -218,7 +221,9 @@ std::unique_ptr<Matrix> load_matrix(const Node& node, const Parameters& paramete
   }
   if (node.text("weights") != "sparse") node.refuse("has unknown weights: " + node.text("weights"));
   const Compressed compressed = check_compressed(node, parameters, outputs, depth);
-  const Tiling tiling = sparse_tiling(kernels, compressed.block, depth, vector);
+  const double entries = static_cast<double>(compressed.columns.size());
+  const double density = entries * compressed.block / (static_cast<double>(outputs) * static_cast<double>(depth));
+  const Tiling tiling = sparse_tiling(kernels, compressed.block, density, depth, vector);
   return std::make_unique<SparseMatrix>(compressed, outputs, rows, slices, tiling, parameters.floats(node, 3, outputs));
 }
 
