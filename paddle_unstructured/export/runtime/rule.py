@@ -8,7 +8,7 @@ from .plan import find_block
 
 # The least sparsity at which the sparse kernel was not slower than the dense one, by block of outputs. From
 # `python scripts/bench_runtime.py break-even`, AVX-512, layers of MobileNetV1 and ResNet-50: see there.
-BREAK_EVEN = {1: 0.3, 2: 0.35, 4: 0.2}
+BREAK_EVEN = {1: 0.3, 2: 0.2, 4: 0.1}
 # A linear layer at batch 1 waits for memory, of which a sparse one needs 6 bytes for each weight that is kept, not 4.
 BREAK_EVEN_LINEAR = 0.4
 
