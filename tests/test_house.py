@@ -21,3 +21,13 @@ def test_arrows_run_one_way():
         wanted |= {name for names in re.findall(r"^from \. import (.+)$", text, re.M) for name in names.split(", ")}
         assert room in ("__init__", "__main__", "cli", "recipe") or "pruner" not in wanted, room
         assert room not in PURE or wanted <= PURE | {"graph.base", "yaml_files"}, room
+
+
+def test_lines_fit():
+    root = Path(paddle_unstructured.__file__).parent.parent
+    files = [path for folder in ("paddle_unstructured", "demo", "scripts", "tests")
+             for path in (root / folder).rglob("*.py")]
+    assert len(files) > 150
+    long = [f"{path}:{number}" for path in files
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if len(line) > 120]
+    assert long == []

@@ -197,7 +197,8 @@ def test_sums_products_tables_and_moves(channels, height, width, threads, a, b, 
     weight = pick_weight8(random, pick_weights(random, channels, channels, 1, 1), b, b.scale)
     other = write.convolution(second, weight, window, b)
     single = write.global_pool(other, b)
-    made = [write.pairwise("add8", [first, other], to, act=act), write.pairwise("multiply8", [first, other], to, act=act),
+    made = [write.pairwise("add8", [first, other], to, act=act),
+            write.pairwise("multiply8", [first, other], to, act=act),
             write.pairwise("multiply8", [first, single], to), write.pairwise("multiply8", [single, single], to),
             write.lookup(other, random.integers(0, 256, 256).astype("int16"), to), write.concat([other, second, other]),
             write.flatten(other), single]
@@ -246,7 +247,8 @@ def mixed_net(random):
 
     def conv(value, shape, window, source, block=0, target=to, act="relu"):
         values = pick_weights(random, *shape, sparsity=0.6 * (block > 0), block=max(block, 1))
-        return write.convolution(value, pick_weight8(random, values, source, 0.05), window, target, block=block, act=act)
+        weight = pick_weight8(random, values, source, 0.05)
+        return write.convolution(value, weight, window, target, block=block, act=act)
     image = write.quantize(0, Quantizer(0.02, 128))
     stem = conv(image, (18, 3, 3, 3), half, Quantizer(0.02, 128))
     deep = write.depthwise(stem, pick_weight8(random, pick_weights(random, 18, 1, 3, 3), to, 0.05), same, to)
@@ -341,7 +343,8 @@ def test_damaged_arrays_are_refused(place, array, match):
                                                     ([1, 0], [2, 0], "order"), ([0, 1], [3, -1], "bad counts")])
 def test_damaged_indices_are_refused(columns, counts, match):
     arrays = [np.ones((2, 1, 4), "int8"), np.array(columns, "int16"), np.array(counts, "int16"), *ARRAYS[1:]]
-    text = CONV.replace("weights=dense params=0,1,2", "weights=sparse block=1 params=0,1,2,3,4").replace("in=4", "in=12")
+    text = CONV.replace("weights=dense params=0,1,2", "weights=sparse block=1 params=0,1,2,3,4")
+    text = text.replace("in=4", "in=12")
     damaged(text, arrays, match)
 
 

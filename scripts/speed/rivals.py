@@ -1,7 +1,7 @@
 """The engines that are compared: each takes a model file and a thread count, and returns what runs one batch.
 
-A new column is an entry of `RIVALS`, named in a table's columns. Imports are inside the functions, as each engine runs in a process
-of its own, some in another Python.
+A new column is an entry of `RIVALS`, named in a table's columns. Imports are inside the functions, as
+each engine runs in a process of its own, some in another Python.
 """
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def test_the_quick_script_goes_from_a_dense_net_to_a_sparse_int8_one(tmp_path):
     done = subprocess.run(line, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [text.split(" | ") for text in done.stdout.splitlines() if text.startswith(("| dense", "| sparse"))]
-    assert [row[0].strip("| ") for row in rows] == ["dense fp32", "dense int8", "sparse fp32", "sparse int8 (calibrated)",
-                                                     "sparse int8 (quantization_aware)"]
+    assert [row[0].strip("| ") for row in rows] == [
+        "dense fp32", "dense int8", "sparse fp32", "sparse int8 (calibrated)", "sparse int8 (quantization_aware)"]
     top1 = [float(row[2].split()[0]) for row in rows]
     size = [float(row[3].split()[0]) for row in rows]
     assert min(top1) > 75 and top1[3] > top1[2] - 3 and size[3] < size[2] / 2 and size[3] < size[1]
