@@ -74,5 +74,5 @@ def _self_test() -> None:
         wanted = values * total * world_size() ** 2
         if not np.array_equal(found, wanted):
             raise RuntimeError(f"a sum over the {world_size()} ranks is wrong: rank {rank()} got "
-                               f"{found[:5].tolist()}... and should have {wanted[:5].tolist()}...; look for FLAGS_ in the environment, and for "
-                               "different Paddle versions.")
+                               f"{found[:5].tolist()}... and should have {wanted[:5].tolist()}...; look for FLAGS_ in "
+                               "the environment, and for different Paddle versions.")

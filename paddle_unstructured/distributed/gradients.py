@@ -13,9 +13,9 @@ def minimize(optimizer: Any, loss: Any, no_grad_set: set[Any] | None = None) -> 
     """Append backward, the average of the gradients over the ranks, and the optimizer's update: g = sum_r g_r / world.
 
     Instead of `optimizer.minimize(loss)`, within the same `program_guard`. Clipping and weight decay act on the
-    averaged gradient. With equal batches of b on R ranks, and a loss that is a mean, training is that of one rank with
-    batches of R b, up to rounding and to what a net computes over the images of a batch (BatchNorm). With one rank it is
-    `optimizer.minimize(loss)`.
+    averaged gradient. With equal batches of b on R ranks, and a loss that is a mean, training is that of one rank
+    with batches of R b, up to rounding and to what a net computes over the images of a batch (BatchNorm). With one
+    rank it is `optimizer.minimize(loss)`.
 
     Args:
         optimizer: Of `paddle.optimizer`, with all its arguments.
