@@ -44,8 +44,9 @@ std::string layer_of_bytes(const Case& c, Arrays& arrays) {
     line << "depthwise8 from=1 out=" << c.outputs;
     params = arrays.add(small_weights(outputs * taps));
   } else {
-    line << "conv8 from=1 in=" << c.inputs << " out=" << c.outputs << " weights=" << (c.block == 0 ? "dense" : "sparse");
-    if (c.block != 0) line << " block=" << c.block;
+    line << "conv8 from=1 in=" << c.inputs << " out=" << c.outputs;
+    if (c.block == 0) line << " weights=dense";
+    else line << " weights=sparse block=" << c.block;
     if (c.block == 0) {
       const auto inputs = static_cast<size_t>(c.inputs), lanes = (inputs + 3) / 4 * 4;
       std::vector<int8_t> values = small_weights(outputs * taps * lanes);
@@ -79,10 +80,12 @@ std::string plan_of_bytes(const Case& c, Arrays& arrays) {
          "\noutput from=11 rank=4\noutput from=12 rank=2";
 }
 
-std::vector<float> run_bytes(const Case& c, const std::string& plan, const Arrays& arrays, const std::vector<float>& x) {
+std::vector<float> run_bytes(const Case& c, const std::string& plan, const Arrays& arrays,
+                             const std::vector<float>& x) {
   char error[512] = "";
-  pu_model* const model = pu_model_create(plan.c_str(), arrays.described.data(),
-                                          static_cast<int32_t>(arrays.described.size()), c.threads, error, sizeof error);
+  const auto described = static_cast<int32_t>(arrays.described.size());
+  pu_model* const model =
+      pu_model_create(plan.c_str(), arrays.described.data(), described, c.threads, error, sizeof error);
   if (model == nullptr) give_up(c.text() + ": " + error);
   const auto count = static_cast<size_t>(2 * c.outputs * c.output_size(c.height) * c.output_size(c.width) * c.batch);
   std::vector<float> plane(count), flat(count);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "error.h"
+#include "operation8.h"
 #include "weights8.h"
 
 namespace paddle_unstructured {
@@ -104,8 +105,8 @@ class Convolution8 : public Operation {
       return;
     }
     const auto groups = static_cast<int32_t>(groups_of(size_.channels));
-    matrix_->kernels().pack({window, groups, matrix_->block_begin(block), matrix_->block_end(block), pixel, tile->vectors,
-                           panel, static_cast<uint8_t>(input_.zero)});
+    matrix_->kernels().pack({window, groups, matrix_->block_begin(block), matrix_->block_end(block), pixel,
+                             tile->vectors, panel, static_cast<uint8_t>(input_.zero)});
     tile->panel = panel;
     tile->panel_pitch = static_cast<ptrdiff_t>(tile->vectors) * matrix_->kernels().lanes * kGroup;
   }

@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "error.h"
-#include "operation.h"
-#include "quantization8.h"
+#include "operation8.h"
 #include "window.h"
 
 namespace paddle_unstructured {

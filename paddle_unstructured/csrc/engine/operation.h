@@ -22,8 +22,8 @@ class Operation {
  public:
   virtual ~Operation() = default;
 
-  // From what its inputs are, floats or bytes, to what it makes; called once, before `load`. Throws ModelError if it does
-  // not take them.
+  // From what its inputs are, floats or bytes, to what it makes; called once, before `load`. Throws ModelError if it
+  // does not take them.
   virtual Quantization accept(const Node& node, const std::vector<Quantization>& inputs) {
     require_floats(node, inputs);
     return {};

@@ -1,107 +1,19 @@
-// Between floats and bytes, and everything on bytes that is no convolution: sums, products, tables, pooling, and what
-// only moves values.
+// Sums, products, tables and pooling of bytes.
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "error.h"
-#include "operation.h"
-#include "quantization8.h"
+#include "operation8.h"
 #include "window.h"
 
 namespace paddle_unstructured {
 namespace {
 
-constexpr int64_t kGrain = 16384;  // bytes that are worth a task of their own
-constexpr int64_t kUnit = 64;      // bytes of a run begin on a multiple of it
-
-int64_t group_grain(const Shape& shape) { return kGrain / (shape.pitch() * kGroup) + 1; }
-
-// Calls function(first byte, count) over all bytes of a value.
-template <typename Function>
-void share_bytes(const Context& context, const Shape& shape, const Function& function) {
-  const int64_t bytes = groups_of(shape.channels) * shape.pitch() * kGroup;
-  context.share_range((bytes + kUnit - 1) / kUnit, kGrain / kUnit, [&](int64_t first, int64_t last) {
-    function(first * kUnit, std::min(last * kUnit, bytes) - first * kUnit);
-  });
-}
-
 void require_same(const Shape& a, const Shape& b, const char* what) {
   require(may_equal(a.channels, b.channels) && may_equal(a.height, b.height) && may_equal(a.width, b.width), what,
           " of two activations of different sizes; give an input of the size that the model was made for");
 }
-
-class Quantizing : public Operation {
- public:
-  explicit Quantizing(const Node& node)
-      : output_(read_quantization(node)), inverse_(checked_factor(node, 1.0 / double{output_.scale})) {}
-
-  Quantization accept(const Node& node, const std::vector<Quantization>& inputs) override {
-    require_floats(node, inputs);
-    return output_;
-  }
-
-  bool reads_pixels_only() const override { return true; }
-
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return inputs[0]; }
-
-  void run(const Context& context) const override {
-    const Activations& input = context.inputs[0];
-    const int64_t channels = input.shape.channels;
-    const auto zero = static_cast<float>(output_.zero);
-    if (input.pitch() == 1)
-      return context.kernels8.quantize(input.data, inverse_, zero, bytes_of(context.output), channels);
-    context.share_range(groups_of(channels), group_grain(input.shape), [&](int64_t first, int64_t last) {
-      for (int64_t group = first; group < last; ++group) {
-        const float* planes[kGroup];
-        for (int64_t c = 0; c < kGroup; ++c) planes[c] = input.plane(std::min(group * kGroup + c, channels - 1));
-        context.kernels8.quantize_group(planes, inverse_, zero, group_of(context.output, group), input.pitch());
-      }
-    });
-  }
-
- private:
-  Quantization output_;
-  float inverse_;
-};
-
-// What reads bytes, most of which make bytes too.
-class ByteOperation : public Operation {
- public:
-  Quantization accept(const Node& node, const std::vector<Quantization>& inputs) override {
-    require_bytes(node, inputs);
-    inputs_ = inputs;
-    return accepted(node);
-  }
-
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return inputs[0]; }
-
- protected:
-  virtual Quantization accepted(const Node& node) = 0;
-  const Quantization& input(size_t which) const { return inputs_[which]; }
-
- private:
-  std::vector<Quantization> inputs_;
-};
-
-class Dequantizing : public ByteOperation {
- public:
-  void run(const Context& context) const override {
-    const Activations& from = context.inputs[0];
-    const Quantization& q = input(0);
-    if (from.pitch() == 1)
-      return context.kernels8.dequantize(bytes_of(from), q.scale, q.zero, context.output.data, from.shape.channels);
-    context.share_range(from.shape.channels, group_grain(from.shape), [&](int64_t first, int64_t last) {
-      for (int64_t channel = first; channel < last; ++channel)
-        context.kernels8.dequantize_plane(group_of(from, channel / kGroup), static_cast<int32_t>(channel % kGroup),
-                                          q.scale, q.zero, context.output.plane(channel), from.pitch());
-    });
-  }
-
- protected:
-  Quantization accepted(const Node&) override { return {}; }
-};
 
 class Addition8Operation : public ByteOperation {
  public:
@@ -290,90 +202,12 @@ class GlobalPooling8 : public ByteOperation {
   Quantization output_;
 };
 
-class Concatenation8 : public ByteOperation {
- public:
-  Shape output_shape(const std::vector<Shape>& inputs) const override {
-    Shape all = inputs[0];
-    for (size_t i = 1; i < inputs.size(); ++i) {
-      require(may_equal(all.height, inputs[i].height) && may_equal(all.width, inputs[i].width),
-              "a concatenation of activations of different sizes");
-      all.channels = all.channels == kUnknown || inputs[i].channels == kUnknown ? kUnknown
-                                                                                : all.channels + inputs[i].channels;
-    }
-    return all;
-  }
-
-  void run(const Context& context) const override {
-    int64_t first = 0;
-    for (const Activations& from : context.inputs) {
-      copy_channels(from, context.output, first);
-      first += from.shape.channels;
-    }
-  }
-
- protected:
-  Quantization accepted(const Node& node) override {
-    for (size_t i = 1; i < node.integers("from").size(); ++i)
-      if (!(input(i) == input(0))) node.refuse("joins bytes of different scales");
-    if (node.has("scale") && !(read_quantization(node) == input(0))) node.refuse("has a scale that its inputs have not");
-    return input(0);
-  }
-
- private:
-  // Whole groups where the channels come to lie in the same lanes, else byte by byte.
-  static void copy_channels(const Activations& from, const Activations& to, int64_t first) {
-    const int64_t channels = from.shape.channels, pitch = from.pitch();
-    if (first % kGroup == 0) {
-      std::memcpy(group_of(to, first / kGroup), bytes_of(from),
-                  static_cast<size_t>(groups_of(channels) * pitch * kGroup));
-      return;
-    }
-    for (int64_t channel = 0; channel < channels; ++channel) {
-      const uint8_t* const source = group_of(from, channel / kGroup) + channel % kGroup;
-      uint8_t* const target = group_of(to, (first + channel) / kGroup) + (first + channel) % kGroup;
-      for (int64_t pixel = 0; pixel < pitch; ++pixel) target[pixel * kGroup] = source[pixel * kGroup];
-    }
-  }
-};
-
-// [channels, height, width] to a plain vector in that order.
-class Flattening8 : public ByteOperation {
- public:
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return {inputs[0].values(), 1, 1}; }
-
-  void run(const Context& context) const override {
-    const Activations& from = context.inputs[0];
-    uint8_t* to = bytes_of(context.output);
-    const int64_t pixels = from.shape.pixels();
-    for (int64_t channel = 0; channel < from.shape.channels; ++channel) {
-      const uint8_t* const source = group_of(from, channel / kGroup) + channel % kGroup;
-      for (int64_t pixel = 0; pixel < pixels; ++pixel) *to++ = source[pixel * kGroup];
-    }
-  }
-
- protected:
-  Quantization accepted(const Node&) override { return input(0); }
-};
-
 }  // namespace
 
-std::unique_ptr<Operation> make_convolution8(const Node& node);
-std::unique_ptr<Operation> make_depthwise8(const Node& node);
-
-std::unique_ptr<Operation> make_operation8(const Node& node) {
-  const std::string& kind = node.kind();
-  if (kind == "quantize") return std::make_unique<Quantizing>(node);
-  if (kind == "dequantize") return std::make_unique<Dequantizing>();
-  if (kind == "conv8") return make_convolution8(node);
-  if (kind == "depthwise8") return make_depthwise8(node);
-  if (kind == "add8") return std::make_unique<Addition8Operation>();
-  if (kind == "multiply8") return std::make_unique<Multiplication8Operation>();
-  if (kind == "lookup8") return std::make_unique<Lookup8>();
-  if (kind == "pool8") return std::make_unique<Pooling8>(node);
-  if (kind == "global_pool8") return std::make_unique<GlobalPooling8>();
-  if (kind == "concat8") return std::make_unique<Concatenation8>();
-  if (kind == "flatten8") return std::make_unique<Flattening8>();
-  return nullptr;
-}
+std::unique_ptr<Operation> make_add8() { return std::make_unique<Addition8Operation>(); }
+std::unique_ptr<Operation> make_multiply8() { return std::make_unique<Multiplication8Operation>(); }
+std::unique_ptr<Operation> make_lookup8() { return std::make_unique<Lookup8>(); }
+std::unique_ptr<Operation> make_pool8(const Node& node) { return std::make_unique<Pooling8>(node); }
+std::unique_ptr<Operation> make_global_pool8() { return std::make_unique<GlobalPooling8>(); }
 
 }  // namespace paddle_unstructured

@@ -38,7 +38,8 @@ void require_floats(const Node& node, const std::vector<Quantization>& inputs) {
 
 ByteRange byte_range(const Node& node, const Quantization& output) {
   const Activation activation = node.activation();
-  if (!activation.is_clamp() || !(activation.a <= activation.b)) node.refuse("has an activation that bytes do not take");
+  if (!activation.is_clamp() || !(activation.a <= activation.b))
+    node.refuse("has an activation that bytes do not take");
   return {byte_bound(activation.a, output), byte_bound(activation.b, output)};
 }
 
@@ -51,7 +52,8 @@ OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_
                          const WeightSums& sums, const Quantization& input, const Quantization* output) {
   OutputTerms terms{std::vector<int32_t>(WeightSums::padded(outputs)), std::vector<float>(WeightSums::padded(outputs))};
   for (size_t o = 0; o < static_cast<size_t>(outputs); ++o) {
-    if (!std::isfinite(weight_scale[o]) || !(weight_scale[o] > 0)) node.refuse("has a weight scale that is not positive");
+    if (!std::isfinite(weight_scale[o]) || !(weight_scale[o] > 0))
+      node.refuse("has a weight scale that is not positive");
     if (!std::isfinite(bias[o])) node.refuse("has a bias that is not finite");
     const double step = double{input.scale} * double{weight_scale[o]};
     const int64_t start = saturated(double{bias[o]} / step) - input.zero * sums.signed_sum[o];

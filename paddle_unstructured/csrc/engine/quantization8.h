@@ -70,6 +70,8 @@ OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_
 
 inline uint8_t* bytes_of(const Activations& value) { return reinterpret_cast<uint8_t*>(value.data); }
 inline int64_t groups_of(int64_t channels) { return (channels + kGroup - 1) / kGroup; }
-inline uint8_t* group_of(const Activations& value, int64_t group) { return bytes_of(value) + group * value.pitch() * kGroup; }
+inline uint8_t* group_of(const Activations& value, int64_t group) {
+  return bytes_of(value) + group * value.pitch() * kGroup;
+}
 
 }  // namespace paddle_unstructured

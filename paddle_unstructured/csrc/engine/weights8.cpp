@@ -37,7 +37,9 @@ Tiling sparse_tiling(const KernelTable8& kernels, int32_t block, int32_t depth, 
   return {rows, std::max(1, std::min(fitting, kernels.sparse_vectors[block_index(block)]))};
 }
 
-Tiling dense_tiling(const KernelTable8& kernels, int32_t depth) { return {std::min(depth, 128), kernels.dense_vectors}; }
+Tiling dense_tiling(const KernelTable8& kernels, int32_t depth) {
+  return {std::min(depth, 128), kernels.dense_vectors};
+}
 
 class SparseMatrix8 : public Matrix8 {
  public:

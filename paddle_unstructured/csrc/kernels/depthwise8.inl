@@ -89,7 +89,8 @@ __attribute__((noinline)) void squares_of_outputs(const Strip& given, const Filt
                                                   int32_t first, int32_t last) {
   const Strip strip = given;
   const Filter<Kernel> filter = kept;
-  const uint8_t* const from = strip.input + static_cast<ptrdiff_t>(row - strip.first) * Stride * strip.band_width * kGroup;
+  const ptrdiff_t above = static_cast<ptrdiff_t>(row - strip.first) * Stride;  // rows
+  const uint8_t* const from = strip.input + above * strip.band_width * kGroup;
   for (int32_t column = first; column < last; column += Vectors * kPixelLanes)
     square_of_outputs<Kernel, Stride, Rows, Vectors>(strip, filter, from + column * Stride * kGroup,
                                                      static_cast<int64_t>(row) * strip.width + column);

@@ -175,7 +175,6 @@ void dense(const DenseRows8& rows, const Tile8& tile) {
 
 // ---- a single pixel ----------------------------------------------------------------------------------------------
 
-template <int Block>
 PU_INLINE Quad words(const int32_t* from) {  // of one entry; reads four, the array is padded
   Quad w;
   std::memcpy(&w, from, sizeof w);
@@ -191,7 +190,7 @@ void sparse_vector(const SparseVector8& task) {
     int32_t e = task.rows.start[i];
     const auto step = [&](int chain) {
       sums[chain] = dot4(sums[chain], word_at(task.input + task.rows.column[e] * kGroup),
-                         words<Block>(task.rows.value + static_cast<ptrdiff_t>(e) * Block));
+                         words(task.rows.value + static_cast<ptrdiff_t>(e) * Block));
       ++e;
     };
     while (e + kChains <= last) {
@@ -228,7 +227,7 @@ void dense_vector(const DenseVector8& task) {
     }
     while (k + kStep <= depth) step(0);
     Quad rest{};
-    for (; k < depth; ++k) rest = dot4(rest, word_at(task.input + k * kGroup), words<4>(value + k * kGroup));
+    for (; k < depth; ++k) rest = dot4(rest, word_at(task.input + k * kGroup), words(value + k * kGroup));
     const IntVec all = sums[0] + sums[1];
     for (int m = 0; m < kGroup; ++m) {
       int32_t total = task.bias[row + m] + rest[m];

@@ -38,8 +38,8 @@ PU_INLINE void copy_run(const Pack8& task, const int32_t* plane, int ky, int kx,
   for (int32_t i = 0; i < run.length; i += kLanes) {
     const int32_t column = x + i * w.stride_width;
     if (column >= 0 && column + last < w.width) {
-      store_ints(to + i, w.stride_width == 1 ? load_ints(row + column)
-                                             : reinterpret_cast<IntVec>(load_even(reinterpret_cast<const float*>(row + column))));
+      const float* const from = reinterpret_cast<const float*>(row + column);
+      store(reinterpret_cast<float*>(to + i), w.stride_width == 1 ? load(from) : load_even(from));
     } else {
       const bool reaches = column < w.width && column + last >= 0;
       store_ints(to + i, reaches ? load_within(row, column, w.stride_width, w.width, beyond) : beyond);
@@ -65,7 +65,8 @@ void pack_plain(const Pack8& task) {
   auto* to = reinterpret_cast<int32_t*>(task.panel);
   for (int32_t k = task.first; k < task.last; ++k) {
     const auto* from = reinterpret_cast<const int32_t*>(task.window.input + k * task.window.pitch) + task.pixel;
-    for (int32_t v = 0; v < task.vectors; ++v, to += kLanes) store_aligned_ints(to, load_aligned_ints(from + v * kLanes));
+    for (int32_t v = 0; v < task.vectors; ++v, to += kLanes)
+      store_aligned_ints(to, load_aligned_ints(from + v * kLanes));
   }
 }
 

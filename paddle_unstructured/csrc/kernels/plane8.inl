@@ -23,7 +23,8 @@ void quantize_group(const float* const planes[4], float inverse, float zero, uin
 
 void quantize(const float* input, float inverse, float zero, uint8_t* output, int64_t count) {
   const Vec by = broadcast(inverse), to = broadcast(zero);
-  for (int64_t i = 0; i < count; i += kLanes) narrow(output + i, quantized_input(load(input + i), by, to), IntVec{}, broadcast_int(255));
+  for (int64_t i = 0; i < count; i += kLanes)
+    narrow(output + i, quantized_input(load(input + i), by, to), IntVec{}, broadcast_int(255));
 }
 
 void dequantize_plane(const uint8_t* group, int32_t channel, float scale, int32_t zero, float* output,
