@@ -115,23 +115,25 @@ PU_INLINE void fill(int32_t* to, int32_t pixels, IntVec value) {
   for (int32_t i = 0; i < pixels; i += kLanes) store_ints(to + i, value);
 }
 
-// Input rows under the output rows of the strip, with the padding around them; in order, and in whole vectors.
+// Input rows under the output rows of the strip, with the padding around them; in order, and in whole vectors: what is
+// filled in behind one row is the padding before the next.
 void copy_rows(const Depthwise8& task, const Band8& band, const int32_t* plane, int32_t first, int32_t last,
                uint8_t* strip) {
   const Window& w = task.window;
-  auto* to = reinterpret_cast<int32_t*>(strip);
   const IntVec beyond = broadcast_int(four_times(task.zero));
   const int32_t top = first * w.stride_height - w.pad_top;
   const int32_t rows = (last - first - 1) * w.stride_height + w.kernel_height;
+  int32_t* to = reinterpret_cast<int32_t*>(strip) + band.first;
+  fill(to, w.pad_left, beyond);
+  to += w.pad_left;
   for (int32_t y = top; y < top + rows; ++y, to += band.width) {
     if (y < 0 || y >= w.height) {
       fill(to, band.width, beyond);
       continue;
     }
     const int32_t* const from = plane + static_cast<ptrdiff_t>(y) * w.width;
-    fill(to, w.pad_left, beyond);
-    for (int32_t i = 0; i < w.width; i += kLanes) store_ints(to + w.pad_left + i, load_ints(from + i));
-    fill(to + w.pad_left + w.width, band.width - w.pad_left - w.width, beyond);
+    for (int32_t i = 0; i < w.width; i += kLanes) store_ints(to + i, load_ints(from + i));
+    fill(to + w.width, band.width - w.width, beyond);
   }
 }
 
@@ -156,7 +158,7 @@ void depthwise_groups(const Depthwise8& task) {
   const int64_t strip_bytes = depthwise8_scratch(w) / 2;
   const auto strip_of = [&](int64_t job) {
     const auto group = static_cast<int32_t>(job / bands), first = static_cast<int32_t>(job % bands) * band.rows;
-    return Strip{task.scratch + job % 2 * strip_bytes, task.output + group * task.output_pitch,
+    return Strip{task.scratch + job % 2 * strip_bytes + band.first * kGroup, task.output + group * task.output_pitch,
                  task.output_pitch / kGroup, band.width, w.output_width, first,
                  least(first + band.rows, w.output_height)};
   };
