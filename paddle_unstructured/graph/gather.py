@@ -13,7 +13,7 @@ from .roles import slots, writes
 
 _FOLLOWED = {"pd_op.cast", "pd_op.scale", "pd_op.dropout"}  # and norms, and the addition of a bias
 ACTIVATIONS = {"pd_op." + name for name in ("relu", "relu_", "relu6", "leaky_relu", "hardswish", "swish", "silu",
-                                             "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "prelu")}
+                                            "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "prelu")}
 
 
 def is_gathered(name: str) -> bool:

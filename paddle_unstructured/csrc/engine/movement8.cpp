@@ -63,16 +63,7 @@ class Dequantizing : public ByteOperation {
 
 class Concatenation8 : public ByteOperation {
  public:
-  Shape output_shape(const std::vector<Shape>& inputs) const override {
-    Shape all = inputs[0];
-    for (size_t i = 1; i < inputs.size(); ++i) {
-      require(may_equal(all.height, inputs[i].height) && may_equal(all.width, inputs[i].width),
-              "a concatenation of activations of different sizes");
-      all.channels = all.channels == kUnknown || inputs[i].channels == kUnknown ? kUnknown
-                                                                                : all.channels + inputs[i].channels;
-    }
-    return all;
-  }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return concatenated(inputs); }
 
   void run(const Context& context) const override {
     int64_t first = 0;

@@ -50,6 +50,9 @@ std::unique_ptr<Operation> make_operation(const Node& node);
 // One operation that does what both do in turn, or null. Nobody else may read what the first one makes.
 std::shared_ptr<Operation> fuse(const std::shared_ptr<Operation>& first, const std::shared_ptr<Operation>& second);
 
+// What `concat` makes of these, side by side in channels.
+Shape concatenated(const std::vector<Shape>& inputs);
+
 std::unique_ptr<Operation> make_convolution(const Node& node);
 std::unique_ptr<Operation> make_depthwise(const Node& node);
 std::unique_ptr<Operation> make_pool(const Node& node);

@@ -21,16 +21,9 @@ void finish(const KernelTable& kernels, const Activation& activation, float* val
 
 class Pooling : public Operation {
  public:
-  explicit Pooling(const Node& node)
-      : window_(node), maximum_(node.text("type") == "max"), exclusive_(node.integer("exclusive", 0, 1) == 1) {
-    if (!maximum_ && node.text("type") != "avg") node.refuse("has an unknown type: " + node.text("type"));
-    if (window_.dilation[0] != 1 || window_.dilation[1] != 1) node.refuse("has a dilation");
-  }
+  explicit Pooling(const Node& node) : window_(node) {}
 
-  Shape output_shape(const std::vector<Shape>& inputs) const override {
-    const Shape& input = inputs[0];
-    return {input.channels, window_.output_height(input.height), window_.output_width(input.width)};
-  }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return window_.output_shape(inputs[0]); }
 
   void run(const Context& context) const override {
     const Window window = window_.bind(context.inputs[0], context.output.shape);
@@ -38,13 +31,12 @@ class Pooling : public Operation {
     const Shape& shape = context.output.shape;
     context.share_range(shape.channels, plane_grain(shape), [&](int64_t first, int64_t last) {
       context.kernels.pool({window, context.output.data, pitch, static_cast<int32_t>(first),
-                            static_cast<int32_t>(last), maximum_, exclusive_});
+                            static_cast<int32_t>(last), window_.maximum, window_.exclusive});
     });
   }
 
  private:
-  WindowSize window_;
-  bool maximum_, exclusive_;
+  PoolingWindow window_;
 };
 
 class GlobalPooling : public Operation {
@@ -181,18 +173,24 @@ class Affine : public Operation {
   AlignedFloats values_;
 };
 
+}  // namespace
+
+Shape concatenated(const std::vector<Shape>& inputs) {
+  Shape all = inputs[0];
+  for (size_t i = 1; i < inputs.size(); ++i) {
+    require(may_equal(all.height, inputs[i].height) && may_equal(all.width, inputs[i].width),
+            "a concatenation of activations of different sizes");
+    all.channels =
+        all.channels == kUnknown || inputs[i].channels == kUnknown ? kUnknown : all.channels + inputs[i].channels;
+  }
+  return all;
+}
+
+namespace {
+
 class Concatenation : public Operation {
  public:
-  Shape output_shape(const std::vector<Shape>& inputs) const override {
-    Shape all = inputs[0];
-    for (size_t i = 1; i < inputs.size(); ++i) {
-      require(may_equal(all.height, inputs[i].height) && may_equal(all.width, inputs[i].width),
-              "a concatenation of activations of different sizes");
-      all.channels = all.channels == kUnknown || inputs[i].channels == kUnknown ? kUnknown
-                                                                                : all.channels + inputs[i].channels;
-    }
-    return all;
-  }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return concatenated(inputs); }
 
   void run(const Context& context) const override {
     float* to = context.output.data;

@@ -120,16 +120,9 @@ class Lookup8 : public ByteOperation {
 
 class Pooling8 : public ByteOperation {
  public:
-  explicit Pooling8(const Node& node)
-      : window_(node), maximum_(node.text("type") == "max"), exclusive_(node.integer("exclusive", 0, 1) == 1) {
-    if (!maximum_ && node.text("type") != "avg") node.refuse("has an unknown type: " + node.text("type"));
-    if (window_.dilation[0] != 1 || window_.dilation[1] != 1) node.refuse("has a dilation");
-  }
+  explicit Pooling8(const Node& node) : window_(node) {}
 
-  Shape output_shape(const std::vector<Shape>& inputs) const override {
-    const Shape& input = inputs[0];
-    return {input.channels, window_.output_height(input.height), window_.output_width(input.width)};
-  }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return window_.output_shape(inputs[0]); }
 
   void run(const Context& context) const override {
     const Shape& shape = context.output.shape;
@@ -137,8 +130,8 @@ class Pooling8 : public ByteOperation {
     task.window = window_.bind(context.inputs[0], shape);
     task.output = bytes_of(context.output);
     task.output_pitch = static_cast<ptrdiff_t>(shape.pitch() * kGroup);
-    task.maximum = maximum_;
-    task.exclusive = exclusive_;
+    task.maximum = window_.maximum;
+    task.exclusive = window_.exclusive;
     task.input_zero = input(0).zero;
     task.input_scale = input_scale_;
     task.output_scale = output_scale_;
@@ -153,7 +146,7 @@ class Pooling8 : public ByteOperation {
 
  protected:
   Quantization accepted(const Node& node) override {
-    if (maximum_) return input(0);
+    if (window_.maximum) return input(0);
     const Quantization output = read_quantization(node);
     checked_factor(node, double{input(0).scale} / double{output.scale});
     input_scale_ = input(0).scale;
@@ -163,8 +156,7 @@ class Pooling8 : public ByteOperation {
   }
 
  private:
-  WindowSize window_;
-  bool maximum_, exclusive_;
+  PoolingWindow window_;
   double input_scale_ = 1, output_scale_ = 1;
   float zero_ = 0;
 };

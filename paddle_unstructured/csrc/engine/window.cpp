@@ -50,4 +50,10 @@ Window WindowSize::bind(const Activations& input, const Shape& output) const {
           dilation[1]};
 }
 
+PoolingWindow::PoolingWindow(const Node& node)
+    : WindowSize(node), maximum(node.text("type") == "max"), exclusive(node.integer("exclusive", 0, 1) == 1) {
+  if (!maximum && node.text("type") != "avg") node.refuse("has an unknown type: " + node.text("type"));
+  if (dilation[0] != 1 || dilation[1] != 1) node.refuse("has a dilation");
+}
+
 }  // namespace paddle_unstructured

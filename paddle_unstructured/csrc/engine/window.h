@@ -22,4 +22,15 @@ struct WindowSize {
   int64_t output_size(int64_t size, int axis, int32_t padding) const;
 };
 
+// Of a pooling, with its words `type` and `exclusive`.
+struct PoolingWindow : WindowSize {
+  bool maximum, exclusive;  // exclusive: the mean counts pixels of the plane alone
+
+  explicit PoolingWindow(const Node& node);
+
+  Shape output_shape(const Shape& input) const {
+    return {input.channels, output_height(input.height), output_width(input.width)};
+  }
+};
+
 }  // namespace paddle_unstructured
