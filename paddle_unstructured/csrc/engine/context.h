@@ -24,6 +24,20 @@ struct Context {
 
   int threads() const { return pool == nullptr ? 1 : pool->size(); }
 
+  // Calls function(tile, first slice, last slice, worker). Where tiles are few for the threads, the slices of the
+  // outputs are shared out too. They come before the tiles, so that a worker's own share is a range of outputs: the
+  // channels that it takes of a depthwise layer behind this one, and the weights that stay in its cache.
+  template <typename Function>
+  void share_tiles(int64_t tiles, int32_t slices, const Function& function) const {
+    const int64_t enough = std::max<int64_t>(threads(), (2 * threads() + tiles - 1) / tiles);
+    const int64_t parts = threads() == 1 || tiles >= 4 * threads() ? 1 : std::min<int64_t>(slices, enough);
+    share(tiles * parts, [&](int64_t task, int worker) {
+      const int64_t part = task / tiles;
+      function(task % tiles, static_cast<int32_t>(slices * part / parts),
+               static_cast<int32_t>(slices * (part + 1) / parts), worker);
+    });
+  }
+
   // Shares [0, count) in runs of at least `grain`.
   template <typename Function>
   void share_range(int64_t count, int64_t grain, const Function& function) const {

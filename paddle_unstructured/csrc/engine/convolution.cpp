@@ -43,14 +43,10 @@ void Convolution::run(const Context& context) const {
   const Window window = window_.bind(context.inputs[0], context.output.shape);
   const int32_t lanes = context.kernels.lanes;
   const int64_t vectors = context.output.pitch() / lanes, tiles = tiling().tiles(vectors);
-  // With few tiles for the threads, the outputs are shared out too; each task then packs its own panel.
-  const int32_t parts = context.threads() > 1 && tiles < 4 * context.threads() ? slices() : 1;
-  context.share(tiles * parts, [&](int64_t task, int worker) {
-    const int64_t tile = task / parts, first = vectors * tile / tiles, last = vectors * (tile + 1) / tiles;
-    const auto slice = static_cast<int32_t>(task % parts);
-    const Part part{first * lanes, first * lanes, static_cast<int32_t>(last - first), parts == 1 ? 0 : slice,
-                    parts == 1 ? slices() : slice + 1};
-    run_part(context, window, context.scratch[static_cast<size_t>(worker)], part);
+  context.share_tiles(tiles, slices(), [&](int64_t tile, int32_t first_slice, int32_t last_slice, int worker) {
+    const int64_t first = vectors * tile / tiles, last = vectors * (tile + 1) / tiles;
+    run_part(context, window, context.scratch[static_cast<size_t>(worker)],
+             {first * lanes, first * lanes, static_cast<int32_t>(last - first), first_slice, last_slice});
   });
 }
 

@@ -45,17 +45,14 @@ class Convolution8 : public Operation {
   void run(const Context& context) const override {
     if (context.output.shape.pixels() == 1) return run_single_pixel(context);
     const Window window = size_.window.bind(context.inputs[0], context.output.shape);
-    const int64_t vectors = context.output.pitch() / matrix_->kernels().lanes, most = matrix_->tiling().vectors;
+    const int32_t lanes = matrix_->kernels().lanes;
+    const int64_t vectors = context.output.pitch() / lanes, most = matrix_->tiling().vectors;
     const int64_t tiles = (vectors + most - 1) / most;
-    // With few tiles for the threads, the outputs are shared out too; each task then packs its own panel.
     const int32_t slices = matrix_->slices();
-    const int32_t parts = context.threads() > 1 && tiles < 4 * context.threads() ? slices : 1;
-    context.share(tiles * parts, [&](int64_t task, int worker) {
-      const int64_t tile = task / parts, first = vectors * tile / tiles, last = vectors * (tile + 1) / tiles;
-      const auto slice = static_cast<int32_t>(task % parts);
+    context.share_tiles(tiles, slices, [&](int64_t tile, int32_t first_slice, int32_t last_slice, int worker) {
+      const int64_t first = vectors * tile / tiles, last = vectors * (tile + 1) / tiles;
       run_tile(context, window, context.scratch[static_cast<size_t>(worker)],
-               {first * matrix_->kernels().lanes, static_cast<int32_t>(last - first), parts == 1 ? 0 : slice,
-                parts == 1 ? slices : slice + 1});
+               {first * lanes, static_cast<int32_t>(last - first), first_slice, last_slice});
     });
   }
 

@@ -13,7 +13,7 @@ void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : shares_(static_cast<size_t>(threads)) {
   for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }
 
@@ -34,8 +34,11 @@ void ThreadPool::run(int64_t count, TaskRef task) {
     return;
   }
   task_ = task;
-  count_ = count;
-  next_ = 0;
+  for (int worker = 0; worker < size(); ++worker) {
+    Share& share = shares_[static_cast<size_t>(worker)];
+    share.next = count * worker / size();
+    share.end = count * (worker + 1) / size();
+  }
   open_ = true;
   ++jobs_;
   if (sleeping_ > 0) {
@@ -53,8 +56,12 @@ void ThreadPool::run(int64_t count, TaskRef task) {
   }
 }
 
+// Its own share first: what a layer makes is then read by the core that has it in its cache.
 void ThreadPool::take_tasks(int worker) {
-  for (int64_t i = next_++; i < count_; i = next_++) task_(i, worker);
+  for (int other = 0; other < size(); ++other) {
+    Share& share = shares_[static_cast<size_t>((worker + other) % size())];
+    for (int64_t i = share.next++; i < share.end; i = share.next++) task_(i, worker);
+  }
 }
 
 void ThreadPool::help(int worker) {

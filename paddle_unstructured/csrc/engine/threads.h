@@ -1,4 +1,4 @@
-// Threads of our own that share out numbered tasks: whoever is free takes the next one.
+// Threads of our own that share out numbered tasks: each begins with its own part; whoever is done helps the others.
 //
 // The calling thread works too, and it never waits for a thread that has not begun: if the other cores are busy, it
 // simply does all the tasks itself. No OpenMP, so there is nothing to clash with Paddle's.
@@ -49,10 +49,14 @@ class ThreadPool {
   void take_tasks(int worker);
   uint64_t wait_for_job(uint64_t seen);
 
+  struct alignas(64) Share {  // of the tasks; a cache line each
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
+  std::vector<Share> shares_;  // one per thread, made before the threads
   std::vector<std::thread> workers_;
   TaskRef task_;
-  int64_t count_ = 0;
-  std::atomic<int64_t> next_{0};
   std::atomic<bool> open_{false};  // a thread may join the job
   std::atomic<int> inside_{0};     // threads that look at the job
   std::atomic<uint64_t> jobs_{0};
