@@ -140,11 +140,12 @@ def test_depthwise_convolutions_of_any_shape(kernel, stride, pad, channels, heig
     require_equal(writer, x.astype("float32"), threads)
 
 
-@pytest.mark.parametrize("height, width", [(200, 5), (9, 1100), (57, 130)])
-def test_depthwise_convolutions_of_large_planes_run_in_strips(height, width):
-    random, window = np.random.default_rng(0), Window((3, 3), pad=(1, 1, 1, 1))
+@pytest.mark.parametrize("height, width", [(200, 5), (9, 1100), (57, 130), (14, 14), (7, 7), *[(9, w) for w in range(26, 48)]])
+def test_depthwise_convolutions_of_planes_larger_and_smaller_than_a_square_of_outputs(height, width):
+    random = np.random.default_rng(0)
     weight = pick_weight8(random, pick_weights(random, 5, 1, 3, 3), UNIT, 1.0)
-    for window in (Window((3, 3), pad=(1, 1, 1, 1)), Window((3, 3), (2, 2), (0, 1, 0, 1))):
+    for window in (Window((3, 3), pad=(1, 1, 1, 1)), Window((3, 3), (2, 2), (0, 1, 0, 1)),
+                   Window((3, 3), pad=(3, 0, 40, 40)), Window((3, 3), (2, 2), (0, 9, 33, 70))):
         writer = net(lambda w, v: w.depthwise(v, weight, window, Quantizer(1.0, 100)), 5)  # noqa: B023
         require_equal(writer, pick_bytes(random, 1, 5, height, width), 2)
 

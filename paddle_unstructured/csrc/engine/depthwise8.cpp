@@ -53,11 +53,6 @@ class DepthwiseConvolution8 : public Operation {
     return {channels_, window_.output_height(input.height), window_.output_width(input.width)};
   }
 
-  int64_t scratch_floats(const std::vector<Shape>& inputs) const override {
-    const Activations input{nullptr, inputs[0]};
-    return depthwise8_scratch(window_.bind(input, output_shape(inputs))) / kGroup;
-  }
-
   void run(const Context& context) const override {
     Depthwise8 task{};
     task.window = window_.bind(context.inputs[0], context.output.shape);
@@ -67,13 +62,10 @@ class DepthwiseConvolution8 : public Operation {
     task.bias = terms_.bias.data();
     task.zero = static_cast<uint8_t>(input_.zero);
     task.finish = {terms_.scale.data(), static_cast<float>(output_.zero), range_.low, range_.high};
-    const int64_t groups = groups_of(channels_);
-    const int64_t runs = context.threads() == 1 ? 1 : std::min<int64_t>(4 * context.threads(), groups);
-    context.share(runs, [&](int64_t run, int worker) {
+    context.share_range(groups_of(channels_), 1, [&](int64_t first, int64_t last) {
       Depthwise8 part = task;
-      part.first = static_cast<int32_t>(groups * run / runs);
-      part.last = static_cast<int32_t>(groups * (run + 1) / runs);
-      part.scratch = reinterpret_cast<uint8_t*>(context.scratch[static_cast<size_t>(worker)]);
+      part.first = static_cast<int32_t>(first);
+      part.last = static_cast<int32_t>(last);
       kernels_for(context.kernels8, terms_.fits).depthwise(part);
     });
   }

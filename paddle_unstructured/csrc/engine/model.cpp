@@ -187,7 +187,8 @@ void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch,
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].fused_away) continue;
     Context context{kernels_, kernels8_, pool, scratch, {}, value_of(workspace, i + 1)};
-    for (const size_t value : steps[i].inputs) context.inputs.push_back(value == 0 ? first : value_of(workspace, value));
+    for (const size_t value : steps[i].inputs)
+      context.inputs.push_back(value == 0 ? first : value_of(workspace, value));
     steps[i].runs->run(context);
   }
 }

@@ -1,19 +1,20 @@
-// Depthwise 3x3 and 5x5 on bytes. One shuffle brings four neighbouring pixels of a channel into a lane, where one `dot`
-// multiplies them with a row of the filter (a 3x3 filter has a zero in the fourth place; 5x5 takes a second word). A
-// few rows at a time are copied into a padded strip, so that no window has to look for an edge.
+// Depthwise 3x3 and 5x5 on bytes, straight from the plane. One shuffle brings four neighbouring pixels of a channel
+// into a lane, where one `dot` multiplies them with a row of the filter (a 3x3 filter has a zero in the fourth place;
+// 5x5 takes a second word). `Rows` output rows are computed together, so that an input row is loaded once for all the
+// output rows it reaches; and a few outputs of each, a "square", from as few loads as hold what their windows reach.
 
 namespace paddle_unstructured {
 namespace {
 
 constexpr int kPixelLanes = kLanes / kGroup;  // pixels of one vector of sums: a lane for each channel
-constexpr int kStripPixels = 4 * kPixelLanes;  // outputs that are computed together
 
 template <int Kernel>
 struct Filter {
   static constexpr int kWords = (Kernel + 3) / 4;
   Weights tap[Kernel][kWords];
-  IntVec bias, low, high;
+  IntVec bias, beyond;
   Vec scale, zero;
+  ByteClamp clamp;
 };
 
 template <int Kernel>
@@ -24,154 +25,142 @@ PU_INLINE Filter<Kernel> load_filter(const Depthwise8& task, int32_t group) {
   for (int i = 0; i < Kernel; ++i)
     for (int j = 0; j < kWords; ++j) filter.tap[i][j] = weights(repeated(weight + (i * kWords + j) * kGroup));
   filter.bias = repeated(task.bias + group * kGroup);
-  filter.low = broadcast_int(four_times(static_cast<uint8_t>(task.finish.low)));
+  filter.beyond = broadcast_int(four_times(task.zero));
   filter.scale = reinterpret_cast<Vec>(repeated(reinterpret_cast<const int32_t*>(task.finish.scale) + group * kGroup));
   filter.zero = broadcast(task.finish.zero);
-  filter.high = broadcast_int(four_times(static_cast<uint8_t>(task.finish.high)));
+  filter.clamp = clamp_of(task.finish);
   return filter;
 }
 
-struct Strip {  // output rows [first, last) of one group, and the padded input rows above them
+struct Planes8 {  // of one group
   const uint8_t* input;
-  uint8_t* output;   // of the whole plane
-  int64_t pixels;    // of the output plane and its padding
-  int32_t band_width;  // of a padded row
-  int32_t width, first, last;
+  uint8_t* output;
+  int64_t pixels;  // of the output plane and its padding
 };
 
-// Rows are stored in order, so where a row is shorter than what is stored, the next one overwrites the surplus; only
-// what would reach beyond the plane is cut off (masked stores are slow).
-template <int Vectors>
-PU_INLINE void store_pixels(const Strip& strip, int64_t at, IntVec bytes) {
-  constexpr int kPixels = Vectors * kPixelLanes;
-  uint8_t* const to = strip.output + at * kGroup;
-  if (at + kPixels <= strip.pixels) {
-    std::memcpy(to, &bytes, kPixels * kGroup);
+// In rows that are shorter than a square the next row overwrites the surplus; what would reach beyond the plane is cut
+// off (masked stores are slow). In longer ones the next square does, and the last one stores what it has to.
+template <int Pixels, int Square>
+PU_INLINE void store_square(const Planes8& planes, int64_t at, IntVec bytes, bool exact) {
+  uint8_t* const to = planes.output + at * kGroup;
+  if (exact) {
+    store_last<Square>(to, bytes);
+  } else if (at + Pixels <= planes.pixels) {
+    std::memcpy(to, &bytes, Pixels * kGroup);
   } else {
-    store_first(reinterpret_cast<float*>(to), reinterpret_cast<Vec>(bytes), static_cast<int>(strip.pixels - at));
+    store_first(reinterpret_cast<float*>(to), reinterpret_cast<Vec>(bytes), static_cast<int>(planes.pixels - at));
   }
 }
 
-// `Vectors` vectors of outputs in each of `Rows` rows, at `from` in the strip.
-template <int Kernel, int Stride, int Rows, int Vectors>
-PU_INLINE void square_of_outputs(const Strip& strip, const Filter<Kernel>& filter, const uint8_t* from, int64_t to) {
-  const ptrdiff_t row_bytes = static_cast<ptrdiff_t>(strip.band_width) * kGroup;
+// `Vectors` vectors of outputs in each of `Rows` rows. `Edge`: some windows may reach beyond the plane.
+template <int Kernel, int Stride, int Rows, int Vectors, bool Edge>
+PU_INLINE void square_of_outputs(const Window& w, const Planes8& planes, const Filter<Kernel>& filter, int32_t row,
+                                 int32_t column) {
+  constexpr int kWords = Filter<Kernel>::kWords, kSquare = square_pixels(Kernel, Stride);
+  constexpr int kParts = reach_parts(Stride, Vectors), kStep = reach_step(Stride);
+  const int32_t top = row * Stride - w.pad_top, left = column * Stride - w.pad_left;
+  Lanes inside[kWords][kParts] = {};
+  if (Edge)
+    PU_UNROLL(2)
+    for (int j = 0; j < kWords; ++j)
+      PU_UNROLL(4)
+      for (int p = 0; p < kParts; ++p) {
+        const int32_t first = left + j * 4 + p * kStep;
+        inside[j][p] = lanes_between(-first, w.width - first);
+      }
   IntVec sums[Rows][4] = {};
   PU_UNROLL(4)
   for (int r = 0; r < Rows; ++r)
     PU_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) sums[r][v] = filter.bias;
   PU_UNROLL(16)
-  for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i, from += row_bytes)
-    PU_UNROLL(4)
-    for (int v = 0; v < Vectors; ++v)
-      PU_UNROLL(2)
-      for (int j = 0; j < Filter<Kernel>::kWords; ++j) {
-        const Pixels x = taps<Stride>(from + (v * kPixelLanes * Stride + j * 4) * kGroup);
+  for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i) {
+    const int32_t y = top + i;
+    const bool exists = !Edge || (y >= 0 && y < w.height);
+    const Lanes any = all_lanes_if(exists);
+    const uint8_t* const from = planes.input + (static_cast<ptrdiff_t>(exists ? y : 0) * w.width + left) * kGroup;
+    PU_UNROLL(2)
+    for (int j = 0; j < kWords; ++j) {
+      IntVec reach[kParts];
+      PU_UNROLL(4)
+      for (int p = 0; p < kParts; ++p) {
+        const uint8_t* const at = from + (j * 4 + p * kStep) * kGroup;
+        reach[p] = Edge ? load_inside(at, inside[j][p] & any, filter.beyond) : load_ints(at);
+      }
+      PU_UNROLL(4)
+      for (int v = 0; v < Vectors; ++v) {
+        const Pixels x = taps<Stride>(reach, v);
         PU_UNROLL(4)
         for (int r = 0; r < Rows; ++r) {
           const int tap_row = i - r * Stride;
           if (tap_row >= 0 && tap_row < Kernel) sums[r][v] = dot(sums[r][v], x, filter.tap[tap_row][j]);
         }
       }
+    }
+  }
   PU_UNROLL(4)
   for (int r = 0; r < Rows; ++r) {
     PU_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) sums[r][v] = quantized(fused(floats(sums[r][v]), filter.scale, filter.zero));
     const IntVec bytes = in_order(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
-    store_pixels<Vectors>(strip, to + r * strip.width, at_most(at_least(bytes, filter.low), filter.high));
+    store_square<Vectors * kPixelLanes, kSquare>(planes, static_cast<int64_t>(row + r) * w.output_width + column,
+                                                 clamped(bytes, filter.clamp),
+                                                 Edge && w.output_width >= kSquare);
   }
 }
 
-// Squares side by side from column `first` on. A function of its own, so that it has all registers for the filter.
-template <int Kernel, int Stride, int Rows, int Vectors>
-__attribute__((noinline)) void squares_of_outputs(const Strip& given, const Filter<Kernel>& kept, int32_t row,
-                                                  int32_t first, int32_t last) {
-  const Strip strip = given;
+// Squares side by side from column `first` on; the last one begins at `most_column` at the latest. A function of its
+// own, so that it has all registers for the filter.
+template <int Kernel, int Stride, int Rows, int Vectors, bool Edge>
+__attribute__((noinline)) void squares_of_outputs(const Window& window, const Planes8& given,
+                                                  const Filter<Kernel>& kept, int32_t row, int32_t first,
+                                                  int32_t last, int32_t most_column) {
+  const Window w = window;
+  const Planes8 planes = given;
   const Filter<Kernel> filter = kept;
-  const ptrdiff_t above = static_cast<ptrdiff_t>(row - strip.first) * Stride;  // rows
-  const uint8_t* const from = strip.input + above * strip.band_width * kGroup;
-  for (int32_t column = first; column < last; column += Vectors * kPixelLanes)
-    square_of_outputs<Kernel, Stride, Rows, Vectors>(strip, filter, from + column * Stride * kGroup,
-                                                     static_cast<int64_t>(row) * strip.width + column);
+  for (int32_t column = first; column < last; column += square_pixels(Kernel, Stride))
+    square_of_outputs<Kernel, Stride, Rows, Vectors, Edge>(w, planes, filter, row, least(column, most_column));
 }
 
 template <int Kernel, int Stride, int Rows>
-PU_INLINE void rows_of_outputs(const Strip& strip, const Filter<Kernel>& filter, int32_t row) {
-  constexpr int32_t kHalf = kStripPixels / 2;
-  const int32_t whole = strip.width / kStripPixels * kStripPixels, left = strip.width - whole;
-  if (whole > 0) squares_of_outputs<Kernel, Stride, Rows, 4>(strip, filter, row, 0, whole);
-  if (left == 0) return;
-  // What is left of a long row overlaps what is done; a short one spills over.
-  const int32_t first = most(0, strip.width - (left <= kHalf ? kHalf : kStripPixels));
-  if (left <= kHalf)
-    squares_of_outputs<Kernel, Stride, Rows, 2>(strip, filter, row, first, first + 1);
-  else
-    squares_of_outputs<Kernel, Stride, Rows, 4>(strip, filter, row, first, first + 1);
+PU_INLINE void rows_of_outputs(const Window& w, const Planes8& planes, const Filter<Kernel>& filter, int32_t row) {
+  constexpr int32_t kSquare = square_pixels(Kernel, Stride);
+  const int32_t width = w.output_width, most_column = most(0, width - kSquare);
+  if (width <= 2 * kPixelLanes)
+    return squares_of_outputs<Kernel, Stride, Rows, 2, true>(w, planes, filter, row, 0, 1, 0);
+  // Squares [begin, end) touch no edge, and what they store in surplus stays in their row.
+  const int32_t top = row * Stride - w.pad_top;
+  const int32_t begin = (w.pad_left + kSquare * Stride - 1) / (kSquare * Stride) * kSquare;
+  const bool rows_inside = top >= 0 && top + (Rows - 1) * Stride + Kernel <= w.height;
+  const int32_t stored_inside = width - (4 * kPixelLanes - kSquare);
+  const int32_t end = least(stored_inside, (w.width + w.pad_left - Kernel) / Stride + 1) / kSquare * kSquare;
+  if (!rows_inside || begin >= end)
+    return squares_of_outputs<Kernel, Stride, Rows, 4, true>(w, planes, filter, row, 0, width, most_column);
+  squares_of_outputs<Kernel, Stride, Rows, 4, true>(w, planes, filter, row, 0, begin, most_column);
+  squares_of_outputs<Kernel, Stride, Rows, 4, false>(w, planes, filter, row, begin, end, most_column);
+  squares_of_outputs<Kernel, Stride, Rows, 4, true>(w, planes, filter, row, end, width, most_column);
 }
 
-// Whole vectors of one value; what they spill behind is written later.
-PU_INLINE void fill(int32_t* to, int32_t pixels, IntVec value) {
-  for (int32_t i = 0; i < pixels; i += kLanes) store_ints(to + i, value);
-}
-
-// Input rows under the output rows of the strip, with the padding around them; in order, and in whole vectors: what is
-// filled in behind one row is the padding before the next.
-void copy_rows(const Depthwise8& task, const Band8& band, const int32_t* plane, int32_t first, int32_t last,
-               uint8_t* strip) {
-  const Window& w = task.window;
-  const IntVec beyond = broadcast_int(four_times(task.zero));
-  const int32_t top = first * w.stride_height - w.pad_top;
-  const int32_t rows = (last - first - 1) * w.stride_height + w.kernel_height;
-  int32_t* to = reinterpret_cast<int32_t*>(strip) + band.first;
-  fill(to, w.pad_left, beyond);
-  to += w.pad_left;
-  for (int32_t y = top; y < top + rows; ++y, to += band.width) {
-    if (y < 0 || y >= w.height) {
-      fill(to, band.width, beyond);
-      continue;
-    }
-    const int32_t* const from = plane + static_cast<ptrdiff_t>(y) * w.width;
-    for (int32_t i = 0; i < w.width; i += kLanes) store_ints(to + i, load_ints(from + i));
-    fill(to + w.width, band.width - w.width, beyond);
-  }
-}
-
-template <int Kernel, int Stride>
-PU_INLINE void strip_of_outputs(const Strip& strip, const Filter<Kernel>& filter) {
-  constexpr int kRows = kLanes == 16 ? (Stride == 1 && Kernel == 3 ? 4 : 2) : kLanes == 8 ? 2 : 1;
-  if (strip.last - strip.first < kRows) {
-    for (int32_t row = strip.first; row < strip.last; ++row) rows_of_outputs<Kernel, Stride, 1>(strip, filter, row);
-    return;
-  }
-  // The last group begins early enough to be whole; a row that is computed twice costs less than a group of one.
-  for (int32_t row = strip.first; row < strip.last; row += kRows)
-    rows_of_outputs<Kernel, Stride, kRows>(strip, filter, least(row, strip.last - kRows));
-}
-
-// One strip is copied while the one before is computed: a load that meets several stores on their way has to wait.
 template <int Kernel, int Stride>
 void depthwise_groups(const Depthwise8& task) {
+  constexpr int kRows = kLanes == 16 ? (Kernel == 3 ? 4 : 2) : kLanes == 8 ? 2 : 1;
+  constexpr int kFew = kRows > 1 ? kRows / 2 : 1;
   const Window& w = task.window;
-  const Band8 band = depthwise8_band(w);
-  const int32_t bands = (w.output_height + band.rows - 1) / band.rows;
-  const int64_t strip_bytes = depthwise8_scratch(w) / 2;
-  const auto strip_of = [&](int64_t job) {
-    const auto group = static_cast<int32_t>(job / bands), first = static_cast<int32_t>(job % bands) * band.rows;
-    return Strip{task.scratch + job % 2 * strip_bytes + band.first * kGroup, task.output + group * task.output_pitch,
-                 task.output_pitch / kGroup, band.width, w.output_width, first,
-                 least(first + band.rows, w.output_height)};
-  };
-  const auto copy = [&](int64_t job) {
-    const Strip strip = strip_of(job);
-    const auto* const plane = reinterpret_cast<const int32_t*>(w.input + job / bands * w.pitch);
-    copy_rows(task, band, plane, strip.first, strip.last, task.scratch + job % 2 * strip_bytes);
-  };
-  const int64_t first = int64_t{task.first} * bands, last = int64_t{task.last} * bands;
-  if (first < last) copy(first);
-  for (int64_t job = first; job < last; ++job) {
-    if (job + 1 < last) copy(job + 1);
-    strip_of_outputs<Kernel, Stride>(strip_of(job), load_filter<Kernel>(task, static_cast<int32_t>(job / bands)));
+  for (int32_t group = task.first; group < task.last; ++group) {
+    const Filter<Kernel> filter = load_filter<Kernel>(task, group);
+    const Planes8 planes{reinterpret_cast<const uint8_t*>(w.input + group * w.pitch),
+                         task.output + group * task.output_pitch, task.output_pitch / kGroup};
+    // The last rows begin early enough to be as many as a function makes; a row made twice costs less than one alone.
+    for (int32_t row = 0; row < w.output_height; row += kRows) {
+      const int32_t left = w.output_height - row;
+      if (left > kFew && w.output_height >= kRows)
+        rows_of_outputs<Kernel, Stride, kRows>(w, planes, filter, least(row, w.output_height - kRows));
+      else if (w.output_height >= kFew)
+        for (int32_t few = row; few < w.output_height; few += kFew)
+          rows_of_outputs<Kernel, Stride, kFew>(w, planes, filter, least(few, w.output_height - kFew));
+      else
+        rows_of_outputs<Kernel, Stride, 1>(w, planes, filter, row);
+    }
   }
 }
 

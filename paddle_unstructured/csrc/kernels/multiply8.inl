@@ -7,12 +7,9 @@ namespace {
 // What is common to all rows of a tile.
 struct Finish {
   Vec zero;
-  IntVec low, high;
+  ByteClamp clamp;
 
-  PU_INLINE Finish of(const Requantization& q) {
-    return {broadcast(q.zero), broadcast_int(four_times(static_cast<uint8_t>(q.low))),
-            broadcast_int(four_times(static_cast<uint8_t>(q.high)))};
-  }
+  PU_INLINE Finish of(const Requantization& q) { return {broadcast(q.zero), clamp_of(q)}; }
 };
 
 template <int Vectors>
@@ -49,7 +46,7 @@ PU_INLINE void store_group(const Tile8& tile, const Finish& finish, ptrdiff_t ro
   PU_UNROLL(16)
   for (int v = 0; v < Vectors; ++v)
     store_aligned_ints(output + v * kLanes * kGroup,
-                       at_most(at_least(interleaved(halves[0][v], halves[1][v]), finish.low), finish.high));
+                       clamped(interleaved(halves[0][v], halves[1][v]), finish.clamp));
 }
 
 // Where the entries of the next row begin: all rows of a slice lie behind each other.

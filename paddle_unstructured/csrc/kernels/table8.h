@@ -92,35 +92,8 @@ struct Depthwise8 {
   const int32_t* bias;     // [groups][4]
   int32_t first, last;
   uint8_t zero;            // stands beyond the edge
-  uint8_t* scratch;        // `depthwise8_scratch` bytes
   Requantization finish;
 };
-
-// A strip is a few rows of the padded plane, so that two of them stay in the first-level cache.
-struct Band8 {
-  int32_t width;  // of a padded row, in pixels; whole vectors
-  int32_t rows;   // of the output
-  int32_t first;  // pixel of the strip where the first row begins, so that behind its padding a vector begins
-};
-
-constexpr int32_t kDepthwiseRows = 4;     // output rows that are computed together, at most
-constexpr int64_t kBandPixels = 3 * 1024;  // of a strip
-constexpr int64_t kBandSlack = 128;        // pixels behind the last one that may be read
-
-constexpr Band8 depthwise8_band(const Window& w) {
-  const int32_t reached = (w.output_width - 1) * w.stride_width + w.kernel_width;
-  const int32_t needed = reached > w.pad_left + w.width ? reached : w.pad_left + w.width;
-  const auto width = static_cast<int32_t>(round_up(needed, kPlaneAlign));
-  const int64_t rows = (kBandPixels / width - w.kernel_height) / w.stride_height / kDepthwiseRows * kDepthwiseRows;
-  return {width, static_cast<int32_t>(rows < kDepthwiseRows ? kDepthwiseRows : rows),
-          static_cast<int32_t>(round_up(w.pad_left, kPlaneAlign)) - w.pad_left};
-}
-
-constexpr int64_t depthwise8_scratch(const Window& w) {
-  const Band8 band = depthwise8_band(w);
-  const int64_t rows = int64_t{band.rows - 1} * w.stride_height + w.kernel_height;
-  return 2 * (round_up(band.first, kPlaneAlign) + band.width * rows + kBandSlack) * kGroup;
-}
 
 struct Pool8 {  // groups [first, last)
   Window window;

@@ -12,7 +12,14 @@
 //   at_least, at_most(bytes, bound) the larger, the smaller of each two bytes
 //   widened(bytes), narrow          kLanes bytes to integers, and back, between `low` and `high`
 //   repeated(from)                  the four integers at `from`, again and again
-//   taps<Stride>(from)              lane 4*p + c: channel c of the four pixels from p * Stride on
+//
+// and for a square of a depthwise convolution, whose pixels are four bytes:
+//   square_pixels(kernel, stride)    how many outputs of a row are made together
+//   reach_parts(stride, vectors)    in how many vectors lie the pixels that they reach, and how many pixels
+//   reach_step(stride)              lie between their beginnings
+//   load_inside(from, inside, beyond)  a vector of pixels, or of `beyond` in lanes that are not `inside`
+//   taps<Stride>(parts, v)          of vector v of outputs; lane 4*p + c: channel c of four pixels from p * Stride on
+//   store_last<Square>(to, bytes)   the first `Square` pixels and nothing else
 #pragma once
 
 #include "vector.h"
@@ -56,3 +63,24 @@ PU_INLINE int32_t word_at(const void* from) {
 #else
 #include "vector8_portable.h"
 #endif
+
+namespace paddle_unstructured {
+namespace {
+
+// Bytes are saturated to [0, 255] when they are made; most activations need no more.
+struct ByteClamp {
+  bool needed;
+  IntVec low, high;
+};
+
+PU_INLINE ByteClamp clamp_of(const Requantization& q) {
+  return {q.low > 0 || q.high < 255, broadcast_int(four_times(static_cast<uint8_t>(q.low))),
+          broadcast_int(four_times(static_cast<uint8_t>(q.high)))};
+}
+
+PU_INLINE IntVec clamped(IntVec bytes, const ByteClamp& clamp) {
+  return clamp.needed ? at_most(at_least(bytes, clamp.low), clamp.high) : bytes;
+}
+
+}  // namespace
+}  // namespace paddle_unstructured

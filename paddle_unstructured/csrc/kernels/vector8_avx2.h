@@ -92,10 +92,23 @@ PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low, IntVec high) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
 }
 
-template <int Stride>
-PU_INLINE Pixels taps(const uint8_t* from) {
+constexpr int square_pixels(int, int) { return kLanes; }
+constexpr int reach_parts(int, int vectors) { return vectors; }
+constexpr int reach_step(int stride) { return kLanes / kGroup * stride; }
+
+PU_INLINE IntVec load_inside(const uint8_t* from, Lanes inside, IntVec beyond) {
+  return ints(_mm256_blendv_epi8(raw(beyond), raw(load_ints(from)), raw(inside)));
+}
+
+template <int>
+PU_INLINE void store_last(uint8_t* to, IntVec v) {
+  store_ints(to, v);
+}
+
+template <int Stride, int Parts>
+PU_INLINE Pixels taps(const IntVec (&reach)[Parts], int v) {
   const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, Stride, Stride + 1, Stride + 2, Stride + 3);
-  return pixels(ints(transposed(_mm256_permutevar8x32_epi32(raw(load_ints(from)), place))));
+  return pixels(ints(transposed(_mm256_permutevar8x32_epi32(raw(reach[v]), place))));
 }
 
 }  // namespace

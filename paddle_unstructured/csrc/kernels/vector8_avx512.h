@@ -57,25 +57,51 @@ PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low, IntVec high) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(kept));
 }
 
-// With stride 1 half a vector is enough, and fewer loads reach into a second line of the cache.
-template <int Stride>
-PU_INLINE __m512i load_taps(const uint8_t* from) {
-  if (Stride == 1) return _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-  return _mm512_loadu_si512(from);
+// One vector holds what a row of 14 windows reaches with stride 1, two with stride 2.
+constexpr int square_pixels(int kernel, int stride) { return kernel == 5 && stride == 1 ? 13 : 14; }
+constexpr int reach_parts(int stride, int) { return stride; }
+constexpr int reach_step(int) { return 16; }
+
+PU_INLINE IntVec load_inside(const uint8_t* from, Lanes inside, IntVec beyond) {
+  return ints(_mm512_mask_loadu_epi32(raw(beyond), inside, from));
 }
 
+template <int Square>
+PU_INLINE void store_last(uint8_t* to, IntVec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(raw(v)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + (Square - 8) * kGroup),
+                      _mm512_castsi512_si256(_mm512_alignr_epi32(raw(v), raw(v), Square - 8)));
+}
+
+// Where the taps of the four pixels of vector v lie, in bytes or in pixels.
 template <int Stride>
-PU_INLINE Pixels taps(const uint8_t* from) {
+struct alignas(64) Places {
+  uint8_t bytes[4][64] = {};
+  int32_t pixels[4][16] = {};
+
+  constexpr Places() {
+    for (int v = 0; v < 4; ++v)
+      for (int i = 0; i < 64; ++i) {
+        const int pixel = (v * 4 + i / 16) * Stride + i % 4;
+        bytes[v][i] = static_cast<uint8_t>(pixel * 4 + i / 4 % 4);
+        pixels[v][i / 16 * 4 + i % 4] = pixel;
+      }
+  }
+};
+
+template <int Stride>
+PU_INLINE Pixels taps(const IntVec (&reach)[Stride], int v) {
+  static constexpr Places<Stride> kPlaces;
+  const IntVec& only = reach[v < 2 ? 0 : Stride - 1];
+  const bool between = Stride == 2 && v == 1;
 #ifdef __AVX512VBMI__
-  alignas(64) uint8_t place[64];
-  PU_UNROLL(64)
-  for (int i = 0; i < 64; ++i) place[i] = static_cast<uint8_t>((i / 16 * Stride + i % 4) * 4 + i / 4 % 4);
-  return ints(_mm512_permutexvar_epi8(_mm512_load_si512(place), load_taps<Stride>(from)));
+  const __m512i place = _mm512_load_si512(kPlaces.bytes[v]);
+  return ints(between ? _mm512_permutex2var_epi8(raw(reach[0]), place, raw(reach[Stride - 1]))
+                      : _mm512_permutexvar_epi8(place, raw(only)));
 #else
-  IntVec place{};
-  PU_UNROLL(16)
-  for (int i = 0; i < 16; ++i) place[i] = i / 4 * Stride + i % 4;
-  return ints(transposed(_mm512_permutexvar_epi32(raw(place), load_taps<Stride>(from))));
+  const __m512i place = _mm512_load_si512(kPlaces.pixels[v]);
+  return ints(transposed(between ? _mm512_permutex2var_epi32(raw(reach[0]), place, raw(reach[Stride - 1]))
+                                 : _mm512_permutexvar_epi32(place, raw(only))));
 #endif
 }
 

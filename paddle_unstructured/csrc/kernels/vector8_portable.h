@@ -60,12 +60,25 @@ PU_INLINE void narrow(uint8_t* to, IntVec v, IntVec low, IntVec high) {
   for (int i = 0; i < kLanes; ++i) to[i] = static_cast<uint8_t>(most(low[i], least(v[i], high[i])));
 }
 
-template <int Stride>
-Pixels taps(const uint8_t* from) {
-  IntVec v{};
+constexpr int square_pixels(int, int) { return kLanes; }
+constexpr int reach_parts(int, int vectors) { return vectors; }
+constexpr int reach_step(int stride) { return kLanes / kGroup * stride; }
+
+PU_INLINE IntVec load_inside(const uint8_t* from, Lanes inside, IntVec beyond) {
+  return (load_ints(from) & inside) | (beyond & ~inside);
+}
+
+template <int>
+PU_INLINE void store_last(uint8_t* to, IntVec v) {
+  store_ints(to, v);
+}
+
+template <int, int Parts>
+PU_INLINE Pixels taps(const IntVec (&reach)[Parts], int v) {
+  IntVec turned{};
   for (int channel = 0; channel < 4; ++channel)
-    for (int tap = 0; tap < 4; ++tap) v[channel] |= static_cast<int32_t>(uint32_t{from[tap * 4 + channel]} << 8 * tap);
-  return v;
+    for (int tap = 0; tap < 4; ++tap) turned[channel] |= (reach[v][tap] >> 8 * channel & 255) << 8 * tap;
+  return turned;
 }
 
 }  // namespace
