@@ -11,7 +11,7 @@ Each run is a process of one thread and one line of results/accuracy.jsonl.
 What is left out for time: 75 %, one-shot and PaddleSlim's ratio mode have two seeds, 2x1 at 75 % and 2:4 one; the
 teacher is tried with one, at 98 % (LeNet) and 95 % (MobileNet), and ratio mode of PaddleSlim not in blocks, which it
 searches in Python loops at every step. MobileNetV1 has 95 % only, on the first 15,000 images, which it sees as 14x14
-from its stem on; MNIST has 98 %, four columns and one seed; blocks of outputs and 2:4 are tried on LeNet only. Sparse
+from its stem on; MNIST has 98 % and four columns; blocks of outputs and 2:4 are tried on LeNet only. Sparse
 int8 is tried on the same MobileNetV1, in blocks of four inputs and with six epochs: its cells need the kernels of
 `paddle_unstructured.export.runtime`, so a C++ compiler.
 """

@@ -27,7 +27,7 @@ ROWS: dict[Setting, Rows] = {
               ("1x1", 0.98, (*METHODS, "low-rate"), 3), ("2x1", 0.75, BLOCKS, 1), ("2x1", 0.9, BLOCKS, 3),
               ("2:4", 0.5, ("oneshot", "gmp", "recipe"), 1)],
     MOBILE: [("1x1", 0.95, METHODS, 3)],
-    MNIST: [("1x1", 0.98, SHORT, 1)],
+    MNIST: [("1x1", 0.98, SHORT, 3)],
 }
 QUICK_ROWS: dict[Setting, Rows] = {
     QUICK: [("1x1", 0.9, METHODS, 1), ("2x1", 0.75, SHORT, 1), ("2:4", 0.5, ("oneshot",), 1)],
