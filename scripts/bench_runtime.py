@@ -3,7 +3,7 @@
     python scripts/bench_runtime.py [--threads 1 2] [--batch 1 8] [--rounds 12] [--others PYTHON] [--models FOLDER]
     python scripts/bench_runtime.py prepare --models FOLDER      # save and convert the models, measure nothing
     python scripts/bench_runtime.py --int8                       # the same for sparse int8; prepare knows it too
-    python scripts/bench_runtime.py break-even                   # sparse against dense kernels, layer by layer
+    python scripts/bench_runtime.py break-even [--int8]          # sparse against dense kernels, layer by layer
     python scripts/bench_runtime.py roofline                     # what the processor can do, and what of it we reach
 
 MobileNetV1, ResNet-50 and others, random weights, pruned at random or in blocks; 224 x 224. Each engine has a process
@@ -30,7 +30,7 @@ def main() -> None:
         serve(*args.worker)
     elif args.what in ("break-even", "roofline"):
         from speed import layers
-        layers.break_even() if args.what == "break-even" else layers.roofline()
+        layers.break_even(args.int8) if args.what == "break-even" else layers.roofline()
     else:
         from speed.tables import prepare_all, table
         with tempfile.TemporaryDirectory() as temporary:

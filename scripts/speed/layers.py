@@ -12,22 +12,28 @@ from .roofline import Limits, measure_limits
 
 LAYERS = ((32, 64, 1, 112), (128, 128, 1, 56), (256, 256, 1, 28), (512, 512, 1, 14), (1024, 1024, 1, 7),
           (64, 64, 3, 56), (256, 256, 3, 14))  # inputs, outputs, kernel, height and width
+LINEAR = ((1024, 1024, 1, 1), (2048, 2048, 1, 1))
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
 CHAIN = 8  # equal layers in a row, so that the copies before and after them do not count
+COLD = 6   # linear layers in a row, so that their weights do not stay in the second-level cache
 
 
-def break_even() -> None:
-    """Per layer and block: time of the dense kernel / the sparse one, by sparsity; and where the line crosses 1."""
+def break_even(int8: bool) -> None:
+    """Per layer and block: time of the dense kernel / the sparse one, by sparsity; above 1 the sparse one is faster."""
     print("| layer | block | " + " | ".join(f"{sparsity:.0%}" for sparsity in SPARSITIES) + " |")
     print("|---|---|" + "---|" * len(SPARSITIES), flush=True)
-    random = np.random.default_rng(0)
-    for inputs, outputs, kernel, size in LAYERS:
-        x = random.normal(size=(1, inputs, size, size)).astype("float32")
+    random, width = np.random.default_rng(0), 4 if int8 else 1
+    make = _byte_net if int8 else _net
+    for inputs, outputs, kernel, size in (*LAYERS, *LINEAR):
+        shape = (1, inputs) if size == 1 else (1, inputs, size, size)
+        x, count = random.normal(size=shape).astype("float32"), COLD if size == 1 else 1
         for block in (1, 2, 4):
-            weights = [_weight(random, (outputs, inputs * kernel ** 2), sparsity, block) for sparsity in SPARSITIES]
-            dense = _net(weights[:1], inputs, kernel, 0)
-            ratios = [_paired(dense, _net([weight], inputs, kernel, block), x) for weight in weights]
-            print(f"| {inputs} -> {outputs}, {kernel}x{kernel}, {size}x{size} | {block}x1 | "
+            def pruned(sparsity: float) -> list[np.ndarray]:
+                return [_weight(random, (outputs, inputs, kernel, kernel), sparsity, block, width)  # noqa: B023
+                        for _ in range(count)]                                                      # noqa: B023
+            dense = make(pruned(SPARSITIES[0]), 0)
+            ratios = [_paired(dense, make(pruned(sparsity), block), x) for sparsity in SPARSITIES]
+            print(f"| {inputs} -> {outputs}, {kernel}x{kernel}, {size}x{size} | {block}x{width} | "
                   + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |", flush=True)
 
 
@@ -49,8 +55,8 @@ def roofline() -> None:
 def _reached(channels: int, size: int, sparsity: float, block: int, limits: Limits) -> str:
     """Multiplications per second, of pixels and of the padding that vectors of 16 need, as a part of the limit."""
     random = np.random.default_rng(0)
-    weights = [_weight(random, (channels, channels), sparsity, block) for _ in range(CHAIN)]
-    net = _net(weights, channels, 1, block)
+    weights = [_weight(random, (channels, channels, 1, 1), sparsity, block) for _ in range(CHAIN)]
+    net = _net(weights, block)
     x = random.normal(size=(1, channels, size, size)).astype("float32")
     seconds = sorted(_timed(net, x) for _ in range(30))[7]
     pixels = -(-size * size // 16) * 16
@@ -58,20 +64,45 @@ def _reached(channels: int, size: int, sparsity: float, block: int, limits: Limi
     return f"{rate:.1f} GMAC/s, {rate / limits.entries[block]:.0%}"
 
 
-def _weight(random: np.random.Generator, shape: tuple[int, int], sparsity: float, block: int) -> np.ndarray:
-    return prune(random.normal(size=shape).astype("float32") / np.sqrt(shape[1]), sparsity, block)
+def _weight(random: np.random.Generator, shape: tuple[int, ...], sparsity: float, outputs: int,
+            inputs: int = 1) -> np.ndarray:
+    """float32 of this shape, zeros in blocks of outputs x inputs at one kernel position."""
+    dense = random.normal(size=shape).astype("float32") / np.sqrt(np.prod(shape[1:]))
+    return prune(dense.reshape(*shape[:2], -1), sparsity, outputs, inputs).reshape(shape)
 
 
-def _net(weights: list[np.ndarray], inputs: int, kernel: int, block: int) -> Any:
-    """One convolution after another; block 0: dense."""
+def _net(weights: list[np.ndarray], block: int) -> Any:
+    """One convolution (or linear layer, of a single pixel) after another; block 0: dense."""
     from paddle_unstructured.export.runtime.engine import Engine
     from paddle_unstructured.export.runtime.plan import PlanWriter, Window
-    writer, value, window = PlanWriter(inputs), 0, Window((kernel, kernel), pad=(kernel // 2,) * 4)
+    linear, kernel = len(weights) == COLD, weights[0].shape[2]
+    writer, value = PlanWriter(weights[0].shape[1], 2 if linear else 4), 0
+    window = Window((kernel,) * 2, pad=(kernel // 2,) * 4)
     for weight in weights:
-        shaped = weight.reshape(len(weight), -1, kernel, kernel)
-        value = writer.convolution(value, shaped, np.zeros(len(weight)), window, block=block)
-    writer.output(writer.add("global_pool", [value]), rank=2)
+        value = writer.convolution(value, weight, np.zeros(len(weight)), window, block=block, linear=linear)
+    writer.output(value if linear else writer.add("global_pool", [value]), rank=2)
     return Engine(writer.text, writer.arrays)
+
+
+def _byte_net(weights: list[np.ndarray], block: int) -> Any:
+    """The same on bytes."""
+    from paddle_unstructured.export.runtime.engine import Engine
+    from paddle_unstructured.export.runtime.plan import PlanWriter, Window
+    from paddle_unstructured.export.runtime.quantized.quantizer import Quantizer
+    from paddle_unstructured.export.runtime.quantized.weights import Weight8
+    from paddle_unstructured.export.runtime.quantized.writer import ByteWriter
+    linear, kernel, to = len(weights) == COLD, weights[0].shape[2], Quantizer(0.02, 100)
+    plan = PlanWriter(weights[0].shape[1], 2 if linear else 4)
+    writer, window = ByteWriter(plan), Window((kernel,) * 2, pad=(kernel // 2,) * 4)
+    value = writer.quantize(0, to)
+    for weight in weights:
+        scale = np.full(len(weight), np.abs(weight).max() / 127, "float32")
+        integers = np.rint(weight / scale[0]).astype("int8")
+        integers[(integers == 0) & (weight != 0)] = 1  # a weight that is kept stays one
+        value = writer.convolution(value, Weight8(integers, scale, np.zeros_like(scale)), window, to, block=block,
+                                   linear=linear)
+    plan.output(writer.dequantize(value if linear else writer.global_pool(value, to)), rank=2)
+    return Engine(plan.text, plan.arrays)
 
 
 def _timed(engine: Any, x: np.ndarray) -> float:

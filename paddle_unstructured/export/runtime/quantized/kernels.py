@@ -6,9 +6,9 @@ import numpy as np
 from ..plan import find_block
 
 # The least part of 1x4 blocks that are zero at which the sparse kernel was not slower than the dense one, by block of
-# outputs; AVX512-VNNI, one thread: 1x1 and 3x3 convolutions of 64 to 1024 channels, 7x7 to 56x56 pixels.
+# outputs. From `python scripts/bench_runtime.py break-even --int8`, AVX512-VNNI, convolutions of 32 to 1024 channels.
 BREAK_EVEN = {1: 0.4, 2: 0.1, 4: 0.1}
-# Linear layers at batch 1, 1024 and 2048 inputs, weights not in the cache: a kept block of 4 needs 6 bytes, not 4.
+# Linear layers at batch 1, between what 1024 and 2048 inputs ask for: a kept block of 4 needs 6 bytes, not 4.
 BREAK_EVEN_LINEAR = {1: 0.7, 2: 0.5, 4: 0.4}
 
 
