@@ -33,8 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             paddle.enable_static()
             return args.run(args) or 0
         except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
-            print(f"paddle_unstructured {args.command}: error: {error}", file=sys.stderr)
+            print(f"paddle_unstructured {args.command}: error: {_in_words(error)}", file=sys.stderr)
             return 2
+
+
+def _in_words(error: Exception) -> str:
+    """What the operating system says without its number, behind the file's name."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @contextmanager
@@ -54,8 +61,11 @@ def _warnings_on_stderr() -> Iterator[None]:
 
 def report(args: argparse.Namespace) -> None:
     from .export import open_model
+    from .export.checks import choose_params
     from .report import sparsity_report
     model = open_model(args.model)
+    if args.params:
+        choose_params(model.graph.params(), args.params)
     if args.html:
         from .page import html_report
         page = html_report(model.program, model.scope, title=args.model, select=_select(args))

@@ -87,8 +87,7 @@ def test_report_of_a_legacy_model(legacy, run):
     assert json.loads(out)["totals"]["conv1x1"]["weights"] == 16
 
 
-@pytest.mark.parametrize("words, weights", [(("--params", "conv.*"), 88), (("--params", "conv"), 0),
-                                            (("--conv1x1-only",), 16)])
+@pytest.mark.parametrize("words, weights", [(("--params", "conv.*"), 88), (("--conv1x1-only",), 16)])
 def test_report_counts_what_was_selected(model, run, words, weights):
     assert json.loads(run("report", "in", "--json", *words)[1])["totals"]["selected"]["weights"] == weights
 
@@ -278,7 +277,8 @@ def refused(found: tuple[int, str, str], command: str, message: str) -> None:
 @pytest.mark.parametrize("words, message", [
     ("report nowhere", "no model at nowhere"),
     ("report in --params (", "regular expression"),
-    ("report in -o missing/folder/file", "No such file"),
+    ("report in --params typo.*", "`params` 'typo.*' matches no weight; there are conv2d_0.w_0"),
+    ("report in -o missing/folder/file", "missing/folder/file: No such file or directory$"),
     ("check nowhere --sparsity 0.5", "no model at nowhere"),
     ("check in", "there is nothing to check for"),
     ("check in --sparsity 75", "must be a fraction of zeros in .*0.55 means 55 %"),
@@ -303,7 +303,7 @@ def refused(found: tuple[int, str, str], command: str, message: str) -> None:
     ("prune in --ratio 0.5 -o in/model.json/p", "exists|Not a directory"),
     ("export train -o p", "is a training checkpoint, and does not say what its outputs are"),
     ("export in --weights missing -o p", "missing.pdparams"),
-    ("export in --weights in/model.pdiparams -o p", "No such file .*in/model.pdparams"),
+    ("export in --weights in/model.pdiparams -o p", "in/model.pdparams.*No such file|No such file.*in/model.pdparams"),
     ("export in --weights broken.pdparams -o p", "broken.pdparams must be a .pdparams file"),
     ("export in --masks missing -o p", "missing"),
     ("export in --masks in/model.json -o p", "not a whole safetensors file"),

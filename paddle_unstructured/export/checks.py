@@ -93,7 +93,7 @@ def check(program: Any, scope: Any = None, *, pattern: Pattern | str | None = No
         check_sparsity("sparsity", sparsity)
     asked = _asked(pattern)
     graph = open_graph(program, scope)
-    chosen = _chosen(graph.params(), params)
+    chosen = choose_params(graph.params(), params)
     check_initialized(graph, chosen)
     arrays = [graph.array(param.name) != 0 for param in chosen]
     short = [0.0 if sparsity is None else sparsity * kept.size - (kept.size - kept.sum()) for kept in arrays]
@@ -153,7 +153,8 @@ def _asked(pattern: Any) -> Pattern:
     return pattern
 
 
-def _chosen(params: Sequence[Param], names: str | None) -> list[Param]:
+def choose_params(params: Sequence[Param], names: str | None) -> list[Param]:
+    """The weights whose names match `names`; ValueError if there are none."""
     chosen = [v.param for v in judge(params, all_weights if names is None else named(names)) if v.pruned]
     if not chosen:
         weights = ", ".join(param.name for param in params if param.is_weight)
