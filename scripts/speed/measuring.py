@@ -1,4 +1,4 @@
-"""Engines in turn, each in a process of its own: a round is a few runs of each, of which the best counts."""
+"""Engines in turn, each in a process of its own: a round is a tenth of a second of each, of which the median counts."""
 from __future__ import annotations
 
 import json
@@ -13,23 +13,23 @@ import numpy as np
 
 from .rivals import RIVALS
 
-BEST_OF = 3
+TURN, LEAST = 0.1, 3  # seconds of a turn, and runs: the first ones find cold caches and a core that slept
 SCRIPT = Path(__file__).resolve().parents[1] / "bench_runtime.py"
 
 
 def serve(name: str, model: str, threads: str, batch: str) -> None:
-    """The worker: for every line on stdin, run a few times and print the best time and the peak memory."""
+    """The worker: for every line on stdin, run for a while and print the median time and the peak memory."""
     x = np.random.default_rng(0).normal(size=(int(batch), 3, 224, 224)).astype("float32")
     run = RIVALS[name].open(model, int(threads))
     run(x)
     print("ready", flush=True)
     for _ in sys.stdin:
-        times = []
-        for _ in range(BEST_OF):
+        times: list[float] = []
+        while len(times) < LEAST or sum(times) < TURN:
             begun = time.perf_counter()
             run(x)
             times.append(time.perf_counter() - begun)
-        print(json.dumps([min(times), peak_memory()]), flush=True)
+        print(json.dumps([statistics.median(times), peak_memory()]), flush=True)
 
 
 def peak_memory() -> float:
