@@ -3,22 +3,25 @@
 namespace paddle_unstructured {
 namespace {
 
-PU_INLINE IntVec not_a_number(Vec v) { return v != v; }
-
 // NaN becomes the zero point.
 PU_INLINE IntVec quantized_input(Vec x, Vec inverse, Vec zero) {
-  const Vec real = fused(x, inverse, zero);
-  return quantized(minimum(choose(not_a_number(x), zero, real), broadcast(255.0f)));
+  return quantized(minimum(fused(keep(x, lanes_of_numbers(x)), inverse, zero), broadcast(255.0f)));
 }
 
-void quantize_group(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pixels) {
+template <int Planes>
+void quantize_planes(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pixels) {
   const Vec by = broadcast(inverse), to = broadcast(zero);
   for (int64_t i = 0; i < pixels; i += kLanes) {
     IntVec q[4];
     PU_UNROLL(4)
-    for (int c = 0; c < 4; ++c) q[c] = quantized_input(load(planes[c] + i), by, to);
+    for (int c = 0; c < 4; ++c) q[c] = c < Planes ? quantized_input(load(planes[c] + i), by, to) : q[Planes - 1];
     store_aligned_ints(output + i * kGroup, interleaved(pair(q[0], q[1]), pair(q[2], q[3])));
   }
+}
+
+void quantize_group(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pixels) {
+  const bool three = planes[3] == planes[2];  // as images have
+  (three ? quantize_planes<3> : quantize_planes<4>)(planes, inverse, zero, output, pixels);
 }
 
 void quantize(const float* input, float inverse, float zero, uint8_t* output, int64_t count) {

@@ -84,6 +84,11 @@ PU_INLINE Vec keep(Vec v, Lanes lanes) {
 
 PU_INLINE Lanes all_lanes_if(bool condition) { return static_cast<Lanes>(condition ? 0xffff : 0); }
 
+PU_INLINE Lanes lanes_of_numbers(Vec v) {
+  const __m512 x = reinterpret_cast<__m512>(v);
+  return _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+}
+
 PU_INLINE void store_lanes(float* to, Vec v, Lanes lanes) {
   _mm512_mask_storeu_ps(to, lanes, reinterpret_cast<__m512>(v));
 }
@@ -100,6 +105,7 @@ PU_INLINE Vec keep(Vec v, Lanes lanes) {
 }
 
 PU_INLINE Lanes all_lanes_if(bool condition) { return IntVec{} - static_cast<int32_t>(condition); }
+PU_INLINE Lanes lanes_of_numbers(Vec v) { return v == v; }
 
 PU_INLINE void store_lanes(float* to, Vec v, Lanes lanes) {
 #if PU_LANES == 8
