@@ -1,6 +1,6 @@
 """Accuracy at a fixed budget, beside PaddleSlim 2.6.0: the tables of README's "Results".
 
-    python scripts/accuracy.py            # everything, about two hours on two cores; goes on where it was stopped
+    python scripts/accuracy.py            # everything, about three hours on two cores; goes on where it was stopped
     python scripts/accuracy.py --quick    # a small version on scikit-learn's digits, under five minutes
     python scripts/accuracy.py --table    # the tables of what has been run
 

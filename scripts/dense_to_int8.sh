@@ -3,7 +3,8 @@
 # layers in blocks of 1 output x 4 inputs, convert it to int8, and print accuracy at every stage, size and speed beside
 # ONNX Runtime's dense float32 and int8.
 #   bash scripts/dense_to_int8.sh [--quick] [FASHION_MNIST_DIR]
-# Width 0.25, 1 + 2 epochs: about 26 minutes, as Paddle trains depthwise convolutions on one core. --quick: on scikit-learn's digits, under two minutes.
+# Width 0.25, 1 + 2 epochs: about half an hour, as Paddle trains depthwise convolutions on one core. --quick: on
+# scikit-learn's digits, under two minutes.
 # $RATIO (0.75), $BLOCK (1x4, or 2x4), $WIDTH, $EPOCHS and $PRUNING_EPOCHS change that; $QAT_EPOCHS (0) adds
 # quantization-aware epochs after the pruning, and a row for the model with the ranges that they learned.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -140,7 +140,8 @@ def test_depthwise_convolutions_of_any_shape(kernel, stride, pad, channels, heig
     require_equal(writer, x.astype("float32"), threads)
 
 
-@pytest.mark.parametrize("height, width", [(200, 5), (9, 1100), (57, 130), (14, 14), (7, 7), *[(9, w) for w in range(26, 48)]])
+@pytest.mark.parametrize("height, width", [(200, 5), (9, 1100), (57, 130), (14, 14), (7, 7),
+                                           *[(9, width) for width in range(26, 48)]])
 def test_depthwise_convolutions_of_planes_larger_and_smaller_than_a_square_of_outputs(height, width):
     random = np.random.default_rng(0)
     weight = pick_weight8(random, pick_weights(random, 5, 1, 3, 3), UNIT, 1.0)
