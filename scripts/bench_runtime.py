@@ -7,7 +7,7 @@
     python scripts/bench_runtime.py roofline                     # what the processor can do, and what of it we reach
 
 MobileNetV1, ResNet-50 and others, random weights, pruned at random or in blocks; 224 x 224. Each engine has a process
-of its own; in every round each runs in turn, alone, for a tenth of a second, whose median counts. A figure "n x" is
+of its own; in every round each runs in turn, alone, for a tenth of a second, and its best run counts. A figure "n x" is
 the median over the rounds of (the engine's time / ours): above 1, we are faster. `--others` names a Python with
 openvino, MNN or deepsparse, whichever is there; onnxruntime and paddle2onnx belong to this one. rule.py has its numbers
 from `break-even`. Columns are in speed/rivals.py, rows in speed/models.py.

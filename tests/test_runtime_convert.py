@@ -55,7 +55,8 @@ def test_nets_of_paddle_vision_convert_whole(tmp_path, net):
 @pytest.mark.parametrize("net", [vision.resnet50, vision.densenet121, vision.googlenet, vision.resnext50_32x4d,
                                  vision.mobilenet_v2, vision.wide_resnet50_2])
 def test_large_nets_of_paddle_vision_convert_whole(tmp_path, net):
-    check(tmp_path, evaluated(net), (1, 3, 224, 224), (2, 3, 128, 160), shape=[-1, 3, -1, -1], sparsity=0.9)
+    other = (2, 3, 224, 224) if net is vision.googlenet else (2, 3, 128, 160)  # its auxiliary heads take one size only
+    check(tmp_path, evaluated(net), (1, 3, 224, 224), other, shape=[-1, 3, -1, -1], sparsity=0.9)
 
 
 @pytest.mark.parametrize("block, kernel", [(1, "sparse"), (2, "sparse 2x1"), (4, "sparse 4x1")])
