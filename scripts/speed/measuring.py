@@ -1,4 +1,4 @@
-"""Engines in turn, each in a process of its own: a round is a tenth of a second of each, of which the best run counts."""
+"""Engines in turn, each in a process of its own: a round is a tenth of a second of each, whose best run counts."""
 from __future__ import annotations
 
 import json
