@@ -2,8 +2,8 @@
 # From nothing to a fast model: train a MobileNet on Fashion-MNIST, prune 75 % of its 1x1 convolutions in blocks of two
 # outputs, convert it, and compare top-1 (it must not change) and speed before and after.
 #   bash scripts/train_to_fast.sh [FASHION_MNIST_DIR]
-# Width 0.25, 1 + 1 epochs: about 18 minutes, as Paddle trains depthwise convolutions on one core. $WIDTH, $EPOCHS and $PRUNING_EPOCHS change that; $DENSE is a
-# run of this net that is there already (as scripts/dense_to_int8.sh leaves one).
+# Width 0.25, 1 + 1 epochs: about 18 minutes, as Paddle trains depthwise convolutions on one core. $WIDTH, $EPOCHS and
+# $PRUNING_EPOCHS change that; $DENSE is a run of this net that is there already (as scripts/dense_to_int8.sh leaves one).
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
