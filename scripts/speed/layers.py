@@ -25,14 +25,14 @@ def break_even(int8: bool) -> None:
     random, width = np.random.default_rng(0), 4 if int8 else 1
     make = _byte_net if int8 else _net
     for inputs, outputs, kernel, size in (*LAYERS, *LINEAR):
-        shape = (1, inputs) if size == 1 else (1, inputs, size, size)
-        x, count = random.normal(size=shape).astype("float32"), COLD if size == 1 else 1
+        linear = size == 1
+        x = random.normal(size=(1, inputs) if linear else (1, inputs, size, size)).astype("float32")
         for block in (1, 2, 4):
             def pruned(sparsity: float) -> list[np.ndarray]:
                 return [_weight(random, (outputs, inputs, kernel, kernel), sparsity, block, width)  # noqa: B023
-                        for _ in range(count)]                                                      # noqa: B023
-            dense = make(pruned(SPARSITIES[0]), 0)
-            ratios = [_paired(dense, make(pruned(sparsity), block), x) for sparsity in SPARSITIES]
+                        for _ in range(COLD if linear else 1)]                                      # noqa: B023
+            dense = make(pruned(SPARSITIES[0]), 0, linear)
+            ratios = [_paired(dense, make(pruned(sparsity), block, linear), x) for sparsity in SPARSITIES]
             print(f"| {inputs} -> {outputs}, {kernel}x{kernel}, {size}x{size} | {block}x{width} | "
                   + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |", flush=True)
 
@@ -56,7 +56,7 @@ def _reached(channels: int, size: int, sparsity: float, block: int, limits: Limi
     """Multiplications per second, of pixels and of the padding that vectors of 16 need, as a part of the limit."""
     random = np.random.default_rng(0)
     weights = [_weight(random, (channels, channels, 1, 1), sparsity, block) for _ in range(CHAIN)]
-    net = _net(weights, block)
+    net = _net(weights, block, linear=False)
     x = random.normal(size=(1, channels, size, size)).astype("float32")
     seconds = sorted(_timed(net, x) for _ in range(30))[7]
     pixels = -(-size * size // 16) * 16
@@ -71,11 +71,11 @@ def _weight(random: np.random.Generator, shape: tuple[int, ...], sparsity: float
     return prune(dense.reshape(*shape[:2], -1), sparsity, outputs, inputs).reshape(shape)
 
 
-def _net(weights: list[np.ndarray], block: int) -> Any:
-    """One convolution (or linear layer, of a single pixel) after another; block 0: dense."""
+def _net(weights: list[np.ndarray], block: int, linear: bool) -> Any:
+    """One convolution or linear layer after another; block 0: dense."""
     from paddle_unstructured.export.runtime.engine import Engine
     from paddle_unstructured.export.runtime.plan import PlanWriter, Window
-    linear, kernel = len(weights) == COLD, weights[0].shape[2]
+    kernel = weights[0].shape[2]
     writer, value = PlanWriter(weights[0].shape[1], 2 if linear else 4), 0
     window = Window((kernel,) * 2, pad=(kernel // 2,) * 4)
     for weight in weights:
@@ -84,14 +84,14 @@ def _net(weights: list[np.ndarray], block: int) -> Any:
     return Engine(writer.text, writer.arrays)
 
 
-def _byte_net(weights: list[np.ndarray], block: int) -> Any:
+def _byte_net(weights: list[np.ndarray], block: int, linear: bool) -> Any:
     """The same on bytes."""
     from paddle_unstructured.export.runtime.engine import Engine
     from paddle_unstructured.export.runtime.plan import PlanWriter, Window
     from paddle_unstructured.export.runtime.quantized.quantizer import Quantizer
     from paddle_unstructured.export.runtime.quantized.weights import Weight8
     from paddle_unstructured.export.runtime.quantized.writer import ByteWriter
-    linear, kernel, to = len(weights) == COLD, weights[0].shape[2], Quantizer(0.02, 100)
+    kernel, to = weights[0].shape[2], Quantizer(0.02, 100)
     plan = PlanWriter(weights[0].shape[1], 2 if linear else 4)
     writer, window = ByteWriter(plan), Window((kernel,) * 2, pad=(kernel // 2,) * 4)
     value = writer.quantize(0, to)
