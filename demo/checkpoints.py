@@ -1,9 +1,9 @@
 """What a run leaves behind, written so that a kill leaves the whole or nothing.
 
-    MODEL_PATH/epoch_7/   model.pdparams, model.pdopt, model.json   weights and optimizer, by paddle.static.save
-                          masks.safetensors                         the pruner's own state
-                          state.json                                epoch, step, best, history, flags
-    MODEL_PATH/inference/ model.json, model.pdiparams, state.json   the exported model
+MODEL_PATH/epoch_7/   model.pdparams, model.pdopt, model.json   weights and optimizer, by paddle.static.save
+                      masks.safetensors                         the pruner's own state
+                      state.json                                epoch, step, best, history, flags
+MODEL_PATH/inference/ model.json, model.pdiparams, state.json   the exported model
 """
 
 from __future__ import annotations

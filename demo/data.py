@@ -13,7 +13,6 @@ from typing import Protocol
 
 import numpy as np
 import paddle
-
 from imagenet import ImageFolder
 
 CACHE = Path.home() / ".cache" / "paddle" / "dataset"  # where Paddle's own downloaders leave their files

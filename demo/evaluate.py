@@ -1,7 +1,7 @@
 """Evaluate what train.py saved: a run, a checkpoint, bare weights or an exported inference model.
 
-    python demo/evaluate.py --pruned_model runs/gmp90
-    python demo/evaluate.py --pruned_model runs/gmp90/inference --json
+python demo/evaluate.py --pruned_model runs/gmp90
+python demo/evaluate.py --pruned_model runs/gmp90/inference --json
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 
 import paddle
-
 from checkpoints import STATE, BadCheckpoint, State, find_weights, load_weights
 from data import SPECS, MissingData, load_source
 from inference import load_inference
 from metrics import measure_accuracy
 from models import MODELS
 from options import add_flag, existing, folder, number
-from paddle_unstructured import all_weights, conv1x1_only, sparsity_report
 from programs import FEEDS, build_classifier, parameters
 from rules import has_gpu
+
+from paddle_unstructured import all_weights, conv1x1_only, sparsity_report
 
 
 def build_parser() -> argparse.ArgumentParser:

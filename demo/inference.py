@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import paddle
-
 from checkpoints import MODEL, State, atomic_folder
-from paddle_unstructured import export as library
 from programs import Classifier
+
+from paddle_unstructured import export as library
 
 
 def export(folder: Path, net: Classifier, exe: paddle.static.Executor, state: State, pruner=None) -> None:

@@ -1,6 +1,6 @@
 """Write a few generated images in ImageNet's layout, to try the ImageNet commands without ImageNet.
 
-    python demo/make_fake_imagenet.py /tmp/fake --train 32 --test 16
+python demo/make_fake_imagenet.py /tmp/fake --train 32 --test 16
 """
 
 from __future__ import annotations

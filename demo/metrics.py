@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import paddle
-
 from data import Source, batches
+
 from paddle_unstructured import distributed
 
 
@@ -50,7 +50,7 @@ def measure_accuracy(
     num_workers: int = 0,
 ) -> dict[str, float]:
     """Classify every image of `source` once, each rank its share: {"top1", "top5", "images"}."""
-    average, place = Average(2), dict(rank=distributed.rank(), ranks=distributed.world_size())
+    average, place = Average(2), {"rank": distributed.rank(), "ranks": distributed.world_size()}
     for images, labels in batches(source, batch_size, num_workers=num_workers, **place):
         (scores,) = exe.run(program, feed={image: images}, fetch_list=[probabilities])
         average.add([hits(scores, np.array(labels), k).mean() for k in (1, 5)], len(scores))

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Callable
 
 import paddle
+from models import build_model
 from paddle.static import Program
 
-from models import build_model
-from paddle_unstructured import distributed, quantization
+from paddle_unstructured import distributed
+from paddle_unstructured.training import quantization_aware
 
 FEEDS = ("image", "label")
 
@@ -30,7 +31,7 @@ class Classifier:
     image: paddle.pir.Value
     logits: paddle.pir.Value
     probabilities: paddle.pir.Value
-    quantized: quantization.QuantizationAware | None = None
+    quantized: quantization_aware.QuantizationAware | None = None
 
 
 def measure(logits: paddle.pir.Value, classes: int) -> tuple:
@@ -78,8 +79,8 @@ def build_classifier(
         test, twin = for_test(train)  # before the loss, so that testing needs no labels
         quantized = None
         if quantize_aware:
-            quantization.quantize_aware(train)
-            quantized = quantization.quantize_aware(test, training=False)
+            quantization_aware.quantize_aware(train)
+            quantized = quantization_aware.quantize_aware(test, training=False)
         metrics = measure(logits, classes)
         if optimizer is not None:
             distributed.minimize(optimizer, teach(metrics[0], logits) if teach else metrics[0])

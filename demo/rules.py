@@ -6,11 +6,11 @@ import argparse
 import os
 
 import paddle
-
 from checkpoints import State, find_checkpoint
 from options import build_parser
-from paddle_unstructured import distributed
 from ranks import on_rank_0
+
+from paddle_unstructured import distributed
 
 # Of each command, never taken from a recorded run.
 OWN = ("checkpoint", "last_epoch", "pretrained_model", "use_gpu", "is_distributed", "rank_timeout")

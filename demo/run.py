@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+import checkpoints
 import numpy as np
 import paddle
-
-import checkpoints
 from checkpoints import BadCheckpoint, State
 from data import SPECS, Source, load_source
-from paddle_unstructured import Block, GMPUnstructuredPruner, UnstructuredPruner, distributed
-from paddle_unstructured.recipe import Recipe
 from programs import Classifier, build_classifier, parameters
 from ranks import on_rank_0
 from teacher import make_teacher
+
+from paddle_unstructured import Block, GMPUnstructuredPruner, UnstructuredPruner, distributed
+from paddle_unstructured.training.recipe import Recipe
 
 log = logging.getLogger("train")
 
@@ -60,13 +60,13 @@ def make_pruner(
         return None
     if args.pruning_strategy == "static":
         return keep_zeros(UnstructuredPruner(program, ratio=0.0, place=place), args)
-    asked = dict(ratio=args.ratio, pattern=make_pattern(args))
-    shared = dict(
-        place=place,
-        prune_params_type=args.prune_params_type,
-        local_sparsity=args.local_sparsity,
-        sparse_block=args.sparse_block if args.sparse_block != [1, 1] else None,
-    )
+    asked = {"ratio": args.ratio, "pattern": make_pattern(args)}
+    shared = {
+        "place": place,
+        "prune_params_type": args.prune_params_type,
+        "local_sparsity": args.local_sparsity,
+        "sparse_block": args.sparse_block if args.sparse_block != [1, 1] else None,
+    }
     if args.recipe:
         return make_recipe(args, steps_per_epoch).pruner(program, **shared)
     if args.pruning_strategy == "base":
@@ -168,7 +168,7 @@ def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler, teach: 
     decay = paddle.regularizer.L2Decay(args.l2_decay)
     optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, weight_decay=decay)
     spec = SPECS[args.data]
-    shape = dict(image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+    shape = {"image_shape": spec.image_shape, "classes": spec.classes, "width": args.width}
     aware = args.quantize_aware
     return build_classifier(args.model, **shape, optimizer=optimizer, teach=teach, quantize_aware=aware)
 
@@ -184,8 +184,17 @@ def continue_from(folder: Path, net: Classifier, pruner, state: State, args: arg
     """Restore a checkpoint, and say which flags differ from those it was written with."""
     checkpoints.resume(folder, net.train, pruner)
     log.info("resuming %s after epoch %d", folder, state.epoch)
-    free = {"checkpoint", "last_epoch", "model_path", "pretrained_model", "data_dir", "use_gpu", "num_workers",
-            "is_distributed", "rank_timeout"}
+    free = {
+        "checkpoint",
+        "last_epoch",
+        "model_path",
+        "pretrained_model",
+        "data_dir",
+        "use_gpu",
+        "num_workers",
+        "is_distributed",
+        "rank_timeout",
+    }
     for name, value in vars(args).items():
         before = state.settings.get(name, value)
         if name not in free and before != value:

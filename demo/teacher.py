@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Callable
 
-import paddle
-
 import checkpoints
+import paddle
 from data import SPECS
-from paddle_unstructured.recipe import Recipe
 from programs import build_classifier, parameters
+
+from paddle_unstructured.training.recipe import Recipe
 
 
 def make_teacher(args: argparse.Namespace, exe: paddle.static.Executor, place, recipe: Recipe) -> Callable:

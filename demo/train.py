@@ -13,17 +13,17 @@ import math
 import sys
 import time
 
-import paddle
-from tqdm import tqdm
-
 import checkpoints
+import paddle
 from data import MissingData, batches
 from inference import export
 from metrics import Average, measure_accuracy
-from paddle_unstructured import distributed, sparsity_report
 from programs import FEEDS
 from rules import parse_args
 from run import Run, prepare
+from tqdm import tqdm
+
+from paddle_unstructured import distributed, sparsity_report
 
 log = logging.getLogger("train")
 
@@ -31,7 +31,7 @@ log = logging.getLogger("train")
 def train_epoch(run: Run, epoch: int) -> dict:
     """Run every batch of one epoch through the training Program; return the epoch's averages."""
     args, average, started = run.args, Average(len(run.net.metrics)), time.perf_counter()
-    place = dict(rank=distributed.rank(), ranks=distributed.world_size())
+    place = {"rank": distributed.rank(), "ranks": distributed.world_size()}
     loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers, **place)
     rate, hidden = run.lr(), None if distributed.rank() == 0 else True
     with tqdm(loader, desc=f"epoch {epoch}", disable=hidden, leave=False, dynamic_ncols=True) as bar:
@@ -45,7 +45,7 @@ def train_epoch(run: Run, epoch: int) -> dict:
             loss, top1, top5 = average.add(metrics, args.batch_size)
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, step {number}; lower --lr {args.lr}")
-            shown = dict(loss=f"{loss:.4f}", top1=f"{top1:.4f}", sparsity=f"{sparsity(run):.4f}")
+            shown = {"loss": f"{loss:.4f}", "top1": f"{top1:.4f}", "sparsity": f"{sparsity(run):.4f}"}
             bar.set_postfix(shown, refresh=False)
             if bar.disable and number % args.log_period == 0:
                 log.info("epoch %d step %d/%d %s", epoch, number, len(loader), spell(shown))

@@ -1,23 +1,32 @@
 """Sparse neural networks in PaddlePaddle: pruning of static Programs, with masks in the graph."""
-from .front_door import front_door
+
+from .lazy_names import lazy_names
 
 __version__ = "0.1.0"
-_HOMES = {
-    "allocation": ("ERK", "LAMP", "Global", "PerLayer", "Threshold", "Uniform"),
-    "criteria": ("APoZ", "GeometricMedian", "MeanActivation", "NormScale", "Random", "Saliency", "magnitude",
-                 "normalized_magnitude"),
-    "distillation": ("distill",),
-    "graph": ("Param",),
-    "page": ("html_report",),
-    "patterns": ("Block", "Element", "Filter", "NM"),
-    "plots": ("plot_pattern", "plot_sparsity", "plot_weights"),
-    "pruner": ("GMPUnstructuredPruner", "UnstructuredPruner"),
-    "quantization": ("QuantizationAware", "quantize_aware"),
-    "recipe": ("Recipe",),
-    "report": ("SparsityReport", "sparsity_report"),
-    "scalars": ("ScalarLog",),
-    "schedules": ("Constant", "Polynomial"),
-    "selection": ("all_weights", "conv1x1_only", "named"),
-    "sensitivity": ("SensitivityTable", "allocate_by_sensitivity"),  # not the function: its name is the module's
+_MODULES = {
+    ".allocation": ("ERK", "LAMP", "Global", "PerLayer", "Threshold", "Uniform"),
+    ".criteria": (
+        "APoZ",
+        "GeometricMedian",
+        "MeanActivation",
+        "NormScale",
+        "Random",
+        "Saliency",
+        "magnitude",
+        "normalized_magnitude",
+    ),
+    ".training.distillation": ("distill",),
+    ".graph": ("Param",),
+    ".reporting.html": ("html_report",),
+    ".patterns": ("Block", "Element", "Filter", "NM"),
+    ".reporting.plots": ("plot_pattern", "plot_sparsity", "plot_weights"),
+    ".pruner": ("GMPUnstructuredPruner", "UnstructuredPruner"),
+    ".training.quantization_aware": ("QuantizationAware", "quantize_aware"),
+    ".training.recipe": ("Recipe",),
+    ".reporting.report": ("SparsityReport", "sparsity_report"),
+    ".reporting.scalars": ("ScalarLog",),
+    ".schedules": ("Constant", "Polynomial"),
+    ".selection": ("all_weights", "conv1x1_only", "named"),
+    ".sensitivity": ("SensitivityTable", "allocate_by_sensitivity"),  # not the function: its name is the module's
 }
-__all__, __getattr__, __dir__ = front_door(__name__, _HOMES)
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -1,4 +1,5 @@
 """python -m paddle_unstructured"""
+
 import sys
 
 from .cli import main

@@ -4,6 +4,7 @@ An allocation works out whole numbers per layer on the host (they depend on shap
 cut on the device finds the units. The overall number is met exactly within the bounds: what one layer may not lose,
 the others lose instead.
 """
+
 from __future__ import annotations
 
 import re
@@ -15,11 +16,11 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from .formats.yaml import read_yaml
 from .graph.base import Param
-from .lamp import lamp_cut
-from .rank import Cut, Size, cut
+from .ranking.cut import Cut, Size, cut
+from .ranking.lamp import lamp_cut
 from .schedules import check_sparsity
-from .yaml_files import read_yaml
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -51,8 +52,9 @@ class _Ranked:
         check_sparsity("min_sparsity", self.min_sparsity)
         check_sparsity("max_sparsity", self.max_sparsity)
         if self.min_sparsity > self.max_sparsity:
-            raise ValueError(f"`min_sparsity` must be <= `max_sparsity`, got {self.min_sparsity} > "
-                             f"{self.max_sparsity}.")
+            raise ValueError(
+                f"`min_sparsity` must be <= `max_sparsity`, got {self.min_sparsity} > {self.max_sparsity}."
+            )
 
     def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
         return cut(units, alive, sizes, **feeds)
@@ -60,8 +62,7 @@ class _Ranked:
     def due(self, step: int, sparsity: float, applied: float) -> bool:
         return sparsity > applied
 
-    def _bounds(self, params: Sequence[Param], sparsity: float,
-                limits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _bounds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         sizes = _sizes(params)
         low = np.floor(min(self.min_sparsity, sparsity) * sizes).astype("int64")
         high = np.minimum([round(self.max_sparsity * size) for size in sizes.tolist()], limits).astype("int64")
@@ -211,8 +212,10 @@ class PerLayer(_Ranked):
     def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
         own, whole = self._own(params), self.sparsity(params)
         if sparsity > whole + 0.5 / sum(p.size for p in params):
-            raise ValueError(f"PerLayer's sparsities make {whole:.4f} of all selected weights, and {sparsity:.4f} is "
-                             "asked for; raise them, or leave the ratio to them.")
+            raise ValueError(
+                f"PerLayer's sparsities make {whole:.4f} of all selected weights, and {sparsity:.4f} is "
+                "asked for; raise them, or leave the ratio to them."
+            )
         part = sparsity / whole if sparsity < whole else 1.0
         low, high = self._bounds(params, sparsity, limits)
         each = np.array([round(part * s * p.size) for s, p in zip(own, params)], "int64")
@@ -248,8 +251,9 @@ class Threshold:
     def __post_init__(self) -> None:
         for value in self.value.values() if isinstance(self.value, Mapping) else [self.value]:
             if not hasattr(value, "__float__") or not (value >= 0.0 and np.isfinite(value)):
-                raise ValueError(f"`threshold` must be a finite number >= 0, got {value!r}; weights with |w| below it "
-                                 "are pruned.")
+                raise ValueError(
+                    f"`threshold` must be a finite number >= 0, got {value!r}; weights with |w| below it are pruned."
+                )
         if not isinstance(self.update_every, int) or self.update_every < 1:
             raise ValueError(f"Threshold `update_every` must be >= 1 step, got {self.update_every!r}.")
 
@@ -258,8 +262,10 @@ class Threshold:
         return {"values": np.array(values, "float64")}
 
     def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], *, values: Tensor) -> Cut:
-        keep = [(u >= value.cast(u.dtype)).cast(u.dtype) * a.cast(u.dtype)
-                for u, a, value in zip(units, alive, paddle.unstack(values))]
+        keep = [
+            (u >= value.cast(u.dtype)).cast(u.dtype) * a.cast(u.dtype)
+            for u, a, value in zip(units, alive, paddle.unstack(values))
+        ]
         pruned = paddle.stack([paddle.sum((k.flatten() == 0).cast("int64") * size) for k, size in zip(keep, sizes)])
         return Cut(keep, pruned, values)
 
@@ -279,8 +285,9 @@ def by_name(values: Mapping[str, float], params: Sequence[Param], default: float
         found.append(float(values[fitting[0]]) if fitting else default)
         idle -= set(fitting)
     if idle:
-        raise ValueError(f"{', '.join(map(repr, sorted(idle)))} fits none of the pruned params "
-                         f"{', '.join(p.name for p in params)}.")
+        raise ValueError(
+            f"{', '.join(map(repr, sorted(idle)))} fits none of the pruned params {', '.join(p.name for p in params)}."
+        )
     return found
 
 
@@ -301,8 +308,10 @@ def _total(params: Sequence[Param], sparsity: float) -> int:
 
 def _feeds(allocation: object, total: int, low: np.ndarray, high: np.ndarray, sparsity: float) -> Feeds:
     if not low.sum() <= total <= high.sum():
-        raise ValueError(f"{allocation!r} cannot meet a sparsity of {sparsity:.4f}: {total} weights are to fall, and "
-                         f"the bounds and the pattern allow {low.sum()} to {high.sum()}.")
+        raise ValueError(
+            f"{allocation!r} cannot meet a sparsity of {sparsity:.4f}: {total} weights are to fall, and "
+            f"the bounds and the pattern allow {low.sum()} to {high.sum()}."
+        )
     return {"total": np.array([total], "int64"), "low": low, "high": high}
 
 

@@ -1,16 +1,16 @@
 """A pruner's state in one file: masks as bits, and how far it has come. safetensors, so reading runs no code."""
+
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
+from .formats.atomic import replace_file
 from .graph.base import Param
 
 FORMAT, VERSION = "paddle_unstructured.pruner", 2
@@ -28,11 +28,15 @@ def save(path: str, state: Mapping[str, Any], about: Mapping[str, str]) -> None:
     masks, gathered = state["masks"], state["gathered"]
     tensors = {name: np.packbits(mask.reshape(-1), bitorder="little") for name, mask in masks.items()}
     tensors.update((_GATHERED + name, array) for one in gathered for name, array in one.get("sums", {}).items())
-    header = {**about, "format": FORMAT, "version": str(VERSION),
-              "progress": json.dumps({key: value for key, value in state.items() if key not in ("masks", "gathered")}),
-              "shapes": json.dumps({name: list(mask.shape) for name, mask in masks.items()}),
-              "sparsity": json.dumps({name: float((~mask).mean()) for name, mask in masks.items()}),
-              "gathered": json.dumps([{**one, "sums": list(one["sums"])} if one else {} for one in gathered])}
+    header = {
+        **about,
+        "format": FORMAT,
+        "version": str(VERSION),
+        "progress": json.dumps({key: value for key, value in state.items() if key not in ("masks", "gathered")}),
+        "shapes": json.dumps({name: list(mask.shape) for name, mask in masks.items()}),
+        "sparsity": json.dumps({name: float((~mask).mean()) for name, mask in masks.items()}),
+        "gathered": json.dumps([{**one, "sums": list(one["sums"])} if one else {} for one in gathered]),
+    }
     header["sha256"] = _digest(tensors, header)
     replace_file(path, safetensors.numpy.save(tensors, metadata=header))
 
@@ -53,14 +57,20 @@ def load(path: str) -> dict[str, Any]:
         raise ValueError(f"{path} is not the state of a pruner, but {header.get('format', 'something else')}.")
     version = header.get("version", "")
     if version.isdigit() and int(version) > VERSION:
-        raise ValueError(f"{path} has version {version}, and this package reads up to {VERSION}; install a newer "
-                         "paddle_unstructured.")
+        raise ValueError(
+            f"{path} has version {version}, and this package reads up to {VERSION}; install a newer "
+            "paddle_unstructured."
+        )
     if header.pop("sha256", None) != _digest(tensors, header):
         raise ValueError(f"{path} is damaged: its checksum does not fit its content; use an older checkpoint.")
-    masks = {name: np.unpackbits(tensors[name], count=int(np.prod(shape)), bitorder="little").astype(bool)
-             .reshape(shape) for name, shape in json.loads(header["shapes"]).items()}
-    gathered = [{**one, "sums": {name: tensors[_GATHERED + name] for name in one["sums"]}} if one else {}
-                for one in json.loads(header.get("gathered", "[]"))]  # version 1 had none
+    masks = {
+        name: np.unpackbits(tensors[name], count=int(np.prod(shape)), bitorder="little").astype(bool).reshape(shape)
+        for name, shape in json.loads(header["shapes"]).items()
+    }
+    gathered = [
+        {**one, "sums": {name: tensors[_GATHERED + name] for name in one["sums"]}} if one else {}
+        for one in json.loads(header.get("gathered", "[]"))
+    ]  # version 1 had none
     return {**json.loads(header["progress"]), "masks": masks, "gathered": gathered}
 
 
@@ -83,51 +93,23 @@ def check_fit(state: Mapping[str, Any], masks: Mapping[str, np.ndarray], params:
     """Raise ValueError unless the state is of just these params: same names, shapes and dtypes."""
     present, dtypes = {param.name: param for param in params}, state.get("dtypes", {})
     lacking, extra = sorted(present.keys() - masks.keys()), sorted(masks.keys() - present.keys())
-    differing = [f"{name} {list(masks[name].shape)} there, {list(param.shape)} here"
-                 for name, param in sorted(present.items()) if name in masks and masks[name].shape != param.shape]
-    differing += [f"{name} {dtypes[name]} there, {param.dtype} here"
-                  for name, param in sorted(present.items()) if dtypes.get(name, param.dtype) != param.dtype]
-    faults = ([f"has no mask for {', '.join(lacking)}"] if lacking else []) + \
-             ([f"has masks for {', '.join(extra)}, which are not pruned here"] if extra else []) + \
-             ([f"differs in shape or dtype: {'; '.join(differing)}"] if differing else [])
+    differing = [
+        f"{name} {list(masks[name].shape)} there, {list(param.shape)} here"
+        for name, param in sorted(present.items())
+        if name in masks and masks[name].shape != param.shape
+    ]
+    differing += [
+        f"{name} {dtypes[name]} there, {param.dtype} here"
+        for name, param in sorted(present.items())
+        if dtypes.get(name, param.dtype) != param.dtype
+    ]
+    faults = (
+        ([f"has no mask for {', '.join(lacking)}"] if lacking else [])
+        + ([f"has masks for {', '.join(extra)}, which are not pruned here"] if extra else [])
+        + ([f"differs in shape or dtype: {'; '.join(differing)}"] if differing else [])
+    )
     if faults:
         raise ValueError(f"the state belongs to another model or another selection: it {'; it '.join(faults)}.")
-
-
-def replace_file(path: str, content: bytes) -> None:
-    """Write a file that is whole or not there, also after a crash of the machine."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        put_in_place(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-
-
-def put_in_place(draft: str, path: str) -> None:
-    """Give a finished file its name, once all of it is on the disk."""
-    os.chmod(draft, 0o666 & ~_umask())
-    _sync(draft)
-    os.replace(draft, path)
-    _sync(os.path.dirname(os.path.abspath(path)))
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _digest(tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:

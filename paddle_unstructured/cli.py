@@ -3,6 +3,7 @@
 MODEL is an inference model (.json and .pdiparams; a legacy .pdmodel pair is translated) or a training checkpoint
 (.json and .pdparams): the prefix of its files, one of them, or the folder that holds it.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
         try:
             import paddle
+
             paddle.enable_static()
             return args.run(args) or 0
         except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
@@ -62,12 +64,14 @@ def _warnings_on_stderr() -> Iterator[None]:
 def report(args: argparse.Namespace) -> None:
     from .export import open_model
     from .export.checks import choose_params
-    from .report import sparsity_report
+    from .reporting.report import sparsity_report
+
     model = open_model(args.model)
     if args.params:
         choose_params(model.graph.params(), args.params)
     if args.html:
-        from .page import html_report
+        from .reporting.html import html_report
+
         page = html_report(model.program, model.scope, title=args.model, select=_select(args))
         return _give(page, args.output)
     found = sparsity_report(model.program, model.scope, select=_select(args))
@@ -75,18 +79,23 @@ def report(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> int:
-    from .export import check as check_model, open_model
+    from .export import check as check_model
+    from .export import open_model
+
     model = open_model(args.model)
-    result = check_model(model.program, model.scope, pattern=args.pattern, sparsity=args.sparsity, params=args.params,
-                         each=args.each)
+    result = check_model(
+        model.program, model.scope, pattern=args.pattern, sparsity=args.sparsity, params=args.params, each=args.each
+    )
     _give(json.dumps(result.to_dict(), indent=2) if args.json else str(result))
     return 0 if result.holds else 1
 
 
 def prune(args: argparse.Namespace) -> None:
-    from .export import export as write, open_model, save_checkpoint
+    from .export import export as write
+    from .export import open_model, save_checkpoint
     from .pruner import UnstructuredPruner
-    from .report import sparsity_report
+    from .reporting.report import sparsity_report
+
     words = _parts(args)
     model = open_model(args.model)
     pruner = UnstructuredPruner(model.program, scope=model.scope, place=model.place, select=_select(args), **words)
@@ -102,18 +111,21 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     from . import allocation
     from .export import parse_pattern
     from .patterns import NM
+
     if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
         raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
     if args.threshold is not None and args.allocation is not None:
-        raise ValueError("--allocation has no meaning with --threshold, which is the same for every layer; leave one "
-                         "out.")
+        raise ValueError(
+            "--allocation has no meaning with --threshold, which is the same for every layer; leave one out."
+        )
     pattern = args.pattern and parse_pattern(args.pattern)
     if isinstance(pattern, NM):  # a first convolution of three channels stays dense; the table says why
         pattern = replace(pattern, indivisible="skip")
     meant = getattr(pattern, "sparsity", None)
     if None not in (meant, args.ratio) and args.ratio != meant:
-        raise ValueError(f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio "
-                         "out.")
+        raise ValueError(
+            f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio out."
+        )
     words: dict[str, Any] = {"ratio": args.ratio, "rules": args.rules, "pattern": pattern}
     if args.threshold is not None:
         words["allocation"] = allocation.Threshold(args.threshold)
@@ -124,36 +136,54 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
 
 def compress(args: argparse.Namespace) -> None:
     from .export import compress as compress_model
+
     _give(str(compress_model(args.model, args.output, values=args.values, level=args.level)))
 
 
 def decompress(args: argparse.Namespace) -> None:
     from .export import decompress as decompress_model
+
     decompress_model(args.file, args.output)
     print(f"written: {args.output}")
 
 
 def export(args: argparse.Namespace) -> None:
     from .export import export_model
-    _give(str(export_model(args.model, args.output, to=args.to, weights=args.weights, masks=args.masks,
-                           recalibrate=args.recalibrate, shrink=args.shrink, align_channels=args.align_channels)))
+
+    _give(
+        str(
+            export_model(
+                args.model,
+                args.output,
+                to=args.to,
+                weights=args.weights,
+                masks=args.masks,
+                recalibrate=args.recalibrate,
+                shrink=args.shrink,
+                align_channels=args.align_channels,
+            )
+        )
+    )
 
 
 def lite(args: argparse.Namespace) -> None:
     from .export import lite_report, open_model
+
     model = open_model(args.model)
     found = lite_report(model.program, model.scope, threshold=args.threshold)
     _give(found.to_json() if args.json else str(found))
 
 
 def accelerate(args: argparse.Namespace) -> None:
-    from .export.runtime import convert
+    from .runtime import convert
+
     _give(str(convert(args.model, args.output, int8=_int8(args))))
 
 
 def _int8(args: argparse.Namespace) -> Any:
     """What `accelerate` was asked for about int8; None without --int8."""
-    from .export.runtime.quantized.options import from_files
+    from .runtime.int8.options import from_files
+
     words = {word: getattr(args, word) for word in ("calibrate", "calibration", "equalize", "skip")}
     given = [f"--{word}" for word, value in words.items() if value]
     if not args.int8 and given:
@@ -162,9 +192,11 @@ def _int8(args: argparse.Namespace) -> Any:
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    from .export.runtime import benchmark as compare
-    _give(str(compare(args.model, args.other, threads=args.threads, batch=args.batch, rounds=args.rounds,
-                      data=args.data)))
+    from .runtime import benchmark as compare
+
+    _give(
+        str(compare(args.model, args.other, threads=args.threads, batch=args.batch, rounds=args.rounds, data=args.data))
+    )
 
 
 def _give(text: str, path: str | None = None) -> None:
@@ -181,14 +213,16 @@ def _give(text: str, path: str | None = None) -> None:
 
 def _select(args: argparse.Namespace) -> Any:
     from .selection import all_weights, conv1x1_only, named
+
     if args.params:
         return named(args.params)
     return conv1x1_only if args.conv1x1_only else all_weights
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="paddle_unstructured", formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="paddle_unstructured", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -224,19 +258,28 @@ def _parser() -> argparse.ArgumentParser:
     _add_selection(one, "prune")
 
     one = command(compress, "write a model into one small file", "the file")
-    one.add_argument("--values", choices=("fp32", "bf16", "fp16", "int8"), default="fp32",
-                     help="precision of the weights that are kept; default: fp32, exact to the bit")
+    one.add_argument(
+        "--values",
+        choices=("fp32", "bf16", "fp16", "int8"),
+        default="fp32",
+        help="precision of the weights that are kept; default: fp32, exact to the bit",
+    )
     one.add_argument("--level", metavar="N", type=int, default=19, help="of zstd, 1 to 22; default: 19")
 
-    one = commands.add_parser("decompress", help="write the model of a small file again",
-                              description="write the model of a small file again")
+    one = commands.add_parser(
+        "decompress", help="write the model of a small file again", description="write the model of a small file again"
+    )
     one.set_defaults(run=decompress)
     one.add_argument("file", metavar="FILE", help="what compress has written")
     one.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the model")
 
     one = command(export, "write an inference model, checked, for where it runs", "prefix of the model, or the file")
-    one.add_argument("--to", choices=("paddle", "int8", "onnx"), default="paddle",
-                     help="int8: weights in int8, for Paddle; default: paddle")
+    one.add_argument(
+        "--to",
+        choices=("paddle", "int8", "onnx"),
+        default="paddle",
+        help="int8: weights in int8, for Paddle; default: paddle",
+    )
     one.add_argument("--weights", metavar="FILE", help="a .pdparams file, instead of the model's own weights")
     one.add_argument("--masks", metavar="FILE", help="what pruner.save() has written: applied, and checked")
     one.add_argument("--recalibrate", metavar="FILE", help="an .npz of inputs [batches, ...] for batch norms")
@@ -249,10 +292,16 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command(accelerate, "write a pruned model that runs faster on x86 CPUs", "prefix of the fast model")
     one.add_argument("--int8", action="store_true", help="weights and activations in bytes; needs --calibrate")
-    one.add_argument("--calibrate", metavar="FILE", nargs="+", help="a .npy or .npz of inputs [n, ...] or [batches, n, "
-                     "...], some hundred samples; or the .ranges.json of training; or both")
-    one.add_argument("--calibration", choices=("minmax", "percentile", "mse"),
-                     help="how ranges come from the data; default: minmax")
+    one.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        nargs="+",
+        help="a .npy or .npz of inputs [n, ...] or [batches, n, "
+        "...], some hundred samples; or the .ranges.json of training; or both",
+    )
+    one.add_argument(
+        "--calibration", choices=("minmax", "percentile", "mse"), help="how ranges come from the data; default: minmax"
+    )
     one.add_argument("--equalize", action="store_true", help="balance weights between layers first, for nets with ReLU")
     one.add_argument("--skip", metavar="NAME", nargs="+", help="weights whose layers stay in floats")
 

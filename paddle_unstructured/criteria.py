@@ -4,6 +4,7 @@ The simplest criterion is a function of one tensor, written with paddle ops: it 
 ours, and eagerly on a literal tensor in a test. It is given float32 or float64, and must give no NaN. One that needs
 more than the weight is a small class with a method `score`; see `Criterion`.
 """
+
 from __future__ import annotations
 
 import zlib
@@ -191,8 +192,10 @@ def spread_over(per_filter: Tensor, param: Param) -> Tensor:
 
 def _output_axis(param: Param) -> int:
     if param.output_axis is None:
-        raise ValueError(f"the criterion scores output filters, and param {param.name!r} ({param.role}, shape "
-                         f"{list(param.shape)}) has no output axis; leave it out with `select`.")
+        raise ValueError(
+            f"the criterion scores output filters, and param {param.name!r} ({param.role}, shape "
+            f"{list(param.shape)}) has no output axis; leave it out with `select`."
+        )
     return param.output_axis
 
 

@@ -2,6 +2,7 @@
 
 All methods are written with paddle ops: they work eagerly and while a static Program is built.
 """
+
 from __future__ import annotations
 
 import re
@@ -13,7 +14,7 @@ import paddle
 from paddle import Tensor
 
 from .graph.base import Param
-from .rank import Size
+from .ranking.cut import Size
 
 _NORMS = {
     "l2": lambda scores, axes: paddle.sqrt(paddle.sum(scores * scores, axis=axes)),
@@ -100,14 +101,14 @@ class NM(Element):
         if not (_is_count(self.n) and _is_count(self.m) and self.n < self.m <= 32):
             raise ValueError(f"NM must keep n of m with 1 <= n < m <= 32, got {self.n!r}:{self.m!r}.")
         if self.indivisible not in ("error", "skip"):
-            raise ValueError(f"NM `indivisible` must be \"error\" or \"skip\", got {self.indivisible!r}.")
+            raise ValueError(f'NM `indivisible` must be "error" or "skip", got {self.indivisible!r}.')
 
     @classmethod
     def parse(cls, text: str) -> NM:
-        """"2:4" -> NM(2, 4)."""
+        """ "2:4" -> NM(2, 4)."""
         match = re.fullmatch(r"(\d+):(\d+)", text)
         if not match:
-            raise ValueError(f"`pattern` must be a pattern or kept:of such as \"2:4\", got {text!r}.")
+            raise ValueError(f'`pattern` must be a pattern or kept:of such as "2:4", got {text!r}.')
         return cls(int(match[1]), int(match[2]))
 
     @property
@@ -122,16 +123,18 @@ class NM(Element):
         found = "no input axis" if axis is None else f"{param.shape[axis]} weights along its input axis"
         if self.indivisible == "skip":
             return f"{found}, which groups of {self.m} do not divide"
-        raise ValueError(f"{self.n}:{self.m} needs groups of {self.m} along the input axis, and param {param.name!r} "
-                         f"({param.role}, shape {list(param.shape)}) has {found}; leave it out with `select`, or give "
-                         f"NM({self.n}, {self.m}, indivisible=\"skip\").")
+        raise ValueError(
+            f"{self.n}:{self.m} needs groups of {self.m} along the input axis, and param {param.name!r} "
+            f"({param.role}, shape {list(param.shape)}) has {found}; leave it out with `select`, or give "
+            f'NM({self.n}, {self.m}, indivisible="skip").'
+        )
 
     def limit(self, param: Param) -> int:
         return param.size // self.m * (self.m - self.n)
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
         axis = param.input_axis
-        grouped = [*param.shape[:axis], param.shape[axis] // self.m, self.m, *param.shape[axis + 1:]]
+        grouped = [*param.shape[:axis], param.shape[axis] // self.m, self.m, *param.shape[axis + 1 :]]
         if mask is not None:
             scores = paddle.where(mask > 0, scores, paddle.full_like(scores, -float("inf")))
         members = paddle.unbind(scores.reshape(grouped), axis + 1)
@@ -141,8 +144,10 @@ class NM(Element):
                 first = (earlier <= later).cast(later.dtype)
                 falls_before[j] = falls_before[j] + first
                 falls_before[i] = falls_before[i] + (1 - first)
-        kept = [paddle.where(before >= self.m - self.n, paddle.full_like(member, float("inf")), member)
-                for member, before in zip(members, falls_before)]
+        kept = [
+            paddle.where(before >= self.m - self.n, paddle.full_like(member, float("inf")), member)
+            for member, before in zip(members, falls_before)
+        ]
         return paddle.stack(kept, axis + 1).reshape(list(param.shape))
 
 
@@ -251,8 +256,10 @@ class Block(_Blocks):
 
     def check(self, param: Param) -> str | None:
         if None in self._axes(param):
-            raise ValueError(f"Block needs an output and an input axis, and param {param.name!r} ({param.role}, shape "
-                             f"{list(param.shape)}) has not both; leave it out with `select`.")
+            raise ValueError(
+                f"Block needs an output and an input axis, and param {param.name!r} ({param.role}, shape "
+                f"{list(param.shape)}) has not both; leave it out with `select`."
+            )
         found = [param.shape[axis] for axis in self._axes(param)]
         if self.narrow == "skip" and (found[0] < self.m or found[1] < self.n):
             return f"{found[0]} x {found[1]} weights are less than a block of {self.m} x {self.n}"
@@ -297,8 +304,10 @@ class Filter(_Blocks):
         # In a grouped convolution one stored axis does not tell the channels of the groups apart.
         shared = param.groups > 1 and (self.axis == "input") != param.role.endswith("transpose")
         if self._axis(param) is None or shared:
-            raise ValueError(f"Filter needs an {self.axis} axis of its own, and param {param.name!r} ({param.role}, "
-                             f"shape {list(param.shape)}, {param.groups} groups) has none; leave it out with `select`.")
+            raise ValueError(
+                f"Filter needs an {self.axis} axis of its own, and param {param.name!r} ({param.role}, "
+                f"shape {list(param.shape)}, {param.groups} groups) has none; leave it out with `select`."
+            )
         return None
 
     def _axis(self, param: Param) -> int | None:

@@ -1,4 +1,5 @@
 """The machine: asks the schedule at every step, and lets the device update the masks when one is due."""
+
 from __future__ import annotations
 
 import json
@@ -8,17 +9,19 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from . import checkpoint, distributed, report, words
+from . import checkpoint, distributed
 from .allocation import Allocation, Threshold
+from .compat import paddleslim
+from .compat.config_list import Rules
 from .criteria import Criterion
+from .formats.yaml import write_yaml
 from .graph import Param, open_graph
+from .masking.plan import make_plan
+from .masking.update import MaskUpdate, PrunedLayer
 from .patterns import Pattern
-from .plan import make_plan
-from .rules import Rules
+from .reporting import report
 from .schedules import Constant, Schedule, check_sparsity
 from .selection import Select
-from .update import Layer, MaskUpdate
-from .yaml_files import write_yaml
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ class UnstructuredPruner:
         schedule: step -> sparsity. Default: `Constant(ratio)`; without a ratio, n:m patterns and `PerLayer` bring the
             sparsity that they mean.
         rules: A list of dicts, or the path of a YAML file, that says which layers are pruned how; see
-            `paddle_unstructured.rules.choices`. Instead of pattern, criterion and allocation.
+            `paddle_unstructured.compat.config_list.choices`. Instead of pattern, criterion and allocation.
 
     Raises:
         ValueError: A value out of range; a word given together with the part it stands for; nothing to prune; weights
@@ -63,20 +66,44 @@ class UnstructuredPruner:
         ...     pruner.step()
     """
 
-    def __init__(self, program: Any, mode: str | None = None, ratio: float = words.RATIO,
-                 threshold: float = words.THRESHOLD, scope: Any = None, place: Any = None,
-                 prune_params_type: str | None = None,
-                 skip_params_func: Callable[[Any], Iterable[str]] | None = None, local_sparsity: bool = False,
-                 sparse_block: Sequence[int] | None = None, *, select: Select | None = None,
-                 criterion: Criterion | None = None, pattern: Pattern | str | None = None,
-                 allocation: Allocation | None = None, schedule: Schedule | None = None,
-                 rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        program: Any,
+        mode: str | None = None,
+        ratio: float = paddleslim.RATIO,
+        threshold: float = paddleslim.THRESHOLD,
+        scope: Any = None,
+        place: Any = None,
+        prune_params_type: str | None = None,
+        skip_params_func: Callable[[Any], Iterable[str]] | None = None,
+        local_sparsity: bool = False,
+        sparse_block: Sequence[int] | None = None,
+        *,
+        select: Select | None = None,
+        criterion: Criterion | None = None,
+        pattern: Pattern | str | None = None,
+        allocation: Allocation | None = None,
+        schedule: Schedule | None = None,
+        rules: Rules | None = None,
+    ) -> None:
         self._graph = open_graph(program, scope, place)
         self.scope, self.place = self._graph.scope, self._graph.place
         self._plan = make_plan(
-            self._graph, mode=mode, ratio=ratio, threshold=threshold, prune_params_type=prune_params_type,
-            skip_params_func=skip_params_func, local_sparsity=local_sparsity, sparse_block=sparse_block, select=select,
-            criterion=criterion, pattern=pattern, allocation=allocation, schedule=schedule, rules=rules)
+            self._graph,
+            mode=mode,
+            ratio=ratio,
+            threshold=threshold,
+            prune_params_type=prune_params_type,
+            skip_params_func=skip_params_func,
+            local_sparsity=local_sparsity,
+            sparse_block=sparse_block,
+            select=select,
+            criterion=criterion,
+            pattern=pattern,
+            allocation=allocation,
+            schedule=schedule,
+            rules=rules,
+        )
         self._params = self._plan.params
         self._sizes = np.array([param.size for param in self._params])
         self._pruned = np.zeros_like(self._sizes)  # weights per layer that the masks hold at zero
@@ -134,8 +161,10 @@ class UnstructuredPruner:
         value = self._graph.persistable(name)
         if value is None or tuple(value.shape) != owner.shape:
             found = "which it does not have" if value is None else f"which has shape {list(value.shape)}"
-            raise ValueError(f"`shadow` must be a persistable variable of the Program with shape {list(owner.shape)}, "
-                             f"got {name!r}, {found}.")
+            raise ValueError(
+                f"`shadow` must be a persistable variable of the Program with shape {list(owner.shape)}, "
+                f"got {name!r}, {found}."
+            )
         if self._graph.tie(name, owner):
             self._device.tie(name, owner)
         self._graph.attach()
@@ -172,7 +201,7 @@ class UnstructuredPruner:
         return list(self._params)
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[PrunedLayer]:
         """The pruned params again, each with its criterion and pattern."""
         return list(self._plan.layers)
 
@@ -227,8 +256,10 @@ class UnstructuredPruner:
         """Find the threshold that the asked sparsity means for the present weights; nothing is pruned by that."""
         if not self._by_threshold:
             if not all(gathering.is_full for gathering in self._plan.gatherings):
-                raise ValueError("the criterion has not seen its batches yet, so there is no threshold; train on, and "
-                                 "call step() after each batch.")
+                raise ValueError(
+                    "the criterion has not seen its batches yet, so there is no threshold; train on, and "
+                    "call step() after each batch."
+                )
             self._check_weights()
             feeds = self._plan.feeds(self._plan.asked(self.steps))
             self._threshold = _highest(self._device.plan(self._plan.allocation, feeds)[1], self._threshold)
@@ -294,10 +325,16 @@ class UnstructuredPruner:
 
     def state_dict(self) -> dict[str, Any]:
         """Masks (param name -> bool array), what criteria have gathered, and progress."""
-        return {"steps": self.steps, "applied": self._applied, "updates": self._updates, "threshold": self._threshold,
-                "schedule": _name(self._plan.schedule), "dtypes": {param.name: param.dtype for param in self._params},
-                "masks": {param.name: self._graph.mask(param) for param in self._params},
-                "gathered": [gathering.state() for gathering in self._plan.gatherings]}
+        return {
+            "steps": self.steps,
+            "applied": self._applied,
+            "updates": self._updates,
+            "threshold": self._threshold,
+            "schedule": _name(self._plan.schedule),
+            "dtypes": {param.name: param.dtype for param in self._params},
+            "masks": {param.name: self._graph.mask(param) for param in self._params},
+            "gathered": [gathering.state() for gathering in self._plan.gatherings],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: set the masks, apply them to the stored weights, and gather on.
@@ -321,8 +358,11 @@ class UnstructuredPruner:
             self._device.forget_programs()
         self._apply()
         if state.get("schedule", _name(self._plan.schedule)) != _name(self._plan.schedule):
-            _log.warning("the state was saved under the schedule %s; this pruner goes on with %s", state["schedule"],
-                         _name(self._plan.schedule))
+            _log.warning(
+                "the state was saved under the schedule %s; this pruner goes on with %s",
+                state["schedule"],
+                _name(self._plan.schedule),
+            )
 
     def save(self, path: str) -> None:
         """Write masks and progress into one file (safetensors); a crash leaves the old file or the new one."""
@@ -347,8 +387,11 @@ class UnstructuredPruner:
             raise ValueError(f"{path} cannot be loaded here: {error}") from error
 
     def __repr__(self) -> str:
-        parts = {"criterion": _all(layer.criterion for layer in self._plan.layers),
-                 "pattern": _all(layer.pattern for layer in self._plan.layers), "allocation": self._plan.allocation}
+        parts = {
+            "criterion": _all(layer.criterion for layer in self._plan.layers),
+            "pattern": _all(layer.pattern for layer in self._plan.layers),
+            "allocation": self._plan.allocation,
+        }
         if not self._by_threshold:
             parts["schedule"] = _name(self._plan.schedule)
         said = ", ".join(f"{name}={part}" for name, part in parts.items())
@@ -405,14 +448,19 @@ class UnstructuredPruner:
         finite = self._device.finite()
         if not finite.all():
             names = ", ".join(param.name for param, good in zip(self._params, finite) if not good)
-            raise ValueError(f"NaN in the weights (or in the scores they get) of {names} at step {self.steps}; the "
-                             "masks were not updated. Look for the step that made them, a lower learning rate helps.")
+            raise ValueError(
+                f"NaN in the weights (or in the scores they get) of {names} at step {self.steps}; the "
+                "masks were not updated. Look for the step that made them, a lower learning rate helps."
+            )
 
     def _log_held_layers(self, low: np.ndarray, high: np.ndarray) -> None:
         held = {p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least}
         if held - self._held:
-            _log.info("step %d: a floor or a limit keeps these layers from losing more: %s", self.steps,
-                      ", ".join(sorted(held - self._held)))
+            _log.info(
+                "step %d: a floor or a limit keeps these layers from losing more: %s",
+                self.steps,
+                ", ".join(sorted(held - self._held)),
+            )
         self._held |= held
 
     def _warn_of_empty_layers(self, before: np.ndarray) -> None:
@@ -452,15 +500,37 @@ class GMPUnstructuredPruner(UnstructuredPruner):
         ValueError: Beside those of `UnstructuredPruner`: a missing, unknown or senseless key, by name.
     """
 
-    def __init__(self, program: Any, ratio: float = words.RATIO, scope: Any = None, place: Any = None,
-                 prune_params_type: str | None = None,
-                 skip_params_func: Callable[[Any], Iterable[str]] | None = None, local_sparsity: bool = False,
-                 sparse_block: Sequence[int] | None = None, configs: Mapping[str, Any] | None = None, *,
-                 select: Select | None = None, criterion: Criterion | None = None,
-                 pattern: Pattern | str | None = None,
-                 allocation: Allocation | None = None) -> None:
-        schedule, resumed = words.gmp_schedule(ratio, configs)
-        super().__init__(program, mode="ratio", scope=scope, place=place, prune_params_type=prune_params_type,
-                         skip_params_func=skip_params_func, local_sparsity=local_sparsity, sparse_block=sparse_block,
-                         select=select, criterion=criterion, pattern=pattern, allocation=allocation, schedule=schedule)
+    def __init__(
+        self,
+        program: Any,
+        ratio: float = paddleslim.RATIO,
+        scope: Any = None,
+        place: Any = None,
+        prune_params_type: str | None = None,
+        skip_params_func: Callable[[Any], Iterable[str]] | None = None,
+        local_sparsity: bool = False,
+        sparse_block: Sequence[int] | None = None,
+        configs: Mapping[str, Any] | None = None,
+        *,
+        select: Select | None = None,
+        criterion: Criterion | None = None,
+        pattern: Pattern | str | None = None,
+        allocation: Allocation | None = None,
+    ) -> None:
+        schedule, resumed = paddleslim.gmp_schedule(ratio, configs)
+        super().__init__(
+            program,
+            mode="ratio",
+            scope=scope,
+            place=place,
+            prune_params_type=prune_params_type,
+            skip_params_func=skip_params_func,
+            local_sparsity=local_sparsity,
+            sparse_block=sparse_block,
+            select=select,
+            criterion=criterion,
+            pattern=pattern,
+            allocation=allocation,
+            schedule=schedule,
+        )
         self.steps = resumed

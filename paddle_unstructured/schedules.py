@@ -3,6 +3,7 @@
 Step 0 is the first call of `pruner.step()`, after the first optimizer step. A mask update happens at the steps where
 the sparsity rises, and nowhere else, so a schedule also says when. Any function of the step will do.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -84,8 +85,9 @@ class Polynomial:
         _check_step("begin_step", self.begin_step)
         _check_step("end_step", self.end_step)
         if self.initial > self.final:
-            raise ValueError(f"`initial` must be <= `final`, got {self.initial} > {self.final}; pruned weights stay "
-                             "pruned.")
+            raise ValueError(
+                f"`initial` must be <= `final`, got {self.initial} > {self.final}; pruned weights stay pruned."
+            )
         if self.end_step < self.begin_step:
             raise ValueError(f"`end_step` must be >= `begin_step`, got {self.end_step} < {self.begin_step}.")
         if not self.exponent > 0:
@@ -118,8 +120,9 @@ def check_sparsity(name: str, value: float) -> None:
     """Raise ValueError unless `value` is a number in [0, 1]."""
     number = hasattr(value, "__float__") and not isinstance(value, bool)
     if not number or not 0.0 <= float(value) <= 1.0:
-        raise ValueError(f"`{name}` must be a fraction of zeros in [0, 1], got {value!r}"
-                         + ("; 0.55 means 55 %." if number else "."))
+        raise ValueError(
+            f"`{name}` must be a fraction of zeros in [0, 1], got {value!r}" + ("; 0.55 means 55 %." if number else ".")
+        )
 
 
 def _check_step(name: str, value: int) -> None:

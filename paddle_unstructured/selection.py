@@ -1,4 +1,5 @@
 """Which params are pruned, and why the others are not."""
+
 from __future__ import annotations
 
 import logging
@@ -12,7 +13,9 @@ Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
 
 _log = logging.getLogger(__name__)
 _WHY_NOT = {
-    "bias": "a bias", "prelu alpha": "the slope of a PReLU", "scale": "a factor that scales activations",
+    "bias": "a bias",
+    "prelu alpha": "the slope of a PReLU",
+    "scale": "a factor that scales activations",
     "weight scale": "the scale of an int8 weight",
     "unused": "nothing in the Program reads it",
 }
@@ -66,6 +69,7 @@ def named(names: str) -> Select:
         if not chosen or pattern.fullmatch(param.name):
             return chosen, f"{reason}, named {names}" if chosen else reason
         return False, f"its name does not match {names}"
+
     return select
 
 
@@ -93,8 +97,9 @@ def _verdict(param: Param, select: Select, skip: Sequence[str]) -> Verdict:
     raise TypeError(f"`select` must answer True, False or (bool, reason), got {answer!r} for param {param.name!r}.")
 
 
-def names_to_skip(skip_params_func: Callable[[Any], Iterable[str]] | None, program: Any,
-                  params: Sequence[Param]) -> set[str]:
+def names_to_skip(
+    skip_params_func: Callable[[Any], Iterable[str]] | None, program: Any, params: Sequence[Param]
+) -> set[str]:
     """The names a user's function wants skipped; names that the Program does not have are logged.
 
     Raises:
@@ -103,8 +108,9 @@ def names_to_skip(skip_params_func: Callable[[Any], Iterable[str]] | None, progr
     if skip_params_func is None:
         return set()
     if not callable(skip_params_func):
-        raise TypeError("`skip_params_func` must be a function program -> names, got "
-                        f"{type(skip_params_func).__name__}.")
+        raise TypeError(
+            f"`skip_params_func` must be a function program -> names, got {type(skip_params_func).__name__}."
+        )
     names = skip_params_func(program)
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"`skip_params_func` must return a set of param names, got {type(names).__name__}.")

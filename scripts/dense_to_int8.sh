@@ -35,7 +35,7 @@ train "${COMMON[@]}" --recipe best --ratio "$RATIO" --block "$BLOCK" --pretraine
   --num_epochs "$PRUNING_EPOCHS" --model_path "$OUT/pruned"
 
 echo "== int8"
-"$PYTHON" "$ROOT/scripts/calibration_images.py" "$OUT/calibration.npy" "${DATA[@]}"
+"$PYTHON" "$ROOT/demo/calibration_images.py" "$OUT/calibration.npy" "${DATA[@]}"
 accelerate_int8 pruned "$OUT/calibration.npy"
 INT8=(--int8 "$OUT/calibrated")
 
@@ -48,5 +48,5 @@ if [[ $QAT_EPOCHS -gt 0 ]]; then
 fi
 
 echo "== accuracy, size and speed"
-"$PYTHON" "$ROOT/scripts/compare_int8.py" "$OUT/dense/inference" "$OUT/pruned/inference" "$OUT/calibration.npy" \
+"$PYTHON" "$ROOT/benchmarks/int8.py" "$OUT/dense/inference" "$OUT/pruned/inference" "$OUT/calibration.npy" \
   "${INT8[@]}" "${DATA[@]}"

@@ -24,4 +24,4 @@ train "${COMMON[@]}" --pruning_strategy gmp --ratio 0.75 --prune_params_type con
   --pretrained_model "$DENSE" --num_epochs "${PRUNING_EPOCHS:-1}" --lr 0.02 --model_path "$OUT/pruned"
 
 echo "== converted: top-1 and speed"
-"$PYTHON" "$ROOT/scripts/compare_top1.py" "$OUT/pruned/inference" "$OUT/fast" "${DATA[@]}"
+"$PYTHON" "$ROOT/benchmarks/top1.py" "$OUT/pruned/inference" "$OUT/fast" "${DATA[@]}"

@@ -1,4 +1,5 @@
 """Fixtures: static-graph mode with a fresh global scope, where a test asks for it; models of Paddle 2."""
+
 from __future__ import annotations
 
 from pathlib import Path

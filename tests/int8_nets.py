@@ -1,4 +1,5 @@
 """Nets with everything that int8 covers, saved with weights that are zero in blocks of 4 inputs."""
+
 from __future__ import annotations
 
 from pathlib import Path

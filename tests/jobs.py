@@ -1,4 +1,5 @@
 """Jobs of several ranks as a user starts them, each with an end: whatever a test leaves running is killed."""
+
 from __future__ import annotations
 
 import os
@@ -31,9 +32,21 @@ class Job:
         paths = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
         self._output = open(folder / "output", "w", encoding="utf-8")
         self.process = subprocess.Popen(
-            list(map(str, command)), cwd=folder, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**inherited, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2", _MARK: self.mark,
-                 "PYTHON": sys.executable, **environment})
+            list(map(str, command)),
+            cwd=folder,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={
+                **inherited,
+                "PYTHONPATH": paths,
+                "OMP_NUM_THREADS": "1",
+                "GLOG_minloglevel": "2",
+                _MARK: self.mark,
+                "PYTHON": sys.executable,
+                **environment,
+            },
+        )
 
     def __enter__(self) -> Job:
         return self
@@ -100,9 +113,20 @@ class Job:
                 continue
 
 
-def launch(script: Path, *arguments: Any, folder: Path, options: tuple[Any, ...] = ("--nproc_per_node", 2),
-           **environment: str) -> Job:
+def launch(
+    script: Path, *arguments: Any, folder: Path, options: tuple[Any, ...] = ("--nproc_per_node", 2), **environment: str
+) -> Job:
     """Start a script on ranks of this machine."""
-    command = [sys.executable, "-m", "paddle.distributed.launch", "--host", "127.0.0.1", *options, "--log_dir",
-               folder / "logs", script, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "paddle.distributed.launch",
+        "--host",
+        "127.0.0.1",
+        *options,
+        "--log_dir",
+        folder / "logs",
+        script,
+        *arguments,
+    ]
     return Job(command, folder, **environment)

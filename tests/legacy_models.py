@@ -1,4 +1,5 @@
 """Models as Paddle 2 saved them: run as a script with FLAGS_enable_pir_api=0, for no process can do both."""
+
 from __future__ import annotations
 
 import os
@@ -24,6 +25,7 @@ def data(*shape: int) -> np.ndarray:
 def _main(folder: str) -> None:
     import paddle
     from paddle import nn
+
     paddle.enable_static()
 
     def plain(x: Any) -> Any:
@@ -41,14 +43,17 @@ def _main(folder: str) -> None:
     for layers, shape in ((plain, (4,)), (conv, (4, 2, 2)), (loop, (4,))):
         main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
         paddle.seed(1)
-        with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup), \
-                paddle.static.scope_guard(scope):
+        with (
+            paddle.utils.unique_name.guard(),
+            paddle.static.program_guard(main, startup),
+            paddle.static.scope_guard(scope),
+        ):
             x = paddle.static.data("x", [-1, *shape], "float32")
             y = layers(x)
             test = main.clone(for_test=True)
             exe = paddle.static.Executor(paddle.CPUPlace())
             exe.run(startup)
-            result, = exe.run(test, feed={"x": data(3, *shape)}, fetch_list=[y])
+            (result,) = exe.run(test, feed={"x": data(3, *shape)}, fetch_list=[y])
             prefix = os.path.join(folder, layers.__name__)
             paddle.static.save_inference_model(prefix, [x], [y], exe, program=main)
             np.save(prefix + ".npy", result)

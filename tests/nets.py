@@ -1,4 +1,5 @@
 """Small nets as static Programs, each with a scope of its own, and steps to train them."""
+
 from __future__ import annotations
 
 from typing import Any, Callable
@@ -19,8 +20,16 @@ class Net:
         own_scope: A scope of its own instead of the global one (which is a fresh one in every test).
     """
 
-    def __init__(self, layers: Layers, shape: list[int], optimizer: Callable[[], Any] | None = None, *,
-                 dtype: str = "float32", own_scope: bool = False, seed: int = 1) -> None:
+    def __init__(
+        self,
+        layers: Layers,
+        shape: list[int],
+        optimizer: Callable[[], Any] | None = None,
+        *,
+        dtype: str = "float32",
+        own_scope: bool = False,
+        seed: int = 1,
+    ) -> None:
         self.scope = paddle.static.Scope() if own_scope else paddle.static.global_scope()
         self.exe = paddle.static.Executor(paddle.CPUPlace())
         self.program, self.startup = paddle.static.Program(), paddle.static.Program()
@@ -69,8 +78,11 @@ class Net:
     def everything(self) -> dict[str, np.ndarray]:
         """Every persistable variable of the Program, by name."""
         names = [value.name for value in self.program.global_block().all_parameters()]
-        names += [op.attrs()["name"] for op in self.program.global_block().ops
-                  if op.name() == "pd_op.data" and op.result(0).persistable]
+        names += [
+            op.attrs()["name"]
+            for op in self.program.global_block().ops
+            if op.name() == "pd_op.data" and op.result(0).persistable
+        ]
         return {name: self.get(name) for name in names}
 
     def zeros(self, *names: str) -> int:
@@ -97,8 +109,11 @@ def convnet(x: Any) -> Any:
 
 def masks_in(program: Any) -> list[str]:
     """Names of the mask variables a Program has."""
-    return [op.attrs()["name"] for op in program.global_block().ops
-            if op.name() == "pd_op.data" and op.attrs()["name"].endswith("_mask")]
+    return [
+        op.attrs()["name"]
+        for op in program.global_block().ops
+        if op.name() == "pd_op.data" and op.attrs()["name"].endswith("_mask")
+    ]
 
 
 def tensor(values: Any, dtype: str = "float32") -> Any:
@@ -109,8 +124,9 @@ def tensor(values: Any, dtype: str = "float32") -> Any:
 def loop(x: Any) -> Any:
     """[n, 4] -> linear_0.w_0 [4, 4] and tanh, three times, in a `while` block."""
     layer, i = paddle.nn.Linear(4, 4), paddle.zeros([1], "int64")
-    return paddle.static.nn.while_loop(lambda i, h: (i < 3).all(), lambda i, h: [i + 1, paddle.tanh(layer(h))],
-                                       [i, x])[1]
+    return paddle.static.nn.while_loop(lambda i, h: (i < 3).all(), lambda i, h: [i + 1, paddle.tanh(layer(h))], [i, x])[
+        1
+    ]
 
 
 def branches(x: Any) -> Any:

@@ -6,6 +6,7 @@
 Lines for bytes are exact: sums are integers, and `fma` rounds once. Lines for floats are computed in float64, rounded
 at the end of each; kernels sum in another order and differ from them in the last bits. Needs numpy only.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -78,11 +79,15 @@ def activated(act: str, x: np.ndarray) -> np.ndarray:
         return np.clip(x, *bounds(act))
     with np.errstate(over="ignore"):
         sigmoid = 1 / (1 + np.exp(-x))
-    return {"hard_sigmoid": lambda: np.clip(first[0] * x + first[1], 0, 1), "sigmoid": lambda: sigmoid,
-            "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6, "swish": lambda: x * sigmoid,
-            "tanh": lambda: np.tanh(x),
-            "leaky_relu": lambda: np.where(x < 0, first[0] * x, x),
-            "gelu": lambda: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2)))}[name]()
+    return {
+        "hard_sigmoid": lambda: np.clip(first[0] * x + first[1], 0, 1),
+        "sigmoid": lambda: sigmoid,
+        "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6,
+        "swish": lambda: x * sigmoid,
+        "tanh": lambda: np.tanh(x),
+        "leaky_relu": lambda: np.where(x < 0, first[0] * x, x),
+        "gelu": lambda: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2))),
+    }[name]()
 
 
 # ---- windows ---------------------------------------------------------------------------------------------------------
@@ -91,7 +96,7 @@ def numbers(line: Line, word: str) -> list[int]:
 
 
 def output_size(line: Line, size: int, axis: int) -> int:
-    pad = numbers(line, "pad")[2 * axis:2 * axis + 2]
+    pad = numbers(line, "pad")[2 * axis : 2 * axis + 2]
     span = size + sum(pad) - (numbers(line, "kernel")[axis] - 1) * numbers(line, "dilation")[axis] - 1
     stride = numbers(line, "stride")[axis]
     return (-(-span // stride) if line.get("ceil") == "1" else span // stride) + 1
@@ -150,7 +155,7 @@ def byte_matrix(line: Line, arrays: list) -> np.ndarray:
     at = 0
     for row, count in enumerate(counts):
         for entry in range(at, at + count):
-            matrix[row * block:(row + 1) * block, places[entry]] = values[entry]
+            matrix[row * block : (row + 1) * block, places[entry]] = values[entry]
         at += count
     return matrix[:out].reshape(out, rows, columns, groups * 4)
 
@@ -159,9 +164,9 @@ def finished(line: Line, total: np.ndarray, sums: np.ndarray, arrays: list, x: B
     """From the sums of products [n, out, height, width] to the line's value; sums: of each output's weights."""
     weight_scale, bias = (np.float64(array.ravel()) for array in arrays)
     step = float(x.scale) * weight_scale
-    bias32 = np.clip(np.rint(bias / step), -2.0 ** 31, 2.0 ** 31 - 1).astype(np.int64) - x.zero * sums
+    bias32 = np.clip(np.rint(bias / step), -(2.0**31), 2.0**31 - 1).astype(np.int64) - x.zero * sums
     total = total + bias32[:, None, None]
-    assert abs(total).max() < 2 ** 31, "the plan is not valid: a sum leaves int32"
+    assert abs(total).max() < 2**31, "the plan is not valid: a sum leaves int32"
     real = total.astype(np.int32).astype(np.float32)
     if line.get("to") == "float":
         low, high = (np.float32(bound) for bound in bounds(line["act"]))
@@ -172,7 +177,7 @@ def finished(line: Line, total: np.ndarray, sums: np.ndarray, arrays: list, x: B
 
 
 def conv8(line: Line, arrays: list, x: Bytes) -> Value:
-    weight = byte_matrix(line, arrays)[:, :, :, :x.q.shape[1]]  # what is beyond the channels is zero
+    weight = byte_matrix(line, arrays)[:, :, :, : x.q.shape[1]]  # what is beyond the channels is zero
     under = taps(line, x.q.astype(np.float64), x.zero)
     total = np.einsum("oijc,ijnchw->nohw", weight.astype(np.float64), under, optimize=True)  # whole numbers: exact
     return finished(line, total.astype(np.int64), weight.sum((1, 2, 3)), arrays, x)
@@ -234,7 +239,9 @@ def conv(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
         values, places, counts, bias = arrays
         block, matrix, at = int(line["block"]), np.zeros((len(counts) * int(line["block"]), inputs * rows * columns)), 0
         for row, count in enumerate(counts):
-            matrix[row * block:(row + 1) * block, places[at:at + count]] = values.reshape(-1, block)[at:at + count].T
+            matrix[row * block : (row + 1) * block, places[at : at + count]] = values.reshape(-1, block)[
+                at : at + count
+            ].T
             at += count
     else:
         matrix, bias = arrays
@@ -259,16 +266,29 @@ def softmax(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
 
 
 FLOATS: dict[str, Callable[..., np.ndarray]] = {
-    "conv": conv, "depthwise": depthwise, "pool": pool, "softmax": softmax,
+    "conv": conv,
+    "depthwise": depthwise,
+    "pool": pool,
+    "softmax": softmax,
     "affine": lambda line, arrays, x: x * arrays[0].reshape(-1, 1, 1) + arrays[1].reshape(-1, 1, 1),
-    "add": lambda line, arrays, a, b: a + b, "multiply": lambda line, arrays, a, b: a * b,
-    "activation": lambda line, arrays, x: x, "global_pool": lambda line, arrays, x: x.mean((2, 3), keepdims=True),
+    "add": lambda line, arrays, a, b: a + b,
+    "multiply": lambda line, arrays, a, b: a * b,
+    "activation": lambda line, arrays, x: x,
+    "global_pool": lambda line, arrays, x: x.mean((2, 3), keepdims=True),
     "concat": lambda line, arrays, *parts: np.concatenate(parts, 1),
     "flatten": lambda line, arrays, x: x.reshape(len(x), -1, 1, 1),
 }
 BYTES: dict[str, Callable[..., Value]] = {
-    "quantize": quantize, "dequantize": dequantize, "conv8": conv8, "depthwise8": depthwise8, "add8": add8,
-    "multiply8": multiply8, "lookup8": lookup8, "pool8": pool8, "global_pool8": global_pool8, "concat8": concat8,
+    "quantize": quantize,
+    "dequantize": dequantize,
+    "conv8": conv8,
+    "depthwise8": depthwise8,
+    "add8": add8,
+    "multiply8": multiply8,
+    "lookup8": lookup8,
+    "pool8": pool8,
+    "global_pool8": global_pool8,
+    "concat8": concat8,
     "flatten8": flatten8,
 }
 

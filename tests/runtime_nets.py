@@ -1,4 +1,5 @@
 """Reference arithmetic and saved nets for the runtime's tests."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
-from paddle_unstructured.export.runtime.plan import Window
+from paddle_unstructured.runtime.plan import Window
 
 ISAS = ("avx512", "avx2", "portable")
 
@@ -22,12 +23,19 @@ def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, window: Window
     y = np.zeros((len(x), len(weight), rows, columns))
     for i in range(window.kernel[0]):
         for j in range(window.kernel[1]):
-            under = x[:, :, i * down:i * down + (rows - 1) * high + 1:high,
-                      j * across:j * across + (columns - 1) * wide + 1:wide]
+            under = x[
+                :,
+                :,
+                i * down : i * down + (rows - 1) * high + 1 : high,
+                j * across : j * across + (columns - 1) * wide + 1 : wide,
+            ]
             for group in range(groups):
                 part = slice(group * outputs, (group + 1) * outputs)
-                y[:, part] += np.einsum("oc,nchw->nohw", weight[part, :, i, j].astype(np.float64),
-                                        under[:, group * inputs:(group + 1) * inputs])
+                y[:, part] += np.einsum(
+                    "oc,nchw->nohw",
+                    weight[part, :, i, j].astype(np.float64),
+                    under[:, group * inputs : (group + 1) * inputs],
+                )
     return y + bias[None, :, None, None]
 
 
@@ -41,12 +49,19 @@ def blocks_of_zeros(random: np.random.Generator, weight: np.ndarray, sparsity: f
     """Zeros in blocks of neighbouring outputs, at random places."""
     matrix = weight.reshape(len(weight), -1)
     rows = -(-len(matrix) // block)
-    kept = np.repeat(random.random((rows, matrix.shape[1])) >= sparsity, block, axis=0)[:len(matrix)]
+    kept = np.repeat(random.random((rows, matrix.shape[1])) >= sparsity, block, axis=0)[: len(matrix)]
     return (matrix * kept).reshape(weight.shape).astype(weight.dtype)
 
 
-def save_net(folder: Path, layers: Callable[[Any], Any], shape: list[int], *, sparsity: float = 0.8, block: int = 1,
-             seed: int = 0) -> str:
+def save_net(
+    folder: Path,
+    layers: Callable[[Any], Any],
+    shape: list[int],
+    *,
+    sparsity: float = 0.8,
+    block: int = 1,
+    seed: int = 0,
+) -> str:
     """Build, initialise and prune a net at random (norm statistics too) and save it as an inference model.
 
     Returns:
@@ -72,8 +87,14 @@ def _values(random: np.random.Generator, name: str, old: np.ndarray, sparsity: f
     if old.ndim >= 2:
         inputs = old[0].size if old.ndim == 4 else len(old)
         new = random.normal(size=old.shape) / np.sqrt(inputs * (1 - sparsity))
-        return (blocks_of_zeros(random, new, sparsity, block) if old.ndim == 4 else
-                blocks_of_zeros(random, new.T, sparsity, block).T).astype("float32", order="C")
+        return (
+            blocks_of_zeros(random, new, sparsity, block)
+            if old.ndim == 4
+            else blocks_of_zeros(random, new.T, sparsity, block).T
+        ).astype("float32", order="C")
     scale_or_variance = name.endswith(("w_0", "w_2"))
-    return random.uniform(0.5, 1.5, old.shape).astype("float32") if scale_or_variance else \
-        (random.normal(size=old.shape) * 0.1).astype("float32")
+    return (
+        random.uniform(0.5, 1.5, old.shape).astype("float32")
+        if scale_or_variance
+        else (random.normal(size=old.shape) * 0.1).astype("float32")
+    )

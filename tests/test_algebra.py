@@ -1,4 +1,5 @@
 """Any criterion x any pattern x any allocation x any schedule: the masks are those of a slow and obvious loop."""
+
 from __future__ import annotations
 
 import itertools
@@ -8,8 +9,24 @@ import paddle
 import pytest
 from nets import Net
 
-from paddle_unstructured import (ERK, LAMP, NM, Block, Constant, Element, Filter, GeometricMedian, Global, PerLayer,
-                                 Polynomial, Random, Threshold, Uniform, UnstructuredPruner, normalized_magnitude)
+from paddle_unstructured import (
+    ERK,
+    LAMP,
+    NM,
+    Block,
+    Constant,
+    Element,
+    Filter,
+    GeometricMedian,
+    Global,
+    PerLayer,
+    Polynomial,
+    Random,
+    Threshold,
+    Uniform,
+    UnstructuredPruner,
+    normalized_magnitude,
+)
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -21,6 +38,7 @@ def layers(x):
 
 
 # -- the reference: units as lists of (score, [indices of weights])
+
 
 def boxes(shape, extents):
     """Index arrays of the boxes that tile a shape, in stored order."""
@@ -34,7 +52,7 @@ def units_of(pattern, param, scores):
     if isinstance(pattern, NM):
         axis = param.input_axis
         rows = np.moveaxis(np.arange(flat.size).reshape(param.shape), axis, -1).reshape(-1, pattern.m)
-        kept = {i for row in rows for i in row[np.argsort(flat[row], kind="stable")[pattern.m - pattern.n:]]}
+        kept = {i for row in rows for i in row[np.argsort(flat[row], kind="stable")[pattern.m - pattern.n :]]}
         return [(flat[i] if i not in kept else np.inf, [i]) for i in range(flat.size)]
     if isinstance(pattern, Element):
         return [(flat[i], [i]) for i in range(flat.size)]
@@ -64,8 +82,9 @@ def slow_masks(params, patterns, scores, allocation, sparsity):
     feeds = allocation.feeds(params, sparsity, [pattern.limit(p) for p, pattern in zip(params, patterns)])
     if isinstance(allocation, LAMP):
         layers_units = [lamp(units) for units in layers_units]
-    order = sorted(((score, i, box) for i, units in enumerate(layers_units) for score, box in units),
-                   key=lambda unit: unit[0])
+    order = sorted(
+        ((score, i, box) for i, units in enumerate(layers_units) for score, box in units), key=lambda unit: unit[0]
+    )
     low, high = feeds["low"].copy(), feeds["high"].copy()
     for i, units in enumerate(layers_units):  # bounds in whole units, where all units of a layer are alike
         size = {len(box) for _, box in units}
@@ -91,6 +110,7 @@ def slow_masks(params, patterns, scores, allocation, sparsity):
                 masks[i][box] = False
                 pruned[i] += len(box)
                 charged[i] = max(pruned[i], low[i])
+
     fall(low, np.inf)  # what each layer must lose
     fall(high, feeds["total"][0])  # the race
     return masks
@@ -98,14 +118,37 @@ def slow_masks(params, patterns, scores, allocation, sparsity):
 
 # -- the combinations
 
-CRITERIA = {"magnitude": (None, np.abs), "squares": (lambda w: w * w, lambda w: w * w),
-            "normalized": (normalized_magnitude, lambda w: np.abs(w) / np.sqrt((w * w).mean(dtype="float32")))}
-PATTERNS = [Element(), Block(2, 1), Block(1, 4), Block(2, 4), Block(4, 1, norm="l1"), Block(3, 2, axes="stored"),
-            Block(2, 2, kernel="position", norm="max"), NM(2, 4, indivisible="skip"), NM(1, 2), Filter(),
-            Filter("input", norm="l1")]
-ALLOCATIONS = [Global(), Global(floor=0.0), Global(floor=0.5, max_sparsity=0.8), Global(min_sparsity=0.3), LAMP(),
-               LAMP(max_sparsity=0.7), Uniform(), ERK(), ERK(max_sparsity=0.6), PerLayer({"conv.*": 0.5}),
-               Threshold(0.2)]
+CRITERIA = {
+    "magnitude": (None, np.abs),
+    "squares": (lambda w: w * w, lambda w: w * w),
+    "normalized": (normalized_magnitude, lambda w: np.abs(w) / np.sqrt((w * w).mean(dtype="float32"))),
+}
+PATTERNS = [
+    Element(),
+    Block(2, 1),
+    Block(1, 4),
+    Block(2, 4),
+    Block(4, 1, norm="l1"),
+    Block(3, 2, axes="stored"),
+    Block(2, 2, kernel="position", norm="max"),
+    NM(2, 4, indivisible="skip"),
+    NM(1, 2),
+    Filter(),
+    Filter("input", norm="l1"),
+]
+ALLOCATIONS = [
+    Global(),
+    Global(floor=0.0),
+    Global(floor=0.5, max_sparsity=0.8),
+    Global(min_sparsity=0.3),
+    LAMP(),
+    LAMP(max_sparsity=0.7),
+    Uniform(),
+    ERK(),
+    ERK(max_sparsity=0.6),
+    PerLayer({"conv.*": 0.5}),
+    Threshold(0.2),
+]
 
 
 def one_weight_units(pattern):
@@ -121,8 +164,13 @@ def test_masks_are_those_of_the_slow_loop(pattern, allocation):
     pruner = UnstructuredPruner(net.program, criterion=criterion, pattern=pattern, allocation=allocation, **kwargs)
     before = {p.name: net.get(p.name) for p in pruner.params}
     pruner.step()
-    wanted = slow_masks(pruner.params, [pattern] * len(pruner.params),
-                        {name: in_numpy(w) for name, w in before.items()}, allocation, pruner.ratio)
+    wanted = slow_masks(
+        pruner.params,
+        [pattern] * len(pruner.params),
+        {name: in_numpy(w) for name, w in before.items()},
+        allocation,
+        pruner.ratio,
+    )
     for param, mask in zip(pruner.params, wanted):
         assert ((net.get(param.mask_name) != 0).reshape(-1) == mask).all(), param.name
         assert (net.get(param.name) == before[param.name] * mask.reshape(param.shape)).all()
@@ -151,8 +199,7 @@ def test_a_gradual_schedule_only_ever_takes_and_ends_at_its_number(criterion, pa
 
 @pytest.mark.parametrize("pattern", ["2:4", NM(1, 4), NM(3, 4)], ids=repr)
 def test_a_complete_pattern_holds_in_every_group_after_training(pattern):
-    net = Net(lambda x: paddle.nn.Linear(8, 4)(paddle.nn.Linear(8, 8)(x)), [2, 8],
-              lambda: paddle.optimizer.Adam(0.01))
+    net = Net(lambda x: paddle.nn.Linear(8, 4)(paddle.nn.Linear(8, 8)(x)), [2, 8], lambda: paddle.optimizer.Adam(0.01))
     pruner = UnstructuredPruner(net.program, pattern=pattern)
     net.train(pruner, 3)
     net.run()
@@ -165,8 +212,9 @@ def test_a_complete_pattern_holds_in_every_group_after_training(pattern):
 def test_a_pruned_weight_is_never_one_of_the_kept_of_its_group():
     """Random scores would bring it back, or leave its group with too few."""
     net = Net(lambda x: paddle.nn.Linear(8, 4)(x), [2, 8], lambda: paddle.optimizer.Momentum(0.1))
-    pruner = UnstructuredPruner(net.program, pattern="2:4", criterion=Random(),
-                                schedule=lambda step: [0.2, 0.4, 0.5][min(step, 2)])
+    pruner = UnstructuredPruner(
+        net.program, pattern="2:4", criterion=Random(), schedule=lambda step: [0.2, 0.4, 0.5][min(step, 2)]
+    )
     net.train(pruner, 4)
     assert ((net.get("linear_0.w_0") != 0).T.reshape(-1, 4).sum(1) == 2).all()
 
@@ -179,6 +227,7 @@ def test_parts_that_cannot_meet_are_refused_when_they_are_put_together():
         UnstructuredPruner(net.program, pattern="2:4")
     with pytest.raises(ValueError, match="norm with a scale"):
         from paddle_unstructured import NormScale
+
         UnstructuredPruner(net.program, criterion=NormScale(), ratio=0.5)
     assert not any(op.name() == "pd_op.data" and "mask" in op.attrs()["name"] for op in net.program.global_block().ops)
 
@@ -204,13 +253,14 @@ def test_lamp_within_n_of_m_counts_neither_the_protected_nor_the_pruned():
     random = np.random.default_rng(3)
     net = Net(lambda x: paddle.nn.Linear(8, 5)(paddle.nn.Linear(8, 8)(x)), [2, 8])
     pattern = NM(1, 4)
-    pruner = UnstructuredPruner(net.program, pattern=pattern, allocation=LAMP(),
-                                schedule=lambda step: [0.25, 0.5, 0.75][min(step, 2)])
+    pruner = UnstructuredPruner(
+        net.program, pattern=pattern, allocation=LAMP(), schedule=lambda step: [0.25, 0.5, 0.75][min(step, 2)]
+    )
     alive = {p.name: np.ones(p.shape, bool) for p in pruner.params}
     for sparsity in (0.25, 0.5, 0.75):
         competing = []
         for i, param in enumerate(pruner.params):
-            weight = random.normal(size=param.shape).astype("float32") * alive[param.name] * 10.0 ** i
+            weight = random.normal(size=param.shape).astype("float32") * alive[param.name] * 10.0**i
             net.put(param.name, weight)
             ranked = np.where(alive[param.name], np.abs(weight).astype("float64"), -np.inf)
             units = [(s, box) for s, box in units_of(pattern, param, ranked) if np.isfinite(s)]
@@ -226,8 +276,9 @@ def test_lamp_within_n_of_m_counts_neither_the_protected_nor_the_pruned():
 def test_layers_own_sparsities_meet_the_schedules_number_exactly_on_the_way():
     net = Net(layers, [2, 4, 6, 6])
     allocation = PerLayer({"conv2d_0.w_0": 0.5, "conv2d_1.w_0": 0.7, "linear_0.w_0": 0.3})
-    pruner = UnstructuredPruner(net.program, allocation=allocation,
-                                schedule=lambda step: [0.051, 0.107, 0.132, 0.475][min(step, 3)])
+    pruner = UnstructuredPruner(
+        net.program, allocation=allocation, schedule=lambda step: [0.051, 0.107, 0.132, 0.475][min(step, 3)]
+    )
     for sparsity in (0.051, 0.107, 0.132, 0.475):
         pruner.step()
         assert net.zeros(*pruner.masks.values()) == round(sparsity * 360)

@@ -1,4 +1,5 @@
 """Who competes with whom for the budget."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,5 @@
 """A pruner's state in one file: exact resuming, and refusal of whatever is not whole."""
+
 from __future__ import annotations
 
 import json
@@ -12,8 +13,17 @@ import safetensors.numpy
 from nets import Net, two_linears
 from paddle import optimizer
 
-from paddle_unstructured import (Constant, Filter, Global, MeanActivation, Polynomial, Saliency, Threshold,
-                                 UnstructuredPruner, checkpoint)
+from paddle_unstructured import (
+    Constant,
+    Filter,
+    Global,
+    MeanActivation,
+    Polynomial,
+    Saliency,
+    Threshold,
+    UnstructuredPruner,
+    checkpoint,
+)
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -59,6 +69,7 @@ def refused(path: str, message: str) -> None:
 
 # -- there and back
 
+
 def test_masks_and_progress_come_back(tmp_path):
     net, pruner = started()
     net.train(pruner, 4)
@@ -97,12 +108,18 @@ def test_loading_over_pruned_weights_brings_the_saved_masks_back(file):
 
 
 SNIP = {"criterion": Saliency(batches=2)}
-WAYS = {"GMP": {}, "constant": {"schedule": Constant(0.5)}, "late": {"schedule": Constant(0.5, begin_step=4)},
-        "threshold": {"schedule": None, "allocation": Threshold(0.2, update_every=2)},
-        "n:m": {"pattern": "2:4", "schedule": None, "select": lambda param: param.name == TWO[0]},
-        "SNIP, done": SNIP | {"schedule": Constant(0.5)}, "SNIP, gathering": SNIP | {"schedule": Constant(0.5, 3)},
-        "SNIP, not yet": SNIP | {"schedule": Constant(0.5, 5)}, "SNIP, gradually": SNIP,
-        "outputs": {"criterion": MeanActivation(batches=2), "pattern": Filter(), "schedule": Constant(0.5, 3)}}
+WAYS = {
+    "GMP": {},
+    "constant": {"schedule": Constant(0.5)},
+    "late": {"schedule": Constant(0.5, begin_step=4)},
+    "threshold": {"schedule": None, "allocation": Threshold(0.2, update_every=2)},
+    "n:m": {"pattern": "2:4", "schedule": None, "select": lambda param: param.name == TWO[0]},
+    "SNIP, done": SNIP | {"schedule": Constant(0.5)},
+    "SNIP, gathering": SNIP | {"schedule": Constant(0.5, 3)},
+    "SNIP, not yet": SNIP | {"schedule": Constant(0.5, 5)},
+    "SNIP, gradually": SNIP,
+    "outputs": {"criterion": MeanActivation(batches=2), "pattern": Filter(), "schedule": Constant(0.5, 3)},
+}
 
 
 @pytest.mark.parametrize("make_optimizer", [momentum, adam])
@@ -202,15 +219,17 @@ def test_applying_loaded_masks_counts_them(tmp_path):
 def test_a_state_says_what_wrote_it(file):
     with safetensors.safe_open(file, framework="numpy") as opened:
         header = opened.metadata()
-    assert json.loads(header["patterns"]) == {name: "Element()" for name in TWO}
-    assert json.loads(header["sparsity"]) == {name: float((net_mask == 0).mean()) for name, net_mask
-                                              in checkpoint.load(file)["masks"].items()}
+    assert json.loads(header["patterns"]) == dict.fromkeys(TWO, "Element()")
+    assert json.loads(header["sparsity"]) == {
+        name: float((net_mask == 0).mean()) for name, net_mask in checkpoint.load(file)["masks"].items()
+    }
     assert header["format"] == "paddle_unstructured.pruner"
     assert "Polynomial(final=0.8" in header["pruner"]
     assert json.loads(header["progress"])["steps"] == 3
 
 
 # -- refused
+
 
 def test_no_file_is_refused_by_its_path(tmp_path):
     _, pruner = started()
@@ -224,8 +243,11 @@ def test_the_state_of_another_model_is_refused_with_what_differs(tmp_path):
         UnstructuredPruner(net.program, schedule=RAMP).save(str(tmp_path / "state"))
     net, pruner = started()
     before = net.everything()
-    with pytest.raises(ValueError, match=r"another model or another selection: it has no mask for linear_1.w_0; it "
-                                         r"differs in shape or dtype: linear_0.w_0 \[4, 5\] there, \[4, 6\] here"):
+    with pytest.raises(
+        ValueError,
+        match=r"another model or another selection: it has no mask for linear_1.w_0; it "
+        r"differs in shape or dtype: linear_0.w_0 \[4, 5\] there, \[4, 6\] here",
+    ):
         pruner.load(str(tmp_path / "state"))
     for name, array in net.everything().items():
         np.testing.assert_array_equal(array, before[name])
@@ -302,6 +324,7 @@ def test_a_file_of_anything_else_is_refused(tmp_path, content):
 
 # -- writing is all or nothing
 
+
 @pytest.mark.parametrize("failing", ["os.replace", "os.fsync"])
 def test_a_failing_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch, failing):
     net, pruner = started()
@@ -312,6 +335,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch,
 
     def fail(*_):
         raise OSError("no space left")
+
     monkeypatch.setattr(failing, fail)
     with pytest.raises(OSError, match="no space left"):
         pruner.save(str(folder / "state"))
@@ -334,6 +358,7 @@ def test_saving_again_overwrites(tmp_path):
 
 
 # -- state_dict
+
 
 def test_a_state_of_other_params_is_refused_before_anything_is_changed():
     net, pruner = started()

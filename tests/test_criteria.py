@@ -1,4 +1,5 @@
 """What a weight is worth."""
+
 from __future__ import annotations
 
 import pytest
@@ -13,5 +14,5 @@ def test_magnitude_is_the_absolute_value():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_magnitude_keeps_the_precision(dtype):
-    score = magnitude(tensor([-1.0 - 2.0 ** -40], dtype))
-    assert (score.dtype.name.lower(), score.item()) == (dtype, 1.0 + 2.0 ** -40 if dtype == "float64" else 1.0)
+    score = magnitude(tensor([-1.0 - 2.0**-40], dtype))
+    assert (score.dtype.name.lower(), score.item()) == (dtype, 1.0 + 2.0**-40 if dtype == "float64" else 1.0)

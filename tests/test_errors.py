@@ -1,4 +1,5 @@
 """Bad input: each is a ValueError or TypeError that names argument and value, and nothing is changed by it."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,8 +7,17 @@ import paddle
 import pytest
 from nets import Net, convnet, masks_in, two_linears
 
-from paddle_unstructured import (Block, Constant, Element, Global, Polynomial, Threshold, Uniform, UnstructuredPruner,
-                                 sparsity_report)
+from paddle_unstructured import (
+    Block,
+    Constant,
+    Element,
+    Global,
+    Polynomial,
+    Threshold,
+    Uniform,
+    UnstructuredPruner,
+    sparsity_report,
+)
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -44,9 +54,13 @@ VALUES = [
     ({"mode": "threshold", "threshold": float("nan")}, ValueError, "`threshold`", "nan"),
     ({"mode": "threshold", "threshold": "0.1"}, TypeError, "`threshold` must be a number", "'0.1'"),
     ({"mode": "threshold", "threshold": None}, TypeError, "`threshold`", "None"),
-    ({"mode": "rate"}, ValueError, "`mode` must be \"ratio\" or \"threshold\"", "'rate'"),
-    ({"prune_params_type": "conv3x3_only"}, ValueError, "`prune_params_type` must be None or \"conv1x1_only\"",
-     "'conv3x3_only'"),
+    ({"mode": "rate"}, ValueError, '`mode` must be "ratio" or "threshold"', "'rate'"),
+    (
+        {"prune_params_type": "conv3x3_only"},
+        ValueError,
+        '`prune_params_type` must be None or "conv1x1_only"',
+        "'conv3x3_only'",
+    ),
     ({"sparse_block": [2]}, ValueError, "`sparse_block` must be two ints [m, n]", "[2]"),
     ({"sparse_block": "21"}, ValueError, "`sparse_block`", "'21'"),
     ({"sparse_block": 2}, ValueError, "`sparse_block`", "2"),
@@ -56,8 +70,13 @@ VALUES = [
     ({"skip_params_func": lambda program: "linear_0.w_0"}, TypeError, "`skip_params_func` must return a set", "str"),
     ({"skip_params_func": lambda program: None}, TypeError, "`skip_params_func` must return a set", "NoneType"),
     ({"select": "all"}, TypeError, "`select` must be a function", "'all'"),
-    ({"select": lambda param: None}, TypeError, "`select` must answer True, False or (bool, reason)", "None",
-     "linear_0.w_0"),
+    (
+        {"select": lambda param: None},
+        TypeError,
+        "`select` must answer True, False or (bool, reason)",
+        "None",
+        "linear_0.w_0",
+    ),
     ({"criterion": "magnitude"}, TypeError, "`criterion` must be a function", "'magnitude'"),
     ({"pattern": 21}, TypeError, "`pattern` must be a pattern such as Block(2, 1)", "21"),
     ({"allocation": "global"}, TypeError, "`allocation` must be an allocation such as Global()", "'global'"),
@@ -65,8 +84,11 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("arguments, error, parts", [(v[0], v[1], v[2:]) for v in VALUES],
-                         ids=[f"{list(v[0])[-1]}={list(v[0].values())[-1]!r}".split(" at 0x")[0] for v in VALUES])
+@pytest.mark.parametrize(
+    "arguments, error, parts",
+    [(v[0], v[1], v[2:]) for v in VALUES],
+    ids=[f"{list(v[0])[-1]}={list(v[0].values())[-1]!r}".split(" at 0x")[0] for v in VALUES],
+)
 def test_a_bad_value_is_refused_by_name_and_value(net, arguments, error, parts):
     refuses(net, error, *parts, **arguments)
 
@@ -103,8 +125,13 @@ def test_a_program_with_nothing_to_prune_is_refused_with_every_reason():
 
 
 def test_a_selection_of_nothing_is_refused_with_every_reason(net):
-    refuses(net, ValueError, "nothing to prune: none of the 4 params", "not a 1x1 conv2d of one group",
-            prune_params_type="conv1x1_only")
+    refuses(
+        net,
+        ValueError,
+        "nothing to prune: none of the 4 params",
+        "not a 1x1 conv2d of one group",
+        prune_params_type="conv1x1_only",
+    )
 
 
 def test_a_program_without_params_is_refused():
@@ -120,8 +147,15 @@ def test_weights_without_a_value_are_refused_with_the_way_out(net):
     program, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard("fresh."), paddle.static.program_guard(program, startup):
         two_linears(paddle.static.data("x", [3, 4]))
-    refuses(net, ValueError, "2 of 2 params", "no value in the scope", "fresh.linear_0.w_0", "run the startup Program",
-            program=program)
+    refuses(
+        net,
+        ValueError,
+        "2 of 2 params",
+        "no value in the scope",
+        "fresh.linear_0.w_0",
+        "run the startup Program",
+        program=program,
+    )
     assert not masks_in(program)
 
 
@@ -142,8 +176,14 @@ def test_something_else_than_a_program_is_refused(net, program):
 
 
 def test_a_legacy_program_is_refused_with_the_way_out(net):
-    refuses(net, TypeError, "legacy Program", paddle.__version__, "FLAGS_enable_pir_api=0",
-            program=paddle.base.framework.Program())
+    refuses(
+        net,
+        TypeError,
+        "legacy Program",
+        paddle.__version__,
+        "FLAGS_enable_pir_api=0",
+        program=paddle.base.framework.Program(),
+    )
 
 
 def test_a_place_that_is_no_place_is_refused(net):
@@ -161,6 +201,7 @@ def test_dynamic_mode_is_refused_with_the_way_out(net):
 
 
 # -- after construction
+
 
 @pytest.mark.parametrize("ratio", [1.5, -0.5, None, "0.5", float("nan")])
 def test_a_bad_ratio_is_not_assigned(net, ratio):
@@ -205,8 +246,16 @@ def test_a_shadow_is_a_variable_of_the_weights_shape(net, shadow, found):
     assert net.program.num_ops() == ops
 
 
-@pytest.mark.parametrize("call", [lambda p: p.step(), lambda p: p.update_params(), lambda p: p.set_static_masks(),
-                                  lambda p: p.summarize_weights(), lambda p: p.update_threshold()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: p.step(),
+        lambda p: p.update_params(),
+        lambda p: p.set_static_masks(),
+        lambda p: p.summarize_weights(),
+        lambda p: p.update_threshold(),
+    ],
+)
 def test_a_weight_that_lost_its_value_is_named(net, call):
     pruner = UnstructuredPruner(net.program, ratio=0.5)
     net.scope.erase(["linear_1.w_0"])
@@ -215,8 +264,9 @@ def test_a_weight_that_lost_its_value_is_named(net, call):
     assert pruner.steps == 0
 
 
-@pytest.mark.parametrize("ask", [UnstructuredPruner.total_sparse, UnstructuredPruner.total_sparse_conv1x1,
-                                 sparsity_report])
+@pytest.mark.parametrize(
+    "ask", [UnstructuredPruner.total_sparse, UnstructuredPruner.total_sparse_conv1x1, sparsity_report]
+)
 def test_reports_refuse_what_is_no_program_and_a_scope_without_the_weights(ask):
     conv = Net(convnet, [2, 2, 4, 4])
     with pytest.raises(TypeError, match="`program` must be a paddle.static.Program, got str"):

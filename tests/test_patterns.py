@@ -1,4 +1,5 @@
 """What lives and dies together, on hand-written weights and against slow loops."""
+
 from __future__ import annotations
 
 from itertools import product
@@ -8,7 +9,7 @@ import pytest
 from nets import tensor
 
 from paddle_unstructured import Block, Element, Param, magnitude
-from paddle_unstructured.rank import cut
+from paddle_unstructured.ranking.cut import cut
 
 
 def conv(*shape: int) -> Param:
@@ -23,12 +24,19 @@ def prune(weight, pattern, param: Param, total: int) -> list:
     """The mask that is left of one layer when `total` weights fall."""
     scores = pattern.units(magnitude(tensor(weight).reshape(param.shape)), param)
     alive = pattern.alive(tensor(np.ones(param.shape)), param)
-    found = cut([scores], [alive], [pattern.size(param)], total=tensor([total], "int64"), low=tensor([0], "int64"),
-                high=tensor([param.size], "int64"))
+    found = cut(
+        [scores],
+        [alive],
+        [pattern.size(param)],
+        total=tensor([total], "int64"),
+        low=tensor([0], "int64"),
+        high=tensor([param.size], "int64"),
+    )
     return pattern.spread(found.keep[0], param).numpy().astype(int)
 
 
 # -- by hand
+
 
 def test_elements_fall_one_by_one():
     mask = prune([[4.0, -1.0], [0.5, 3.0]], Element(), linear(2, 2), 2)
@@ -114,8 +122,11 @@ def test_int8_blocks_are_the_groups_of_four_inputs_that_the_kernels_multiply_at_
     """Depth is (kernel row, kernel column, input channel filled up to groups of 4); m outputs share their groups."""
     weight = np.random.default_rng(2).normal(size=param.shape)
     mask = prune(weight, Block(m, 4, kernel="position", narrow="skip"), param, param.size // 2)
-    taps = mask.T if param.role == "linear" else mask.reshape(*mask.shape[:2], -1).transpose(0, 2, 1).reshape(
-        -1, mask.shape[1])  # [out, in] or [out * taps, in]
+    taps = (
+        mask.T
+        if param.role == "linear"
+        else mask.reshape(*mask.shape[:2], -1).transpose(0, 2, 1).reshape(-1, mask.shape[1])
+    )  # [out, in] or [out * taps, in]
     filled = np.pad(taps, ((0, 0), (0, -taps.shape[1] % 4)), mode="edge")  # the last group of an axis may be short
     groups = filled.reshape(len(taps), -1, 4)
     assert (groups.min(2) == groups.max(2)).all() and 0 < groups.mean() < 1
@@ -130,11 +141,14 @@ def test_a_short_last_group_of_inputs_competes_with_its_own_norm():
     assert mask.reshape(6).tolist() == [0, 0, 0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("narrow, message", [
-    (conv(8, 3, 3, 3), "8 x 3 weights are less than a block of 2 x 4"),  # the first layer of an image
-    (conv(8, 1, 3, 3), "8 x 1 weights are less than a block of 2 x 4"),  # a depthwise convolution
-    (linear(8, 1), "1 x 8 weights are less than a block of 2 x 4"),
-])
+@pytest.mark.parametrize(
+    "narrow, message",
+    [
+        (conv(8, 3, 3, 3), "8 x 3 weights are less than a block of 2 x 4"),  # the first layer of an image
+        (conv(8, 1, 3, 3), "8 x 1 weights are less than a block of 2 x 4"),  # a depthwise convolution
+        (linear(8, 1), "1 x 8 weights are less than a block of 2 x 4"),
+    ],
+)
 def test_layers_narrower_than_a_block_can_be_left_dense(narrow, message):
     assert Block(2, 4, narrow="skip").check(narrow) == message
     assert Block(2, 4).check(narrow) is None  # short blocks by default
@@ -142,6 +156,7 @@ def test_layers_narrower_than_a_block_can_be_left_dense(narrow, message):
 
 
 # -- against slow loops
+
 
 def slow_scores(weight: np.ndarray, first: int, second: int, m: int, n: int, whole: bool) -> tuple[np.ndarray, dict]:
     """Every weight's block score, and the weights of each block, keyed by its place."""
@@ -156,8 +171,17 @@ def slow_scores(weight: np.ndarray, first: int, second: int, m: int, n: int, who
     return scores, blocks
 
 
-@pytest.mark.parametrize("shape, role", [((6, 4), "linear"), ((5, 3), "linear"), ((4, 6, 2, 2), "conv"),
-                                         ((5, 3, 1, 2), "conv"), ((7, 1, 3, 3), "conv"), ((3, 5, 2), "conv")])
+@pytest.mark.parametrize(
+    "shape, role",
+    [
+        ((6, 4), "linear"),
+        ((5, 3), "linear"),
+        ((4, 6, 2, 2), "conv"),
+        ((5, 3, 1, 2), "conv"),
+        ((7, 1, 3, 3), "conv"),
+        ((3, 5, 2), "conv"),
+    ],
+)
 @pytest.mark.parametrize("m, n", [(2, 1), (1, 4), (2, 2), (3, 2)])
 @pytest.mark.parametrize("axes, kernel", [("output_input", "whole"), ("output_input", "position"), ("stored", "whole")])
 def test_blocks_are_scored_and_spread_as_slow_loops_do(shape, role, m, n, axes, kernel):
@@ -172,8 +196,9 @@ def test_blocks_are_scored_and_spread_as_slow_loops_do(shape, role, m, n, axes, 
     assert sorted(sizes.tolist()) == sorted(map(len, blocks.values()))
 
 
-@pytest.mark.parametrize("arguments, word", [((0, 1), "m"), ((1, -1), "n"), ((2.0, 1), "m"), ((True, 1), "m"),
-                                             (("2", 1), "m")])
+@pytest.mark.parametrize(
+    "arguments, word", [((0, 1), "m"), ((1, -1), "n"), ((2.0, 1), "m"), ((True, 1), "m"), (("2", 1), "m")]
+)
 def test_a_block_of_no_extent_is_refused_by_name(arguments, word):
     with pytest.raises(ValueError, match=f"`{word}` must be an int >= 1"):
         Block(*arguments)

@@ -1,4 +1,5 @@
 """The machine: what a user's training loop sees after every run. One section per decision of the design."""
+
 from __future__ import annotations
 
 import logging
@@ -11,10 +12,19 @@ import pytest
 from nets import Net, convnet, linear, masks_in, two_linears
 from paddle import optimizer
 
-from paddle_unstructured import (Block, Constant, Element, Global, Polynomial, Threshold, Uniform, UnstructuredPruner,
-                                 sparsity_report)
+from paddle_unstructured import (
+    Block,
+    Constant,
+    Element,
+    Global,
+    Polynomial,
+    Threshold,
+    Uniform,
+    UnstructuredPruner,
+    sparsity_report,
+)
 from paddle_unstructured.graph import PirGraph
-from paddle_unstructured.update import MaskUpdate
+from paddle_unstructured.masking.update import MaskUpdate
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -59,16 +69,21 @@ OPTIMIZERS = {
     "Lamb": lambda: optimizer.Lamb(0.05),
 }
 # Every value of each of the three meets both values of the others.
-SETTINGS = [("before", "own", "float32"), ("before", "global", "float64"),
-            ("after", "global", "float32"), ("after", "own", "float64")]
+SETTINGS = [
+    ("before", "own", "float32"),
+    ("before", "global", "float64"),
+    ("after", "global", "float32"),
+    ("after", "own", "float64"),
+]
 
 
 @pytest.mark.parametrize("made, where, dtype", SETTINGS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_stored_weights_are_exactly_sparse_after_every_run_and_still_train(name, made, where, dtype):
     net = two(None if made == "before" else OPTIMIZERS[name], own_scope=where == "own", dtype=dtype)
-    pruner = UnstructuredPruner(net.program, schedule=table(0.0, 0.5, 0.5, 0.75, 0.75),
-                                scope=net.scope if where == "own" else None)
+    pruner = UnstructuredPruner(
+        net.program, schedule=table(0.0, 0.5, 0.5, 0.75, 0.75), scope=net.scope if where == "own" else None
+    )
     if made == "before":
         net.minimize(OPTIMIZERS[name])
     zeros = []
@@ -117,7 +132,8 @@ def test_the_moving_average_of_a_weight_is_tied_with_one_call():
     with paddle.static.program_guard(net.program, startup):
         weight = next(v for v in net.program.global_block().all_parameters() if v.name == TWO[0])
         average = paddle.pir.core.create_persistable_value(
-            dtype="float32", shape=[4, 6], name="average", initializer=paddle.nn.initializer.Constant(0.5))
+            dtype="float32", shape=[4, 6], name="average", initializer=paddle.nn.initializer.Constant(0.5)
+        )
         paddle.base.libpaddle.pir.reset_insertion_point_to_end()
         paddle.assign(average * 0.9 + weight * 0.1, output=average)
     net.exe.run(startup)
@@ -137,7 +153,8 @@ def test_a_shadow_of_another_precision_written_after_the_pruner_was_made_is_tied
     startup = paddle.static.Program()
     with paddle.static.program_guard(net.program, startup):
         shadow = paddle.pir.core.create_persistable_value(
-            dtype="float64", shape=[4, 6], name="master", initializer=paddle.nn.initializer.Constant(1.0))
+            dtype="float64", shape=[4, 6], name="master", initializer=paddle.nn.initializer.Constant(1.0)
+        )
         paddle.base.libpaddle.pir.reset_insertion_point_to_end()
         paddle.assign(shadow + 1.0, output=shadow)
     net.exe.run(startup)
@@ -164,8 +181,9 @@ def test_update_params_masks_what_is_tied_too():
     net = two()
     startup = paddle.static.Program()
     with paddle.static.program_guard(net.program, startup):
-        paddle.pir.core.create_persistable_value(dtype="float32", shape=[4, 6], name="average",
-                                                 initializer=paddle.nn.initializer.Constant(0.5))
+        paddle.pir.core.create_persistable_value(
+            dtype="float32", shape=[4, 6], name="average", initializer=paddle.nn.initializer.Constant(0.5)
+        )
     net.exe.run(startup)
     pruner = UnstructuredPruner(net.program, ratio=0.5)
     pruner.tie("average", TWO[0])
@@ -176,6 +194,7 @@ def test_update_params_masks_what_is_tied_too():
 
 
 # -- 2. Before or after `minimize`, the algorithm is the same
+
 
 @pytest.mark.parametrize("make_optimizer", [momentum, adam])
 def test_before_and_after_minimize_train_to_the_same_bits(make_optimizer):
@@ -252,8 +271,9 @@ def test_a_second_minimize_is_masked_too():
 
 def test_an_inference_program_from_a_file_is_pruned_in_one_shot(tmp_path):
     dense = Net(convnet, [2, 2, 4, 4])
-    paddle.static.save_inference_model(str(tmp_path / "model"), [dense.input], [dense.output], dense.exe,
-                                       program=dense.program)
+    paddle.static.save_inference_model(
+        str(tmp_path / "model"), [dense.input], [dense.output], dense.exe, program=dense.program
+    )
     scope = paddle.static.Scope()
     with paddle.static.scope_guard(scope):
         program, feeds, fetches = paddle.static.load_inference_model(str(tmp_path / "model"), dense.exe)
@@ -262,12 +282,13 @@ def test_an_inference_program_from_a_file_is_pruned_in_one_shot(tmp_path):
         assert UnstructuredPruner.total_sparse(program) == round(0.5 * 136) / 136  # 72 + 16 + 48 weights
         weights = {param.name: np.array(scope.find_var(param.name).get_tensor()) for param in pruner.params}
         data = np.random.default_rng(0).normal(size=[2, 2, 4, 4]).astype("float32")
-        output, = dense.exe.run(program, feed={feeds[0]: data}, fetch_list=fetches)
+        (output,) = dense.exe.run(program, feed={feeds[0]: data}, fetch_list=fetches)
     assert np.isfinite(output).all()
     assert sum(int((weight == 0).sum()) for weight in weights.values()) == 68
 
 
 # -- 3. Masks are computed on the device
+
 
 def test_no_weight_is_copied_to_the_host_in_a_training_loop(monkeypatch):
     net = two()
@@ -275,6 +296,7 @@ def test_no_weight_is_copied_to_the_host_in_a_training_loop(monkeypatch):
 
     def refuse(self, name):
         raise AssertionError(f"{name} was copied to the host")
+
     monkeypatch.setattr(PirGraph, "array", refuse)
     net.train(pruner, 4)
     pruner.update_params()
@@ -284,8 +306,11 @@ def test_no_weight_is_copied_to_the_host_in_a_training_loop(monkeypatch):
 def test_an_update_fetches_only_a_few_numbers_per_layer(monkeypatch):
     net, fetched = two(), []
     run = MaskUpdate._run
-    monkeypatch.setattr(MaskUpdate, "_run",
-                        lambda self, *args, **kw: [fetched.append(out.size) or out for out in run(self, *args, **kw)])
+    monkeypatch.setattr(
+        MaskUpdate,
+        "_run",
+        lambda self, *args, **kw: [fetched.append(out.size) or out for out in run(self, *args, **kw)],
+    )
     net.train(UnstructuredPruner(net.program, ratio=0.5))
     assert fetched and max(fetched) == len(TWO)
 
@@ -299,6 +324,7 @@ def test_an_update_warns_of_nothing():
 
 
 # -- 4. Rank, not threshold: exact numbers
+
 
 @pytest.mark.parametrize("ratio", [0.0, 0.01, 0.1, 0.33, 0.5, 0.55, 0.99, 1.0])
 @pytest.mark.parametrize("floor", [0.0, 0.3])
@@ -341,8 +367,10 @@ def test_float64_weights_are_told_apart_beyond_float32():
 def test_weights_read_only_inside_a_loop_are_pruned_and_stay_sparse():
     def loop(x):
         layer, x.stop_gradient = paddle.nn.Linear(4, 4), False  # Paddle gives the layer no gradient otherwise
-        return paddle.static.nn.while_loop(lambda i, h: i < 3, lambda i, h: [i + 1, paddle.tanh(layer(h))],
-                                           [paddle.zeros([1], "int64"), x])[1]
+        return paddle.static.nn.while_loop(
+            lambda i, h: i < 3, lambda i, h: [i + 1, paddle.tanh(layer(h))], [paddle.zeros([1], "int64"), x]
+        )[1]
+
     net = Net(loop, [3, 4], momentum)
     pruner = UnstructuredPruner(net.program, ratio=0.5)
     net.train(pruner)
@@ -364,10 +392,12 @@ def test_a_recurrent_net_is_pruned_and_stays_sparse():
 
 def test_a_net_in_mixed_precision_is_pruned():
     """Its training crashes inside Paddle 3.3.1 on CPU, so this is its inference."""
+
     def mixed(x):
         with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):
             x = two_linears(x)
         return x.cast("float32")
+
     net = Net(mixed, [3, 4])
     net.train(UnstructuredPruner(net.program, ratio=0.5))
     assert np.isfinite(net.run()[0]) and net.zeros(*TWO) == 18
@@ -379,6 +409,7 @@ def test_weights_read_only_inside_a_branch_are_pruned_and_stay_sparse(branch):
         layer = paddle.nn.Linear(4, 4)
         condition = paddle.full([1], branch == "taken", "bool")
         return paddle.static.nn.cond(condition, lambda: layer(x), lambda: x * 2.0)
+
     net = Net(branches, [3, 4], momentum)
     net.train(UnstructuredPruner(net.program, ratio=0.5))
     net.run()
@@ -386,6 +417,7 @@ def test_weights_read_only_inside_a_branch_are_pruned_and_stay_sparse(branch):
 
 
 # -- 5. A mask is state of its own
+
 
 def test_a_zero_initialised_layer_trains():
     """PaddleSlim's mask is (weight != 0): such a layer would be masked at the first step for ever."""
@@ -426,6 +458,7 @@ def test_set_static_masks_warns_of_a_layer_that_is_zero_altogether(caplog):
 
 
 # -- 6. `step()` is free when nothing is due
+
 
 def test_a_constant_sparsity_means_one_update(monkeypatch):
     net = two()
@@ -476,6 +509,7 @@ def test_a_living_zero_falls_before_other_weights_but_after_what_is_pruned():
 
 # -- 7. A pruned weight stays pruned
 
+
 def test_nothing_regrows_when_the_ratio_is_lowered(caplog):
     net = two(adam)
     pruner = UnstructuredPruner(net.program, ratio=0.75)
@@ -503,6 +537,7 @@ def test_a_pruned_weight_stays_pruned_also_when_a_users_allocation_would_keep_it
         def decide(self, units, alive, sizes, **feeds):
             decision = super().decide(units, alive, sizes, **feeds)
             return replace(decision, keep=[paddle.ones_like(k) for k in decision.keep])
+
     net = two()
     pruner = UnstructuredPruner(net.program, ratio=0.0, allocation=Generous())
     weight = net.get(TWO[0])
@@ -526,6 +561,7 @@ def test_the_ratio_may_be_assigned_between_steps():
 
 # -- 10. Which params
 
+
 def test_conv1x1_only_prunes_1x1_convolutions_only():
     net = Net(convnet, [2, 2, 4, 4], momentum)
     net.train(UnstructuredPruner(net.program, ratio=0.5, prune_params_type="conv1x1_only"))
@@ -540,8 +576,14 @@ def test_norms_and_biases_are_never_touched():
     pruner.step()
     for name in pruner.skip_params:
         np.testing.assert_array_equal(net.get(name), before[name])
-    assert pruner.skip_params == {name for name in before if name not in pruner.masks and not name.endswith("_mask")
-                                  and not "velocity" in name and not "learning_rate" in name}
+    assert pruner.skip_params == {
+        name
+        for name in before
+        if name not in pruner.masks
+        and not name.endswith("_mask")
+        and "velocity" not in name
+        and "learning_rate" not in name
+    }
 
 
 def test_skip_params_func_is_given_the_program_and_names_what_stays_dense():
@@ -555,8 +597,12 @@ def test_skip_params_func_is_given_the_program_and_names_what_stays_dense():
 
 def test_skip_params_func_may_return_variables():
     net = two()
-    pruner = UnstructuredPruner(net.program, skip_params_func=lambda program: [
-        value for value in program.global_block().all_parameters() if value.name == TWO[1]])
+    pruner = UnstructuredPruner(
+        net.program,
+        skip_params_func=lambda program: [
+            value for value in program.global_block().all_parameters() if value.name == TWO[1]
+        ],
+    )
     assert list(pruner.masks) == [TWO[0]]
 
 
@@ -572,6 +618,7 @@ def test_a_users_selection_prunes_what_it_selects():
 
 
 # -- 11. No layer dies unnoticed
+
 
 def test_a_floor_keeps_a_weak_layer_alive_by_default():
     net = two(None)
@@ -601,6 +648,7 @@ def test_an_emptied_layer_is_warned_of_once(caplog):
 
 
 # -- 12. Nobody is silently surprised
+
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan])
 def test_nan_weights_are_an_error_that_names_the_param_and_changes_nothing(value):
@@ -685,6 +733,7 @@ def test_the_target_is_reached_when_the_last_sparsity_is_applied():
 
 # -- Threshold mode, parts and words
 
+
 def test_threshold_mode_prunes_what_is_below_the_threshold_and_nothing_else():
     net = two(None)
     before = {weight: net.get(weight) for weight in TWO}
@@ -741,13 +790,16 @@ def test_a_block_of_one_is_unstructured():
     assert "pattern=Element()" in repr(UnstructuredPruner(net.program, sparse_block=[1, 1]))
 
 
-@pytest.mark.parametrize("words, parts", [
-    ({"mode": "ratio", "ratio": 0.6}, {"schedule": Constant(0.6)}),
-    ({"ratio": 0.6, "local_sparsity": True}, {"schedule": Constant(0.6), "allocation": Uniform()}),
-    ({"mode": "threshold", "threshold": 0.3}, {"allocation": Threshold(0.3)}),
-    ({"ratio": 0.6, "sparse_block": [2, 1]}, {"schedule": Constant(0.6), "pattern": Block(2, 1, axes="stored")}),
-    ({}, {"schedule": Constant(0.55), "allocation": Global(0.3), "pattern": Element()}),
-])
+@pytest.mark.parametrize(
+    "words, parts",
+    [
+        ({"mode": "ratio", "ratio": 0.6}, {"schedule": Constant(0.6)}),
+        ({"ratio": 0.6, "local_sparsity": True}, {"schedule": Constant(0.6), "allocation": Uniform()}),
+        ({"mode": "threshold", "threshold": 0.3}, {"allocation": Threshold(0.3)}),
+        ({"ratio": 0.6, "sparse_block": [2, 1]}, {"schedule": Constant(0.6), "pattern": Block(2, 1, axes="stored")}),
+        ({}, {"schedule": Constant(0.55), "allocation": Global(0.3), "pattern": Element()}),
+    ],
+)
 def test_words_and_the_parts_they_stand_for_prune_alike(words, parts):
     results = []
     for arguments in (words, parts):
@@ -768,8 +820,10 @@ def test_a_users_criterion_decides_who_falls():
 
 def test_the_pruner_says_what_it_is_made_of():
     text = repr(UnstructuredPruner(two().program, ratio=0.5))
-    assert text == (f"UnstructuredPruner(criterion=magnitude, pattern=Element(), allocation={Global()!r}, "
-                    "schedule=Constant(sparsity=0.5, begin_step=0), params=2, weights=36)")
+    assert text == (
+        f"UnstructuredPruner(criterion=magnitude, pattern=Element(), allocation={Global()!r}, "
+        "schedule=Constant(sparsity=0.5, begin_step=0), params=2, weights=36)"
+    )
 
 
 def test_the_scope_and_place_are_those_given():
@@ -799,6 +853,7 @@ def test_no_grad_set_goes_into_minimize():
 
 
 # -- Further methods of PaddleSlim's pruner
+
 
 def test_update_threshold_finds_the_cut_of_the_present_weights_and_prunes_nothing():
     net = two()
@@ -840,6 +895,7 @@ def test_total_sparse_conv1x1_of_a_net_without_any_is_zero():
 
 
 # -- Files of Paddle's own
+
 
 def test_masks_travel_with_paddles_save_and_load(tmp_path):
     net = two()

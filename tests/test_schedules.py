@@ -1,4 +1,5 @@
 """When and how much."""
+
 from __future__ import annotations
 
 import pytest
@@ -33,7 +34,7 @@ def test_the_ramp_is_zero_before_begin_and_initial_at_begin():
 def test_the_ramp_reaches_exactly_its_final_value(final, every):
     ramp = Polynomial(final=final, begin_step=3, end_step=17, initial=0.05, update_every=every)
     assert ramp(16) < final
-    assert ramp(17) == ramp(18) == ramp(10 ** 9) == final
+    assert ramp(17) == ramp(18) == ramp(10**9) == final
 
 
 def test_between_updates_the_ramp_stands_still():
@@ -47,8 +48,9 @@ def test_the_last_update_is_at_the_end_also_when_the_period_does_not_divide():
     assert rises == [4, 8, 10]
 
 
-@pytest.mark.parametrize("updates, rises", [(1, [10]), (2, [5, 10]), (3, [4, 7, 10]), (10, list(range(1, 11))),
-                                            (50, list(range(1, 11)))])
+@pytest.mark.parametrize(
+    "updates, rises", [(1, [10]), (2, [5, 10]), (3, [4, 7, 10]), (10, list(range(1, 11))), (50, list(range(1, 11)))]
+)
 def test_a_number_of_updates_splits_the_ramp_as_evenly_as_steps_allow(updates, rises):
     ramp = Polynomial(final=0.9, begin_step=0, end_step=10, updates=updates)
     assert [t for t in range(1, 20) if ramp(t) > ramp(t - 1)] == rises
@@ -68,8 +70,13 @@ def test_exponent_one_is_a_straight_line():
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 30), st.integers(0, 60), st.integers(1, 70), st.booleans())
 def test_every_ramp_rises_within_its_bounds(one, other, begin, length, count, by_number):
     initial, final = sorted((one, other))
-    ramp = Polynomial(final=final, begin_step=begin, end_step=begin + length, initial=initial,
-                      **{"updates" if by_number else "update_every": count})
+    ramp = Polynomial(
+        final=final,
+        begin_step=begin,
+        end_step=begin + length,
+        initial=initial,
+        **{"updates" if by_number else "update_every": count},
+    )
     values = [ramp(t) for t in range(begin + length + 5)]
     assert all(a <= b for a, b in zip(values, values[1:]))
     assert all(value == 0.0 for value in values[:begin])
@@ -77,13 +84,26 @@ def test_every_ramp_rises_within_its_bounds(one, other, begin, length, count, by
     assert values[-1] == final
 
 
-@pytest.mark.parametrize("arguments, word", [
-    ({"final": 1.5}, "final"), ({"final": -0.1}, "final"), ({"final": float("nan")}, "final"),
-    ({"final": "0.5"}, "final"),
-    ({"initial": 0.9}, "initial"), ({"initial": -1.0}, "initial"), ({"begin_step": -1}, "begin_step"),
-    ({"begin_step": 1.5}, "begin_step"), ({"end_step": 1}, "end_step"), ({"exponent": 0.0}, "exponent"),
-    ({"exponent": float("nan")}, "exponent"), ({"update_every": 0}, "update_every"), ({"updates": 0}, "updates"),
-    ({"updates": 2.0}, "updates"), ({"update_every": 2, "updates": 2}, "update_every")])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        ({"final": 1.5}, "final"),
+        ({"final": -0.1}, "final"),
+        ({"final": float("nan")}, "final"),
+        ({"final": "0.5"}, "final"),
+        ({"initial": 0.9}, "initial"),
+        ({"initial": -1.0}, "initial"),
+        ({"begin_step": -1}, "begin_step"),
+        ({"begin_step": 1.5}, "begin_step"),
+        ({"end_step": 1}, "end_step"),
+        ({"exponent": 0.0}, "exponent"),
+        ({"exponent": float("nan")}, "exponent"),
+        ({"update_every": 0}, "update_every"),
+        ({"updates": 0}, "updates"),
+        ({"updates": 2.0}, "updates"),
+        ({"update_every": 2, "updates": 2}, "update_every"),
+    ],
+)
 def test_a_senseless_ramp_is_refused_by_name(arguments, word):
     with pytest.raises(ValueError, match=f"`{word}`"):
         Polynomial(**{"final": 0.8, "begin_step": 2, "end_step": 9, **arguments})

@@ -1,4 +1,5 @@
 """Which params are pruned, and why not: every role is read off the ops of a real Program."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -27,7 +28,7 @@ def params_of(layers, shape: list[int], dtype: str = "float32", train: bool = Tr
 
 def weight_of(layers, shape: list[int], dtype: str = "float32", train: bool = True) -> Param:
     """The only param of two axes or more."""
-    found, = (param for param in params_of(layers, shape, dtype, train) if len(param.shape) > 1)
+    (found,) = (param for param in params_of(layers, shape, dtype, train) if len(param.shape) > 1)
     return found
 
 
@@ -49,18 +50,27 @@ CONVOLUTIONS = {
     "grouped conv2d": (lambda x: nn.Conv2D(4, 6, 3, groups=2)(x), IMAGE, ("conv2d", 0, 1, 2)),
     "depthwise conv2d": (lambda x: nn.Conv2D(4, 4, 3, groups=4)(x), IMAGE, ("depthwise_conv2d", 0, 1, 4)),
     "transposed conv2d": (lambda x: nn.Conv2DTranspose(4, 6, 3)(x), IMAGE, ("conv2d_transpose", 1, 0, 1)),
-    "grouped transposed conv2d": (lambda x: nn.Conv2DTranspose(4, 6, 3, groups=2)(x), IMAGE,
-                                  ("conv2d_transpose", 1, 0, 2)),
-    "depthwise transposed conv2d": (lambda x: nn.Conv2DTranspose(4, 4, 3, groups=4)(x), IMAGE,
-                                    ("depthwise_conv2d_transpose", 1, 0, 4)),
+    "grouped transposed conv2d": (
+        lambda x: nn.Conv2DTranspose(4, 6, 3, groups=2)(x),
+        IMAGE,
+        ("conv2d_transpose", 1, 0, 2),
+    ),
+    "depthwise transposed conv2d": (
+        lambda x: nn.Conv2DTranspose(4, 4, 3, groups=4)(x),
+        IMAGE,
+        ("depthwise_conv2d_transpose", 1, 0, 4),
+    ),
     "conv1d": (lambda x: nn.Conv1D(4, 6, 3)(x), [2, 4, 9], ("conv2d", 0, 1, 1)),
     "conv1d of one position": (lambda x: nn.Conv1D(4, 6, 1)(x), [2, 4, 9], ("conv2d", 0, 1, 1)),
     "conv1d of one channel": (lambda x: nn.Conv1D(1, 1, 1)(x), [2, 1, 9], ("conv2d", 0, 1, 1)),
     "transposed conv1d": (lambda x: nn.Conv1DTranspose(4, 6, 3)(x), [2, 4, 9], ("conv2d_transpose", 1, 0, 1)),
     "conv3d": (lambda x: nn.Conv3D(4, 6, 3)(x), [2, 4, 5, 5, 5], ("conv3d", 0, 1, 1)),
     "transposed conv3d": (lambda x: nn.Conv3DTranspose(4, 6, 3)(x), [2, 4, 5, 5, 5], ("conv3d_transpose", 1, 0, 1)),
-    "a linear weight used as a 1x1 kernel": (lambda x: F.conv2d(x, parameter(6, 4).unsqueeze([2, 3])), IMAGE,
-                                             ("conv2d", 0, 1, 1)),
+    "a linear weight used as a 1x1 kernel": (
+        lambda x: F.conv2d(x, parameter(6, 4).unsqueeze([2, 3])),
+        IMAGE,
+        ("conv2d", 0, 1, 1),
+    ),
 }
 
 
@@ -86,7 +96,7 @@ PRODUCTS = {
     "addmm, weight on the left": (lambda x: paddle.addmm(paddle.zeros([5, 4]), parameter(5, 2), x), (0, 1)),
     "tensordot": (lambda x: paddle.tensordot(x, parameter(4, 6), axes=1), (1, 0)),
     "mv": (lambda x: paddle.mv(parameter(3, 2), x[:, 0]), (0, 1)),
-    "cast": (lambda x: (x.cast("float64") @ parameter(4, 6).cast("float64")), (1, 0)),
+    "cast": (lambda x: x.cast("float64") @ parameter(4, 6).cast("float64"), (1, 0)),
     "bmm": (lambda x: paddle.bmm(x.unsqueeze(1), parameter(2, 4, 6)), (2, 1)),
 }
 
@@ -104,7 +114,7 @@ def test_the_term_that_addmm_adds_is_a_bias():
 
 
 def test_a_vector_that_is_multiplied_has_an_input_axis_only():
-    param, = params_of(lambda x: x @ parameter(4), [2, 4])
+    (param,) = params_of(lambda x: x @ parameter(4), [2, 4])
     assert (param.role, param.output_axis, param.input_axis) == ("linear", None, 0)
 
 
@@ -122,7 +132,8 @@ def test_an_embedding_that_is_also_the_output_layer_is_one_weight():
     def tied(x):
         embedding = nn.Embedding(10, 6)
         return paddle.matmul(embedding(x), embedding.weight, transpose_y=True)
-    param, = params_of(tied, [2, 4], "int64")
+
+    (param,) = params_of(tied, [2, 4], "int64")
     assert (param.role, param.shape) == ("embedding", (10, 6))
 
 
@@ -130,13 +141,15 @@ def test_a_weight_shared_by_two_readers_is_one_weight():
     def twice(x):
         layer = nn.Linear(4, 4, bias_attr=False)
         return layer(paddle.tanh(layer(x)))
+
     assert roles_of(twice, [2, 4]) == ["linear"]
 
 
 def test_a_weight_that_the_loss_penalises_is_still_a_weight():
     def penalised(x):
         weight = parameter(4, 4)
-        return (weight ** 2).sum() + (x @ weight).sum()
+        return (weight**2).sum() + (x @ weight).sum()
+
     assert roles_of(penalised, [2, 4]) == ["linear"]
 
 
@@ -144,8 +157,10 @@ def test_a_weight_that_the_loss_penalises_is_still_a_weight():
 def test_a_weight_read_only_inside_a_loop_is_found(train):
     def loop(x):
         layer = nn.Linear(4, 4)
-        return paddle.static.nn.while_loop(lambda i, h: i < 3, lambda i, h: [i + 1, layer(h)],
-                                           [paddle.zeros([1], "int64"), x])[1]
+        return paddle.static.nn.while_loop(
+            lambda i, h: i < 3, lambda i, h: [i + 1, layer(h)], [paddle.zeros([1], "int64"), x]
+        )[1]
+
     assert sorted(roles_of(loop, [2, 4], train=train)) == ["bias", "linear"]
 
 
@@ -154,6 +169,7 @@ def test_weights_read_only_inside_branches_are_found(train):
     def branch(x):
         one, other = nn.Linear(4, 4), nn.Linear(4, 4)
         return paddle.static.nn.cond(x.sum() > 0, lambda: one(x), lambda: other(x))
+
     assert sorted(roles_of(branch, [2, 4], train=train)) == ["bias", "bias", "linear", "linear"]
 
 
@@ -161,7 +177,9 @@ def test_weights_read_only_inside_branches_are_found(train):
 def test_both_weights_of_a_recurrent_layer_are_weights(layer, gates):
     params = [p for p in params_of(lambda x: layer(4, 5)(x)[0], [2, 3, 4]) if p.is_weight]
     assert [(p.role, p.shape, p.output_axis, p.input_axis) for p in params] == [
-        ("rnn", (gates * 5, 4), 0, 1), ("rnn", (gates * 5, 5), 0, 1)]
+        ("rnn", (gates * 5, 4), 0, 1),
+        ("rnn", (gates * 5, 5), 0, 1),
+    ]
 
 
 def test_nothing_else_of_a_recurrent_layer_is_pruned():
@@ -184,6 +202,7 @@ def test_mixed_precision_hides_no_weight():
     def mixed(x):
         with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):
             return nn.Linear(16, 3)(nn.Conv2D(4, 4, 3)(x).flatten(2))
+
     params = params_of(mixed, IMAGE)
     assert [(p.role, p.dtype) for p in params if p.is_weight] == [("conv2d", "float32"), ("linear", "float32")]
 
@@ -208,39 +227,50 @@ def test_nothing_of_a_norm_is_pruned(case):
 
 def test_a_weight_that_a_norm_normalises_is_still_pruned():
     """PaddleSlim skips by the word `norm` in the op's name, and with it whatever enters there."""
+
     def normed(x):
         return F.layer_norm(parameter(4, 6), 6).sum() + (x @ parameter(4, 6)).sum()
+
     assert sorted(roles_of(normed, [2, 4])) == ["linear", "unknown"]
 
 
 def test_a_layer_called_norm_is_pruned_all_the_same():
     def named(x):
         return nn.Linear(4, 6, weight_attr=paddle.ParamAttr(name="norm_like.w"), bias_attr=False)(x)
-    verdict, = judge(params_of(named, [2, 4]))
+
+    (verdict,) = judge(params_of(named, [2, 4]))
     assert verdict.pruned
 
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_the_slope_of_a_prelu_is_not_pruned(count):
-    verdict, = judge(params_of(lambda x: nn.PReLU(count)(x), IMAGE))
+    (verdict,) = judge(params_of(lambda x: nn.PReLU(count)(x), IMAGE))
     assert (verdict.param.role, verdict.pruned, verdict.reason) == ("prelu alpha", False, "the slope of a PReLU")
 
 
-@pytest.mark.parametrize("layers, shape", [(lambda x: nn.Linear(4, 6)(x), [2, 4]),
-                                           (lambda x: nn.Conv2D(4, 6, 3)(x), IMAGE),
-                                           (lambda x: nn.Conv1D(4, 6, 3)(x), [2, 4, 9]),
-                                           (lambda x: nn.Conv2DTranspose(4, 6, 3)(x), IMAGE)])
+@pytest.mark.parametrize(
+    "layers, shape",
+    [
+        (lambda x: nn.Linear(4, 6)(x), [2, 4]),
+        (lambda x: nn.Conv2D(4, 6, 3)(x), IMAGE),
+        (lambda x: nn.Conv1D(4, 6, 3)(x), [2, 4, 9]),
+        (lambda x: nn.Conv2DTranspose(4, 6, 3)(x), IMAGE),
+    ],
+)
 def test_a_bias_is_not_pruned_and_the_reason_says_so(layers, shape):
     verdict = next(v for v in judge(params_of(layers, shape)) if len(v.param.shape) == 1)
     assert (verdict.param.role, verdict.pruned, verdict.reason) == ("bias", False, "a bias")
 
 
-@pytest.mark.parametrize("layers, shape, reader", [
-    (lambda x: nn.Bilinear(4, 4, 3)(x, x), [2, 4], "pd_op.bilinear"),
-    (lambda x: paddle.einsum("bi,io->bo", x, parameter(4, 6)), [2, 4], "pd_op.einsum"),
-    (lambda x: x @ paddle.sin(parameter(4, 6)), [2, 4], "pd_op.sin"),
-    (lambda x: paddle.concat([x, parameter(3, 4)]), [2, 4], "pd_op.concat"),
-])
+@pytest.mark.parametrize(
+    "layers, shape, reader",
+    [
+        (lambda x: nn.Bilinear(4, 4, 3)(x, x), [2, 4], "pd_op.bilinear"),
+        (lambda x: paddle.einsum("bi,io->bo", x, parameter(4, 6)), [2, 4], "pd_op.einsum"),
+        (lambda x: x @ paddle.sin(parameter(4, 6)), [2, 4], "pd_op.sin"),
+        (lambda x: paddle.concat([x, parameter(3, 4)]), [2, 4], "pd_op.concat"),
+    ],
+)
 def test_a_weight_of_an_unknown_reader_is_skipped_and_the_reason_names_the_reader(layers, shape, reader):
     verdict = next(v for v in judge(params_of(layers, shape)) if v.param.role == "unknown")
     assert not verdict.pruned
@@ -255,6 +285,7 @@ def test_a_param_that_nothing_reads_is_not_pruned():
     def unused(x):
         parameter(4, 4)
         return x * parameter(4)
+
     reasons = {v.reason for v in judge(params_of(unused, [2, 4]))}
     assert "nothing in the Program reads it" in reasons
 
@@ -263,25 +294,40 @@ def test_params_come_in_the_order_in_which_the_program_reads_them():
     def crossed(x):
         later, first = nn.Linear(6, 2, bias_attr=False), nn.Linear(4, 6, bias_attr=False)
         return later(first(x))
+
     assert [p.name for p in params_of(crossed, [2, 4])] == ["linear_1.w_0", "linear_0.w_0"]
 
 
 def test_what_is_read_first_inside_a_loop_comes_first():
     def loop_first(x):
         last, inner = nn.Linear(4, 6, bias_attr=False), nn.Linear(4, 4, bias_attr=False)
-        return last(paddle.static.nn.while_loop(lambda i, h: i < 3, lambda i, h: [i + 1, inner(h)],
-                                                [paddle.zeros([1], "int64"), x])[1])
+        return last(
+            paddle.static.nn.while_loop(
+                lambda i, h: i < 3, lambda i, h: [i + 1, inner(h)], [paddle.zeros([1], "int64"), x]
+            )[1]
+        )
+
     assert [p.name for p in params_of(loop_first, [2, 4], train=False)] == ["linear_1.w_0", "linear_0.w_0"]
 
 
 # -- 1x1 convolutions
 
-@pytest.mark.parametrize("layers, is_conv1x1", [
-    (lambda x: nn.Conv2D(4, 6, 1)(x), True), (lambda x: nn.Conv2D(4, 6, 1, stride=2)(x), True),
-    (lambda x: nn.Conv2D(4, 6, 1, padding=1)(x), True), (lambda x: nn.Conv2D(4, 6, 3)(x), False),
-    (lambda x: nn.Conv2D(4, 6, 1, groups=2)(x), False), (lambda x: nn.Conv2D(4, 4, 1, groups=4)(x), False),
-    (lambda x: nn.Conv2DTranspose(4, 6, 1)(x), False), (lambda x: nn.Conv2D(4, 6, (1, 3))(x), False),
-    (lambda x: nn.Linear(6, 2)(x), False), (lambda x: nn.Conv3D(4, 6, 1)(x.unsqueeze(2)), False)])
+
+@pytest.mark.parametrize(
+    "layers, is_conv1x1",
+    [
+        (lambda x: nn.Conv2D(4, 6, 1)(x), True),
+        (lambda x: nn.Conv2D(4, 6, 1, stride=2)(x), True),
+        (lambda x: nn.Conv2D(4, 6, 1, padding=1)(x), True),
+        (lambda x: nn.Conv2D(4, 6, 3)(x), False),
+        (lambda x: nn.Conv2D(4, 6, 1, groups=2)(x), False),
+        (lambda x: nn.Conv2D(4, 4, 1, groups=4)(x), False),
+        (lambda x: nn.Conv2DTranspose(4, 6, 1)(x), False),
+        (lambda x: nn.Conv2D(4, 6, (1, 3))(x), False),
+        (lambda x: nn.Linear(6, 2)(x), False),
+        (lambda x: nn.Conv3D(4, 6, 1)(x.unsqueeze(2)), False),
+    ],
+)
 def test_conv1x1_only_means_conv2d_with_a_1x1_kernel_and_one_group(layers, is_conv1x1):
     param = weight_of(layers, IMAGE)
     assert param.is_conv1x1 is is_conv1x1
@@ -296,6 +342,7 @@ def test_conv1x1_only_takes_no_1x1_slope_of_a_prelu():
 
 # -- what users select
 
+
 def test_a_users_selection_may_answer_with_a_bool():
     verdicts = judge(params_of(two_linears, [2, 4]), select=lambda param: param.shape == (4, 6))
     assert [v.param.name for v in verdicts if v.pruned] == ["linear_0.w_0"]
@@ -309,6 +356,7 @@ def test_a_users_selection_may_answer_with_a_reason():
 def test_a_users_selection_is_named_as_the_reason():
     def only_wide(param):
         return param.shape[1] > 4
+
     verdict = judge(params_of(two_linears, [2, 4]), select=only_wide)[-2]
     assert (verdict.param.name, verdict.reason) == ("linear_1.w_0", "not selected by only_wide")
 
@@ -336,7 +384,8 @@ def test_explain_lists_every_parameter_with_role_and_reason():
         "conv2d_1.w_0": ("conv2d", True, "conv2d weight, 1x1"),
         "conv2d_1.b_0": ("bias", False, "a bias"),
         "linear_0.w_0": ("linear", False, "not a 1x1 conv2d of one group"),
-        "linear_0.b_0": ("bias", False, "a bias")}
+        "linear_0.b_0": ("bias", False, "a bias"),
+    }
     lines = str(explanation).splitlines()
     assert len(lines) == 2 + 10
     assert lines[2].split() == "conv2d_0.w_0 conv2d 4x2x3x3 no not a 1x1 conv2d of one group".split()

@@ -1,4 +1,5 @@
 """A number for the bits of a tensor, computed where the tensor is."""
+
 from __future__ import annotations
 
 import functools
@@ -34,7 +35,7 @@ def checksum(tensor: Any) -> int:
             return 0
         words = flat.view(_WORDS[next(width for width in _WORDS if tensor._numel() * flat.element_size() % width == 0)])
         coefficients = _on(str(tensor._place()))
-        sums = [_sum(words[start:start + CHUNK], coefficients) for start in range(0, words.shape[0], CHUNK)]
+        sums = [_sum(words[start : start + CHUNK], coefficients) for start in range(0, words.shape[0], CHUNK)]
         parts = paddle.stack(sums).tolist()
     total = 0
     for part in parts:
@@ -44,7 +45,7 @@ def checksum(tensor: Any) -> int:
 
 def places() -> np.ndarray:
     """The numbers of the places in a chunk, the same on every rank; int64 [65536]."""
-    return np.random.default_rng(1).integers(-2**62, 2**62, CHUNK) * 2 + 1
+    return np.random.default_rng(1).integers(-(2**62), 2**62, CHUNK) * 2 + 1
 
 
 @functools.lru_cache(maxsize=8)
@@ -53,4 +54,4 @@ def _on(place: str) -> Any:
 
 
 def _sum(words: Any, coefficients: Any) -> Any:
-    return (words.cast("int64") * coefficients[:words.shape[0]]).sum()
+    return (words.cast("int64") * coefficients[: words.shape[0]]).sum()

@@ -1,4 +1,5 @@
 """Sums, maxima and broadcasts over the ranks: of tensors within a Program, and of what Python holds."""
+
 from __future__ import annotations
 
 import contextlib
@@ -12,8 +13,8 @@ import paddle.distributed as dist
 
 from .ranks import check_joined, rank, world_size
 
-
 # -- within a Program; nothing is added to it where there is one rank
+
 
 def sum_over_ranks(value: Any) -> Any:
     """Add up a tensor over the ranks, in place."""
@@ -61,6 +62,7 @@ def average(values: Sequence[Any]) -> list[Any]:
 
 # -- between the ranks' Python
 
+
 def exchange(values: np.ndarray, how: Callable[[Any], Any], times: int = 1) -> np.ndarray:
     """Run one collective on an array: `sum_over_ranks`, `maximum_over_ranks` or `from_rank_0`."""
     with mode(paddle.enable_static):
@@ -68,8 +70,9 @@ def exchange(values: np.ndarray, how: Callable[[Any], Any], times: int = 1) -> n
 
 
 @functools.lru_cache(maxsize=64)
-def _exchanger(shape: tuple[int, ...], dtype: str, how: Callable[[Any], Any],
-               times: int) -> Callable[[np.ndarray], np.ndarray]:
+def _exchanger(
+    shape: tuple[int, ...], dtype: str, how: Callable[[Any], Any], times: int
+) -> Callable[[np.ndarray], np.ndarray]:
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()):
         given = paddle.static.data("paddle_unstructured.exchanged", list(shape), dtype)
@@ -79,8 +82,10 @@ def _exchanger(shape: tuple[int, ...], dtype: str, how: Callable[[Any], Any],
     executor, scope = paddle.static.Executor(paddle.framework._current_expected_place_()), paddle.static.Scope()
 
     def run(values: np.ndarray) -> np.ndarray:
-        return executor.run(program, feed={"paddle_unstructured.exchanged": values}, fetch_list=[result],
-                            scope=scope)[0]
+        return executor.run(program, feed={"paddle_unstructured.exchanged": values}, fetch_list=[result], scope=scope)[
+            0
+        ]
+
     return run
 
 
@@ -125,9 +130,9 @@ def share(value: Any) -> Any:
     parts = []
     for start in range(0, length, room):
         part = np.zeros(room, "uint8")
-        piece = given[start:start + room] if rank() == 0 else given[:0]
-        part[:piece.size] = piece
-        parts.append(exchange(part, from_rank_0)[:length - start].tobytes())
+        piece = given[start : start + room] if rank() == 0 else given[:0]
+        part[: piece.size] = piece
+        parts.append(exchange(part, from_rank_0)[: length - start].tobytes())
     return pickle.loads(b"".join(parts))  # from a rank of this job, which could as well have run code here by itself
 
 

@@ -1,4 +1,5 @@
 """Joining the ranks: a communicator that has been tried before anything is trained with it."""
+
 from __future__ import annotations
 
 import os
@@ -8,7 +9,7 @@ import paddle
 import paddle.distributed as dist
 from paddle.distributed import fleet
 
-from . import ranks, watch
+from ..distributed import ranks, watch
 from .collectives import exchange, mode, sum_over_ranks
 from .ranks import check_environment, rank, world_size
 
@@ -60,9 +61,11 @@ def _communicate() -> None:
             # gloo's group serves static Programs too. NCCL's does not: they look for a communicator named "0".
             dist.collective._init_parallel_env("nccl" if paddle.is_compiled_with_cuda() else "bkcl")
     except Exception as error:
-        raise RuntimeError(f"rank {os.environ.get('PADDLE_TRAINER_ID')} cannot reach the others at "
-                           f"{os.environ.get('PADDLE_MASTER')}: {error}. Look whether all ranks were started, and "
-                           "whether the port is open between the machines.") from error
+        raise RuntimeError(
+            f"rank {os.environ.get('PADDLE_TRAINER_ID')} cannot reach the others at "
+            f"{os.environ.get('PADDLE_MASTER')}: {error}. Look whether all ranks were started, and "
+            "whether the port is open between the machines."
+        ) from error
 
 
 def _self_test() -> None:
@@ -73,6 +76,8 @@ def _self_test() -> None:
         found = exchange(values * (rank() + 1), sum_over_ranks, times=3)
         wanted = values * total * world_size() ** 2
         if not np.array_equal(found, wanted):
-            raise RuntimeError(f"a sum over the {world_size()} ranks is wrong: rank {rank()} got "
-                               f"{found[:5].tolist()}... and should have {wanted[:5].tolist()}...; look for FLAGS_ in "
-                               "the environment, and for different Paddle versions.")
+            raise RuntimeError(
+                f"a sum over the {world_size()} ranks is wrong: rank {rank()} got "
+                f"{found[:5].tolist()}... and should have {wanted[:5].tolist()}...; look for FLAGS_ in "
+                "the environment, and for different Paddle versions."
+            )

@@ -1,4 +1,5 @@
 """Training on many ranks: what the optimizer is given is the mean of all ranks' gradients."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -48,8 +49,9 @@ def _check(optimizer: Any, loss: Any) -> None:
     if not (hasattr(optimizer, "backward") and hasattr(optimizer, "apply_gradients")):
         raise TypeError(f"`optimizer` must be one of paddle.optimizer, got {type(optimizer).__name__}.")
     if paddle.in_dynamic_mode():
-        raise ValueError("Paddle is in dynamic mode, and a static Program is to be trained; call "
-                         "paddle.enable_static() first.")
+        raise ValueError(
+            "Paddle is in dynamic mode, and a static Program is to be trained; call paddle.enable_static() first."
+        )
     if not isinstance(loss, paddle.pir.Value):
         raise TypeError(f"`loss` must be a value of a static Program, got {type(loss).__name__}.")
     check_joined()

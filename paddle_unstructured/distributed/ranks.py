@@ -1,4 +1,5 @@
 """Who this process is among the ranks of a job, and what the launcher says of them."""
+
 from __future__ import annotations
 
 import os
@@ -39,8 +40,10 @@ def device_id() -> int:
 def check_joined() -> None:
     """Raise ValueError if a launcher has started several ranks and `init` has not joined them."""
     if check_environment(os.environ) > 1 and not is_joined():
-        raise ValueError("the launcher has started several ranks, and they are not joined; call "
-                         "paddle_unstructured.distributed.init() first, before the Program is built.")
+        raise ValueError(
+            "the launcher has started several ranks, and they are not joined; call "
+            "paddle_unstructured.distributed.init() first, before the Program is built."
+        )
 
 
 def check_environment(environment: Mapping[str, str]) -> int:
@@ -49,12 +52,16 @@ def check_environment(environment: Mapping[str, str]) -> int:
     if launched < 2:
         return 1
     if not paddle.get_flags([DEPENDENCY])[DEPENDENCY]:
-        raise ValueError(f"{DEPENDENCY} must be true, got false in the environment; leave it out: without it the "
-                         "order of sums differs between ranks, and they are silently wrong.")
+        raise ValueError(
+            f"{DEPENDENCY} must be true, got false in the environment; leave it out: without it the "
+            "order of sums differs between ranks, and they are silently wrong."
+        )
     on_cpu = environment.get("PADDLE_DISTRI_BACKEND") == "gloo"
     if not on_cpu and not (paddle.is_compiled_with_cuda() or paddle.is_compiled_with_xpu()):
-        raise ValueError("the launcher has chosen devices that this paddle is not built for (PADDLE_DISTRI_BACKEND is "
-                         f"{environment.get('PADDLE_DISTRI_BACKEND', 'not set')}); on CPUs start it with "
-                         "`env -u CUDA_VISIBLE_DEVICES python -m paddle.distributed.launch --nproc_per_node N ...`, "
-                         "without --devices and --backend.")
+        raise ValueError(
+            "the launcher has chosen devices that this paddle is not built for (PADDLE_DISTRI_BACKEND is "
+            f"{environment.get('PADDLE_DISTRI_BACKEND', 'not set')}); on CPUs start it with "
+            "`env -u CUDA_VISIBLE_DEVICES python -m paddle.distributed.launch --nproc_per_node N ...`, "
+            "without --devices and --backend."
+        )
     return launched

@@ -1,4 +1,5 @@
 """One state on every rank: weights, optimizer and masks broadcast and compared, running statistics averaged."""
+
 from __future__ import annotations
 
 import logging
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ..distributed import watch
 from ..graph import PirGraph, is_gathered, open_graph
-from ..graph.fake_quant import is_range
-from ..report import STATISTICS
-from . import watch
+from ..graph.base import is_range
+from ..reporting.report import STATISTICS
 from .checksum import checksum
 from .collectives import average, exchange, from_rank_0, maximum_over_ranks, share
 from .ranks import check_joined, rank, world_size
@@ -76,6 +77,7 @@ def average_statistics(program: Any = None, scope: Any = None) -> None:
         for name, mean in zip(names, average([tensors[name] for name in names])):
             paddle.assign(mean, output=tensors[name])
         return []
+
     graph.side_program([], names, {}, build)()
 
 
@@ -124,9 +126,11 @@ def _check_alike(graph: PirGraph) -> None:
     variables = _variables(graph)
     missing = sorted(name for name in variables if not graph.is_initialized(name))
     if missing:
-        raise ValueError(f"{len(missing)} of {len(variables)} variables of the Program have no value in the scope, "
-                         f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''} among them; run the startup "
-                         "Program first, or give the `scope` that holds them.")
+        raise ValueError(
+            f"{len(missing)} of {len(variables)} variables of the Program have no value in the scope, "
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''} among them; run the startup "
+            "Program first, or give the `scope` that holds them."
+        )
     if world_size() == 1:
         return
     mine = [f"{name} {list(value.shape)} {value.dtype}" for name, value in sorted(variables.items())]
@@ -135,8 +139,10 @@ def _check_alike(graph: PirGraph) -> None:
         theirs = share(mine)
         foreign = sorted(set(mine) ^ set(theirs))
         if foreign:
-            raise ValueError(f"rank {rank()} has another Program than rank 0: {len(foreign)} variables differ, "
-                             f"{foreign[0]} first; build the same Program on every rank, under the same names.")
+            raise ValueError(
+                f"rank {rank()} has another Program than rank 0: {len(foreign)} variables differ, "
+                f"{foreign[0]} first; build the same Program on every rank, under the same names."
+            )
 
 
 def _broadcast(graph: PirGraph) -> None:
@@ -146,6 +152,7 @@ def _broadcast(graph: PirGraph) -> None:
         for name in names:
             from_rank_0(tensors[name])
         return []
+
     graph.side_program([], names, {}, build)()
 
 
@@ -173,5 +180,8 @@ def _extremes_agree(values: np.ndarray) -> np.ndarray:
 
 
 def _difference(differing: list[str]) -> str:
-    return f"{differing[0]} and {len(differing) - 1} more variables differ between ranks after step {watch.step()}" \
-        if len(differing) > 1 else f"{differing[0]} differs between ranks after step {watch.step()}"
+    return (
+        f"{differing[0]} and {len(differing) - 1} more variables differ between ranks after step {watch.step()}"
+        if len(differing) > 1
+        else f"{differing[0]} differs between ranks after step {watch.step()}"
+    )

@@ -1,4 +1,5 @@
 """How ranks end: by a line that names the rank, its step and who is gone, and never by waiting for ever."""
+
 from __future__ import annotations
 
 import atexit
@@ -50,8 +51,10 @@ class _Watch:
         self.parent = os.getppid()
         self._store = _open_store(world)
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._beat, name="signs of life", daemon=True),
-                         threading.Thread(target=self._keep_time, name="watchdog", daemon=True)]
+        self._threads = [
+            threading.Thread(target=self._beat, name="signs of life", daemon=True),
+            threading.Thread(target=self._keep_time, name="watchdog", daemon=True),
+        ]
         self._first: Beat | None = None  # rank 0's latest, for when its store is gone with it
 
     def run(self) -> None:
@@ -87,8 +90,11 @@ class _Watch:
         while not self._stopped.wait(min(_BEAT, (self.timeout or _BEAT) / 4)):
             silent, allowed = time.monotonic() - self.since, self.timeout
             if allowed is not None and silent > (allowed if self.started else _START * allowed):
-                self._end(f"no step was finished for {silent:.0f} s, and the timeout is {allowed:g} s. If this is "
-                          "work between steps, call distributed.progress() in it, or init(timeout=...)", 1)
+                self._end(
+                    f"no step was finished for {silent:.0f} s, and the timeout is {allowed:g} s. If this is "
+                    "work between steps, call distributed.progress() in it, or init(timeout=...)",
+                    1,
+                )
             if os.getppid() != self.parent:
                 self._end("the launcher is gone", 1)
 

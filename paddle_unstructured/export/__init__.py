@@ -1,17 +1,43 @@
-"""What leaves the house: models without masks, checked; small files; fast ones."""
-from ..front_door import front_door
+"""Models for those who run them: without masks, checked, in the format that is wanted."""
 
-_HOMES = {
-    "checks": ("CheckResult", "check", "parse_pattern"),
-    "compression": ("Sizes", "compress", "decompress"),
-    "inference": ("Exported", "export"),
-    "int8": ("quantize_weights",),
-    "lite": ("lite_report",),
-    "model": ("Files", "Model", "find_model", "open_model", "save_model"),
-    "norms": ("recalibrate",),
-    "onnx_file": ("to_onnx",),
-    "packing": ("read_compressed",),
-    "saved": ("export_model", "save_checkpoint"),
-    "shrink": ("Removal", "remove_channels"),
-}
-__all__, __getattr__, __dir__ = front_door(__name__, _HOMES)
+from ..lazy_names import lazy_names
+
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "..compression.compress": (
+            "Sizes",
+            "compress",
+            "decompress",
+        ),
+        "..compression.tensors": ("read_compressed",),
+        "..channels.shrink": (
+            "Removal",
+            "remove_channels",
+        ),
+        "..saved_model": (
+            "Files",
+            "Model",
+            "find_model",
+            "open_model",
+            "save_model",
+        ),
+        ".checks": (
+            "CheckResult",
+            "check",
+            "parse_pattern",
+        ),
+        ".export_program": (
+            "Exported",
+            "export",
+        ),
+        ".export_saved": (
+            "export_model",
+            "save_checkpoint",
+        ),
+        ".onnx": ("to_onnx",),
+        ".paddle_lite": ("lite_report",),
+        ".recalibrate": ("recalibrate",),
+        ".weight_only_int8": ("quantize_weights",),
+    },
+)

@@ -1,4 +1,5 @@
 """Does a model hold what was asked of it: a sparsity, a pattern?"""
+
 from __future__ import annotations
 
 import re
@@ -10,7 +11,8 @@ import numpy as np
 
 from ..graph import Param, open_graph
 from ..patterns import NM, Block, Element, Pattern
-from ..report import aligned, check_initialized
+from ..reporting.report import check_initialized
+from ..reporting.table import aligned
 from ..schedules import check_sparsity
 from ..selection import all_weights, judge, named
 
@@ -54,16 +56,25 @@ class CheckResult:
         return {"holds": self.holds, "params": rows}
 
     def __str__(self) -> str:
-        rows = [(f.name, "x".join(map(str, f.shape)), f"{f.weights}", f"{f.zeros}", f"{f.sparsity:.4f}",
-                 f.fault or "holds") for f in self.findings]
+        rows = [
+            (f.name, "x".join(map(str, f.shape)), f"{f.weights}", f"{f.zeros}", f"{f.sparsity:.4f}", f.fault or "holds")
+            for f in self.findings
+        ]
         weights, zeros = (sum(getattr(f, name) for f in self.findings) for name in ("weights", "zeros"))
         said = f"{len(self.offenders)} of {len(rows)} params do not hold" if self.offenders else "all hold"
         total = ("total", "", f"{weights}", f"{zeros}", f"{zeros / weights:.4f}", said)
         return aligned(("name", "shape", "weights", "zeros", "sparsity", "result"), rows, [total], numbers=(2, 3, 4))
 
 
-def check(program: Any, scope: Any = None, *, pattern: Pattern | str | None = None, sparsity: float | None = None,
-          params: str | None = None, each: bool = False) -> CheckResult:
+def check(
+    program: Any,
+    scope: Any = None,
+    *,
+    pattern: Pattern | str | None = None,
+    sparsity: float | None = None,
+    params: str | None = None,
+    each: bool = False,
+) -> CheckResult:
     """Check the stored weights of a Program.
 
     Args:
@@ -109,7 +120,7 @@ def check(program: Any, scope: Any = None, *, pattern: Pattern | str | None = No
 
 
 def parse_pattern(text: str) -> Pattern:
-    """"2:4" -> NM(2, 4); "2x1" -> Block(2, 1), outputs x inputs.
+    """ "2:4" -> NM(2, 4); "2x1" -> Block(2, 1), outputs x inputs.
 
     Raises:
         ValueError: Neither.
@@ -119,7 +130,7 @@ def parse_pattern(text: str) -> Pattern:
         return Block(int(match[1]), int(match[2]))
     if ":" in text:
         return NM.parse(text)
-    raise ValueError(f"`pattern` must be kept:of such as \"2:4\", or outputs x inputs such as \"2x1\", got {text!r}.")
+    raise ValueError(f'`pattern` must be kept:of such as "2:4", or outputs x inputs such as "2x1", got {text!r}.')
 
 
 def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
@@ -149,7 +160,7 @@ def _asked(pattern: Any) -> Pattern:
     if isinstance(pattern, str):
         return parse_pattern(pattern)
     if isinstance(pattern, type) or not (isinstance(pattern, Element) or hasattr(pattern, "extents")):
-        raise TypeError(f"`pattern` must be \"2:4\", \"2x1\" or a pattern such as Block(2, 1), got {pattern!r}.")
+        raise TypeError(f'`pattern` must be "2:4", "2x1" or a pattern such as Block(2, 1), got {pattern!r}.')
     return pattern
 
 

@@ -1,11 +1,12 @@
 """Inputs for trying a saved model: random ones of the shapes it asks for."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from .model import Model
+from ..saved_model import Model
 
 
 def random_inputs(model: Model, batch: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
@@ -31,8 +32,10 @@ def random_inputs(model: Model, batch: int = 2, seed: int = 0) -> dict[str, np.n
 def _one(name: str, value: Any, batch: int, random: np.random.Generator) -> np.ndarray:
     shape = list(value.shape)
     if any(extent < 0 for extent in shape[1:]):
-        raise ValueError(f"`inputs` must be given for a model whose input {name!r} has shape {shape}, -1 beyond the "
-                         "first axis; give a dict of arrays by name.")
+        raise ValueError(
+            f"`inputs` must be given for a model whose input {name!r} has shape {shape}, -1 beyond the "
+            "first axis; give a dict of arrays by name."
+        )
     if shape and shape[0] < 0:
         shape[0] = batch
     dtype = str(value.dtype).split(".")[-1].lower()

@@ -1,4 +1,5 @@
 """The only rooms that touch a static Program."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +8,7 @@ import paddle
 
 from .base import WEIGHT_ROLES, Param
 from .gather import Gathering, is_gathered
-from .pir import PirGraph
+from .program import PirGraph
 
 __all__ = ["Gathering", "Param", "PirGraph", "WEIGHT_ROLES", "is_gathered", "open_graph"]
 
@@ -25,26 +26,40 @@ def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:
         ValueError: Paddle is in dynamic mode.
     """
     if isinstance(program, paddle.static.CompiledProgram):
-        raise TypeError("`program` must be a paddle.static.Program, got a CompiledProgram; give the Program it was "
-                        "compiled from (Paddle 3 runs it as it is).")
+        raise TypeError(
+            "`program` must be a paddle.static.Program, got a CompiledProgram; give the Program it was "
+            "compiled from (Paddle 3 runs it as it is)."
+        )
     if isinstance(program, paddle.base.framework.Program):
-        raise TypeError("`program` must be a PIR Program, got a legacy Program (ProgramDesc) on Paddle "
-                        f"{paddle.__version__}; run without FLAGS_enable_pir_api=0, or translate a loaded model with "
-                        "paddle.pir.translate_to_pir.")
+        raise TypeError(
+            "`program` must be a PIR Program, got a legacy Program (ProgramDesc) on Paddle "
+            f"{paddle.__version__}; run without FLAGS_enable_pir_api=0, or translate a loaded model with "
+            "paddle.pir.translate_to_pir."
+        )
     if not isinstance(program, paddle.pir.Program):
         raise TypeError(f"`program` must be a paddle.static.Program, got {type(program).__name__}.")
     if scope is not None and not isinstance(scope, paddle.base.core._Scope):
         raise TypeError(f"`scope` must be a paddle.static.Scope, got {type(scope).__name__}.")
     if paddle.in_dynamic_mode():
-        raise ValueError("Paddle is in dynamic mode, and a static Program is to be pruned; call paddle.enable_static() "
-                         "first.")
+        raise ValueError(
+            "Paddle is in dynamic mode, and a static Program is to be pruned; call paddle.enable_static() first."
+        )
     return PirGraph(program, scope or paddle.static.global_scope(), _place(place))
 
 
 def _place(place: Any) -> Any:
     if place is None:
         return paddle.framework._current_expected_place_()
-    if not isinstance(place, (paddle.CPUPlace, paddle.CUDAPlace, paddle.CUDAPinnedPlace, paddle.CustomPlace,
-                              paddle.XPUPlace, paddle.base.core.Place)):
+    if not isinstance(
+        place,
+        (
+            paddle.CPUPlace,
+            paddle.CUDAPlace,
+            paddle.CUDAPinnedPlace,
+            paddle.CustomPlace,
+            paddle.XPUPlace,
+            paddle.base.core.Place,
+        ),
+    ):
         raise TypeError(f"`place` must be a place such as paddle.CPUPlace() or paddle.CUDAPlace(0), got {place!r}.")
     return place

@@ -1,11 +1,21 @@
 """What the rest of the house knows of a static Program: its params."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 
-WEIGHT_ROLES = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "depthwise_conv2d_transpose", "conv3d",
-                "conv3d_transpose", "linear", "embedding", "rnn")
+WEIGHT_ROLES = (
+    "conv2d",
+    "depthwise_conv2d",
+    "conv2d_transpose",
+    "depthwise_conv2d_transpose",
+    "conv3d",
+    "conv3d_transpose",
+    "linear",
+    "embedding",
+    "rnn",
+)
 
 
 @dataclass(frozen=True)
@@ -49,3 +59,8 @@ class Param:
     @property
     def mask_name(self) -> str:
         return self.name + "_mask"
+
+
+def is_range(name: str) -> bool:
+    """Whether a variable holds the range of activations: each rank of a job has seen others."""
+    return name.endswith(("_input_range", "_output_range"))

@@ -1,4 +1,5 @@
 """Accumulators in the training Program: what criteria want to know of gradients and outputs, summed over batches."""
+
 from __future__ import annotations
 
 import re
@@ -8,12 +9,29 @@ import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
 from .base import Param
-from .pir import PirGraph
+from .in_place import add_
+from .program import PirGraph
 from .roles import slots, writes
 
 _FOLLOWED = {"pd_op.cast", "pd_op.scale", "pd_op.dropout"}  # and norms, and the addition of a bias
-ACTIVATIONS = {"pd_op." + name for name in ("relu", "relu_", "relu6", "leaky_relu", "hardswish", "swish", "silu",
-                                            "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "prelu")}
+ACTIVATIONS = {
+    "pd_op." + name
+    for name in (
+        "relu",
+        "relu_",
+        "relu6",
+        "leaky_relu",
+        "hardswish",
+        "swish",
+        "silu",
+        "sigmoid",
+        "hardsigmoid",
+        "tanh",
+        "gelu",
+        "elu",
+        "prelu",
+    )
+}
 
 
 def is_gathered(name: str) -> bool:
@@ -69,15 +87,19 @@ class Gathering:
         """What has been gathered: {"batches": int, "sums": {param name: array}}; nothing while it is not attached."""
         if not self.attached:
             return {}
-        return {"batches": self._batches,
-                "sums": {p.name: self._graph.stored(name) for p, name in zip(self._params, self.names)}}
+        return {
+            "batches": self._batches,
+            "sums": {p.name: self._graph.stored(name) for p, name in zip(self._params, self.names)},
+        }
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise ValueError unless `restore` can go on from the state."""
         wanted = {p.name: tuple(self._criterion.observed_shape(p)) for p in self._params}
         if state and {name: tuple(array.shape) for name, array in state["sums"].items()} != wanted:
-            raise ValueError(f"the state has gathered sums for {', '.join(state['sums'])} that are not those of "
-                             f"{self._criterion!r}; make the pruner with the criterion it was saved with.")
+            raise ValueError(
+                f"the state has gathered sums for {', '.join(state['sums'])} that are not those of "
+                f"{self._criterion!r}; make the pruner with the criterion it was saved with."
+            )
         if state:
             self.check_gradients()
 
@@ -107,8 +129,10 @@ class Gathering:
     def check_gradients(self) -> None:
         """Raise ValueError if the Program never computes what is to be gathered."""
         if not self.can_attach:
-            raise ValueError(f"{self._criterion!r} needs gradients, and no optimizer updates {self._params[0].name}; "
-                             "call minimize() first, or take a criterion that looks at weights only.")
+            raise ValueError(
+                f"{self._criterion!r} needs gradients, and no optimizer updates {self._params[0].name}; "
+                "call minimize() first, or take a criterion that looks at weights only."
+            )
 
     def attach(self) -> None:
         """Put the accumulators into the Program."""
@@ -133,15 +157,20 @@ class Gathering:
     def _has_gradients(self) -> bool:
         missing = [param.name for param in self._params if self._optimizer_op(param) is None]
         if missing and len(missing) < len(self._params):
-            raise ValueError(f"the optimizer updates no {', '.join(missing)}, so there is no gradient to score it by; "
-                             "leave it out with `select`.")
+            raise ValueError(
+                f"the optimizer updates no {', '.join(missing)}, so there is no gradient to score it by; "
+                "leave it out with `select`."
+            )
         return not missing
 
     def _accumulate(self, param: Param, name: str) -> None:
         value = self._graph.persistable(param.name)
         sum_so_far = paddle.pir.core.create_persistable_value(
-            dtype=value.dtype, shape=list(self._criterion.observed_shape(param)), name=name,
-            initializer=paddle.nn.initializer.Constant(0.0))
+            dtype=value.dtype,
+            shape=list(self._criterion.observed_shape(param)),
+            name=name,
+            initializer=paddle.nn.initializer.Constant(0.0),
+        )
         if self._criterion.source == "gradient":
             op = self._optimizer_op(param)
             paddle.pir.set_insertion_point(op)  # before the weight moves
@@ -150,7 +179,7 @@ class Gathering:
             seen, axis = self._output(param)
             reset_insertion_point_to_end()
         stop_gradient = value.stop_gradient
-        paddle._C_ops.add_(sum_so_far, self._criterion.observe(value, seen, axis).cast(value.dtype))
+        add_(sum_so_far, self._criterion.observe(value, seen, axis).cast(value.dtype))
         value.stop_gradient = stop_gradient
 
     def _optimizer_op(self, param: Param) -> Any:
@@ -161,15 +190,19 @@ class Gathering:
         """What the layer gives, behind its bias, norm and activation; and the axis of its channels."""
         reader = self._graph.reader(param)
         if self._graph.is_inner(reader):
-            raise ValueError(f"{self._criterion!r} cannot watch {param.name}, which is read inside a branch or a loop; "
-                             "leave it out with `select`.")
+            raise ValueError(
+                f"{self._criterion!r} cannot watch {param.name}, which is read inside a branch or a loop; "
+                "leave it out with `select`."
+            )
         value, is_conv = reader.result(0), param.role.startswith(("conv", "depthwise"))
         last = len(value.shape) - 1
         channels_last = not is_conv or reader.attrs().get("data_format", "NCHW").endswith("C")
         axis = last if channels_last else 1
         if param.output_axis is None or value.shape[axis] != param.shape[param.output_axis]:
-            raise ValueError(f"{self._criterion!r} cannot watch {param.name}: it gives {value.shape[axis]} channels "
-                             f"on axis {axis}, and shape {list(param.shape)} does not; leave it out with `select`.")
+            raise ValueError(
+                f"{self._criterion!r} cannot watch {param.name}: it gives {value.shape[axis]} channels "
+                f"on axis {axis}, and shape {list(param.shape)} does not; leave it out with `select`."
+            )
         while True:
             following = [op for op in value.all_used_ops() if "_grad" not in op.name()]
             step = next((op for op in following if self._follows(op, value)), None)

@@ -1,4 +1,5 @@
 """What a parameter is for, read off the PIR ops that use it."""
+
 from __future__ import annotations
 
 from typing import Any, Iterator, NamedTuple
@@ -8,16 +9,51 @@ import paddle
 from .base import WEIGHT_ROLES
 
 # Slots of ops as Paddle names them. (output axis, input axis) of the stored weight, or None.
-_CONVS = {"conv2d": (0, 1), "depthwise_conv2d": (0, 1), "conv3d": (0, 1), "fused_conv2d_add_act": (0, 1),
-          "conv2d_transpose": (1, 0), "depthwise_conv2d_transpose": (1, 0), "conv3d_transpose": (1, 0)}
-_PRODUCTS = {"matmul": ("x", "y"), "bmm": ("x", "y"), "mv": ("x", "vec"), "addmm": ("x", "y"),
-             "fused_gemm_epilogue": ("x", "y"), "fc": ("input", "w")}
+_CONVS = {
+    "conv2d": (0, 1),
+    "depthwise_conv2d": (0, 1),
+    "conv3d": (0, 1),
+    "fused_conv2d_add_act": (0, 1),
+    "conv2d_transpose": (1, 0),
+    "depthwise_conv2d_transpose": (1, 0),
+    "conv3d_transpose": (1, 0),
+}
+_PRODUCTS = {
+    "matmul": ("x", "y"),
+    "bmm": ("x", "y"),
+    "mv": ("x", "vec"),
+    "addmm": ("x", "y"),
+    "fused_gemm_epilogue": ("x", "y"),
+    "fc": ("input", "w"),
+}
 WEIGHT_ROUNDING = "fake_channel_wise_quantize_dequantize_abs_max"  # of quantization-aware training
-_TRANSPARENT = {WEIGHT_ROUNDING, "cast", "assign", "share_data", "reshape", "unsqueeze", "squeeze", "transpose",
-                "expand", "tile", "flatten", "contiguous"}
-_NORM_SLOTS = {"scale": "norm scale", "bias": "norm bias", "mean": "norm mean", "variance": "norm variance",
-               "norm_weight": "norm scale", "norm_bias": "norm bias", "ln_scale": "norm scale", "ln_bias": "norm bias",
-               "weight": "norm scale", "u": "norm statistics", "v": "norm statistics"}
+_TRANSPARENT = {
+    WEIGHT_ROUNDING,
+    "cast",
+    "assign",
+    "share_data",
+    "reshape",
+    "unsqueeze",
+    "squeeze",
+    "transpose",
+    "expand",
+    "tile",
+    "flatten",
+    "contiguous",
+}
+_NORM_SLOTS = {
+    "scale": "norm scale",
+    "bias": "norm bias",
+    "mean": "norm mean",
+    "variance": "norm variance",
+    "norm_weight": "norm scale",
+    "norm_bias": "norm bias",
+    "ln_scale": "norm scale",
+    "ln_bias": "norm bias",
+    "weight": "norm scale",
+    "u": "norm statistics",
+    "v": "norm statistics",
+}
 _ELEMENTWISE = {"add": "bias", "subtract": "bias", "multiply": "scale", "divide": "scale"}
 
 
@@ -45,8 +81,9 @@ def role_of(value: Any, order: dict[int, int]) -> tuple[Role, int]:
     return Role("unused", ""), len(order)
 
 
-def readings(value: Any, axes: tuple[int, ...] | None = None, rank: int | None = None,
-             depth: int = 0) -> Iterator[tuple[Any, Role]]:
+def readings(
+    value: Any, axes: tuple[int, ...] | None = None, rank: int | None = None, depth: int = 0
+) -> Iterator[tuple[Any, Role]]:
     """Every forward op that reads the value, directly or through casts, reshapes and transposes."""
     axes = tuple(range(len(value.shape))) if axes is None else axes
     rank = len(value.shape) if rank is None else rank  # of the parameter itself

@@ -1,4 +1,5 @@
 """One Program inside another: forward ops are copied, variables get names of their own, nothing of it trains."""
+
 from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
@@ -6,11 +7,12 @@ from typing import Any, Mapping, Sequence
 import paddle
 from paddle.base.libpaddle import pir
 
-from .pir import PirGraph, _persistable_data
+from .program import PirGraph, _persistable_data
 
 
-def splice(source: PirGraph, outputs: Sequence[Any], into: PirGraph, inputs: Mapping[str, Any],
-           prefix: str) -> list[Any]:
+def splice(
+    source: PirGraph, outputs: Sequence[Any], into: PirGraph, inputs: Mapping[str, Any], prefix: str
+) -> list[Any]:
     """Append what `source` computes for `outputs` to the Program of `into`, in test mode and without gradients.
 
     Args:
@@ -68,8 +70,10 @@ def _needed(program: Any, outputs: Sequence[Any]) -> list[Any]:
 def _check(needed: Sequence[Any], source: PirGraph, into: PirGraph, given: Mapping[str, Any], prefix: str) -> None:
     lacking = [name for name in _inputs(needed) if name not in given]
     if lacking:
-        raise ValueError(f"`inputs` must say what the Program that is copied reads as {', '.join(lacking)}; the other "
-                         f"one has the inputs {', '.join(given)}.")
+        raise ValueError(
+            f"`inputs` must say what the Program that is copied reads as {', '.join(lacking)}; the other "
+            f"one has the inputs {', '.join(given)}."
+        )
     if any(list(op.blocks()) for op in needed):
         raise ValueError("a Program with control flow (while, if) cannot be copied into another one.")
     for name in (_variable_name(op) for op in needed if _is_variable(op)):

@@ -1,4 +1,5 @@
 """How much each layer's sparsity costs: measured one layer at a time, and turned into per-layer sparsities."""
+
 from .allocate import allocate_by_sensitivity
 from .measure import SPARSITIES, sensitivity
 from .table import SensitivityRow, SensitivityTable

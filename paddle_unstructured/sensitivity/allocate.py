@@ -1,4 +1,5 @@
 """From what single layers cost to a sparsity for each: all at one common drop."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ _TINY = 1e-6  # weights; rounding errors are far below
 _SPANS = 10_000  # enough to choose from, where hardly any two of them meet
 
 
-def allocate_by_sensitivity(table: SensitivityTable, target: float | None = None, drop: float | None = None, *,
-                            at_least: float | None = None) -> dict[str, float]:
+def allocate_by_sensitivity(
+    table: SensitivityTable, target: float | None = None, drop: float | None = None, *, at_least: float | None = None
+) -> dict[str, float]:
     """Choose per-layer sparsities such that every layer, pruned alone, costs at most the same drop D.
 
     s_i(D) = the largest s with drop_i(s) <= D, drop_i being the running maximum of layer i's measurements, joined by
@@ -79,8 +81,9 @@ class _Layer:
     def of(cls, table: SensitivityTable, name: str, drop: float | None, at_least: float) -> _Layer:
         points = sorted((row.pruned, row.drop) for row in table.rows if row.param == name)
         if not points:
-            raise ValueError(f"`table` has no measurement of {name}; finish the analysis with sensitivity(..., "
-                             "path=...).")
+            raise ValueError(
+                f"`table` has no measurement of {name}; finish the analysis with sensitivity(..., path=...)."
+            )
         weights, drops = zip((0, 0.0), *points)
         curve = cls(np.array(weights), np.maximum.accumulate(drops))
         most = int(weights[-1] if drop is None else floor(curve.reach(drop, "right") + _TINY))
@@ -105,16 +108,20 @@ def _meet(target: float, weights: int, layers: Sequence[_Layer], at_least: float
     total, most = round(target * weights), sum(layer.most for layer in layers)
     asked = f"`target` {target} means {total} of {weights} weights"
     if total > most:
-        raise ValueError(f"{asked}, but no more than {most} can fall: every layer is at the highest sparsity that was "
-                         "measured, or that `drop` and `at_least` allow it.")
+        raise ValueError(
+            f"{asked}, but no more than {most} can fall: every layer is at the highest sparsity that was "
+            "measured, or that `drop` and `at_least` allow it."
+        )
     if not at_least:
         return _shared(total, layers)
     counts = _shared_by_some(total, layers)
     if counts is None:
         totals = _totals(layers)[-1]
         below, above = max(b for _, b in totals if b < total), min((a for a, _ in totals if a > total), default=most)
-        raise ValueError(f"{asked}, but no choice of layers that are dense or at least {at_least} sparse has that "
-                         f"many; the nearest have {below} and {above}. Measure higher sparsities, or lower `at_least`.")
+        raise ValueError(
+            f"{asked}, but no choice of layers that are dense or at least {at_least} sparse has that "
+            f"many; the nearest have {below} and {above}. Measure higher sparsities, or lower `at_least`."
+        )
     return counts
 
 
@@ -134,7 +141,7 @@ def _shared(total: int, layers: Sequence[_Layer]) -> list[int]:
     rise = sums[end] - sums[start]
     real = path[start] + (path[end] - path[start]) * ((total - sums[start]) / rise if rise > 0 else 0.0)
     whole = np.floor(real + _TINY).astype("int64")
-    largest = np.argsort(whole - real, kind="stable")[:total - whole.sum()]
+    largest = np.argsort(whole - real, kind="stable")[: total - whole.sum()]
     whole[largest] += 1
     return whole.tolist()
 
@@ -171,7 +178,7 @@ def _totals(layers: Sequence[_Layer]) -> list[list[Span]]:
                 merged[-1] = (merged[-1][0], max(b, merged[-1][1]))
             else:
                 merged.append((a, b))
-        totals.append(merged[::1 + len(merged) // _SPANS])
+        totals.append(merged[:: 1 + len(merged) // _SPANS])
     return totals
 
 

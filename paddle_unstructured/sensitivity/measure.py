@@ -1,4 +1,5 @@
 """Prune one layer at a time, ask for the score, and give the layer its weights back."""
+
 from __future__ import annotations
 
 import hashlib
@@ -13,16 +14,17 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, magnitude, scores
 from ..graph import Param, PirGraph, open_graph
+from ..graph.in_place import multiply_
+from ..masking.plan import information
+from ..masking.update import PrunedLayer
 from ..patterns import Element, Pattern
-from ..plan import information
-from ..rank import cut
-from ..report import check_initialized
+from ..ranking.cut import cut
+from ..reporting.report import check_initialized
 from ..schedules import check_sparsity
 from ..selection import Select, judge
-from ..update import Layer
-from ..words import to_criterion, to_pattern, to_select
 from .table import Path, SensitivityRow, SensitivityTable, resumed
 
 SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -30,10 +32,20 @@ SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _log = logging.getLogger(__name__)
 
 
-def sensitivity(program: Any, evaluate: Callable[[], float], sparsities: Sequence[float] = SPARSITIES,
-                params: Sequence[Union[str, Param]] | None = None, *, scope: Any = None, place: Any = None,
-                criterion: Criterion = magnitude, pattern: Pattern | str = Element(), select: Select | None = None,
-                path: Path | None = None, progress: bool = True) -> SensitivityTable:
+def sensitivity(
+    program: Any,
+    evaluate: Callable[[], float],
+    sparsities: Sequence[float] = SPARSITIES,
+    params: Sequence[Union[str, Param]] | None = None,
+    *,
+    scope: Any = None,
+    place: Any = None,
+    criterion: Criterion = magnitude,
+    pattern: Pattern | str = Element(),
+    select: Select | None = None,
+    path: Path | None = None,
+    progress: bool = True,
+) -> SensitivityTable:
     """Measure how the score drops when one layer at a time is pruned to each sparsity.
 
     The cut is the pruner's: the lowest scored round(sparsity * n) of the layer's n stored weights fall, on the device.
@@ -92,28 +104,39 @@ def sensitivity(program: Any, evaluate: Callable[[], float], sparsities: Sequenc
 
 # -- at the door
 
+
 def _rising(sparsities: Sequence[float]) -> list[float]:
     asked = sorted({float(s) for s in sparsities if check_sparsity("sparsities", s) is None})
     if not asked or asked[0] == 0.0:
-        raise ValueError(f"`sparsities` must be fractions in (0, 1], got {list(sparsities)}; the dense score is "
-                         "measured in any case.")
+        raise ValueError(
+            f"`sparsities` must be fractions in (0, 1], got {list(sparsities)}; the dense score is "
+            "measured in any case."
+        )
     return asked
 
 
-def _layers(graph: PirGraph, params: Sequence[Union[str, Param]] | None, select: Select | None, criterion: Criterion,
-            pattern: Pattern) -> list[Layer]:
+def _layers(
+    graph: PirGraph,
+    params: Sequence[Union[str, Param]] | None,
+    select: Select | None,
+    criterion: Criterion,
+    pattern: Pattern,
+) -> list[PrunedLayer]:
     """The layers to analyse, in the order of the Program."""
     source = getattr(criterion, "source", None)
     if source not in (None, "norm scale"):
-        raise ValueError(f"`criterion` {criterion!r} needs the layer's {source}, and only a training run gathers "
-                         "those; choose another.")
+        raise ValueError(
+            f"`criterion` {criterion!r} needs the layer's {source}, and only a training run gathers "
+            "those; choose another."
+        )
     chosen = _chosen(graph, params, select, pattern)
     check_initialized(graph, chosen)
-    return [Layer(param, criterion, pattern, information(graph, param, criterion)) for param in chosen]
+    return [PrunedLayer(param, criterion, pattern, information(graph, param, criterion)) for param in chosen]
 
 
-def _chosen(graph: PirGraph, params: Sequence[Union[str, Param]] | None, select: Select | None,
-            pattern: Pattern) -> list[Param]:
+def _chosen(
+    graph: PirGraph, params: Sequence[Union[str, Param]] | None, select: Select | None, pattern: Pattern
+) -> list[Param]:
     if params is not None and select is not None:
         raise ValueError("`params` and `select` both say which layers; give one of them.")
     if isinstance(params, str):
@@ -131,25 +154,34 @@ def _chosen(graph: PirGraph, params: Sequence[Union[str, Param]] | None, select:
     return chosen
 
 
-def _check_limits(layers: Sequence[Layer], highest: float) -> None:
+def _check_limits(layers: Sequence[PrunedLayer], highest: float) -> None:
     for layer in layers:
         param, limit = layer.param, layer.pattern.limit(layer.param)
         if round(highest * param.size) > limit:
-            raise ValueError(f"`sparsities` must be <= {limit / param.size:g}, the most that {layer.pattern!r} can "
-                             f"take from {param.name}, got {highest:g}.")
+            raise ValueError(
+                f"`sparsities` must be <= {limit / param.size:g}, the most that {layer.pattern!r} can "
+                f"take from {param.name}, got {highest:g}."
+            )
 
 
 # -- a table to begin with
 
-def _begun(graph: PirGraph, layers: Sequence[Layer], evaluate: Callable[[], float], asked: list[float],
-           path: Path | None) -> SensitivityTable:
+
+def _begun(
+    graph: PirGraph, layers: Sequence[PrunedLayer], evaluate: Callable[[], float], asked: list[float], path: Path | None
+) -> SensitivityTable:
     """The table in the file, or a new one with the dense score."""
     criterion, digest = layers[0].criterion, hashlib.sha256()
     for layer in layers:
         digest.update(np.ascontiguousarray(_bits(graph, layer.param)).data)
-    table = SensitivityTable(float("nan"), {layer.param.name: layer.param.size for layer in layers}, (),
-                             getattr(criterion, "__name__", repr(criterion)), repr(layers[0].pattern),
-                             digest.hexdigest())
+    table = SensitivityTable(
+        float("nan"),
+        {layer.param.name: layer.param.size for layer in layers},
+        (),
+        getattr(criterion, "__name__", repr(criterion)),
+        repr(layers[0].pattern),
+        digest.hexdigest(),
+    )
     if path is not None and os.path.exists(path):
         return resumed(path, table, asked)
     table = replace(table, dense=_score(evaluate, "the weights as they are"))
@@ -160,7 +192,8 @@ def _begun(graph: PirGraph, layers: Sequence[Layer], evaluate: Callable[[], floa
 
 # -- measuring
 
-def _pruning(graph: PirGraph, layer: Layer) -> Callable[..., list[np.ndarray]]:
+
+def _pruning(graph: PirGraph, layer: PrunedLayer) -> Callable[..., list[np.ndarray]]:
     """A Program that prunes `total` weights of one param; what a mask in the Program holds at zero counts first."""
     param, pattern, masks = layer.param, layer.pattern, graph.declared_masks([layer.param])
 
@@ -171,16 +204,28 @@ def _pruning(graph: PirGraph, layer: Layer) -> Callable[..., list[np.ndarray]]:
         nan = paddle.isnan(score)  # refused below; the cut could not bear it
         score = paddle.where(nan, paddle.zeros_like(score), score)
         mask = tensors[masks[0]] if masks else paddle.ones_like(weight)
-        decision = cut([pattern.units(score, param, mask)], [pattern.alive(mask, param)], [pattern.size(param)],
-                       total=total, low=total, high=total)
-        paddle._C_ops.multiply_(weight, pattern.spread(decision.keep[0], param).cast(param.dtype))
+        decision = cut(
+            [pattern.units(score, param, mask)],
+            [pattern.alive(mask, param)],
+            [pattern.size(param)],
+            total=total,
+            low=total,
+            high=total,
+        )
+        multiply_(weight, pattern.spread(decision.keep[0], param).cast(param.dtype))
         return [decision.pruned, paddle.any(nan)]
+
     others = [param.name, *masks] + ([layer.information()] if layer.information else [])
     return graph.side_program([], others, {"total": ([1], "int64")}, build)
 
 
-def _measured(graph: PirGraph, param: Param, sparsity: float, prune: Callable[..., list[np.ndarray]],
-              evaluate: Callable[[], float]) -> tuple[float, int]:
+def _measured(
+    graph: PirGraph,
+    param: Param,
+    sparsity: float,
+    prune: Callable[..., list[np.ndarray]],
+    evaluate: Callable[[], float],
+) -> tuple[float, int]:
     """Score with the param pruned, and the weights that fell; the param is as before, whatever happens."""
     saved = _bits(graph, param)
     try:

@@ -1,4 +1,5 @@
 """What was measured: a table for people, a file to resume from, a plot."""
+
 from __future__ import annotations
 
 import json
@@ -8,8 +9,8 @@ from typing import Any, Mapping, Sequence, Union
 
 import numpy as np
 
-from ..checkpoint import replace_file
-from ..report import aligned
+from ..formats.atomic import replace_file
+from ..reporting.table import aligned
 
 FORMAT, VERSION = "paddle_unstructured.sensitivity", 1
 
@@ -78,8 +79,10 @@ class SensitivityTable:
             raise ValueError(f"not a sensitivity table: its `format` is not {FORMAT!r}.")
         version = content.pop("version", 0)
         if version > VERSION:
-            raise ValueError(f"a sensitivity table of version {version}, and this package reads up to {VERSION}; "
-                             "install a newer paddle_unstructured.")
+            raise ValueError(
+                f"a sensitivity table of version {version}, and this package reads up to {VERSION}; "
+                "install a newer paddle_unstructured."
+            )
         try:
             return cls(**{**content, "rows": tuple(SensitivityRow(**row) for row in content["rows"])})
         except (KeyError, TypeError) as error:
@@ -101,11 +104,14 @@ class SensitivityTable:
 
     def __str__(self) -> str:
         drops = {(row.param, row.sparsity): f"{round(row.drop, 4) + 0.0:.4f}" for row in self.rows}  # + 0.0: no "-0"
-        rows = [(name, f"{size}", *(drops.get((name, s), "-") for s in self.sparsities))
-                for name, size in self.sizes.items()]
+        rows = [
+            (name, f"{size}", *(drops.get((name, s), "-") for s in self.sparsities))
+            for name, size in self.sizes.items()
+        ]
         header = ("param", "weights", *(f"{s:g}" for s in self.sparsities))
-        return (f"Dense score {self.dense:.6g}; its drop when one layer alone has a sparsity of\n"
-                + aligned(header, rows, numbers=range(1, len(header))))
+        return f"Dense score {self.dense:.6g}; its drop when one layer alone has a sparsity of\n" + aligned(
+            header, rows, numbers=range(1, len(header))
+        )
 
     def plot(self, path: Path | None = None) -> Any:
         """Draw drop against sparsity, one curve a layer, named at its end.
@@ -124,16 +130,28 @@ class SensitivityTable:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise ImportError("plot() needs matplotlib: pip install 'paddle_unstructured[plot]'.") from error
-        curves = {name: [(0.0, 0.0)] + [(row.sparsity, row.drop) for row in self.rows if row.param == name]
-                  for name in self.sizes}
+        curves = {
+            name: [(0.0, 0.0)] + [(row.sparsity, row.drop) for row in self.rows if row.param == name]
+            for name in self.sizes
+        }
         names = sorted(curves, key=lambda name: curves[name][-1][1])  # by height at the end, as the labels stand
         figure = Figure(figsize=(9, max(4.5, 0.24 * len(names))), layout="constrained")
         axes = figure.add_subplot()
         for i, name in enumerate(names):
-            axes.plot(*zip(*curves[name]), color=colormaps["tab10"](i % 10), marker="osD^v"[i % 5], markersize=3.5,
-                      linestyle=("-", "--", ":")[i // 10 % 3], linewidth=1.2)
-        axes.set(xlabel="sparsity of this layer alone", ylabel="drop of the score", xlim=(0, None),
-                 title=f"dense score {self.dense:.6g}, {self.criterion}, {self.pattern}")
+            axes.plot(
+                *zip(*curves[name]),
+                color=colormaps["tab10"](i % 10),
+                marker="osD^v"[i % 5],
+                markersize=3.5,
+                linestyle=("-", "--", ":")[i // 10 % 3],
+                linewidth=1.2,
+            )
+        axes.set(
+            xlabel="sparsity of this layer alone",
+            ylabel="drop of the score",
+            xlim=(0, None),
+            title=f"dense score {self.dense:.6g}, {self.criterion}, {self.pattern}",
+        )
         axes.grid(alpha=0.3)
         _name_ends(axes, names)
         if path is not None:
@@ -149,16 +167,23 @@ def resumed(path: Path, here: SensitivityTable, asked: Sequence[float]) -> Sensi
             beside `asked`.
     """
     there = SensitivityTable.load(path)
-    for what, a, b in (("params are", there.sizes, here.sizes), ("criterion is", there.criterion, here.criterion),
-                       ("pattern is", there.pattern, here.pattern),
-                       ("weights have the sha256", there.fingerprint, here.fingerprint)):
+    for what, a, b in (
+        ("params are", there.sizes, here.sizes),
+        ("criterion is", there.criterion, here.criterion),
+        ("pattern is", there.pattern, here.pattern),
+        ("weights have the sha256", there.fingerprint, here.fingerprint),
+    ):
         if a != b:
-            raise ValueError(f"{os.fspath(path)} belongs to another analysis: its {what} {a!r}, here {b!r}; give "
-                             "another `path` or remove the file.")
+            raise ValueError(
+                f"{os.fspath(path)} belongs to another analysis: its {what} {a!r}, here {b!r}; give "
+                "another `path` or remove the file."
+            )
     further = [s for s in there.sparsities if s not in asked]
     if further:
-        raise ValueError(f"{os.fspath(path)} has the sparsities {further} too, which are not in `sparsities` {asked}; "
-                         "add them or give another `path`.")
+        raise ValueError(
+            f"{os.fspath(path)} has the sparsities {further} too, which are not in `sparsities` {asked}; "
+            "add them or give another `path`."
+        )
     return there
 
 
@@ -168,10 +193,27 @@ def _name_ends(axes: Any, names: Sequence[str]) -> None:
     ends = [(line.get_xdata()[-1] / right, (line.get_ydata()[-1] - low) / (high - low)) for line in axes.get_lines()]
     heights = _apart([height for _, height in ends], gap=1 / max(len(names), 18))
     for name, line, end, height in zip(names, axes.get_lines(), ends, heights):
-        leader = {"arrowstyle": "-", "linestyle": line.get_linestyle(), "linewidth": 0.6, "color": line.get_color(),
-                  "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 0}
-        axes.annotate(name, end, (1.09, height), "axes fraction", "axes fraction", fontsize=8, va="center",
-                      color=line.get_color(), annotation_clip=False, arrowprops=leader)
+        leader = {
+            "arrowstyle": "-",
+            "linestyle": line.get_linestyle(),
+            "linewidth": 0.6,
+            "color": line.get_color(),
+            "relpos": (0, 0.5),
+            "shrinkA": 1,
+            "shrinkB": 0,
+        }
+        axes.annotate(
+            name,
+            end,
+            (1.09, height),
+            "axes fraction",
+            "axes fraction",
+            fontsize=8,
+            va="center",
+            color=line.get_color(),
+            annotation_clip=False,
+            arrowprops=leader,
+        )
 
 
 def _apart(heights: Sequence[float], gap: float) -> np.ndarray:

@@ -1,10 +1,9 @@
 """A checkpoint is whole or it is not there, and a load takes all or nothing."""
 
+import checkpoints
 import numpy as np
 import paddle
 import pytest
-
-import checkpoints
 from checkpoints import BadCheckpoint, State, atomic_folder
 from inference import export, load_inference
 from programs import build_classifier, parameters

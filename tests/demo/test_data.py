@@ -8,10 +8,9 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from data import Batches, InMemory, MissingData, batches, load_source
 from imagenet import ImageFolder
+from PIL import Image
 
 
 def numbered(count: int) -> InMemory:

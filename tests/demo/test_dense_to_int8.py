@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from commands import ROOT, environment
 
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from compare_int8 import Stage, table, timed  # noqa: E402
+from int8 import Stage, table, timed  # noqa: E402
 
 
 def test_the_table_counts_sizes_and_ratios_of_paired_times(tmp_path):
@@ -31,9 +31,10 @@ def test_a_run_is_timed_three_times_and_the_best_counts():
 
 def test_calibration_images_are_the_first_training_images_as_the_net_sees_them(tmp_path):
     out = tmp_path / "images.npy"
-    line = [sys.executable, ROOT / "scripts" / "calibration_images.py", out, "--data", "digits", "--count", "5"]
+    line = [sys.executable, ROOT / "demo" / "calibration_images.py", out, "--data", "digits", "--count", "5"]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=True)
     from data import load_source
+
     expected, _ = load_source("digits", None, "train").fetch(np.arange(5), None)
     assert (np.load(out) == expected).all() and expected.shape == (5, 1, 8, 8) and done.stdout.startswith("5 training")
 
@@ -47,7 +48,12 @@ def test_the_quick_script_goes_from_a_dense_net_to_a_sparse_int8_one(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [text.split(" | ") for text in done.stdout.splitlines() if text.startswith(("| dense", "| sparse"))]
     assert [row[0].strip("| ") for row in rows] == [
-        "dense fp32", "dense int8", "sparse fp32", "sparse int8 (calibrated)", "sparse int8 (quantization_aware)"]
+        "dense fp32",
+        "dense int8",
+        "sparse fp32",
+        "sparse int8 (calibrated)",
+        "sparse int8 (quantization_aware)",
+    ]
     top1 = [float(row[2].split()[0]) for row in rows]
     size = [float(row[3].split()[0]) for row in rows]
     assert min(top1) > 75 and top1[3] > top1[2] - 3 and size[3] < size[2] / 2 and size[3] < size[1]

@@ -1,7 +1,6 @@
 """Bad flags end at the door, with a message that names them."""
 
 import pytest
-
 from rules import parse_args
 
 

@@ -12,7 +12,7 @@ from commands import ROOT, environment
 
 @pytest.mark.slow
 def test_ten_kills_cost_no_more_than_the_work_since_the_last_checkpoint(tmp_path):
-    script = [sys.executable, str(ROOT / "scripts" / "kill_and_resume.py"), "--folder", str(tmp_path), "--seed", "2"]
+    script = [sys.executable, str(ROOT / "benchmarks" / "kill_and_resume.py"), "--folder", str(tmp_path), "--seed", "2"]
     done = subprocess.run(script, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [list(map(int, row.split())) for row in re.findall(r"^ +\d.*", done.stdout, re.M)]

@@ -1,7 +1,6 @@
 """Accuracy is of images, and an undecided or broken net gets none."""
 
 import numpy as np
-
 from metrics import Average, hits
 
 

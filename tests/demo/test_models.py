@@ -3,7 +3,6 @@
 import numpy as np
 import paddle
 import pytest
-
 from programs import build_classifier, parameters
 
 STATISTICS = ("w_1", "w_2")  # BatchNorm's running mean and variance

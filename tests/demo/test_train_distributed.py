@@ -84,6 +84,7 @@ def test_one_rank_under_the_launcher_trains_the_bits_of_a_process_of_its_own(den
 
 # -- refused
 
+
 @pytest.mark.slow
 def test_a_checkpoint_that_rank_0_cannot_read_ends_all_ranks_with_its_message(tmp_path):
     (tmp_path / "run").mkdir()
@@ -94,6 +95,7 @@ def test_a_checkpoint_that_rank_0_cannot_read_ends_all_ranks_with_its_message(tm
 
 
 # -- faults
+
 
 @pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_rank_ends_the_job_within_ten_seconds_by_a_line_that_names_it_and_the_step(tmp_path, rank):
@@ -187,12 +189,15 @@ def test_an_empty_list_of_gpus_does_not_stop_the_script(dense, tmp_path):
 
 # -- machines
 
+
 @pytest.mark.slow
 def test_two_nodes_with_a_rank_each_give_the_bits_of_one_node_with_two(dense, two, tmp_path):
     flags = (*FLAGS, "--pretrained_model", dense, "--model_path", tmp_path / "run")
     nodes = f"--master 127.0.0.1:{free_port()} --nnodes 2 --host 127.0.0.1"
-    with script("train_distributed.sh", tmp_path / "a", 1, *flags, LAUNCH=nodes) as first, \
-            script("train_distributed.sh", tmp_path / "b", 1, *flags, LAUNCH=nodes) as second:
+    with (
+        script("train_distributed.sh", tmp_path / "a", 1, *flags, LAUNCH=nodes) as first,
+        script("train_distributed.sh", tmp_path / "b", 1, *flags, LAUNCH=nodes) as second,
+    ):
         first.succeed(90)
         second.succeed(30)
     assert_same(two / "epoch_5", tmp_path / "run" / "epoch_5")

@@ -1,4 +1,5 @@
 """Trainings that are run by one rank on whole batches and by two ranks on halves."""
+
 from __future__ import annotations
 
 import functools
@@ -7,8 +8,15 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
-from paddle_unstructured import (LAMP, Filter, GMPUnstructuredPruner, MeanActivation, Saliency, UnstructuredPruner,
-                                 distributed)
+from paddle_unstructured import (
+    LAMP,
+    Filter,
+    GMPUnstructuredPruner,
+    MeanActivation,
+    Saliency,
+    UnstructuredPruner,
+    distributed,
+)
 
 BATCH, STEPS = 16, 12
 Minimize = Callable[[Any, Any], Any]
@@ -27,8 +35,9 @@ def normed(x: Any) -> Any:
 
 
 def momentum() -> Any:
-    return paddle.optimizer.Momentum(0.05, 0.9, weight_decay=paddle.regularizer.L2Decay(0.01),
-                                     grad_clip=paddle.nn.ClipGradByGlobalNorm(0.05))
+    return paddle.optimizer.Momentum(
+        0.05, 0.9, weight_decay=paddle.regularizer.L2Decay(0.01), grad_clip=paddle.nn.ClipGradByGlobalNorm(0.05)
+    )
 
 
 def unclipped() -> Any:
@@ -36,8 +45,14 @@ def unclipped() -> Any:
 
 
 def gmp(program: Any) -> Any:
-    configs = dict(stable_iterations=2, pruning_iterations=8, tunning_iterations=10, resume_iteration=0,
-                   pruning_steps=4, initial_ratio=0.2)
+    configs = {
+        "stable_iterations": 2,
+        "pruning_iterations": 8,
+        "tunning_iterations": 10,
+        "resume_iteration": 0,
+        "pruning_steps": 4,
+        "initial_ratio": 0.2,
+    }
     return GMPUnstructuredPruner(program, ratio=0.7, configs=configs)
 
 
@@ -47,16 +62,25 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {  # optimize
     "gmp": (lambda: paddle.optimizer.Adam(0.02), gmp),
     "lamp": (momentum, functools.partial(UnstructuredPruner, ratio=0.6, allocation=LAMP())),
     "snip": (momentum, functools.partial(UnstructuredPruner, ratio=0.5, criterion=Saliency(batches=3))),
-    "activations": (momentum, functools.partial(UnstructuredPruner, ratio=0.5, pattern=Filter(),
-                                                criterion=MeanActivation(batches=3))),
+    "activations": (
+        momentum,
+        functools.partial(UnstructuredPruner, ratio=0.5, pattern=Filter(), criterion=MeanActivation(batches=3)),
+    ),
 }
 
 
 class Training:
     """A Program in the current global scope, minimised and pruned; this rank's share of each batch."""
 
-    def __init__(self, optimizer: Callable[[], Any], pruner: Callable[[Any], Any] | None, *, seed: int = 1,
-                 minimize: Minimize = distributed.minimize, net: Callable[[Any], Any] = layers) -> None:
+    def __init__(
+        self,
+        optimizer: Callable[[], Any],
+        pruner: Callable[[Any], Any] | None,
+        *,
+        seed: int = 1,
+        minimize: Minimize = distributed.minimize,
+        net: Callable[[Any], Any] = layers,
+    ) -> None:
         self.main, startup = paddle.static.Program(), paddle.static.Program()
         self.scope, self.exe, self.steps = paddle.static.global_scope(), paddle.static.Executor(), 0
         paddle.seed(seed)
@@ -70,7 +94,7 @@ class Training:
         rank, world = distributed.rank(), distributed.world_size()
         for _ in range(steps):
             data = np.random.default_rng(self.steps).normal(size=(BATCH, 6)).astype("float32")
-            share = data[rank * BATCH // world:(rank + 1) * BATCH // world]
+            share = data[rank * BATCH // world : (rank + 1) * BATCH // world]
             self.exe.run(self.main, feed={"x": share}, fetch_list=[self.loss])
             self.steps += 1
             if self.pruner is not None:
@@ -79,8 +103,9 @@ class Training:
     def names(self) -> list[str]:
         block = self.main.global_block()
         found = [value.name for value in block.all_parameters()]
-        return sorted(found + [op.attrs()["name"] for op in block.ops
-                               if op.name() == "pd_op.data" and op.result(0).persistable])
+        return sorted(
+            found + [op.attrs()["name"] for op in block.ops if op.name() == "pd_op.data" and op.result(0).persistable]
+        )
 
     def get(self, name: str) -> np.ndarray:
         return np.array(self.scope.find_var(name).get_tensor())

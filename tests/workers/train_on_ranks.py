@@ -1,4 +1,5 @@
 """All that two ranks have to show, one after the other; each rank leaves FOLDER/rank_N.npz and FOLDER/rank_N.json."""
+
 from __future__ import annotations
 
 import json
@@ -88,6 +89,7 @@ def main(folder: Path) -> None:
     early = refused(lambda: Training(momentum, None))
     distributed.init()
     from paddle.distributed import fleet
+
     rank = distributed.rank()
     arrays = {f"{case}/{name}": value for case in CASES for name, value in train(case).items()}
     arrays.update({f"seeds/{k}": v for k, v in train("ratio", seed=rank + 1).items()})
@@ -97,11 +99,17 @@ def main(folder: Path) -> None:
     arrays.update({f"control/{k}": v for k, v in train("lamp", minimize=alone).items()})
     arrays.update({f"norm/{k}": v for k, v in statistics().items()})
     report = {
-        "rank": rank, "world": distributed.world_size(), "fleet": fleet.worker_index(), "early": early,
-        "total": distributed.total([rank + 0.25, 1e16]).tolist(), "number": float(distributed.total(2)),
+        "rank": rank,
+        "world": distributed.world_size(),
+        "fleet": fleet.worker_index(),
+        "early": early,
+        "total": distributed.total([rank + 0.25, 1e16]).tolist(),
+        "number": float(distributed.total(2)),
         "shared": distributed.share({"rank": rank, "long": "x" * 300}),
-        "undisturbed": disturb("", ulp), "weight": disturb("linear_1.w_0", ulp),
-        "optimizer": disturb("linear_0.w_0_velocity_0", ulp), "mask": disturb("linear_2.w_0_mask", swap),
+        "undisturbed": disturb("", ulp),
+        "weight": disturb("linear_1.w_0", ulp),
+        "optimizer": disturb("linear_0.w_0_velocity_0", ulp),
+        "mask": disturb("linear_2.w_0_mask", swap),
         "other": refused(other_program) if rank else other_program_on_rank_0(),
     }
     np.savez(folder / f"rank_{rank}.npz", **arrays)
@@ -111,6 +119,7 @@ def main(folder: Path) -> None:
 def other_program_on_rank_0() -> str:
     """The comparison that rank 1 fails at; rank 0 learns of it when rank 1 is gone, so it stops before that."""
     from paddle_unstructured.distributed import state
+
     broadcast, state._broadcast = state._broadcast, lambda graph: None
     try:
         return refused(other_program)

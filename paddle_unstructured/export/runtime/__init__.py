@@ -1,11 +1,19 @@
-"""Pruned models that run faster on x86: one operator for a whole net, in Paddle's Predictor or without Paddle."""
-from ...front_door import front_door
+"""Moved to `paddle_unstructured.runtime`; this name stays for one release."""
 
-_HOMES = {
-    "comparison": ("BenchmarkResult", "benchmark"),
-    "conversion": ("ConversionTable", "convert"),
-    "quantized.options": ("Int8",),
-    "predictor": ("create_predictor",),
-    "session": ("Session",),
-}
-__all__, __getattr__, __dir__ = front_door(__name__, _HOMES)
+import warnings
+from typing import Any
+
+from ... import runtime
+
+__all__ = runtime.__all__
+
+warnings.warn(
+    "paddle_unstructured.export.runtime has moved to paddle_unstructured.runtime; import from there: the old name goes "
+    "with the next release.",
+    DeprecationWarning,
+    stacklevel=2,
+)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(runtime, name)

@@ -1,0 +1,1 @@
+"""The parts of runtime.py: rivals, models, measuring, tables."""

@@ -1,0 +1,136 @@
+"""The two pruners in a training run: method names of a table -> what is called, and when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from .cells import Cell
+from .training import Dense, Net, Side, forward, parameters
+
+RAMP = 0.5  # GMP's ramp takes this part of the run, in every column
+RISES, INITIAL = 50, 0.15  # its updates, and the sparsity of the first one
+BLOCKS = {"1x1": [1, 1], "2x1": [2, 1]}
+
+
+def side_of(cell: Cell) -> Side:
+    """What prunes in this cell."""
+    if cell.method in ("dense", "longer"):
+        return Dense()
+    if cell.side == "slim":
+        return Slim(cell)
+    if cell.method == "int8":
+        return Int8(cell)
+    return Recipe(cell) if cell.method in ("recipe", "taught", "low-rate") else Ours(cell)
+
+
+def gmp_configs(steps: int) -> dict:
+    """PaddleSlim's words for the ramp; it refuses a ramp of fewer than ten steps per rise."""
+    ramp = int(RAMP * steps)
+    return {
+        "stable_iterations": 0,
+        "pruning_iterations": ramp,
+        "tunning_iterations": steps - ramp,
+        "resume_iteration": 0,
+        "pruning_steps": min(RISES, (ramp - 1) // 10),
+        "initial_ratio": INITIAL,
+    }
+
+
+class Slim(Dense):
+    """PaddleSlim's pruner as in its demo: made before `minimize`, step() per batch, update_params() for a test."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def before_minimize(self, net: Net) -> set:
+        from paddleslim.prune import GMPUnstructuredPruner, UnstructuredPruner
+
+        words = {"ratio": self.cell.sparsity, "place": net.place, "sparse_block": BLOCKS[self.cell.pattern]}
+        if self.cell.method == "slim-ratio":
+            self.pruner = UnstructuredPruner(net.program, mode="ratio", **words)
+        else:
+            self.pruner = GMPUnstructuredPruner(net.program, configs=gmp_configs(net.steps), **words)
+        return self.pruner.no_grad_set
+
+    def step(self) -> None:
+        self.pruner.step()
+
+    def before_test(self) -> None:
+        self.pruner.update_params()
+
+
+class Ours(Dense):
+    """This library's: one-shot, and GMP, both global with the default floor."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def after_load(self, net: Net) -> None:
+        from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner
+
+        if self.cell.method == "oneshot":
+            self.pruner = UnstructuredPruner(net.program, ratio=self.cell.sparsity, pattern=self._pattern)
+            return
+        self.pruner = GMPUnstructuredPruner(
+            net.program, ratio=self.cell.sparsity, configs=gmp_configs(net.steps), pattern=self._pattern
+        )
+
+    def step(self) -> None:
+        self.pruner.step()
+
+    @property
+    def _pattern(self) -> Any:
+        from paddle_unstructured import NM, Block
+
+        return {
+            "1x1": None,
+            "2x1": Block(2, 1, axes="stored"),
+            "2:4": NM(2, 4, indivisible="skip"),
+            "1x4": Block(1, 4, kernel="position", narrow="skip"),
+        }[self.cell.pattern]
+
+
+class Recipe(Ours):
+    """The library's `Recipe`; "taught" has the dense net that the run starts from as a teacher."""
+
+    def loss(self, loss: Any, logits: Any, net: Net) -> Any:
+        if self.cell.method != "taught":
+            return loss
+        teacher, scope = paddle.static.Program(), paddle.static.Scope()
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(teacher, paddle.static.Program()):
+            shown = forward(net.setting)
+        for value in parameters(teacher):
+            scope.var(value.name).get_tensor().set(net.start[value.name], net.place)
+        return self._recipe(net).loss(loss, logits, shown, teacher_scope=scope)
+
+    def after_load(self, net: Net) -> None:
+        self.pruner = self._recipe(net).pruner(net.program)
+
+    def _recipe(self, net: Net) -> Any:
+        from paddle_unstructured.training import recipe
+
+        return recipe.Recipe(
+            ratio=self.cell.sparsity,
+            steps=net.steps,
+            pattern=self._pattern,
+            weight=0.5 if self.cell.method == "taught" else 0.0,
+        )
+
+
+class Int8(Recipe):
+    """The library's `Recipe` in blocks for int8; the stem and the depthwise convolutions stay dense."""
+
+    def after_load(self, net: Net) -> None:
+        self.pruner = self._recipe(net).pruner(net.program, select=has_both_axes)
+
+    def finish(self, net: Net, accuracy: float, train: Any, test: Any) -> dict:
+        from .int8 import converted_accuracy
+
+        return {"float_accuracy": accuracy, "accuracy": converted_accuracy(net.setting, net.weights(), train, test)}
+
+
+def has_both_axes(param: Any) -> bool:
+    """Not a depthwise convolution, which is trained as a product with reshaped weights."""
+    return None not in (param.output_axis, param.input_axis)

@@ -1,0 +1,34 @@
+"""Training images of the demo as a file to calibrate int8 on: float32 [n, channels, height, width], as nets see them.
+
+python demo/calibration_images.py OUT.npy [--data fashion_mnist] [--data_dir DIR] [--count 256]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "demo")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", help="the .npy file")
+    parser.add_argument("--data", default="fashion_mnist", help="data set of the demo (default: fashion_mnist)")
+    parser.add_argument("--data_dir", help="folder with its files; default: where they usually are")
+    parser.add_argument("--count", type=int, default=256, help="images (default: 256)")
+    args = parser.parse_args()
+    from data import load_source
+
+    source = load_source(args.data, args.data_dir, "train")
+    images, _ = source.fetch(np.arange(min(args.count, len(source))), None)
+    np.save(args.out, images)
+    print(f"{len(images)} training images, the first, are in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

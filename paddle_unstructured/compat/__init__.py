@@ -1,0 +1,1 @@
+"""Other systems' words, turned into parts: PaddleSlim's arguments, NNI's config lists."""

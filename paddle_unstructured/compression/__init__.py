@@ -1,0 +1,1 @@
+"""A saved model as one small file, and back."""

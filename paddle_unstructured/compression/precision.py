@@ -1,0 +1,107 @@
+"""Fewer bits per weight: bfloat16, float16, and int8 with a scale per output channel. A zero stays a zero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+STORED = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}  # asked -> type in the file
+_LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))  # 127 of it stay finite
+
+
+def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Round a float32 weight.
+
+    bf16 and fp16: to nearest, ties to even. int8, symmetric, per channel c along `axis`:
+        scale_c = max|w_c| / 127 (1 where that is 0),  q = clip(round(w / scale_c), -127, 127).
+
+    Args:
+        weight: float32, any shape.
+        values: A key of `STORED`.
+        name: For the message of an error.
+        axis: The output axis, for int8; None: one scale for all.
+
+    Returns:
+        The values (bf16 as the uint16 that holds its bits), weight's shape; and the scales, float32 [channels], or
+        None. A small value may round to zero, and -0.0 becomes 0.0; a zero never becomes anything else. A NaN stays
+        one in bf16.
+
+    Raises:
+        ValueError: A finite value that the type cannot hold, or NaN or infinity in fp16 or int8.
+    """
+    if values == "fp32":
+        return weight, None
+    if values == "bf16":
+        return _to_bfloat16(weight.reshape(-1), name).reshape(weight.shape), None
+    _check_finite(weight, values, name)
+    if values == "fp16":
+        return _to_float16(weight.reshape(-1), name).reshape(weight.shape), None
+    return _to_int8(weight, axis)
+
+
+def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int | None) -> np.ndarray:
+    """float32 from what `rounded` returned; `dtype` is a value of `STORED`."""
+    if dtype == "bfloat16":
+        wide = stored.astype(np.uint32)
+        wide <<= np.uint32(16)
+        return wide.view(np.float32)
+    weight = stored.astype(np.float32)
+    if dtype == "int8":
+        weight *= _along(scale, axis, stored.ndim)
+    return weight
+
+
+def _to_bfloat16(weight: np.ndarray, name: str) -> np.ndarray:
+    bits = np.asarray(weight, order="C").view(np.uint32)
+    wide = bits >> np.uint32(16)
+    wide &= np.uint32(1)  # ties go to the even neighbour
+    wide += bits
+    wide += np.uint32(0x7FFF)
+    halves = (wide >> np.uint32(16)).astype(np.uint16)
+    not_a_number = np.isnan(weight)
+    if not_a_number.any():  # the sum may have run over; a quiet NaN of the same sign and upper payload instead
+        halves[not_a_number] = (bits[not_a_number] >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
+    infinite = (halves & np.uint16(0x7FFF)) == np.uint16(0x7F80)
+    _check_overflow(infinite & np.isfinite(weight), weight, "bf16", name)
+    halves[halves == 0x8000] = 0
+    return halves
+
+
+def _to_float16(weight: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(over="ignore", under="ignore"):
+        halves = weight.astype(np.float16)
+    _check_overflow(np.isinf(halves), weight, "fp16", name)
+    halves += np.float16(0)  # -0.0 + 0.0 is 0.0
+    return halves
+
+
+def _to_int8(weight: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    largest = np.max(np.abs(weight), axis=others, initial=0.0).reshape(-1).astype(np.float32)
+    scale = np.minimum(largest / np.float32(127), _LARGEST_SCALE)
+    scale[scale == 0] = 1.0  # a channel of zeros, or of numbers too small for a scale
+    quotients = np.asarray(weight / _along(scale, axis, weight.ndim))
+    np.clip(np.rint(quotients, out=quotients), -127, 127, out=quotients)
+    return quotients.astype(np.int8), scale
+
+
+def _along(scale: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+    """[channels] -> a shape that spreads over the weight."""
+    return scale.reshape([-1 if i == axis else 1 for i in range(rank)])
+
+
+def _check_finite(weight: np.ndarray, values: str, name: str) -> None:
+    bad = int(weight.size - np.count_nonzero(np.isfinite(weight)))
+    if bad:
+        raise ValueError(
+            f'`values` must be "fp32" or "bf16" for a weight with NaN or infinity, got "{values}" and '
+            f"{bad} such values in {name}; look into the training that made them."
+        )
+
+
+def _check_overflow(overflowed: np.ndarray, weight: np.ndarray, values: str, name: str) -> None:
+    if overflowed.any():
+        wider = '"fp32"' if values == "bf16" else '"bf16" or "fp32"'
+        raise ValueError(
+            f'`values` must hold every weight, got "{values}", in which {np.count_nonzero(overflowed)} of '
+            f"{name} become infinite, {weight[overflowed].flat[0]:g} for one; choose {wider}."
+        )

@@ -1,0 +1,264 @@
+"""From a Program in training to a model that may leave the house: masks applied and gone, and all of it checked."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
+
+import numpy as np
+import paddle
+
+from ..channels.shrink import Removal, remove_channels
+from ..graph import Param, PirGraph, open_graph
+from ..graph.program import walk
+from ..reporting.report import SparsityReport, check_initialized, sparsity_report
+from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
+from .checks import pattern_fault, unit_size
+from .recalibrate import recalibrate as measure_norms
+
+if TYPE_CHECKING:
+    from ..pruner import UnstructuredPruner
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The prefix of the .json and .pdiparams files.
+        report: The zeros in them.
+        removal: What was removed physically, if that was asked for.
+    """
+
+    path: str
+    report: SparsityReport
+    removal: Removal | None = None
+
+    def __str__(self) -> str:
+        parts = [str(self.report)] + ([str(self.removal)] if self.removal else [])
+        return "\n\n".join(parts + [f"written: {self.path}.json, {self.path}.pdiparams"])
+
+
+def export(
+    program: Any,
+    feed: Sequence[Any] | Any,
+    fetch: Sequence[Any] | Any,
+    path: Path | str,
+    pruner: Any = None,
+    exe: Any = None,
+    *,
+    scope: Any = None,
+    unfinished: bool = False,
+    recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
+    shrink: bool = False,
+    align_channels: int = 1,
+) -> Exported:
+    """Write the inference model of a Program: weights masked, masks, accumulators and shadows gone, all of it checked.
+
+    The Program and its scope are left as they are, so training can go on.
+
+    Args:
+        program: A PIR Program, training (before or after `minimize`) or test; norms and dropout are set to inference.
+        feed, fetch: Its inputs (or their names) and outputs, values of the Program.
+        path: Prefix of the files `path`.json and `path`.pdiparams, which `paddle.static.load_inference_model` and
+            `paddle.inference` read.
+        pruner: Whose masks are applied and whose target and patterns must be reached. Default: masks that the Program
+            has are applied, and nothing is asked of them.
+        exe: An executor, whose place is used. Default: the pruner's place, or Paddle's current one.
+        scope: Where the weights are. Default: the pruner's, else the global scope.
+        unfinished: Write the model although the target is not reached or a pattern is not complete.
+        recalibrate: Batches (input name -> array) to measure the batch norms' statistics on anew.
+        shrink: Remove channels that whole zero filters make constant; see `remove_channels`.
+        align_channels: With `shrink`: channel counts stay multiples of this.
+
+    Returns:
+        What was written. Prints as a table.
+
+    Raises:
+        ValueError: The target is not reached or a pattern is broken, with the layers; weights have no value; inputs
+            or outputs that are not the Program's, inputs that are missing or not needed. Nothing is written.
+        TypeError: `pruner` is none.
+
+    Example:
+        >>> export(main_program, [image], [logits], "model", pruner, exe)  # doctest: +SKIP
+    """
+    _check_pruner(pruner)
+    scope = scope or getattr(pruner, "scope", None) or paddle.static.global_scope()
+    place = exe.place if exe is not None else getattr(pruner, "place", None)
+    graph = open_graph(program, scope, place)
+    check_initialized(graph, [param for param in graph.params() if param.reader])
+    path, feed, fetch = prefix_of(path), _inputs(program, feed), _outputs(program, fetch)
+    masks = _masks(graph) if pruner is None else _masks(open_graph(program, pruner.scope, place), pruner.params)
+    if pruner is not None and not unfinished:
+        check_pruned(masks, pruner)
+    model = _stripped(graph, feed, fetch)
+    return finish(model, path, masks, pruner, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
+
+
+def finish(
+    model: Model,
+    path: Path | str,
+    masks: Mapping[str, np.ndarray],
+    pruner: Any = None,
+    *,
+    recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
+    shrink: bool = False,
+    align_channels: int = 1,
+) -> Exported:
+    """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
+    strangers = [
+        name
+        for name, mask in masks.items()
+        if name in model.param_names and mask.shape != model.graph.stored(name).shape
+    ]
+    if strangers:
+        raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
+    for op in walk(model.program.global_block()):  # Paddle leaves out those in branches and loops
+        if op.has_attr("is_test"):
+            op.set_bool_attr("is_test", True)
+    _mask(model, masks)
+    if recalibrate is not None:
+        measure_norms(model, recalibrate)
+    removal = None
+    if shrink:
+        removal = remove_channels(model.program, model.scope, model.place, align_channels=align_channels)
+    return _write(model, path, removal, pruner)
+
+
+def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) -> None:
+    """Raise ValueError unless the pruner's target is reached and the pattern of every layer complete."""
+    faults, zeros = [], {name: float((~mask).mean()) for name, mask in masks.items()}
+    sparsity = sum(int((~mask).sum()) for mask in masks.values()) / sum(mask.size for mask in masks.values())
+    slack = sum(unit_size(layer.pattern, layer.param) for layer in pruner.layers)  # what rounding costs each layer
+    lacking = (pruner.target - sparsity) * sum(mask.size for mask in masks.values())
+    if not pruner.target_reached() or lacking >= slack:  # of the masks as they are: others may have been loaded
+        least = min(zeros, key=lambda name: zeros[name])
+        asked = f"not yet {pruner.target:g}" if pruner.target else "no update was made yet"
+        faults.append(f"the sparsity is {sparsity:.4f} and {asked} (least in {least}: {zeros[least]:.4f})")
+    for layer in pruner.layers:
+        fault = pattern_fault(masks[layer.param.name], layer.pattern, layer.param)
+        if fault:
+            faults.append(f"{layer.param.name} is not {layer.pattern!r}: {fault}")
+    if faults:
+        raise ValueError(
+            f"the model is not finished: {'; '.join(faults)}; call step() after each batch until "
+            "target_reached(), or export with unfinished=True."
+        )
+
+
+def _check_pruner(pruner: Any) -> None:
+    if pruner is not None and not all(hasattr(pruner, name) for name in ("layers", "params", "target_reached")):
+        raise TypeError(
+            f"`pruner` must be a pruner or None, got {type(pruner).__name__}; the executor is `exe`, the "
+            "argument behind it."
+        )
+
+
+def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
+    """The inference part of a Program, with a copy of its weights in a scope of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        draft = os.path.join(folder, "model")
+        with paddle.static.scope_guard(graph.scope), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no variable in your model")  # said below
+            try:
+                paddle.static.save_inference_model(
+                    draft, feed, fetch, paddle.static.Executor(graph.place), program=graph.program
+                )
+            except ValueError as error:
+                if "not involved in the target_vars" not in str(error):
+                    raise
+                raise ValueError("`feed` must hold inputs that `fetch` depends on, and no others.") from error
+        if not os.path.exists(draft + KINDS["inference"][1]):
+            raise ValueError("`fetch` must be what the params compute, but depends on none of them.")
+        model = open_model(draft, graph.place)
+    lacking = set(model.feeds) - {value.get_defining_op().attrs()["name"] for value in feed}
+    if lacking:
+        raise ValueError(f"`feed` must hold every input that `fetch` needs, and lacks {', '.join(sorted(lacking))}.")
+    return model
+
+
+def _masks(graph: PirGraph, params: Sequence[Param] | None = None) -> dict[str, np.ndarray]:
+    """The masks of the params; default: of those whose masks the Program declares."""
+    if params is None:
+        weights = [param for param in graph.params() if param.is_weight]
+        declared = set(graph.declared_masks(weights))
+        params = [param for param in weights if param.mask_name in declared]
+    missing = [param.mask_name for param in params if not graph.is_initialized(param.mask_name)]
+    if missing:
+        raise ValueError(
+            f"the Program has masks that have no value in the scope, {missing[0]} for one; give the "
+            "`scope` of the pruner, or the Program as it was before there were masks."
+        )
+    return {param.name: graph.mask(param) for param in params}
+
+
+def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
+    """Apply masks to the model's weights; those of params that it does not have were for training only."""
+    names = model.param_names
+    for name, mask in masks.items():
+        if name in names:
+            stored = model.graph.stored(name)
+            model.graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
+
+
+def _write(model: Model, path: Path | str, removal: Removal | None, pruner: Any) -> Exported:
+    """Save the model; look at what was saved before it gets its name."""
+    with drafts(path) as draft:
+        save_model(model, draft)
+        saved = open_model(draft, model.place)
+        if saved.feeds != model.feeds or saved.param_names != model.param_names:
+            raise RuntimeError(f"{path} was not written: Paddle saved other inputs or params than the model's.")
+        differing = [
+            name
+            for name in saved.param_names
+            if saved.graph.stored(name).tobytes() != model.graph.stored(name).tobytes()
+        ]
+        if differing:
+            raise RuntimeError(f"{path} was not written: Paddle saved other values of {', '.join(differing)}.")
+        return Exported(prefix_of(path), sparsity_report(saved.program, saved.scope, pruner), removal)
+
+
+def _inputs(program: Any, feed: Any) -> list[Any]:
+    named = {
+        op.attrs()["name"]: op.result(0)
+        for op in program.global_block().ops
+        if op.name() == "pd_op.data" and not op.result(0).persistable
+    }
+    values = [named.get(value, value) if isinstance(value, str) else value for value in _list(feed)]
+    for value in values:
+        if not any(_is_same(value, known) for known in named.values()):
+            raise ValueError(
+                f"`feed` must name or be inputs of the Program ({', '.join(named)}), got {_called(value)}."
+            )
+    return values
+
+
+def _outputs(program: Any, fetch: Any) -> list[Any]:
+    made = {op.id() for op in program.global_block().ops}
+    for value in _list(fetch):
+        if not isinstance(value, paddle.pir.Value) or value.get_defining_op().id() not in made:
+            raise ValueError(
+                f"`fetch` must be values of the Program, outside of branches and loops, got {_called(value)}."
+            )
+    if not _list(fetch):
+        raise ValueError("`fetch` must be at least one value of the Program, got none.")
+    return _list(fetch)
+
+
+def _is_same(value: Any, known: Any) -> bool:
+    return isinstance(value, paddle.pir.Value) and value.is_same(known)
+
+
+def _called(value: Any) -> str:
+    if not isinstance(value, paddle.pir.Value):
+        return repr(value)
+    name = f"the value {value.name!r}" if value.has_name else f"a result of {value.get_defining_op().name()}"
+    return f"{name}, which is none of them"
+
+
+def _list(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, (list, tuple)) else [values]

@@ -1,0 +1,106 @@
+"""A saved model in, another one out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from typing import Any, Iterator, Mapping
+
+import numpy as np
+import paddle
+
+from .. import checkpoint
+from ..formats import pdparams
+from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
+from .export_program import finish
+
+
+def export_model(
+    path: str,
+    out: str,
+    *,
+    to: str = "paddle",
+    weights: str | None = None,
+    masks: str | None = None,
+    recalibrate: str | None = None,
+    shrink: bool = False,
+    align_channels: int = 1,
+) -> Any:
+    """Write a saved inference model for where it will run.
+
+    Args:
+        path: Of the model, as for `open_model`.
+        out: Prefix of the files to write, or the .onnx file.
+        to: "paddle"; "int8": weights in int8, for Paddle; "onnx".
+        weights: A .pdparams file, or its prefix, whose weights replace the model's.
+        masks: What `pruner.save` has written: applied, and checked in what is written.
+        recalibrate: An .npz file: input name -> [batches, ...], for `recalibrate` of `export`.
+        shrink, align_channels: As for `export`.
+
+    Returns:
+        What was written. Prints as a table.
+
+    Raises:
+        ValueError: A training checkpoint (which does not say what its outputs are), or files that do not fit.
+    """
+    model = open_model(path)
+    if not model.fetches:
+        raise ValueError(
+            f"{path} is a training checkpoint, and does not say what its outputs are; give an inference "
+            "model, and the checkpoint's .pdparams as `weights`."
+        )
+    if weights is not None:
+        file = prefix_of(weights) + ".pdparams"
+        model.graph.set_params(pdparams.load(file), file)
+    kept = {} if masks is None else checkpoint.load(masks)["masks"]
+    if kept and not kept.keys() & model.param_names:
+        raise ValueError(f"{masks} has masks for {', '.join(kept)}, and the model has none of these params.")
+    batches = None if recalibrate is None else read_batches(recalibrate)
+    if to == "paddle":
+        return finish(model, out, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
+    with tempfile.TemporaryDirectory() as folder:
+        draft = os.path.join(folder, "model")
+        finish(model, draft, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
+        if to == "onnx":
+            from .onnx import to_onnx
+
+            return to_onnx(draft, out)
+        from .weight_only_int8 import quantize_weights
+
+        small, report = quantize_weights(open_model(draft))
+        save_model(small, out)
+        return report
+
+
+def save_checkpoint(model: Model, out: str) -> None:
+    """Write a training checkpoint again, with the weights that the model has now: `out`.json, .pdparams and .pdopt."""
+    with drafts(out) as draft:
+        names = [value.name for value in model.program.global_block().all_parameters()]
+        paddle.save({name: model.graph.stored(name) for name in names}, draft + KINDS["checkpoint"][1])
+        for ending in (".json", ".pdopt"):
+            if os.path.isfile(model.files.prefix + ending):
+                shutil.copyfile(model.files.prefix + ending, draft + ending)
+
+
+def read_batches(file: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """Feeds from an .npz file: batch k of every input is its array's k-th entry.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no .npz file, or its arrays have different numbers of batches.
+    """
+    try:
+        with np.load(file) as arrays:
+            inputs = {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{file} must be an .npz file of arrays, an input each, as np.savez(file, x=...) writes it: {error}"
+        ) from error
+    counts = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
+    if len(set(counts.values())) != 1 or not all(counts.values()):
+        raise ValueError(
+            f"{file} must hold the same number of batches for every input, and at least one, got {counts}."
+        )
+    return ({name: array[k] for name, array in inputs.items()} for k in range(min(counts.values())))

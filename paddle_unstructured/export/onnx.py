@@ -1,0 +1,219 @@
+"""A saved model as an ONNX file, made by paddle2onnx and checked against Paddle's own output."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from ..formats.atomic import put_in_place
+from ..saved_model import Model, open_model, save_model
+from .inputs import check_inputs, random_inputs
+
+# In a process of its own: on an op that it does not know, paddle2onnx aborts the process that it runs in. Its
+# optimize_tool "polygraphy", the default, would install packages.
+_CONVERT = """
+import sys
+import paddle2onnx
+prefix, opset = sys.argv[1:]
+paddle2onnx.export(prefix + ".json", prefix + ".pdiparams", prefix + ".onnx", int(opset), optimize_tool="none")
+"""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class OnnxReport:
+    """What was compared.
+
+    Attributes:
+        file: The ONNX file.
+        opset: Its opset.
+        largest: Largest |onnxruntime - Paddle| over all outputs and inputs tried.
+        relative: The same, divided by the largest |Paddle| of that output.
+        tries: Batch sizes tried, or the number of inputs given.
+        zeros, weights: Exact zeros, and size, of the weights that are initializers of their own name.
+        renamed: Weights that are not: paddle2onnx has folded them into others.
+    """
+
+    file: str
+    opset: int
+    largest: float
+    relative: float
+    tries: str
+    zeros: int
+    weights: int
+    renamed: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: opset {self.opset}, differs from Paddle by at most {self.largest:.3g} (relative "
+            f"{self.relative:.3g}) on {self.tries}; {self.zeros} of {self.weights} weights are zero"
+            + (f"; not found under their names: {', '.join(self.renamed)}" if self.renamed else "")
+        )
+
+
+def to_onnx(
+    model_path: str,
+    out: str,
+    *,
+    opset: int = 13,
+    tolerance: float = 1e-4,
+    inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
+) -> OnnxReport:
+    """Convert an inference model to ONNX, and run both to see that they agree.
+
+    The file appears under its name only when they do. Weights become initializers, with their zeros where they were.
+
+    Args:
+        model_path: An inference model, PIR or legacy, as for `open_model`; one of `quantize_weights` too.
+        out: The ONNX file.
+        opset: Of the ONNX file; paddle2onnx may raise it to what the model needs.
+        tolerance: Largest |difference| / largest |output| of each output.
+        inputs: Dicts of arrays by name to compare on. Default: random ones of 1 and of 3 rows.
+
+    Raises:
+        ImportError: The extra "onnx" is not installed.
+        FileNotFoundError: There is no model.
+        ValueError: Not an inference model, paddle2onnx cannot convert it, the outputs differ, zeros were lost, or
+            inputs that do not fit.
+
+    Example:
+        >>> print(to_onnx("runs/gmp90/inference", "gmp90.onnx"))  # doctest: +SKIP
+    """
+    onnx, onnxruntime = _packages()
+    model = open_model(model_path)
+    if not model.fetches:
+        raise ValueError(
+            f"`model_path` must be an inference model, got {model.files.program}, which returns nothing "
+            "(a training checkpoint?); export it first."
+        )
+    tried = [random_inputs(model, batch) for batch in (1, 3)] if inputs is None else [dict(given) for given in inputs]
+    for one in tried:
+        check_inputs(model, one)
+    made = _with_initializers(onnx.load_from_string(_converted(model, opset)), model.param_names)
+    session = _session(onnxruntime, made)
+    largest, relative = _compare(model, session, tried, tolerance)
+    zeros, weights, renamed = _zeros(onnx, model, made)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(out)) or ".") as folder:
+        draft = os.path.join(folder, "model.onnx")
+        Path(draft).write_bytes(made.SerializeToString())
+        put_in_place(draft, out)
+    said = "random inputs of 1 and 3 rows" if inputs is None else f"{len(tried)} given inputs"
+    return OnnxReport(out, made.opset_import[0].version, largest, relative, said, zeros, weights, renamed)
+
+
+def _packages() -> tuple[ModuleType, ModuleType]:
+    try:
+        import onnx
+        import onnxruntime
+
+        if find_spec("paddle2onnx") is None:
+            raise ImportError("No module named 'paddle2onnx'")
+    except ImportError as error:
+        raise ImportError(
+            f"to_onnx needs paddle2onnx, onnx and onnxruntime: pip install 'paddle_unstructured[onnx]' ({error})."
+        ) from error
+    return onnx, onnxruntime
+
+
+def _converted(model: Model, opset: int) -> bytes:
+    """What paddle2onnx makes of the model; of the model as saved by us, so that legacy ones convert too."""
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = os.path.join(folder, "model")
+        save_model(model, prefix)
+        done = subprocess.run(
+            [sys.executable, "-c", _CONVERT, prefix, str(opset)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        if done.returncode == 0:
+            return Path(prefix + ".onnx").read_bytes()
+    said = [_COLOURS.sub("", line) for line in done.stdout.splitlines() if "ERROR" in line]
+    ops = sorted({op.name().split(".")[-1] for op in model.program.global_block().ops})
+    raise ValueError(
+        f"paddle2onnx cannot convert {model.files.prefix} to opset {opset}: "
+        f"{' '.join(said) or done.stdout[-500:]} It does not say which; the ops are {', '.join(ops)}."
+    )
+
+
+def _with_initializers(made: Any, names: frozenset[str]) -> Any:
+    """Params as initializers, where tools look for weights; paddle2onnx writes them as Constant nodes."""
+    others = []
+    for node in made.graph.node:
+        if node.op_type == "Constant" and node.output[0] in names:
+            tensor = made.graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            others.append(node)
+    kept = [type(node).FromString(node.SerializeToString()) for node in others]
+    del made.graph.node[:]
+    made.graph.node.extend(kept)
+    return made
+
+
+def _session(onnxruntime: ModuleType, made: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of every constant that it removes
+    return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _compare(
+    model: Model, session: Any, tried: Sequence[Mapping[str, np.ndarray]], tolerance: float
+) -> tuple[float, float]:
+    """Largest absolute and relative difference of the outputs; ValueError where it is beyond the tolerance."""
+    worst = [0.0, 0.0]
+    for inputs in tried:
+        for i, (ours, theirs) in enumerate(zip(model.run(**inputs), session.run(None, dict(inputs)))):
+            if np.shape(ours) != np.shape(theirs):
+                raise ValueError(
+                    f"the ONNX model must give what Paddle gives, but output {i} has shape "
+                    f"{np.shape(theirs)} instead of {np.shape(ours)}."
+                )
+            difference = _largest(np.asarray(theirs, np.float64) - np.asarray(ours, np.float64))
+            relative = difference / (_largest(ours) or 1.0)
+            if not relative <= tolerance:  # NaN is a difference too
+                raise ValueError(
+                    f"the ONNX model must give what Paddle gives, but output {i} differs by "
+                    f"{difference:.3g} (relative {relative:.3g}, allowed {tolerance:g}) on inputs of "
+                    f"shape {[np.shape(array) for array in inputs.values()]}; nothing was written."
+                )
+            worst = [max(worst[0], difference), max(worst[1], relative)]
+    return worst[0], worst[1]
+
+
+def _largest(array: Any) -> float:
+    return float(np.abs(np.asarray(array, np.float64)).max(initial=0.0))
+
+
+def _zeros(onnx: ModuleType, model: Model, made: Any) -> tuple[int, int, tuple[str, ...]]:
+    """(zeros, weights, names not found) of the file's weights; ValueError if a zero of the model is none there."""
+    tensors = {tensor.name: tensor for tensor in made.graph.initializer}
+    params = [param for param in model.graph.params() if param.is_weight]
+    zeros = 0
+    for param in (param for param in params if param.name in tensors):
+        ours, theirs = model.graph.array(param.name), onnx.numpy_helper.to_array(tensors[param.name])
+        if ours.shape != theirs.shape or theirs[ours == 0].any():
+            raise ValueError(
+                f"zeros must stay zeros, but the ONNX model has another {param.name}; nothing was written."
+            )
+        zeros += int(theirs.size - np.count_nonzero(theirs))
+    return (
+        zeros,
+        sum(param.size for param in params if param.name in tensors),
+        tuple(param.name for param in params if param.name not in tensors),
+    )

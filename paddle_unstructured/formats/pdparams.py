@@ -1,0 +1,67 @@
+"""Paddle's `.pdparams` files: a pickled dict of arrays, read without running what it says."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import Any, BinaryIO, Mapping
+
+import numpy as np
+
+_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy has moved it over the years
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("__builtin__", "bytes"): bytes,
+}  # no bytes, in protocol 2
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes arrays, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # bytes, as protocol 2 writes them
+            return lambda text, encoding="latin1": text.encode("latin1")
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it wants {module}.{name}")
+        return _ALLOWED[module, name]
+
+
+def load(file: str) -> dict[str, np.ndarray]:
+    """The arrays of a `.pdparams` file of `paddle.static.save`, by name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no dict of arrays, or damaged. No code in it is run.
+    """
+    os.stat(file)
+    with open(file, "rb") as stream:
+        try:
+            loaded = _Unpickler(stream, encoding="latin1").load()
+        except Exception as error:  # whatever the unpickler meets in a file that is not whole
+            raise ValueError(
+                f"{file} must be a .pdparams file as paddle.static.save writes it, but cannot be read: "
+                f"{error!r}; use an older checkpoint."
+            ) from error
+        more = stream.read(1)
+    strange = [f"a {type(loaded).__name__}"]
+    if isinstance(loaded, dict):
+        strange = [
+            name for name, array in loaded.items() if not isinstance(name, str) or not isinstance(array, np.ndarray)
+        ]
+    if strange or more:
+        raise ValueError(
+            f"{file} must be a .pdparams file as paddle.static.save writes it: a dict of arrays by name, "
+            f"but it holds {', '.join(map(repr, strange[:3])) or 'more than that'}; save it with "
+            "paddle.static.save."
+        )
+    return loaded
+
+
+def dump(stream: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the arrays as `paddle.static.save` does; no second copy of them is made."""
+    pickler = pickle.Pickler(stream, protocol=4)
+    pickler.fast = True  # without a memo, which would hold the bytes of every array until the end
+    pickler.dump(dict(arrays))

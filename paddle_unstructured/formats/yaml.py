@@ -1,0 +1,25 @@
+"""Small YAML files that people edit; PyYAML is an extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a file; reading runs nothing in it."""
+    return _yaml().safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+def write_yaml(path: str | Path, content: Mapping[str, float], heading: str) -> None:
+    """Write a mapping under a comment line."""
+    text = _yaml().safe_dump(dict(content), sort_keys=False)
+    Path(path).write_text(f"# {heading}\n{text}", encoding="utf-8")
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("YAML files need PyYAML: pip install 'paddle_unstructured[yaml]'.") from error
+    return yaml

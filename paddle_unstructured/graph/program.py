@@ -1,0 +1,315 @@
+"""A static Program of Paddle 3 (PIR): its params, its masks, and small Programs of ours on the same scope."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import paddle
+from paddle.base.libpaddle.pir import reset_insertion_point_to_end
+
+from ..formats import pdparams
+from .base import Param
+from .in_place import multiply_
+from .roles import is_learning_rate, readings, role_of, writes
+
+Build = Callable[[Mapping[str, Any]], Sequence[Any]]  # inputs by name -> outputs
+
+
+class PirGraph:
+    """The seam between the pruner and one PIR Program.
+
+    Args:
+        program: The Program; it is changed only by `declare_masks` and `attach`.
+        scope: Where its variables live.
+        place: The device that our own Programs run on.
+    """
+
+    def __init__(self, program: Any, scope: Any, place: Any) -> None:
+        self.program, self.scope, self.place = program, scope, place
+        self._executor = paddle.static.Executor(place)
+        self._values = {value.name: value for value in program.global_block().all_parameters()}
+        self._masks: dict[str, Any] = {}
+        self._tied: list[tuple[Any, Any]] = []  # (shadow, mask)
+        self._ops_seen = -1
+
+    # -- what is there
+
+    def params(self) -> list[Param]:
+        """All parameters, in the order in which the Program first reads them."""
+        order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
+        placed = []
+        for i, (name, value) in enumerate(reversed(self._values.items())):  # PIR lists the newest parameter first
+            if is_learning_rate(value):  # a scheduler's rate is listed among the parameters
+                continue
+            role, place = role_of(value, order)
+            placed.append((place, i, Param(name, tuple(value.shape), _dtype_name(value.dtype), *role)))
+        return [param for *_, param in sorted(placed, key=lambda entry: entry[:2])]
+
+    def reader(self, param: Param) -> Any:
+        """The first op that reads the param in its role, directly or through casts and reshapes."""
+        order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
+        found = [op for op, role in readings(self._values[param.name]) if role.reader == param.reader]
+        return min(found, key=lambda op: order[op.id()])
+
+    def norm_scale(self, param: Param) -> str | None:
+        """Name of the scale of the norm that the layer's output goes into first; None if there is none."""
+        value = self.reader(param).result(0)
+        for _ in range(3):  # the norm, or the bias and then the norm
+            following = [op for op in value.all_used_ops() if "_grad" not in op.name()]
+            norm = next((op for op in following if "norm" in op.name()), None)
+            if norm is not None:
+                scale = norm.operand_source(norm.get_input_names().index("scale"))
+                return next((name for name, v in self._values.items() if v.is_same(scale)), None)
+            if len(following) != 1:
+                return None
+            value = following[0].result(0)
+        return None
+
+    def is_inner(self, op: Any) -> bool:
+        """Whether the op stands in a block of its own: a branch or the body of a loop."""
+        return all(op.id() != outer.id() for outer in self.program.global_block().ops)
+
+    def is_made_of_params(self, value: Any) -> bool:
+        """Whether a value is a parameter, or one that was only cast or reshaped."""
+        producer = value.get_defining_op()
+        while producer is not None and producer.name() in ("pd_op.reshape", "pd_op.cast", "pd_op.unsqueeze"):
+            producer = producer.operand_source(0).get_defining_op()
+        return producer is not None and producer.name() == "builtin.parameter"
+
+    def declared_masks(self, params: Sequence[Param]) -> list[str]:
+        """Masks of these params that are in the Program already."""
+        wanted = {param.mask_name for param in params}
+        return [name for name in map(_data_name, self.program.global_block().ops) if name in wanted]
+
+    # -- variables of the scope
+
+    def is_initialized(self, name: str) -> bool:
+        var = self.scope.find_var(name)
+        return var is not None and var.get_tensor()._is_initialized()
+
+    def array(self, name: str) -> np.ndarray:
+        """A copy on the host: for reports and files, never for a training step. bfloat16 comes as float32."""
+        array = self.stored(name)
+        if self.scope.find_var(name).get_tensor()._dtype() == paddle.bfloat16:
+            return (array.astype("uint32") << 16).view("float32")
+        return array
+
+    def stored(self, name: str) -> np.ndarray:
+        """A copy on the host as numpy has it: bfloat16 as its bits, uint16."""
+        return np.array(self.scope.find_var(name).get_tensor())
+
+    def store(self, name: str, array: np.ndarray) -> None:
+        """Set a variable from what `stored` gave."""
+        self.scope.var(name).get_tensor().set(np.ascontiguousarray(array), self.place)
+
+    def mask(self, param: Param) -> np.ndarray:
+        """A copy of a mask on the host, bool."""
+        return self.array(param.mask_name) != 0
+
+    def set_mask(self, param: Param, mask: np.ndarray) -> None:
+        ones = np.uint16(0x3F80) if param.dtype == "bfloat16" else np.dtype(param.dtype).type(1)
+        self.scope.find_var(param.mask_name).get_tensor().set(np.ascontiguousarray(mask) * ones, self.place)
+
+    def load_params(self, path: str) -> None:
+        """`set_params` from a `.pdparams` file."""
+        file = path if path.endswith(".pdparams") else path + ".pdparams"
+        self.set_params(pdparams.load(file), file)
+
+    def set_params(self, arrays: Mapping[str, np.ndarray], file: str) -> None:
+        """Set all params from arrays as `stored` gives them.
+
+        Raises:
+            ValueError: One is missing or does not fit, by its name and that of the file; nothing is set.
+        """
+        faults = [
+            name
+            for name, value in self._values.items()
+            if not is_learning_rate(value) and not (name in arrays and _fits(arrays[name], value))
+        ]
+        if faults:
+            raise ValueError(
+                f"{file} lacks {', '.join(faults)}, or has it in another shape or dtype; it is of another model."
+            )
+        for name in self._values.keys() & arrays.keys():
+            self.store(name, arrays[name])
+
+    # -- masks
+
+    def declare_masks(self, params: Sequence[Param]) -> bool:
+        """Give each param a mask: a persistable variable of the Program, of the param's shape and dtype.
+
+        Masks that are in the scope already, and that the weights obey, are taken over: another Program over the same
+        weights is being pruned, or was. Any others start as ones.
+
+        Returns:
+            Whether masks were taken over.
+
+        Raises:
+            ValueError: A param of integers: a quantized weight.
+        """
+        for param in params:
+            if "int" in param.dtype:
+                raise ValueError(
+                    f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
+                    "prune before the weights are quantized, or leave it out."
+                )
+        start = paddle.static.Program()
+        with paddle.static.program_guard(self.program, start):
+            for param in params:
+                self._masks[param.name] = paddle.pir.core.create_persistable_value(
+                    dtype=self._values[param.name].dtype,
+                    shape=list(param.shape),
+                    name=param.mask_name,
+                    initializer=paddle.nn.initializer.Constant(1.0),
+                )
+            reset_insertion_point_to_end()  # create_persistable_value leaves it at the block's start
+        if not any(self.is_initialized(param.mask_name) for param in params):
+            self._executor.run(start, scope=self.scope)
+            return False
+        if all(self._obeys_mask(param) for param in params):
+            return True
+        for param in params:  # not by running `start`: a Program that reads the old masks would crash at its next run
+            self.scope.var(param.mask_name)
+            self.set_mask(param, np.ones(param.shape, bool))
+        return False
+
+    def _obeys_mask(self, param: Param) -> bool:
+        if not self.is_initialized(param.mask_name):
+            return False
+        mask = self.mask(param)
+        return mask.shape == param.shape and not self.array(param.name)[~mask].any()
+
+    def attach(self) -> None:
+        """End the Program with weight = weight * mask, after whatever writes weights in it.
+
+        Idempotent, and nearly free while nobody appends ops. A Program that writes no weight (inference, or training
+        before `minimize`) is left alone.
+        """
+        if self.program.num_ops() == self._ops_seen:
+            return
+        if self._has_unmasked_writes():
+            with paddle.static.program_guard(self.program):
+                reset_insertion_point_to_end()
+                for value, mask in self._masked():
+                    _multiply_in_place(value, mask)
+        self._ops_seen = self.program.num_ops()
+
+    def tie(self, shadow: str, param: Param) -> bool:
+        """Let a persistable variable that follows a weight be masked as the weight is; whether that is new."""
+        pair = (self.persistable(shadow), self._masks[param.name])
+        if any(value.is_same(pair[0]) for value, _ in self._masked()):
+            return False
+        self._tied.append(pair)
+        self._ops_seen = -1
+        return True
+
+    def persistables(self) -> dict[str, Any]:
+        """All persistable variables by name: params, masks, what optimizers keep, learning rates."""
+        made = [op for op in self.program.global_block().ops if _data_name(op) and op.result(0).persistable]
+        return {**self._values, **{_data_name(op): op.result(0) for op in made}}
+
+    def persistable(self, name: str) -> Any:
+        """The Program's persistable variable of that name, or None."""
+        if name in self._values:
+            return self._values[name]
+        return next((op.result(0) for op in self.program.global_block().ops if _data_name(op) == name), None)
+
+    def _masked(self) -> list[tuple[Any, Any]]:
+        return [(self._values[name], mask) for name, mask in self._masks.items()] + self._tied
+
+    def _has_unmasked_writes(self) -> bool:
+        """Whether an op writes a masked value and none of our products with its mask comes after it."""
+        order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
+        for value, mask in self._masked():
+            writers = [op for op in value.all_used_ops() if writes(op, value)]
+            if writers and not _is_mask_product(max(writers, key=lambda op: order[op.id()]), mask):
+                return True
+        return False
+
+    # -- Programs of ours
+
+    def side_program(
+        self,
+        params: Sequence[Param],
+        others: Sequence[str],
+        feeds: Mapping[str, tuple[Sequence[int], str]],
+        build: Build,
+    ) -> Callable[..., list[np.ndarray]]:
+        """A Program on the same scope and device.
+
+        Args:
+            params: Whose weights and masks it reads, and may write in place.
+            others: Names of further persistable variables for the same.
+            feeds: What is given at each run, name -> (shape, dtype).
+            build: From {name of a weight, mask, variable or feed: tensor} to what a run returns.
+
+        Returns:
+            A function of the feeds that runs the Program and returns the outputs as arrays.
+        """
+        values = {p.name: self._values[p.name] for p in params}
+        values.update((p.mask_name, self._masks[p.name]) for p in params)
+        values.update((name, self.persistable(name)) for name in others)
+        program = paddle.static.Program()
+        with (
+            warnings.catch_warnings(),
+            paddle.utils.unique_name.guard(),
+            paddle.static.program_guard(program, paddle.static.Program()),
+        ):
+            warnings.filterwarnings("ignore", "Tensor do not have 'place'")  # of Paddle's own zeros_like
+            tensors = {f: paddle.static.data(_feed_name(f), list(shape), dtype) for f, (shape, dtype) in feeds.items()}
+            tensors.update((name, _persistable_data(name, value)) for name, value in values.items())
+            outputs = list(build(tensors))
+
+        def run(**fed: np.ndarray) -> list[np.ndarray]:
+            return self._executor.run(
+                program, feed={_feed_name(f): v for f, v in fed.items()}, fetch_list=outputs, scope=self.scope
+            )
+
+        return run
+
+
+def _multiply_in_place(value: Any, mask: Any) -> None:
+    # Some in-place ops mark their target as stop_gradient, and a later `minimize` would leave such a weight untrained.
+    stop_gradient = value.stop_gradient
+    multiply_(value, mask if mask.dtype == value.dtype else mask.cast(value.dtype))
+    value.stop_gradient = stop_gradient
+
+
+def _is_mask_product(op: Any, mask: Any) -> bool:
+    if op.name() != "pd_op.multiply_":
+        return False
+    factor = op.operand_source(1)
+    cast = factor.get_defining_op()
+    return factor.is_same(mask) or (cast.name() == "pd_op.cast" and cast.operand_source(0).is_same(mask))
+
+
+def _persistable_data(name: str, like: Any) -> Any:
+    value = paddle._pir_ops.data(name, list(like.shape), like.dtype, paddle.base.core.Place())
+    value.persistable = True
+    return value
+
+
+def walk(block: Any) -> Iterator[Any]:
+    for op in block.ops:
+        yield op
+        for inner in op.blocks():
+            yield from walk(inner)
+
+
+def _data_name(op: Any) -> str | None:
+    return op.attrs()["name"] if op.name() == "pd_op.data" else None
+
+
+def _fits(array: Any, value: Any) -> bool:
+    dtype = _dtype_name(value.dtype).replace("bfloat16", "uint16")  # its bits, as numpy holds it
+    return tuple(np.shape(array)) == tuple(value.shape) and np.asarray(array).dtype == np.dtype(dtype)
+
+
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype).split(".")[-1]
+
+
+def _feed_name(name: str) -> str:
+    return "paddle_unstructured." + name

@@ -1,0 +1,189 @@
+"""What is to be done, worked out once: which layers, how each of them is pruned, in what allocation and schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..allocation import Allocation, PerLayer
+from ..compat import paddleslim
+from ..compat.config_list import Rules, choices
+from ..criteria import Criterion
+from ..graph import Gathering, Param, PirGraph
+from ..patterns import Pattern
+from ..reporting import report
+from ..schedules import Schedule, check_sparsity
+from ..selection import Select, Verdict, judge, names_to_skip
+from .update import PrunedLayer
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """How a Program is to be pruned.
+
+    Attributes:
+        verdicts: On every param of the Program.
+        layers: The pruned ones, in the order in which equal scores fall.
+        allocation, schedule: Parts.
+        gatherings: What has to be watched in the training Program before the layers can be scored.
+    """
+
+    verdicts: list[Verdict]
+    layers: list[PrunedLayer]
+    allocation: Allocation
+    schedule: Schedule
+    gatherings: list[Gathering]
+
+    @property
+    def params(self) -> list[Param]:
+        return [layer.param for layer in self.layers]
+
+    def feeds(self, sparsity: float) -> Mapping[str, np.ndarray]:
+        """What the allocation wants to know on the device at an overall sparsity."""
+        return self.allocation.feeds(self.params, sparsity, [_limit(layer) for layer in self.layers])
+
+    def asked(self, step: int) -> float:
+        """The schedule's sparsity at a step; ValueError if that is none."""
+        sparsity = self.schedule(step)
+        check_sparsity(f"schedule({step})", sparsity)
+        return float(sparsity)
+
+    def due(self, step: int, applied: float) -> bool:
+        return self.allocation.due(step, self.asked(step), applied)
+
+
+def make_plan(
+    graph: PirGraph,
+    *,
+    mode: str | None,
+    ratio: float,
+    threshold: float,
+    prune_params_type: str | None,
+    skip_params_func: Callable[[Any], Iterable[str]] | None,
+    local_sparsity: bool,
+    sparse_block: Sequence[int] | None,
+    select: Select | None,
+    criterion: Criterion | None,
+    pattern: Pattern | str | None,
+    allocation: Allocation | None,
+    schedule: Schedule | None,
+    rules: Rules | None,
+) -> PruningPlan:
+    """Turn the words of `UnstructuredPruner` into a plan; nothing is changed by that.
+
+    Raises:
+        ValueError, TypeError: As listed there.
+    """
+    if rules is not None:
+        paddleslim.only_rules(
+            mode=mode,
+            local_sparsity=local_sparsity or None,
+            sparse_block=sparse_block,
+            pattern=pattern,
+            criterion=criterion,
+            allocation=allocation,
+        )
+    chosen_allocation = paddleslim.to_allocation(mode, threshold, local_sparsity, allocation)
+    chosen_pattern, chosen_criterion = paddleslim.to_pattern(sparse_block, pattern), paddleslim.to_criterion(criterion)
+    paddleslim.check_schedule(chosen_allocation, ratio, schedule)
+    chosen_select = paddleslim.to_select(prune_params_type, select)
+    params = graph.params()
+    verdicts = judge(params, chosen_select, names_to_skip(skip_params_func, graph.program, params))
+    if rules is None:
+        parts = {v.param.name: (chosen_pattern, chosen_criterion) for v in verdicts if v.pruned}
+    else:
+        found = choices(rules, [v.param for v in verdicts if v.pruned])
+        verdicts = [
+            v if not v.pruned or v.param.name in found else Verdict(v.param, False, "excluded by the rules")
+            for v in verdicts
+        ]
+        parts = {name: (choice.pattern, choice.criterion) for name, choice in found.items()}
+    verdicts = [_fitted(verdict, parts) for verdict in verdicts]
+    pruned = [verdict.param for verdict in verdicts if verdict.pruned]
+    _check_params(graph, verdicts, pruned)
+    if rules is not None:
+        chosen_allocation = PerLayer({param.name: found[param.name].sparsity for param in pruned})
+    gatherings = _gatherings(graph, pruned, parts)
+    layers = [
+        PrunedLayer(
+            param,
+            parts[param.name][1],
+            parts[param.name][0],
+            information(graph, param, parts[param.name][1], gatherings),
+        )
+        for param in pruned
+    ]
+    chosen_schedule = paddleslim.to_schedule(_own_sparsity(layers, chosen_allocation), ratio, schedule)
+    plan = PruningPlan(verdicts, layers, chosen_allocation, chosen_schedule, gatherings)
+    plan.feeds(getattr(chosen_schedule, "final", plan.asked(0)))  # refuses now what could not be met later
+    return plan
+
+
+def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]]) -> Verdict:
+    """Ask the pattern whether the param has the axes it needs."""
+    unfit = parts[verdict.param.name][0].check(verdict.param) if verdict.pruned else None
+    return verdict if unfit is None else Verdict(verdict.param, False, unfit)
+
+
+def _check_params(graph: PirGraph, verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
+    if not pruned:
+        raise ValueError(
+            f"nothing to prune: none of the {len(verdicts)} params of the Program is selected.\n"
+            f"{report.Explanation(verdicts)}"
+        )
+    taken = graph.declared_masks(pruned)
+    if taken:
+        raise ValueError(
+            f"the Program is pruned by another pruner already: it has the masks {', '.join(taken)}; go on "
+            "with that pruner, or build the Program anew."
+        )
+    report.check_initialized(graph, pruned)
+
+
+def _gatherings(
+    graph: PirGraph, pruned: Sequence[Param], parts: Mapping[str, tuple[Pattern, Criterion]]
+) -> list[Gathering]:
+    watching: list[tuple[Criterion, list[Param]]] = []
+    for param in pruned:
+        criterion = parts[param.name][1]
+        if getattr(criterion, "source", None) not in ("gradient", "output"):
+            continue
+        known = next((params for other, params in watching if other == criterion), None)
+        if known is None:
+            watching.append((criterion, known := []))
+        known.append(param)
+    return [Gathering(graph, params, criterion) for criterion, params in watching]
+
+
+def information(
+    graph: PirGraph, param: Param, criterion: Criterion, gatherings: Sequence[Gathering] = ()
+) -> Callable[[], str] | None:
+    """Gives the name of the variable that the criterion looks at beside the weight, if it does."""
+    source = getattr(criterion, "source", None)
+    if source is None:
+        return None
+    if source != "norm scale":
+        gathering = next(g for g in gatherings if g.name_for(param))
+        return lambda: gathering.name_for(param)
+    scale = graph.norm_scale(param)
+    if scale is None:
+        raise ValueError(
+            f"{criterion!r} needs a norm with a scale behind the layer, and there is none behind "
+            f"{param.name}; leave it out with `select`."
+        )
+    return lambda: scale
+
+
+def _own_sparsity(layers: Sequence[PrunedLayer], allocation: Allocation) -> float | None:
+    """The sparsity that the parts mean by themselves, if they do: layers' own numbers, or a complete n:m."""
+    if hasattr(allocation, "sparsity"):
+        return allocation.sparsity([layer.param for layer in layers])
+    if all(hasattr(layer.pattern, "sparsity") for layer in layers):
+        return sum(map(_limit, layers)) / sum(layer.param.size for layer in layers)
+    return None
+
+
+def _limit(layer: PrunedLayer) -> int:
+    return layer.pattern.limit(layer.param)

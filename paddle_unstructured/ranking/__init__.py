@@ -1,0 +1,1 @@
+"""The exact cut: which units fall when layers race for one budget. Ties are broken here, in stored order."""

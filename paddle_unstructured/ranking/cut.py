@@ -1,0 +1,311 @@
+"""The exact cut: which units fall when layers race for one budget, each within bounds of its own.
+
+Every unit has a score. The lowest fall first, equal scores in stored order; `total` weights are to fall, at least
+`low[i]` and at most `high[i]` of them in layer `i`. All of it is tensors on the device, eager or static alike: no
+weight visits the host, and only a few passes touch every score.
+
+The rank is found digit by digit, as a radix select finds it. The first digit is a coarse bin of the score's range; the
+one bin per layer that holds the rank is then resolved exactly, by sorting the few scores in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Union
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from ..graph.in_place import clip_, floor_, multiply_, scatter_, subtract_
+
+Size = Union[int, Tensor]  # weights per unit: one number for a layer, or int64 [units]
+
+_DIGIT_BITS = 12
+BINS = 1 << _DIGIT_BITS
+_LARGEST = 1e300  # stands for infinity; clip and searchsorted stumble over larger ones
+_SAMPLE = 4096  # scores per layer that set the range of the coarse bins
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was decided.
+
+    Attributes:
+        keep: Per layer, shape and dtype of its scores: 1 = the unit stays.
+        pruned: int64 [layers], weights pruned now, those of earlier cuts included.
+        threshold: float64 [layers], the score at which the layer was cut; NaN where nothing fell but what fell before.
+    """
+
+    keep: list[Tensor]
+    pruned: Tensor
+    threshold: Tensor
+
+
+def cut(
+    scores: list[Tensor], alive: list[Tensor], sizes: list[Size], *, total: Tensor, low: Tensor, high: Tensor
+) -> Cut:
+    """Drop the lowest scored units until `total` weights are pruned.
+
+    Args:
+        scores: Per layer, float32 or float64, any shape: what each unit is worth, larger = keep. No NaN.
+        alive: Per layer, like its scores: 1, or 0 for a unit that an earlier cut dropped. Those count first and never
+            come back, however they score.
+        sizes: Per layer, weights per unit.
+        total: int64 [1], weights to be pruned over all layers.
+        low: int64 [layers], least pruned weights of each layer.
+        high: int64 [layers], most pruned weights of each layer.
+
+    Returns:
+        The cut. `pruned` sums to `total` exactly where every unit holds one weight and the bounds allow it, and stays
+        less than one unit below it otherwise.
+    """
+    bins = coarse_bins(scores, alive)
+    counts = paddle.stack([weigh(b, size) for b, size in zip(bins, sizes)])  # [layers, bins]
+    dead = counts[:, 0]
+    race = Race(total, *whole_units(low, high, sizes, dead)).narrowed(counts)
+    near = Candidates.in_bins(bins, race.digit, None, flattened(scores), sizes)
+    return resolved(race, near, bins, race.digit, scores, dead)
+
+
+def resolved(race: Race, near: Candidates, bins: list[Tensor], last: Tensor, scores: list[Tensor], dead: Tensor) -> Cut:
+    """Finish a cut whose candidates are known: units above bin `last` [layers] stay, below the candidates they fall."""
+    code_of_rank = paddle.zeros_like(last)
+    for shift in _shifts(scores):
+        race = race.narrowed(near.count(shift))
+        near = near.narrowed(shift, race.digit)
+        code_of_rank = code_of_rank * BINS + race.digit
+    fall = near.first_ties(race.at, race.settled() - race.base)
+    stays = near.per_layer(as_dtype(near.staying(code_of_rank, fall), scores[0].dtype))
+    zero, one = paddle.zeros([1], scores[0].dtype), paddle.ones([1], scores[0].dtype)
+    keep = [
+        _fill_in(b, edge, index, stay, zero, one).reshape(score.shape)
+        for b, edge, index, stay, score in zip(bins, each(last, bins), near.index, stays, scores)
+    ]
+    nowhere = paddle.full([len(scores)], float("nan"), "float64")
+    return Cut(
+        keep,
+        paddle.maximum(race.base + near.weigh(fall), dead),
+        paddle.where(last > 0, near.value(code_of_rank), nowhere),
+    )
+
+
+@dataclass(frozen=True)
+class Race:
+    """Where the rank lies so far. A layer is live while its own cut and the common one share all digits."""
+
+    total: Tensor  # [1]
+    low: Tensor  # [layers]
+    high: Tensor  # [layers]
+    base: Tensor | None = None  # [layers], weights certainly below the rank
+    at: Tensor | None = None  # [layers], weights that share all digits with it
+    live: Tensor | None = None  # bool [layers]
+    bound: Tensor | None = None  # [layers], what a layer that left the race prunes
+    digit: Tensor | None = None  # [layers], the digit found last
+
+    def narrowed(self, counts: Tensor) -> Race:
+        """Find the next digit of every layer's rank from the weights at each digit, [layers, bins]."""
+        base = paddle.zeros_like(self.low) if self.base is None else self.base
+        live = paddle.ones_like(self.low).cast("bool") if self.live is None else self.live
+        bound = self.low if self.bound is None else self.bound
+        below = base.unsqueeze(1) + paddle.cumsum(counts, axis=1)  # weights up to and including each digit
+        shares = paddle.where(live.unsqueeze(1), self._within(below), bound.unsqueeze(1).expand_as(below))
+        common = _first(paddle.sum(shares, axis=0, keepdim=True) >= self.total)  # [1]
+        least, most = _first(below >= self.low.unsqueeze(1)), _first(below >= self.high.unsqueeze(1))
+        raced = paddle.maximum(paddle.minimum(common.expand_as(least), most), least)
+        digit = paddle.where(live, raced, _first(below >= bound.unsqueeze(1)))
+        left = paddle.where(digit > common, self.low, self.high)
+        at = paddle.take_along_axis(counts, digit.unsqueeze(1), 1).squeeze(1)
+        through = paddle.take_along_axis(below, digit.unsqueeze(1), 1).squeeze(1)
+        return replace(
+            self,
+            base=through - at,
+            at=at,
+            digit=digit,
+            bound=paddle.where(live, left, bound),
+            live=paddle.logical_and(live, digit == common),
+        )
+
+    def settled(self) -> Tensor:
+        """Share the rest of the budget among the equal scores at the rank, in stored order: pruned, [layers]."""
+        sure, possible = self._within(self.base), self._within(self.base + self.at)
+        room = paddle.where(self.live, possible - sure, paddle.zeros_like(sure))
+        rest = self.total - paddle.sum(paddle.where(self.live, sure, self.bound))
+        before = paddle.cumsum(room, axis=0) - room
+        taken = paddle.minimum(paddle.maximum(rest - before, paddle.zeros_like(room)), room)
+        return paddle.where(self.live, sure + taken, self.bound)
+
+    def _within(self, pruned: Tensor) -> Tensor:
+        low, high = (self.low, self.high) if pruned.ndim == 1 else (self.low.unsqueeze(1), self.high.unsqueeze(1))
+        return paddle.maximum(paddle.minimum(pruned, high), low)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The units that fell into the coarse bin of their layer's rank: few, layer after layer in stored order."""
+
+    index: list[Tensor]  # per layer [few], place in the layer
+    layer: Tensor  # [all]
+    size: Tensor  # int64 [all]
+    score: Tensor  # float64 [all]
+    values: Tensor  # float64 [all], the scores in rising order
+    code: Tensor  # [all], place of the score in `values`, so equal scores have equal codes
+    layers: int
+    tied: Tensor  # bool [all], shares all digits so far with the rank
+
+    @classmethod
+    def in_bins(
+        cls, bins: list[Tensor], first: Tensor, last: Tensor | None, scores: list[Tensor], sizes: list[Size]
+    ) -> Candidates:
+        """The units in the bins `first` to `last` (None: in those only) of each layer, [layers]; none in bin 0."""
+        if last is None:
+            there = [b == which for b, which in zip(bins, each(paddle.where(first > 0, first, -first - 1), bins))]
+        else:
+            start = each(paddle.maximum(first, paddle.ones_like(first)), bins)
+            there = [paddle.logical_and(b >= low, b <= high) for b, low, high in zip(bins, start, each(last, bins))]
+        index = [paddle.nonzero(inside).flatten() for inside in there]
+        layer = paddle.repeat_interleave(paddle.arange(len(bins)), paddle.concat([paddle.shape(i) for i in index]))
+        if all(isinstance(s, int) for s in sizes):
+            size = paddle.gather(paddle.assign(np.array(sizes, "int64")), layer)
+        else:
+            size = paddle.concat(
+                [paddle.full_like(i, s) if isinstance(s, int) else paddle.gather(s, i) for s, i in zip(sizes, index)]
+            )
+        score = paddle.concat([as_dtype(paddle.gather(s, i), paddle.float64) for s, i in zip(scores, index)])
+        return cls.of_scores(index, layer, size, score, len(bins))
+
+    @classmethod
+    def of_scores(cls, index: list[Tensor], layer: Tensor, size: Tensor, score: Tensor, layers: int) -> Candidates:
+        score = paddle.clip(score, -_LARGEST, _LARGEST)
+        values = paddle.sort(score)
+        return cls(
+            index,
+            layer,
+            size,
+            score,
+            values,
+            paddle.searchsorted(values, score),
+            layers,
+            paddle.ones_like(layer).cast("bool"),
+        )
+
+    def count(self, shift: int) -> Tensor:
+        """Weights at each value of the digit, [layers, bins], of those still tied with the rank."""
+        place = self.layer * BINS + self._digit(shift)
+        apart = paddle.full_like(place, self.layers * BINS)  # one bin to throw away
+        counts = weigh(paddle.where(self.tied, place, apart), self.size, self.layers * BINS + 1)
+        return counts[: self.layers * BINS].reshape([self.layers, BINS])
+
+    def narrowed(self, shift: int, digit: Tensor) -> Candidates:
+        same = self._digit(shift) == paddle.gather(digit, self.layer)
+        return replace(self, tied=paddle.logical_and(self.tied, same))
+
+    def first_ties(self, at: Tensor, budget: Tensor) -> Tensor:
+        """The units with exactly the score of the rank that still fit their layer's budget, bool [all]."""
+        through = paddle.cumsum(paddle.where(self.tied, self.size, paddle.zeros_like(self.size)), axis=0)
+        earlier_layers = paddle.cumsum(at, axis=0) - at
+        return paddle.logical_and(self.tied, through <= paddle.gather(budget + earlier_layers, self.layer))
+
+    def staying(self, code_of_rank: Tensor, fall: Tensor) -> Tensor:
+        above = self.code > paddle.gather(code_of_rank, self.layer)
+        return paddle.logical_or(above, paddle.logical_and(self.tied, paddle.logical_not(fall)))
+
+    def weigh(self, chosen: Tensor) -> Tensor:
+        """Weights in the chosen units of each layer, int64 [layers]."""
+        return weigh(self.layer, paddle.where(chosen, self.size, paddle.zeros_like(self.size)), self.layers)
+
+    def per_layer(self, flat: Tensor) -> list[Tensor]:
+        return paddle.split(flat, [paddle.shape(i) for i in self.index])
+
+    def value(self, code: Tensor) -> Tensor:
+        padded = paddle.concat([self.values, paddle.zeros([1], "float64")])  # there may be no candidate at all
+        return paddle.gather(padded, paddle.minimum(code, paddle.shape(self.values).cast("int64")))
+
+    def _digit(self, shift: int) -> Tensor:
+        return (self.code // (1 << shift)) % BINS
+
+
+def whole_units(low: Tensor, high: Tensor, sizes: list[Size], dead: Tensor) -> tuple[Tensor, Tensor]:
+    """Bounds that units can meet: what would split a unit is left to other layers, not lost."""
+    step = paddle.assign(np.array([size if isinstance(size, int) else 1 for size in sizes], "int64"))
+    high = high // step * step
+    low = paddle.minimum((low + step - 1) // step * step, high)
+    return paddle.maximum(low, dead), paddle.maximum(high, dead)
+
+
+def flattened(tensors: list[Tensor]) -> list[Tensor]:
+    return [tensor if len(tensor.shape) == 1 else paddle.flatten(tensor) for tensor in tensors]
+
+
+def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
+    """Bins that rise with the score, whole numbers in the score's dtype, [units]; bin 0: those pruned before, only.
+
+    In place where it can be: what costs is fresh memory, more than arithmetic.
+    """
+    scores, alive = flattened(scores), flattened(alive)
+    low, width = score_range(scores, alive)
+    step = width / (BINS - 2)
+    constants = {}
+    bins = []
+    for score, live in zip(scores, alive):
+        if score.dtype not in constants:
+            constants[score.dtype] = [
+                c.cast(score.dtype) for c in (low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], BINS - 1.0))
+            ]
+        start, per_step, first, last = constants[score.dtype]
+        position = clip_(multiply_(score - start, per_step), first, last)
+        bins.append(floor_(multiply_(position, as_dtype(live, score.dtype))))
+    return bins
+
+
+def score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Where the scores of living units lie, judged from every k-th: lowest, and six times the mean above it."""
+    step = [max(1, int(np.prod(s.shape)) // _SAMPLE) for s in scores]
+    sample = paddle.concat([s[::k].cast("float32") for s, k in zip(scores, step)])
+    living = paddle.concat([a[::k].cast("bool") for a, k in zip(alive, step)])
+    living = paddle.logical_and(living, paddle.abs(sample) < 1e30)  # a pattern protects units with infinite scores
+    sample = paddle.where(living, sample, paddle.zeros_like(sample))
+    lowest = paddle.min(sample, axis=0, keepdim=True)
+    mean = paddle.sum((sample - lowest) * living.cast("float32")) / (paddle.sum(living.cast("float32")) + 1.0)
+    # Not finer than float32 resolves at that place, so that a bin's edges are where they should be.
+    return lowest, paddle.maximum(paddle.maximum(6.0 * mean, 1e-3 * paddle.abs(lowest)), paddle.full([1], 1e-30))
+
+
+def as_dtype(tensor: Tensor, dtype: object) -> Tensor:
+    """Cast, without an op where there is nothing to cast: Paddle's executor starts slowly on many ops."""
+    return tensor if tensor.dtype == dtype else tensor.cast(dtype)
+
+
+def weigh(place: Tensor, size: Size, bins: int = BINS) -> Tensor:
+    """Weights at each place, int64 [bins]."""
+    place = place if place.dtype == paddle.int64 else place.cast("int32")
+    if isinstance(size, int):
+        counts = paddle.bincount(place, minlength=bins)
+        return counts if size == 1 else counts * size
+    # Integer weights: the static graph says int64 and the kernel makes float64 (3.3.1). float64 is exact to 2**53.
+    return paddle.bincount(place, weights=size.cast("float64"), minlength=bins).cast("int64")
+
+
+def _fill_in(bins: Tensor, edge: Tensor, index: Tensor, stay: Tensor, zero: Tensor, one: Tensor) -> Tensor:
+    """1 for units above the bin `edge`, and for the candidates that stay; made of `bins`, which is gone after that."""
+    zero, one = as_dtype(zero, bins.dtype), as_dtype(one, bins.dtype)
+    above = clip_(subtract_(bins, edge), zero, one)
+    return scatter_(above, index, as_dtype(stay, bins.dtype), True)
+
+
+def each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
+    return [
+        as_dtype(number, tensor.dtype)
+        for number, tensor in zip(paddle.unstack(as_dtype(per_layer, like[0].dtype)), like)
+    ]
+
+
+def _first(true: Tensor) -> Tensor:
+    """Index of the first True along the last axis of a row that never turns back; its last index if there is none."""
+    return paddle.minimum(paddle.sum(1 - true.cast("int64"), axis=-1), paddle.full([1], BINS - 1, "int64"))
+
+
+def _shifts(scores: list[Tensor]) -> list[int]:
+    """Digits of a candidate's code, highest first: as many as the number of all units needs."""
+    bits = sum(int(np.prod(s.shape)) for s in scores).bit_length()
+    return [_DIGIT_BITS * i for i in reversed(range(-(-bits // _DIGIT_BITS)))]

@@ -1,0 +1,1 @@
+"""What is sparse, for people and machines: tables, JSON, pages, pictures, scalars."""

@@ -1,0 +1,172 @@
+"""What is sparse, and why: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from ..graph import Param, PirGraph, open_graph
+from ..selection import Select, Verdict, all_weights, judge
+from .table import aligned, shape_text
+
+STATISTICS = ("norm mean", "norm variance", "norm statistics")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One param: how many of its `weights` are exactly zero, and whether (and why not) it is pruned."""
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    weights: int
+    zeros: int
+    pruned: bool
+    reason: str
+
+    @property
+    def sparsity(self) -> float:
+        """zeros / weights; 0 for an empty param."""
+        return self.zeros / self.weights if self.weights else 0.0
+
+
+@dataclass(frozen=True)
+class SparsityReport:
+    """Counts of exact zeros in the stored weights.
+
+    Attributes:
+        rows: Every param, in the order in which the Program reads them.
+        conv1x1: Names of the rows that are 1x1 conv2d weights.
+    """
+
+    rows: tuple[Row, ...]
+    conv1x1: frozenset[str]
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """Sparsity of the selected weights, of all that is trained (no running statistics of norms), and of the weights
+        of 1x1 convolutions; never mixed."""
+        return {name: zeros / weights if weights else 0.0 for name, (zeros, weights) in self.counts.items()}
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """(zeros, weights) behind `totals`."""
+        return {
+            "selected": _count(r for r in self.rows if r.pruned),
+            "all": _count(r for r in self.rows if r.role not in STATISTICS),
+            "conv1x1": _count(r for r in self.rows if r.name in self.conv1x1),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rows": [{**asdict(row), "shape": list(row.shape), "sparsity": row.sparsity} for row in self.rows],
+            "totals": {
+                name: {"zeros": zeros, "weights": weights, "sparsity": self.totals[name]}
+                for name, (zeros, weights) in self.counts.items()
+            },
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                r.name,
+                r.role,
+                shape_text(r.shape),
+                f"{r.weights}",
+                f"{r.zeros}",
+                f"{r.sparsity:.4f}",
+                "yes" if r.pruned else f"no: {r.reason}",
+            )
+            for r in self.rows
+        ]
+        titles = {"selected": "selected weights", "all": "all weights", "conv1x1": "1x1 conv weights"}
+        totals = [
+            (titles[name], "", "", f"{weights}", f"{zeros}", f"{self.totals[name]:.4f}", "")
+            for name, (zeros, weights) in self.counts.items()
+        ]
+        header = ("name", "role", "shape", "weights", "zeros", "sparsity", "pruned")
+        return aligned(header, rows, totals, numbers=(3, 4, 5))
+
+
+class Explanation(tuple):
+    """The verdict on every param; prints as a table."""
+
+    def __str__(self) -> str:
+        rows = [
+            (v.param.name, v.param.role, shape_text(v.param.shape), "yes" if v.pruned else "no", v.reason) for v in self
+        ]
+        return aligned(("name", "role", "shape", "pruned", "why"), rows)
+
+
+def sparsity_report(
+    program: Any, scope: Any = None, pruner: Any = None, *, select: Select = all_weights
+) -> SparsityReport:
+    """Count the zeros of every param of a Program.
+
+    Args:
+        program: A PIR Program, training or inference.
+        scope: Where its weights are. Default: the pruner's, else the global scope.
+        pruner: Its choice of params counts as "selected".
+        select: Without a pruner: which params count as "selected". Default: every weight that could be pruned.
+
+    Returns:
+        The report. `str(report)` is a table, `report.to_json()` for machines.
+
+    Raises:
+        ValueError: A param has no value in the scope.
+    """
+    graph = open_graph(program, scope if scope is not None or pruner is None else pruner.scope)
+    verdicts = judge(graph.params(), select)
+    if pruner is not None:
+        known = {v.param.name: v for v in pruner.explain()}
+        verdicts = [replace(known.get(v.param.name, v), param=v.param) for v in verdicts]
+    check_initialized(graph, [v.param for v in verdicts])
+    rows = tuple(_row(graph, v) for v in verdicts)
+    return SparsityReport(rows, frozenset(v.param.name for v in verdicts if v.param.is_conv1x1))
+
+
+def sparsity_of(program: Any, scope: Any, counted: Callable[[Param], bool]) -> float:
+    """Fraction of zeros over the params that count; 0 if none does."""
+    rows = _rows_of(program, scope, counted)
+    zeros, weights = _count(rows)
+    return zeros / weights if weights else 0.0
+
+
+def sparsity_by_layer(program: Any, scope: Any) -> dict[str, float]:
+    """Fraction of zeros of every prunable weight, by name."""
+    return {row.name: row.sparsity for row in _rows_of(program, scope, lambda param: param.is_weight)}
+
+
+def check_initialized(graph: PirGraph, params: Sequence[Param]) -> None:
+    """Raise ValueError if a param has no value in the scope."""
+    missing = [param.name for param in params if not graph.is_initialized(param.name)]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(params)} params of the Program have no value in the scope, "
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''} among them; run the startup "
+            "Program or load the weights first, or give the `scope` that holds them."
+        )
+
+
+def _rows_of(program: Any, scope: Any, counted: Callable[[Param], bool]) -> list[Row]:
+    graph = open_graph(program, scope)
+    verdicts = [v for v in judge(graph.params()) if counted(v.param)]
+    check_initialized(graph, [v.param for v in verdicts])
+    return [_row(graph, v) for v in verdicts]
+
+
+def _row(graph: PirGraph, verdict: Verdict) -> Row:
+    param = verdict.param
+    zeros = param.size - int(np.count_nonzero(graph.array(param.name)))
+    return Row(param.name, param.role, param.shape, param.size, zeros, verdict.pruned, verdict.reason)
+
+
+def _count(rows: Any) -> tuple[int, int]:
+    rows = list(rows)
+    return sum(row.zeros for row in rows), sum(row.weights for row in rows)

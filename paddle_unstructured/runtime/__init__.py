@@ -1,0 +1,20 @@
+"""Pruned models that run faster on x86: one operator for a whole net, in Paddle's Predictor or without Paddle."""
+
+from ..lazy_names import lazy_names
+
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".benchmarking": (
+            "BenchmarkResult",
+            "benchmark",
+        ),
+        ".conversion": (
+            "ConversionTable",
+            "convert",
+        ),
+        ".int8.options": ("Int8",),
+        ".predictor": ("create_predictor",),
+        ".session": ("Session",),
+    },
+)

@@ -1,0 +1,161 @@
+"""`benchmark`: two models side by side under Paddle's Predictor, in turn, with outputs compared."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import numpy as np
+
+from ..export.inputs import random_inputs
+from ..saved_model import Model, open_model
+from .agreement import Agreement, compare
+from .int8.calibration_data import Data, read_inputs
+from .predictor import create_predictor
+
+_RANDOM = 16  # samples to compare outputs on, where there are no data
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Two models on the same inputs; prints as a short table.
+
+    Attributes:
+        names: Of the two models.
+        milliseconds: Median time of a run, of each.
+        speedup: Median over the rounds of the first model's time / the second's; steadier than the times themselves on
+            a busy machine.
+        outputs: How far the second model's outputs are from the first one's.
+        random: Whether the inputs were random: few of them, and of no class.
+        threads: Of one run.
+        shape: Of the input that was timed.
+        rounds: How often both ran.
+    """
+
+    names: tuple[str, str]
+    milliseconds: tuple[float, float]
+    speedup: float
+    outputs: Agreement
+    random: bool
+    threads: int
+    shape: tuple[int, ...]
+    rounds: int
+
+    def __str__(self) -> str:
+        width = max(map(len, self.names))
+        lines = [f"{name.ljust(width)}  {took:9.3f} ms" for name, took in zip(self.names, self.milliseconds)]
+        note = "\nrandom inputs: agreement on them says little; give `data` (--data FILE)" if self.random else ""
+        return "\n".join(
+            [
+                *lines,
+                f"{'speedup'.ljust(width)}  {self.speedup:9.2f} x",
+                f"input {list(self.shape)}, {self.threads} thread(s), {self.rounds} rounds in turn",
+                f"{self.outputs}{note}",
+            ]
+        )
+
+    @property
+    def difference(self) -> float:
+        """The largest difference of an output, as a fraction of the first model's largest."""
+        return self.outputs.largest
+
+    @property
+    def agreement(self) -> float:
+        """Fraction of the inputs for which both rank the same output first."""
+        return self.outputs.same_first
+
+
+def benchmark(
+    a: str,
+    b: str,
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    rounds: int = 30,
+    seed: int = 0,
+    inputs: dict[str, np.ndarray] | None = None,
+    data: Data | None = None,
+) -> BenchmarkResult:
+    """Time two inference models of the same net in turn, and compare what they return.
+
+    Args:
+        a: The model that the other is compared with: the dense float32 one, say.
+        b: The other.
+        threads: Of both.
+        batch: Rows of the input that is timed.
+        rounds: How often each runs, in turn.
+        seed: Of the random input.
+        inputs: Name -> array, in place of a random input; needed (or `data`) where height and width are open.
+        data: Samples to compare the outputs on, as `Int8` takes them; `batch` of them are timed.
+
+    Raises:
+        FileNotFoundError: A model is not there.
+        ValueError: `rounds` is not positive, or inputs must be given; or the outputs are of different shapes; or the
+            data do not fit.
+
+    Example:
+        >>> print(benchmark("runs/gmp90/inference", "runs/gmp90/fast", threads=2))  # doctest: +SKIP
+    """
+    if rounds < 1:
+        raise ValueError(f"`rounds` must be at least 1, got {rounds}.")
+    samples = _samples(open_model(a), batch, seed, inputs, data)
+    predictors = [create_predictor(path, threads=threads) for path in (a, b)]
+    outputs = [_outputs(predictor, samples) for predictor in predictors]  # the first run of each prepares it, too
+    runs = [_runner(predictor, samples[0]) for predictor in predictors]
+    for run in runs:  # the last of the samples were fewer, maybe
+        run()
+    times = [[_timed(run) for run in runs] for _ in range(rounds)]
+    return BenchmarkResult(
+        names=(a, b),
+        milliseconds=tuple(1e3 * statistics.median(column) for column in zip(*times)),
+        speedup=statistics.median(first / second for first, second in times),
+        outputs=compare(*outputs),
+        random=inputs is None and data is None,
+        threads=threads,
+        shape=tuple(next(iter(samples[0].values())).shape),
+        rounds=rounds,
+    )
+
+
+def _samples(
+    model: Model, batch: int, seed: int, inputs: dict[str, np.ndarray] | None, data: Data | None
+) -> list[dict[str, np.ndarray]]:
+    """Inputs that go through both models, the first of which is timed."""
+    if inputs is not None:
+        return [inputs]
+    if data is None:
+        return [random_inputs(model, batch=batch, seed=seed + i) for i in range(-(-_RANDOM // batch))]
+    if len(model.feeds) != 1:
+        raise ValueError(f"`data` must be left out for a model of {len(model.feeds)} inputs; give `inputs`.")
+    name, shape = model.feeds[0], list(model.inputs[model.feeds[0]].shape)
+    rows = shape[0] if shape[0] > 0 else batch
+    whole = np.concatenate(read_inputs(data, name, shape))
+    if len(whole) < rows:
+        raise ValueError(f"`data` must have at least {rows} samples (a batch), got {len(whole)}.")
+    parts = [whole[at : at + rows] for at in range(0, len(whole), rows)]
+    return [{name: part} for part in parts if len(part) == rows or shape[0] < 0]
+
+
+def _outputs(predictor: Any, samples: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
+    found = [_runner(predictor, inputs)() for inputs in samples]
+    return [np.concatenate([np.atleast_1d(part) for part in parts]) for parts in zip(*found)]
+
+
+def _runner(predictor: Any, inputs: dict[str, np.ndarray]) -> Callable[[], list[np.ndarray]]:
+    for name, array in inputs.items():
+        predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(array))
+    names = predictor.get_output_names()
+
+    def run() -> list[np.ndarray]:
+        predictor.run()
+        return [predictor.get_output_handle(name).copy_to_cpu() for name in names]
+
+    return run
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun

@@ -1,0 +1,46 @@
+"""Which kernel runs a layer: sparse only where it was measured to be faster than our dense one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .net import Layer
+from .plan import find_block
+
+# The least sparsity at which the sparse kernel was not slower than the dense one, by block of outputs. From
+# `python benchmarks/runtime.py break-even`, AVX-512, layers of MobileNetV1 and ResNet-50: see there.
+BREAK_EVEN = {1: 0.3, 2: 0.2, 4: 0.1}
+# A linear layer at batch 1 waits for memory, of which a sparse one needs 6 bytes for each weight that is kept, not 4.
+BREAK_EVEN_LINEAR = 0.4
+
+
+def sparsity(weight: np.ndarray) -> float:
+    """The fraction of exact zeros."""
+    return 1.0 - np.count_nonzero(weight) / weight.size
+
+
+def is_depthwise(layer: Layer) -> bool:
+    """Whether the depthwise kernels cover this convolution."""
+    window = layer.window
+    return (
+        layer.groups == len(layer.weight)
+        and layer.weight.shape[1] == 1
+        and layer.groups > 1
+        and window.kernel in ((3, 3), (5, 5))
+        and window.stride in ((1, 1), (2, 2))
+        and window.dilation == (1, 1)
+    )
+
+
+def choose_block(layer: Layer) -> tuple[int, str]:
+    """The kernel of a convolution of one group, or of a linear layer.
+
+    Returns:
+        0 for the dense kernel, else the outputs of one block of the sparse one; and why.
+    """
+    zeros = sparsity(layer.weight)
+    block = find_block(layer.weight.reshape(len(layer.weight), -1))
+    least = BREAK_EVEN_LINEAR if layer.kind == "linear" else BREAK_EVEN[block]
+    if zeros < least:
+        return 0, f"{zeros:.0%} zeros; the sparse kernel gains from {least:.0%}"
+    return block, f"{zeros:.0%} zeros" + (f" in {block}x1 blocks" if block > 1 else "")

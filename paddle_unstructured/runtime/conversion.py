@@ -1,0 +1,130 @@
+"""`convert`: a pruned inference model in, a model for the stock Predictor (and for `Session`) out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Sequence
+
+import numpy as np
+
+from ..reporting.table import aligned
+from ..saved_model import Model, open_model, prefix_of, save_model
+from .agreement import Agreement, compare
+from .engine import Engine
+from .int8.options import Int8
+from .int8.quantize import batches_of, quantize
+from .net import Net
+from .operator import MOST_OUTPUTS, build_program
+from .read_net import read_net
+from .reader import Refusal
+from .write_plan import KernelChoice, emit
+
+_COMPARED = 64  # samples
+
+
+@dataclass(frozen=True)
+class ConversionTable:
+    """What runs every layer of a model, and why; prints as a table.
+
+    Attributes:
+        choices: The layers with weights, in order; none if the model stays with Paddle.
+        refusal: Why the whole model stays with Paddle; empty if it was converted.
+        bytes_before: Of the model's two files.
+        bytes_after: Of the converted model's.
+        note: Of a model in bytes: how it was quantized, and how far its outputs are from those in floats.
+    """
+
+    choices: tuple[KernelChoice, ...]
+    refusal: str
+    bytes_before: int
+    bytes_after: int
+    note: str = ""
+
+    @property
+    def converted(self) -> bool:
+        """Whether the kernels run the model."""
+        return not self.refusal
+
+    def __str__(self) -> str:
+        if self.refusal:
+            return f"The model stays with Paddle as it is: {self.refusal}."
+        rows = [
+            (c.layer, "x".join(map(str, c.shape)), f"{c.sparsity:.4f}", c.kernel, c.output, c.why) for c in self.choices
+        ]
+        header = ("layer", "weight", "sparsity", "kernel", "output", "why")
+        if not self.note:
+            rows, header = [(*row[:4], row[5]) for row in rows], (*header[:4], header[5])
+        sizes = (
+            f"{self.bytes_before / 1e6:.2f} MB -> {self.bytes_after / 1e6:.2f} MB on disk "
+            f"({self.bytes_before / max(1, self.bytes_after):.1f}x smaller)"
+        )
+        return "\n".join(part for part in (aligned(header, rows, numbers=(2,)), self.note, sizes) if part)
+
+
+def convert(model_path: str, out_path: str, *, int8: Int8 | None = None) -> ConversionTable:
+    """Convert a saved inference model so that its zeros make it faster.
+
+    The whole net becomes one operator: batch norms are folded, activations fused, weights stored without their zeros.
+    A net with an op that no kernel covers is written as it is, for Paddle alone, and the table says why.
+
+    With `int8`, weights and activations are bytes, and blocks of 4 neighbouring inputs that are all zero are left out;
+    layers that no kernel for bytes covers run in floats between the others, and the table says so.
+
+    Args:
+        model_path: An inference model, as `open_model` takes it. Paddle must be in static mode.
+        out_path: The prefix of the two files that are written.
+        int8: Calibration data and how to use them; None for floats.
+
+    Returns:
+        What runs each layer.
+
+    Raises:
+        FileNotFoundError: There is no model, or no such file of data.
+        ValueError: Calibration data that do not fit.
+        BuildError: The kernels must be compiled once, and cannot be.
+
+    Example:
+        >>> print(convert("runs/gmp90/inference", "runs/gmp90/fast"))  # doctest: +SKIP
+        >>> print(convert("runs/gmp90/inference", "runs/gmp90/int8", int8=Int8("images.npy")))  # doctest: +SKIP
+    """
+    model, out = open_model(model_path), prefix_of(out_path)
+    before = _bytes(model.files.program, model.files.params)
+    try:
+        fast, choices, note = _converted(model, int8)
+    except Refusal as refusal:
+        save_model(model, out)
+        return ConversionTable((), str(refusal), before, _bytes(out + ".json", out + ".pdiparams"))
+    save_model(fast, out)
+    return ConversionTable(tuple(choices), "", before, _bytes(out + ".json", out + ".pdiparams"), note)
+
+
+def _converted(model: Model, int8: Int8 | None) -> tuple[Model, list[KernelChoice], str]:
+    if not 1 <= len(model.fetches) <= MOST_OUTPUTS:
+        raise Refusal(f"it has {len(model.fetches)} outputs, and the runtime returns at most {MOST_OUTPUTS}")
+    net = read_net(model)
+    writer, choices = emit(net) if int8 is None else quantize(net, int8)
+    engine = Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
+    note = "" if int8 is None else _note(net, int8, engine)
+    return build_program(writer.text, writer.arrays, model), choices, note
+
+
+def _note(net: Net, int8: Int8, engine: Engine) -> str:
+    if int8.data is None:
+        return "activations: ranges learned in training"
+    found = _agreement(net, batches_of(net, int8), engine)
+    how = int8.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
+    return f"activations: {how}; against floats, on the calibration data: {found}"
+
+
+def _agreement(net: Net, batches: Sequence[np.ndarray], engine: Engine) -> Agreement:
+    """On the first calibration samples."""
+    samples = [batch[:_COMPARED] for batch in batches[:_COMPARED]]
+    samples = [sample for sample in samples if sample.shape[1:] == samples[0].shape[1:]]
+    x = np.concatenate(samples)[:_COMPARED]
+    writer, _ = emit(net)
+    return compare(Engine(writer.text, writer.arrays).run(x), engine.run(x))
+
+
+def _bytes(*files: str) -> int:
+    return sum(os.path.getsize(file) for file in files)

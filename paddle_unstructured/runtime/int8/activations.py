@@ -1,0 +1,78 @@
+"""Functions of one number as tables of 256 bytes, and the part of their input that matters."""
+
+from __future__ import annotations
+
+from math import erf
+from typing import Callable
+
+import numpy as np
+
+from ..net import Layer
+from .lowering import is_clamp
+from .quantizer import Quantizer
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(x, -500, 500)))
+
+
+_FORMULAS: dict[str, Callable[..., np.ndarray]] = {
+    "none": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "clamp": np.clip,
+    "hard_sigmoid": lambda x, slope, offset: np.clip(slope * x + offset, 0, 1),
+    "sigmoid": _sigmoid,
+    "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "swish": lambda x: x * _sigmoid(x),
+    "tanh": np.tanh,
+    "leaky_relu": lambda x, slope: np.where(x < 0, slope * x, x),
+    "gelu": lambda x: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2))),
+}
+# Beyond these inputs the function is constant, or changes by less than half a step of 1/255 (sigmoid, tanh) or by less
+# than 0.0013 (swish, gelu).
+_SATURATES = {
+    "hard_swish": (-3.0, np.inf),
+    "sigmoid": (-6.5, 6.5),
+    "tanh": (-3.5, 3.5),
+    "swish": (-9.0, np.inf),
+    "gelu": (-4.0, np.inf),
+}
+
+
+def activation(act: str) -> Function:
+    """An activation in the plan's language as a function of float64."""
+    name, *numbers = act.split(":")
+    return lambda x: _FORMULAS[name](x, *map(float, numbers))
+
+
+def function_of(layer: Layer) -> Function | None:
+    """What a layer does to each number, if it does the same to all; None if not.
+
+    An activation; or a scale and a shift that are the same for all channels.
+    """
+    if layer.kind == "activation":
+        return activation(layer.act)
+    if layer.kind == "affine" and len(np.unique(layer.weight)) == len(np.unique(layer.bias)) == 1:
+        scale, shift, act = layer.weight.flat[0], layer.bias.flat[0], activation(layer.act)
+        return lambda x: act(x * scale + shift)
+    return None
+
+
+def table(function: Function, source: Quantizer, target: Quantizer) -> np.ndarray:
+    """target's byte of function(real) for each byte of source; int16 [256], as the plan stores it."""
+    return target.bytes(function(source.real())).astype(np.int16)
+
+
+def useful_inputs(act: str) -> tuple[float, float]:
+    """The inputs that an activation tells apart; the bytes before it need not cover others."""
+    name, *numbers = act.split(":")
+    if name == "hard_sigmoid":
+        slope, offset = map(float, numbers)
+        return (-offset / slope, (1 - offset) / slope) if slope > 0 else (-np.inf, np.inf)
+    if is_clamp(act):
+        low, high = {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}.get(name) or numbers
+        return float(low), float(high)
+    return _SATURATES.get(name, (-np.inf, np.inf))

@@ -1,0 +1,106 @@
+"""What every layer of a net returns on calibration data: computed by our own float kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator, Sequence
+
+import numpy as np
+
+from ..engine import Engine
+from ..net import Layer, Net
+from ..write_plan import emit
+from .calibrators import BINS, Histogram
+from .lowering import layers_of
+
+_MOST_FLOATS = 1 << 24  # of all layers' outputs at once
+
+
+@dataclass
+class Observed:
+    """What one layer returned.
+
+    Attributes:
+        low, high: The smallest and the largest number.
+        total: float64 [channels]: the sum of each channel.
+        count: Numbers per channel.
+        zeros: Numbers that are exactly 0.
+        counts: [BINS] of the histogram over [low, high]; zeros until it is taken.
+    """
+
+    low: float
+    high: float
+    total: np.ndarray
+    count: int
+    zeros: int
+    counts: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Of each channel."""
+        return self.total / self.count
+
+    @property
+    def histogram(self) -> Histogram:
+        return Histogram(self.low, self.high, self.counts, self.zeros)
+
+
+def observe(net: Net, batches: Sequence[np.ndarray], *, histograms: bool) -> dict[int, Observed]:
+    """Run a net over some batches.
+
+    Args:
+        net: With its float weights.
+        batches: Inputs [n, channels, height, width] (or [n, channels]).
+        histograms: Whether to count, too; takes a second pass.
+
+    Returns:
+        id of each layer, the input included -> what it returned.
+
+    Raises:
+        ValueError: A batch does not fit, or a layer returns NaN or infinity.
+    """
+    layers = [net.input, *layers_of(net)]
+    seen: dict[int, Observed] = {}
+    for layer, values in _outputs(net, layers, batches):
+        _take_sums(seen, layer, values)
+    if histograms:
+        for layer, values in _outputs(net, layers, batches):
+            _take_histogram(seen[id(layer)], values)
+    return seen
+
+
+def _outputs(net: Net, layers: Sequence[Layer], batches: Sequence[np.ndarray]) -> Iterator[tuple[Layer, np.ndarray]]:
+    """Each layer's outputs for a few samples at a time: a whole batch of them all would not fit into memory."""
+    writer, _ = emit(Net(net.input, [(layer, 4) for layer in layers if layer is not net.input]))
+    engine = Engine(writer.text, writer.arrays)
+    several = 1
+    for batch in batches:
+        at = 0
+        while at < len(batch):
+            part = batch[at : at + several]
+            outputs = [part, *engine.run(part)]
+            yield from zip(layers, outputs)
+            at += several
+            several = max(1, _MOST_FLOATS * len(part) // sum(output.size for output in outputs))
+
+
+def _take_sums(seen: dict[int, Observed], layer: Layer, values: np.ndarray) -> None:
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        what = "the input" if layer.kind == "input" else f"{layer.kind} {layer.name}".strip()
+        raise ValueError(
+            f"calibration data must give finite numbers, but {what} has NaN or infinity; look at the data "
+            "and at the weights."
+        )
+    total = values.sum((0, *range(2, values.ndim)), dtype=np.float64)
+    if id(layer) not in seen:
+        seen[id(layer)] = Observed(low, high, np.zeros_like(total), 0, 0, np.zeros(BINS, np.int64))
+    one = seen[id(layer)]
+    one.low, one.high, one.total = min(one.low, low), max(one.high, high), one.total + total
+    one.count += values.size // len(total)
+    one.zeros += values.size - int(np.count_nonzero(values))
+
+
+def _take_histogram(one: Observed, values: np.ndarray) -> None:
+    if one.low < one.high:
+        one.counts += np.histogram(values, bins=BINS, range=(one.low, one.high))[0]

@@ -1,0 +1,70 @@
+"""What a user may ask of int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Sequence
+
+from .calibration_data import Data
+from .calibrators import CALIBRATORS
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How `convert` quantizes a model.
+
+    Args:
+        data: Calibration data, some hundred samples as the model sees them in use: an array [n, ...], batches of it, or
+            a .npy or .npz file. None if `ranges` say it all.
+        calibration: How ranges of activations come from data: "minmax", "percentile" (99.99 %) or "mse".
+        equalize: Balance weights between layers first (cross-layer equalisation), for nets with ReLU.
+        correct_bias: Put what rounding the weights shifts on average back into the biases; needs data.
+        ranges: Ranges learned in training: weight -> {"input": [low, high], "output": [low, high]}, or the .json file
+            that holds them. They take precedence over data.
+        skip: Names of weights whose layers stay in floats.
+
+    Raises:
+        ValueError: An unknown calibration, neither data nor ranges, or `equalize` together with `ranges`.
+
+    Example:
+        >>> Int8("images.npy", calibration="mse").calibration
+        'mse'
+    """
+
+    data: Data | None = None
+    calibration: str = "minmax"
+    equalize: bool = False
+    correct_bias: bool = True
+    ranges: str | Mapping[str, Mapping[str, Sequence[float]]] | None = None
+    skip: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.calibration not in CALIBRATORS:
+            raise ValueError(f"`calibration` must be one of {', '.join(CALIBRATORS)}, got {self.calibration!r}.")
+        if self.data is None and self.ranges is None:
+            raise ValueError("`data` must be given (samples to calibrate on), or `ranges` from training; got neither.")
+        if self.equalize and self.ranges is not None:
+            raise ValueError(
+                "`equalize` must be left out with `ranges`, which were learned for the weights as they are."
+            )
+        if isinstance(self.skip, str):
+            raise ValueError(f"`skip` must be a list of names, got the string {self.skip!r}.")
+
+
+def from_files(
+    files: Sequence[str], *, calibration: str | None = None, equalize: bool = False, skip: Sequence[str] | None = None
+) -> Int8:
+    """As the command line asks for it: a file of data, or one of learned ranges (.json), or both."""
+    ranges = [file for file in files if file.endswith(".json")]
+    data = [file for file in files if file not in ranges]
+    if not files:
+        raise ValueError("--int8 needs --calibrate FILE: samples of the model's input, as .npy or .npz.")
+    if len(data) > 1 or len(ranges) > 1:
+        raise ValueError(f"--calibrate takes one file of data and one of ranges (.json), got {', '.join(files)}.")
+    return Int8(
+        *data,
+        calibration=calibration or "minmax",
+        equalize=equalize,
+        skip=skip or (),
+        ranges=ranges[0] if ranges else None,
+    )

@@ -1,0 +1,73 @@
+"""Which layers compute in bytes, and which stay in floats and why."""
+
+from __future__ import annotations
+
+from typing import AbstractSet
+
+from ..choose_kernel import is_depthwise
+from ..net import Layer, Net
+from .activations import function_of
+from .lowering import is_clamp, layers_of
+
+
+def float_layers(net: Net, skip: AbstractSet[str]) -> dict[int, str]:
+    """The layers that stay in floats.
+
+    Args:
+        net: As `lower` gives it.
+        skip: Names of weights whose layers stay in floats because the user says so.
+
+    Returns:
+        id of the layer -> why. All others run in bytes.
+
+    Raises:
+        ValueError: A name in `skip` is no layer's.
+    """
+    layers = layers_of(net)
+    unknown = sorted(skip - {layer.name for layer in layers})
+    if unknown:
+        raise ValueError(
+            f"`skip` must name weights of the model, got {', '.join(unknown)}; it has "
+            f"{', '.join(layer.name for layer in layers if layer.name)}."
+        )
+    floats = {id(layer): "as `skip` says" for layer in layers if layer.name and layer.name in skip}
+    floats.update((id(layer), "no kernel for bytes") for layer in layers if layer.kind == "softmax")
+    for layer in layers:
+        if layer.kind == "affine" and _all_in(layer.inputs, {id(net.input), *floats}):
+            floats[id(layer)] = "on the input, before it becomes bytes"
+    _add_last(net, layers, floats)
+    return floats
+
+
+def _add_last(net: Net, layers: list[Layer], floats: dict[int, str]) -> None:
+    """A function of single numbers that only outputs and layers in floats read is one of the exact numbers."""
+    outputs = {id(output) for output, _ in net.outputs}
+    for layer in reversed(layers):
+        readers = [other for other in layers if layer in other.inputs]
+        last = id(layer) in outputs or readers
+        if function_of(layer) and last and _all_in(readers, floats) and id(layer) not in floats:
+            if not (layer.kind == "activation" and is_clamp(layer.act) and id(layer) not in outputs):
+                floats[id(layer)] = "behind the last layer in bytes"
+
+
+def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[int] | dict[int, str]) -> bool:
+    return all(id(layer) in some for layer in layers)
+
+
+def is_matrix(layer: Layer) -> bool:
+    """Whether the general kernel runs it, weights times a panel of inputs: the one that can return floats."""
+    return layer.kind in ("conv", "linear") and not (layer.groups > 1 and is_depthwise(layer))
+
+
+def is_single_pixel(layer: Layer) -> bool:
+    """Whether each channel is one number, whatever the size of the input image."""
+    while True:
+        if layer.kind in ("global_pool", "flatten", "linear", "softmax"):
+            return True
+        if layer.kind == "input":
+            return layer.words["rank"] == 2
+        if layer.kind in ("conv", "pool") and (max(layer.window.kernel) > 1 or max(layer.window.pad) > 0):
+            return False
+        if len(layer.inputs) > 1:
+            return all(is_single_pixel(source) for source in layer.inputs)
+        layer = layer.inputs[0]

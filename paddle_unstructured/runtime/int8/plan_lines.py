@@ -1,0 +1,90 @@
+"""The lines of a plan for bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import numpy as np
+
+from ..plan import PlanWriter, Window
+from .quantizer import Quantizer
+from .weights import Weight8, compress8, reordered
+
+
+@dataclass(frozen=True)
+class ByteWriter:
+    """Writes lines for bytes into a plan; every method returns the number of the value that is made.
+
+    A quantizer of None asks for real numbers in floats.
+    """
+
+    plan: PlanWriter
+
+    def quantize(self, value: int, to: Quantizer) -> int:
+        return self.plan.add("quantize", [value], **to.words)
+
+    def dequantize(self, value: int) -> int:
+        return self.plan.add("dequantize", [value])
+
+    def convolution(
+        self,
+        value: int,
+        weight: Weight8,
+        window: Window,
+        to: Quantizer | None,
+        *,
+        block: int = 0,
+        act: str = "none",
+        linear: bool = False,
+    ) -> int:
+        """A convolution of one group; block 0 for the dense kernel, else the outputs of one block."""
+        outputs, inputs = weight.values.shape[:2]
+        words = {"in": inputs, "out": outputs, **window.words, "act": act, **_target(to)}
+        if linear:
+            words["linear"] = 1
+        matrix = reordered(weight.values)
+        if block == 0:
+            params = self.plan.keep(matrix.reshape(outputs, -1), weight.scale, weight.bias)
+            return self.plan.add("conv8", [value], **words, weights="dense", params=params)
+        rows = compress8(matrix, block)
+        params = self.plan.keep(rows.values, rows.columns, rows.counts, weight.scale, weight.bias)
+        return self.plan.add("conv8", [value], **words, weights="sparse", block=block, params=params)
+
+    def depthwise(self, value: int, weight: Weight8, window: Window, to: Quantizer, *, act: str = "none") -> int:
+        """One filter for each channel: values [channels, 1, k, k], k 3 or 5, stride 1 or 2."""
+        return self.plan.add(
+            "depthwise8",
+            [value],
+            out=len(weight.values),
+            **window.words,
+            act=act,
+            **to.words,
+            params=self.plan.keep(weight.values, weight.scale, weight.bias),
+        )
+
+    def pairwise(self, kind: str, values: Sequence[int], to: Quantizer, *, act: str = "none") -> int:
+        """ "add8", or "multiply8", whose second value may be a single pixel for each channel."""
+        return self.plan.add(kind, values, act=act, **to.words)
+
+    def lookup(self, value: int, table: np.ndarray, to: Quantizer) -> int:
+        """table[q], int16 [256]."""
+        return self.plan.add("lookup8", [value], **to.words, params=self.plan.keep(table))
+
+    def pool(self, value: int, window: Window, words: dict[str, int | str], to: Quantizer) -> int:
+        """A maximum keeps what bytes mean; a mean has a quantizer of its own."""
+        own = {} if words["type"] == "max" else to.words
+        return self.plan.add("pool8", [value], **window.words, **words, **own)
+
+    def global_pool(self, value: int, to: Quantizer) -> int:
+        return self.plan.add("global_pool8", [value], **to.words)
+
+    def concat(self, values: Sequence[int]) -> int:
+        return self.plan.add("concat8", values)
+
+    def flatten(self, value: int) -> int:
+        return self.plan.add("flatten8", [value])
+
+
+def _target(to: Quantizer | None) -> dict[str, str]:
+    return {"to": "float"} if to is None else to.words

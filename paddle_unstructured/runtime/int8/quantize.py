@@ -1,0 +1,58 @@
+"""From a float net to a plan of bytes."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from ..net import Net
+from ..plan import PlanWriter
+from ..write_plan import KernelChoice
+from .assign_scales import assign
+from .calibration_data import read_inputs
+from .equalization import equalize
+from .lowering import lower
+from .observe import Observed, observe
+from .options import Int8
+from .placement import float_layers
+from .ranges import calibrated, complete, learned, read_ranges
+from .write_plan import ByteEmitter
+
+
+def quantize(net: Net, options: Int8) -> tuple[PlanWriter, list[KernelChoice]]:
+    """Calibrate, choose a quantizer for every activation, round the weights, and write the plan.
+
+    Args:
+        net: With its float weights.
+        options: What the user asked for.
+
+    Raises:
+        FileNotFoundError: A file of data or ranges is not there.
+        ValueError: Data or ranges do not fit the net.
+    """
+    net = lower(net)
+    if options.equalize:
+        net = equalize(net)
+    floats, given = float_layers(net, set(options.skip)), {}
+    if options.ranges is not None:
+        given = learned(net, read_ranges(options.ranges))
+    seen = _seen(net, options)
+    found = {**calibrated(seen, options.calibration), **given}
+    ranges = found if seen else complete(net, found, floats)
+    means = {layer: one.mean for layer, one in seen.items()} if options.correct_bias else {}
+    return ByteEmitter(net, assign(net, ranges, floats.keys()), floats, means).run()
+
+
+def batches_of(net: Net, options: Int8) -> Sequence[np.ndarray]:
+    """The calibration data; none if there are only ranges."""
+    if options.data is None:
+        return []
+    words = net.input.words
+    shape = [-1, int(words["channels"])] + [-1, -1] * (words["rank"] == 4)
+    return read_inputs(options.data, net.input.name, shape)
+
+
+def _seen(net: Net, options: Int8) -> dict[int, Observed]:
+    batches = batches_of(net, options)
+    return observe(net, batches, histograms=options.calibration != "minmax") if len(batches) else {}

@@ -1,0 +1,133 @@
+"""The range of every layer's numbers: from ranges learned in training, from data, or from the layers around it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from ..net import Layer, Net
+from .activations import activation, useful_inputs
+from .assign_scales import keeps_scale
+from .calibrators import CALIBRATORS
+from .lowering import layers_of
+from .observe import Observed
+from .placement import is_matrix
+
+Range = "tuple[float, float]"
+
+
+def calibrated(seen: Mapping[int, Observed], calibration: str) -> dict[int, Range]:
+    """From what layers were seen to return, by a calibrator's name."""
+    return {layer: CALIBRATORS[calibration](one.histogram) for layer, one in seen.items()}
+
+
+def read_ranges(source: Any) -> dict[str, dict[str, Range]]:
+    """Learned ranges: weight -> {"input": (low, high), "output": (low, high)}, either may be missing.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else.
+    """
+    given, what = source, "`ranges`"
+    if not isinstance(source, Mapping):
+        what = str(source)
+        with open(source, encoding="utf-8") as file:
+            try:
+                given = json.load(file)
+            except ValueError as error:
+                raise ValueError(f"{what} must be JSON: {error}.") from error
+    try:
+        found = {name: {side: _checked(ends) for side, ends in sides.items()} for name, sides in given.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{what} must be {{weight: {{"input": [low, high], "output": [low, high]}}}}, with finite '
+            f"low <= high: {error}"
+        ) from error
+    wrong = sorted({side for sides in found.values() for side in sides} - {"input", "output"})
+    if wrong:
+        raise ValueError(f'{what} must give ranges of "input" and "output", got {", ".join(wrong)}.')
+    return found
+
+
+def _checked(ends: Sequence[float]) -> Range:
+    low, high = (float(end) for end in ends)
+    if not -np.inf < low <= high < np.inf:
+        raise ValueError(f"[{low}, {high}]")
+    return low, high
+
+
+def learned(net: Net, ranges: Mapping[str, Mapping[str, Range]]) -> dict[int, Range]:
+    """id of a layer -> its range, for the layers that learned ranges speak of.
+
+    "output" is that of the layer's activation, if it has one. What several layers read gets the widest of their ranges;
+    "input" of a reader comes before "output" of the maker.
+
+    Raises:
+        ValueError: A name is no layer's.
+    """
+    layers = layers_of(net)
+    unknown = sorted(ranges.keys() - {layer.name for layer in layers})
+    if unknown:
+        raise ValueError(
+            f"`ranges` must name weights of the model, got {', '.join(unknown)}; it has "
+            f"{', '.join(layer.name for layer in layers if layer.name)}."
+        )
+    found: dict[int, Range] = {}
+    for layer in layers:
+        given = ranges.get(layer.name, {}).get("input") if layer.name else None
+        if given:
+            low, high = found.get(id(layer.inputs[0]), given)
+            found[id(layer.inputs[0])] = min(low, given[0]), max(high, given[1])
+    for layer in layers:
+        if layer.name and "output" in ranges.get(layer.name, {}):
+            found.setdefault(id(_activated(layer, layers)), ranges[layer.name]["output"])
+    return found
+
+
+def _activated(layer: Layer, layers: Sequence[Layer]) -> Layer:
+    """The activation behind a layer that nobody else reads, or the layer."""
+    readers = [other for other in layers if layer in other.inputs]
+    return readers[0] if len(readers) == 1 and readers[0].kind == "activation" else layer
+
+
+def complete(net: Net, found: dict[int, Range], floats: Mapping[int, str]) -> dict[int, Range]:
+    """Ranges for the layers that have none yet, where the layers around them tell; used without data.
+
+    Raises:
+        ValueError: A layer in bytes has no range, and none can be told.
+    """
+    ranges, layers = dict(found), layers_of(net)
+    for layer in reversed(layers):  # what an activation tells apart, up to the largest number that it returns
+        if layer.kind == "activation" and id(layer) in ranges and id(layer) not in floats:
+            low, high = useful_inputs(layer.act)
+            if np.isfinite(low):
+                ranges.setdefault(id(layer.inputs[0]), (low, min(high, max(3.0, ranges[id(layer)][1] + 0.5))))
+    for layer in layers:  # a mean, a maximum or a flattening stays within what it reads
+        inputs = [ranges.get(id(source)) for source in layer.inputs]
+        if id(layer) in ranges or None in inputs:
+            continue
+        if keeps_scale(layer) or layer.kind in ("pool", "global_pool"):
+            ranges[id(layer)] = min(low for low, _ in inputs), max(high for _, high in inputs)
+        elif layer.kind == "activation":
+            ends = activation(layer.act)(np.linspace(*inputs[0], 1001))
+            ranges[id(layer)] = float(ends.min()), float(ends.max())
+    return _all_known(net, ranges, floats)
+
+
+def _all_known(net: Net, ranges: dict[int, Range], floats: Mapping[int, str]) -> dict[int, Range]:
+    layers = layers_of(net)
+    needed = {id(source) for layer in layers if id(layer) not in floats for source in layer.inputs}
+    needed |= {id(layer) for layer in layers if id(layer) not in floats and not is_matrix(layer)}
+    unknown = [layer for layer in [net.input, *layers] if id(layer) in needed and id(layer) not in ranges]
+    if unknown:
+        names = ", ".join(_named(layer) for layer in unknown[:5])
+        raise ValueError(
+            f"`data` must be given, too: `ranges` do not say what {names} return{'s' * (len(unknown) == 1)}."
+        )
+    return {**{id(layer): (0.0, 0.0) for layer in layers}, **ranges}
+
+
+def _named(layer: Layer) -> str:
+    return layer.name or f"the {layer.kind} behind {next((each.name for each in layer.inputs if each.name), 'others')}"

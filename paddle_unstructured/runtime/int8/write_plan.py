@@ -1,0 +1,158 @@
+"""From a net and its quantizers to a plan of bytes, and to the table of what runs what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Mapping
+
+import numpy as np
+
+from ..choose_kernel import sparsity
+from ..net import Layer, Net
+from ..plan import PlanWriter, Window
+from ..write_plan import Emitter, KernelChoice, ungrouped
+from .activations import activation, function_of, table
+from .choose_kernel import choose_block8
+from .lowering import layers_of
+from .placement import is_matrix, is_single_pixel
+from .plan_lines import ByteWriter
+from .quantizer import Quantizer
+from .weights import Weight8, quantize_weight, reordered
+
+_AROUND = Window((3, 3), pad=(1, 1, 1, 1))
+
+
+@dataclass
+class ByteEmitter:
+    """Writes layers one after the other; each value is made in bytes or in floats, and in the other when it is read so.
+
+    Args:
+        net: As `lower` gives it.
+        quantizers: id of each layer -> its quantizer.
+        floats: id of each layer that stays in floats -> why.
+        means: id of a layer -> the mean of each channel, for the correction of biases; of those that are known.
+    """
+
+    net: Net
+    quantizers: Mapping[int, Quantizer]
+    floats: Mapping[int, str]
+    means: Mapping[int, np.ndarray]
+    made: dict[tuple[int, Quantizer], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        words, layers = self.net.input.words, layers_of(self.net)
+        self.outside = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={id(self.net.input): 0})
+        self.writer = ByteWriter(self.outside.writer)
+        self.read_as_bytes = {id(source) for layer in layers if id(layer) not in self.floats for source in layer.inputs}
+
+    def run(self) -> tuple[PlanWriter, list[KernelChoice]]:
+        """The whole plan, and what runs its layers."""
+        for layer in layers_of(self.net):
+            if id(layer) in self.floats:
+                self._stay_outside(layer)
+            elif is_matrix(layer) and id(layer) not in self.read_as_bytes:
+                self.outside.values[id(layer)] = self._matrix(layer, None)
+            else:
+                own = self.quantizers[id(layer)]
+                self.made[id(layer), own] = self._computed(layer, own)
+        for output, rank in self.net.outputs:
+            self.outside.writer.output(self._real(output), rank=rank)
+        return self.outside.writer, self.outside.choices
+
+    def _real(self, layer: Layer) -> int:
+        """Its value in floats."""
+        if id(layer) not in self.outside.values:
+            self.outside.values[id(layer)] = self.writer.dequantize(self.made[id(layer), self.quantizers[id(layer)]])
+        return self.outside.values[id(layer)]
+
+    def _bytes(self, layer: Layer, quantizer: Quantizer | None = None) -> int:
+        """Its value in bytes, by its own quantizer or by another."""
+        own = self.quantizers[id(layer)]
+        wanted = quantizer or own
+        if (id(layer), wanted) not in self.made:
+            if (id(layer), own) in self.made:
+                moved = table(activation("none"), own, wanted)
+                self.made[id(layer), wanted] = self.writer.lookup(self.made[id(layer), own], moved, wanted)
+            else:
+                self.made[id(layer), wanted] = self.writer.quantize(self.outside.values[id(layer)], wanted)
+        return self.made[id(layer), wanted]
+
+    def _stay_outside(self, layer: Layer) -> None:
+        for source in layer.inputs:
+            self._real(source)
+        choices, why = self.outside.choices, self.floats[id(layer)]
+        before = len(choices)
+        self.outside.emit(layer)
+        if len(choices) == before:
+            self._note(layer, "fp32", why)
+        else:
+            choices[-1] = replace(choices[-1], kernel=f"fp32 {choices[-1].kernel}", why=why)
+
+    def _computed(self, layer: Layer, to: Quantizer) -> int:
+        """Append a layer that makes bytes."""
+        first, function = layer.inputs[0], function_of(layer)
+        if function is not None:
+            return self.writer.lookup(self._bytes(first), table(function, self.quantizers[id(first)], to), to)
+        if layer.kind in ("conv", "linear"):
+            return self._matrix(layer, to) if is_matrix(layer) else self._depthwise(layer, to)
+        if layer.kind == "affine":
+            return self._affine(layer, to)
+        if layer.kind in ("add", "multiply"):
+            return self._pairwise(layer, to)
+        if layer.kind == "concat":
+            return self.writer.concat([self._bytes(each, to) for each in layer.inputs])
+        if layer.kind == "flatten":
+            return self.writer.flatten(self._bytes(first, to))
+        if layer.kind == "global_pool":
+            return self.writer.global_pool(self._bytes(first), to)
+        source = self._bytes(first, to if layer.words["type"] == "max" else None)
+        return self.writer.pool(source, layer.window, layer.words, to)
+
+    def _pairwise(self, layer: Layer, to: Quantizer) -> int:
+        a, b = layer.inputs
+        swap = layer.kind == "multiply" and is_single_pixel(a) and not is_single_pixel(b)
+        values = [self._bytes(each) for each in ((b, a) if swap else (a, b))]
+        return self.writer.pairwise(f"{layer.kind}8", values, to, act=layer.act)
+
+    def _matrix(self, layer: Layer, to: Quantizer | None) -> int:
+        whole = ungrouped(layer.weight, layer.groups) if layer.groups > 1 else layer.weight
+        weight = self._quantized(layer, whole, self.means.get(id(layer.inputs[0])))
+        linear, zeros = layer.kind == "linear", sparsity(layer.weight)
+        block, kernel, why = choose_block8(reordered(weight.values), zeros, linear=linear)
+        if layer.groups > 1:
+            why = f"{layer.groups} groups as one block-diagonal matrix: {why}"
+        self._note(layer, kernel, why, to)
+        return self.writer.convolution(
+            self._bytes(layer.inputs[0]), weight, layer.window, to, block=block, act=layer.act, linear=linear
+        )
+
+    def _depthwise(self, layer: Layer, to: Quantizer) -> int:
+        weight = self._quantized(layer, layer.weight, self.means.get(id(layer.inputs[0])))
+        self._note(layer, "int8 depthwise", "one filter per channel", to)
+        return self.writer.depthwise(self._bytes(layer.inputs[0]), weight, layer.window, to, act=layer.act)
+
+    def _affine(self, layer: Layer, to: Quantizer) -> int:
+        """A scale and a shift for each channel, as a 3x3 filter per channel that is zero around its middle."""
+        filters = np.zeros((len(layer.weight), 1, 3, 3))
+        filters[:, 0, 1, 1] = layer.weight
+        self._note(layer, "int8 depthwise", "a scale and a shift per channel", to)
+        return self.writer.depthwise(
+            self._bytes(layer.inputs[0]), self._quantized(layer, filters, None), _AROUND, to, act=layer.act
+        )
+
+    def _quantized(self, layer: Layer, weight: np.ndarray, means: np.ndarray | None) -> Weight8:
+        return quantize_weight(weight, layer.bias, self.quantizers[id(layer.inputs[0])].scale, means)
+
+    def _note(self, layer: Layer, kernel: str, why: str, to: Quantizer | None = None) -> None:
+        shape, zeros = (layer.weight.shape, sparsity(layer.weight)) if layer.weight is not None else ((), 0.0)
+        low, high = to.range if to else (0.0, 0.0)
+        self.outside.choices.append(
+            KernelChoice(
+                layer.name or layer.kind,
+                tuple(shape),
+                zeros,
+                kernel,
+                why,
+                f"[{low:.3g}, {high:.3g}]" if to else "floats",
+            )
+        )

@@ -1,0 +1,78 @@
+"""A net as the runtime sees it: layers with numpy weights, norms folded, activations fused; without Paddle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .plan import Window
+
+FOLDING = ("conv", "linear", "affine")  # kinds that take up a scale and a shift per channel
+FUSING = (*FOLDING, "add", "multiply")  # kinds that take up an activation
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One operation and what it reads. Two layers are the same only if they are one object.
+
+    Attributes:
+        kind: "input", "conv", "linear", "affine", "add", "multiply", "activation", "pool", "global_pool", "concat",
+            "flatten" or "softmax".
+        inputs: The layers that it reads.
+        name: Of its weight, for people.
+        weight: Of a convolution [outputs, inputs/groups, kernel rows, kernel columns]; of a linear layer
+            [outputs, inputs, 1, 1]; of an affine layer the scale [channels].
+        bias: [outputs].
+        window: Of a convolution or pooling.
+        groups: Of a convolution.
+        act: In the plan's language.
+        words: Further words of its line in the plan.
+    """
+
+    kind: str
+    inputs: tuple[Layer, ...] = ()
+    name: str = ""
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    window: Window = Window()
+    groups: int = 1
+    act: str = "none"
+    words: dict[str, int | str] = field(default_factory=dict)
+
+    def folded(self, scale: np.ndarray, shift: np.ndarray) -> Layer:
+        """This layer, then * scale + shift for each channel; in float64 until the very end."""
+        scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
+        weight = self.weight * scale.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return replace(self, weight=weight, bias=self.bias * scale + shift)
+
+    def activated(self, act: str) -> Layer:
+        """This layer, then an activation."""
+        return replace(self, act=act)
+
+
+@dataclass
+class Net:
+    """What a Program computes.
+
+    Attributes:
+        input: Its one input.
+        outputs: With the rank of each.
+    """
+
+    input: Layer
+    outputs: list[tuple[Layer, int]]
+
+
+def affine(layer: Layer, scale: np.ndarray, shift: np.ndarray, *, alone: bool) -> Layer:
+    """`layer` * scale + shift for each channel: folded in if it can be, and `alone` says that nobody else reads it."""
+    if alone and layer.kind in FOLDING and layer.act == "none":
+        return layer.folded(scale, shift)
+    return Layer("affine", (layer,), weight=np.asarray(scale, np.float64), bias=np.asarray(shift, np.float64))
+
+
+def activate(layer: Layer, act: str, *, alone: bool) -> Layer:
+    """An activation of `layer`: fused if it can be."""
+    if alone and layer.kind in FUSING and layer.act == "none":
+        return layer.activated(act)
+    return Layer("activation", (layer,), act=act)

@@ -1,0 +1,182 @@
+"""Writing plans: the text that says what a net computes, and the arrays that it reads. csrc/README.md has the language.
+
+Nothing here knows Paddle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Sequence
+
+import numpy as np
+
+from .engine import digest
+
+FIRST_LINE = "paddle_unstructured plan 1"
+BLOCKS = (4, 2, 1)  # neighbouring outputs that a kernel handles together
+MOST_INT16 = np.iinfo(np.int16).max
+
+
+@dataclass(frozen=True)
+class Window:
+    """Of a convolution or pooling; (rows, columns), and padding (top, bottom, left, right)."""
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def words(self) -> dict[str, str]:
+        return {name: ",".join(map(str, getattr(self, name))) for name in ("kernel", "stride", "pad", "dilation")}
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A matrix without its zeros: what the file stores.
+
+    Attributes:
+        values: [entries, block]: the weights of `block` neighbouring outputs for one input.
+        columns: [entries]: the input; ascending within a row. int16 where that is enough.
+        counts: [ceil(outputs / block)]: entries of each row of blocks.
+    """
+
+    values: np.ndarray
+    columns: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def block(self) -> int:
+        return int(self.values.shape[1])
+
+
+def compress(matrix: np.ndarray, block: int) -> SparseRows:
+    """Leave out the blocks that are all zero.
+
+    Args:
+        matrix: [outputs, inputs].
+        block: Neighbouring outputs; missing ones at the end count as zeros.
+
+    Example:
+        >>> rows = compress(np.array([[0, 5, 0], [7, 6, 0]], np.float32), 2)
+        >>> rows.values.tolist(), rows.columns.tolist(), rows.counts.tolist()
+        ([[0.0, 7.0], [5.0, 6.0]], [0, 1], [2])
+    """
+    matrix = np.asarray(matrix, np.float32)
+    missing = -len(matrix) % block
+    blocks = np.pad(matrix, ((0, missing), (0, 0))).reshape(-1, block, matrix.shape[1])  # [rows, block, inputs]
+    rows, columns = (blocks != 0).any(axis=1).nonzero()
+    counts = np.bincount(rows, minlength=len(blocks))
+    return SparseRows(np.ascontiguousarray(blocks[rows, :, columns]), _narrow(columns), _narrow(counts))
+
+
+def find_block(matrix: np.ndarray, *, waste: float = 0.02) -> int:
+    """The largest block whose rows hold (almost) no zeros that single entries would leave out.
+
+    Args:
+        matrix: [outputs, inputs].
+        waste: Zeros among the stored values that are accepted (weights that happen to be zero inside a kept block).
+    """
+    kept = np.count_nonzero(matrix)
+    for block in BLOCKS[:-1]:
+        rows = compress(matrix, block)
+        beyond = -len(matrix) % block * int(rows.counts[-1])  # the last block may reach beyond the outputs
+        stored = rows.values.size - beyond
+        if kept and stored - kept <= waste * stored:
+            return block
+    return 1
+
+
+def _narrow(numbers: np.ndarray) -> np.ndarray:
+    largest = int(numbers.max()) if numbers.size else 0
+    return np.ascontiguousarray(numbers, np.int16 if largest <= MOST_INT16 else np.int32)
+
+
+@dataclass
+class PlanWriter:
+    """Collects nodes and arrays, in order. Value 0 is the input; each node makes the next value.
+
+    Args:
+        channels: Of the input.
+        rank: Of the input: 4, or 2 for vectors.
+    """
+
+    channels: int
+    rank: int = 4
+    arrays: list[np.ndarray] = field(default_factory=list)
+    _nodes: list[str] = field(default_factory=list)
+    _outputs: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, inputs: Sequence[int], **words: Any) -> int:
+        """Append a node; returns the number of the value it makes."""
+        self._nodes.append(_line(kind, {"from": ",".join(map(str, inputs)), **words}))
+        return len(self._nodes)
+
+    def convolution(
+        self,
+        value: int,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        window: Window,
+        *,
+        block: int = 0,
+        act: str = "none",
+        linear: bool = False,
+    ) -> int:
+        """A convolution of one group.
+
+        Args:
+            value: What it reads.
+            weight: [outputs, inputs, kernel rows, kernel columns].
+            bias: [outputs].
+            block: 0 for the dense kernel, else the outputs of one block of the sparse one.
+            act: In the plan's language.
+            linear: It will see vectors only.
+        """
+        matrix = np.asarray(weight, np.float32).reshape(len(weight), -1)
+        words = {"in": weight.shape[1], "out": len(weight), **window.words, "act": act}
+        if linear:
+            words["linear"] = 1
+        if block == 0:
+            return self.add("conv", [value], **words, weights="dense", params=self.keep(matrix, bias))
+        rows = compress(matrix, block)
+        return self.add(
+            "conv",
+            [value],
+            **words,
+            weights="sparse",
+            block=block,
+            params=self.keep(rows.values, rows.columns, rows.counts, bias),
+        )
+
+    def depthwise(self, value: int, weight: np.ndarray, bias: np.ndarray, window: Window, *, act: str = "none") -> int:
+        """One filter for each channel: weight [channels, 1, k, k], k 3 or 5, stride 1 or 2."""
+        return self.add("depthwise", [value], out=len(weight), **window.words, act=act, params=self.keep(weight, bias))
+
+    def affine(self, value: int, scale: np.ndarray, shift: np.ndarray, *, act: str = "none") -> int:
+        """x * scale + shift for each channel."""
+        return self.add("affine", [value], out=len(scale), act=act, params=self.keep(scale, shift))
+
+    def output(self, value: int, *, rank: int) -> None:
+        """A value that the net returns."""
+        self._outputs.append(_line("output", {"from": value, "rank": rank}))
+
+    @property
+    def text(self) -> str:
+        """The whole plan; its digest is that of the arrays as they are now."""
+        head = [
+            FIRST_LINE,
+            _line("parameters", {"digest": f"{digest(self.arrays):016x}"}),
+            _line("input", {"channels": self.channels, "rank": self.rank}),
+        ]
+        return "\n".join([*head, *self._nodes, *self._outputs])
+
+    def keep(self, *arrays: np.ndarray) -> str:
+        """Append arrays; returns the word `params` of the line that reads them. Integers stay what they are."""
+        first = len(self.arrays)
+        self.arrays += [a if a.dtype.kind == "i" else np.ascontiguousarray(a, np.float32) for a in arrays]
+        return ",".join(str(first + i) for i in range(len(arrays)))
+
+
+def _line(kind: str, words: dict[str, Any]) -> str:
+    return " ".join([kind, *[f"{key}={value}" for key, value in words.items()]])

@@ -1,0 +1,76 @@
+"""From a PIR inference Program to layers, op by op."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from ..graph.values import exists
+from ..saved_model import Model
+from .fold_constants import is_constant_maker, make_constant
+from .net import Layer, Net
+from .paddle_ops import OPS
+from .reader import Reader, Refusal, Symbol
+
+
+def read_net(model: Model) -> Net:
+    """Read a whole Program.
+
+    Raises:
+        Refusal: It has an op, or a use of one, that no kernel covers; names op and reason.
+    """
+    if len(model.feeds) != 1:
+        raise Refusal(f"the model has {len(model.feeds)} inputs, and the runtime takes one")
+    reader, outputs = Reader(model), []
+    for op in model.program.global_block().ops:
+        if op.name() == "pd_op.fetch":
+            outputs.append((op.attrs().get("col", 0), reader.layer(op, 0), len(op.operand_source(0).shape)))
+        else:
+            _read_op(reader, op)
+    found = reader.values[_input(model).id]
+    return Net(found, [(layer, rank) for _, layer, rank in sorted(outputs, key=lambda output: output[0])])
+
+
+def _read_op(reader: Reader, op: Any) -> None:
+    kind = op.name().split(".")[-1]
+    try:
+        made = _made(reader, op, kind)
+    except Refusal as refusal:
+        raise Refusal(f"{kind}: {refusal}") from None
+    if made is not None:
+        reader.values[op.result(0).id] = made
+
+
+def _made(reader: Reader, op: Any, kind: str) -> Symbol | None:
+    if kind == "parameter" or (kind == "data" and op.result(0).persistable):
+        return reader.model.graph.array(op.attrs().get("parameter_name") or op.attrs()["name"])
+    if kind == "data":
+        return _checked_input(op)
+    operands = [reader.values.get(source.id) if exists(source) else None for source in op.operands_source()]
+    if kind == "combine":
+        return tuple(operands)
+    if is_constant_maker(kind) and all(isinstance(operand, np.ndarray) for operand in operands):
+        return make_constant(op, kind, lambda i: operands[i])
+    if kind not in OPS:
+        raise Refusal("the runtime has no kernel for this op")
+    convert: Callable[[Reader, Any], Layer] = OPS[kind]
+    return convert(reader, op)
+
+
+def _input(model: Model) -> Any:
+    return next(
+        op.result(0)
+        for op in model.program.global_block().ops
+        if op.name() == "pd_op.data" and not op.result(0).persistable
+    )
+
+
+def _checked_input(op: Any) -> Layer:
+    value = op.result(0)
+    shape = list(value.shape)
+    if len(shape) not in (2, 4) or shape[1] < 1 or "float32" not in str(value.dtype).lower():
+        raise Refusal(
+            f"the input must be float32 [n, channels, height, width] or [n, channels], got {shape} of {value.dtype}"
+        )
+    return Layer("input", name=op.attrs()["name"], words={"channels": shape[1], "rank": len(shape)})

@@ -1,0 +1,96 @@
+"""`Session`: a converted model without Paddle in the process: numpy in, numpy out."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from ..formats.pdiparams import read, scan
+from .engine import Engine
+
+_OPERATOR = "paddle_unstructured_net"
+
+
+class Session:
+    """A converted model, loaded and checked. May be run from several Python threads at once.
+
+    Args:
+        path: The prefix of the `.json` and `.pdiparams` that `convert` wrote, or one of the two files.
+        threads: Of one run.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: A file is damaged, or the model was not converted whole; nothing has run then.
+        BuildError: The kernels must be compiled once, and cannot be.
+
+    Example:
+        >>> session = Session("runs/gmp90/fast", threads=2)  # doctest: +SKIP
+        >>> probabilities, = session.run(images)  # float32 [n, 3, 224, 224]  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str, *, threads: int = 1) -> None:
+        prefix = _prefix(path)
+        program, params = prefix + ".json", prefix + ".pdiparams"
+        plan, names = _read_plan(program)
+        stored = {tensor.name: tensor for tensor in scan(params, program)}
+        missing = [name for name in names if name not in stored]
+        if missing:
+            raise ValueError(f"{params} must hold {missing[0]}, which {program} reads; convert the model again.")
+        try:
+            self._engine = Engine(plan, [read(params, stored[name]) for name in names], threads=threads)
+        except ValueError as error:
+            raise ValueError(f"{prefix}: {error}") from None
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that runs: "avx512", "avx2" or "portable"."""
+        return self._engine.isa
+
+    def run(self, x: np.ndarray) -> list[np.ndarray]:
+        """The model's outputs for float32 [n, channels, height, width] (or [n, channels]).
+
+        Raises:
+            ValueError: The input does not fit the model.
+        """
+        return self._engine.run(x)
+
+
+def _prefix(path: str) -> str:
+    path = os.fspath(path)
+    return next((path[: -len(end)] for end in (".json", ".pdiparams") if path.endswith(end)), path)
+
+
+def _read_plan(program: str) -> tuple[str, list[str]]:
+    """The plan in a PIR Program's file, and the names of the parameters that it reads."""
+    with open(program, "rb") as stream:
+        text = stream.read()
+    try:
+        ops = json.loads(text)["program"]["regions"][0]["blocks"][0]["ops"]
+        names = {op["O"]["%"]: op["A"][3] for op in ops if op["#"] == "p"}
+        lists = {
+            op["O"][0]["%"]: [names.get(each["%"], "") for each in op["I"]]
+            for op in ops
+            if op["#"].endswith(".combine")
+        }
+        found = [op for op in ops if _OPERATOR in op["#"]]
+        plan = _attribute(found[0], "plan") if len(found) == 1 else None
+        params = lists[found[0]["I"][1]["%"]] if plan else []
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{program} must be a Program as `convert` writes it, but cannot be read as one: "
+            f"{error!r}; convert the model again."
+        ) from error
+    others = {op["#"].split(".")[-1] for op in ops} - {"p", "combine", "data", "fetch"}
+    if plan is None or len(others) != 1:
+        raise ValueError(
+            f"{program} must be a model that `convert` converted whole; this one needs Paddle, so run it "
+            "with create_predictor."
+        )
+    return plan, params
+
+
+def _attribute(op: dict[str, Any], name: str) -> str:
+    return next(attribute["AT"]["D"] for attribute in op["A"] if attribute["N"] == name)

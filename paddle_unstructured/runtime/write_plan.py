@@ -1,0 +1,111 @@
+"""From layers to a plan, and to the table that says what runs each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .choose_kernel import choose_block, is_depthwise, sparsity
+from .net import Layer, Net
+from .plan import PlanWriter
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """What runs a layer with weights, and why.
+
+    Attributes:
+        layer: The name of its weight.
+        shape: Of the weight, as [outputs, inputs/groups, kernel rows, kernel columns].
+        sparsity: The fraction of exact zeros in it.
+        kernel: "sparse", "sparse 2x1", "sparse 4x1", "dense", "depthwise" or "affine"; of a model in bytes "int8 sparse
+            1x4", "int8 dense", ..., or "fp32 ..." for what stays in floats.
+        why: For people.
+        output: Of a model in bytes: the range that the layer's bytes cover, or "floats".
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    sparsity: float
+    kernel: str
+    why: str
+    output: str = ""
+
+
+@dataclass
+class Emitter:
+    """Writes layers one after the other; `values` knows the number of each that is done."""
+
+    writer: PlanWriter
+    choices: list[KernelChoice] = field(default_factory=list)
+    values: dict[int, int] = field(default_factory=dict)
+
+    def convolution(self, layer: Layer, value: int) -> int:
+        if layer.groups > 1 and is_depthwise(layer):
+            self.note(layer, "depthwise", "one filter per channel")
+            return self.writer.depthwise(value, layer.weight, layer.bias, layer.window, act=layer.act)
+        if layer.groups > 1:
+            self.note(layer, "sparse", f"{layer.groups} groups as a block-diagonal sparse matrix")
+            return self.matrix(layer, value, ungrouped(layer.weight, layer.groups), 1)
+        block, why = choose_block(layer)
+        self.note(layer, "dense" if block == 0 else "sparse" if block == 1 else f"sparse {block}x1", why)
+        return self.matrix(layer, value, layer.weight, block)
+
+    def matrix(self, layer: Layer, value: int, weight: np.ndarray, block: int) -> int:
+        return self.writer.convolution(
+            value, weight, layer.bias, layer.window, block=block, act=layer.act, linear=layer.kind == "linear"
+        )
+
+    def note(self, layer: Layer, kernel: str, why: str) -> None:
+        self.choices.append(KernelChoice(layer.name, tuple(layer.weight.shape), sparsity(layer.weight), kernel, why))
+
+    def emit(self, layer: Layer) -> None:
+        inputs = [self.values[id(source)] for source in layer.inputs]
+        if layer.kind in ("conv", "linear"):
+            made = self.convolution(layer, inputs[0])
+        elif layer.kind == "affine":
+            made = self.writer.affine(inputs[0], layer.weight, layer.bias, act=layer.act)
+        elif layer.kind == "pool":
+            made = self.writer.add("pool", inputs, **layer.window.words, **layer.words)
+        else:
+            act = {"act": layer.act} if layer.act != "none" else {}
+            made = self.writer.add(layer.kind, inputs, **layer.words, **act)
+        self.values[id(layer)] = made
+
+
+def emit(net: Net) -> tuple[PlanWriter, list[KernelChoice]]:
+    """Write the plan of a net; only what its outputs need."""
+    words = net.input.words
+    emitter = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={id(net.input): 0})
+    for output, _ in net.outputs:
+        for layer in in_order(output, emitter.values):
+            emitter.emit(layer)
+    for output, rank in net.outputs:
+        emitter.writer.output(emitter.values[id(output)], rank=rank)
+    return emitter.writer, emitter.choices
+
+
+def in_order(output: Layer, done: dict[int, int]) -> list[Layer]:
+    """The layers behind `output` that are not done, inputs before readers; without recursion, as nets are deep."""
+    order: list[Layer] = []
+    seen, stack = set(done), [(output, False)]
+    while stack:
+        layer, inputs_done = stack.pop()
+        if inputs_done:
+            order.append(layer)
+        elif id(layer) not in seen:
+            seen.add(id(layer))
+            stack.append((layer, True))
+            stack.extend((source, False) for source in reversed(layer.inputs))
+    return order
+
+
+def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
+    """[outputs, inputs/groups, ...] of a grouped convolution as [outputs, inputs, ...] of one group, zeros between."""
+    outputs, inputs = len(weight) // groups, weight.shape[1]
+    whole = np.zeros((len(weight), inputs * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        whole[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return whole

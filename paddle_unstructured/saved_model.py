@@ -1,0 +1,252 @@
+"""A saved model in memory: its Program, and a scope of its own that holds its weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import paddle
+
+from .formats import pdiparams, pdparams
+from .formats.atomic import put_in_place
+from .graph import PirGraph, open_graph
+from .graph.program import walk
+
+KINDS = {
+    "inference": (".json", ".pdiparams"),
+    "legacy": (".pdmodel", ".pdiparams"),
+    "checkpoint": (".json", ".pdparams"),
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a saved model is.
+
+    Attributes:
+        kind: "inference" (PIR: .json and .pdiparams), "legacy" (.pdmodel and .pdiparams) or "checkpoint" (.json and
+            .pdparams, as `paddle.static.save` writes them).
+        prefix: The path without these endings.
+    """
+
+    kind: str
+    prefix: str
+
+    @property
+    def program(self) -> str:
+        return self.prefix + KINDS[self.kind][0]
+
+    @property
+    def params(self) -> str:
+        return self.prefix + KINDS[self.kind][1]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model.
+
+    Attributes:
+        files: Where it came from.
+        program: A PIR Program; of a checkpoint the training Program, else an inference Program.
+        scope: A scope of its own, with its weights.
+        place: The device.
+        feeds: Names of its inputs.
+        fetches: Values of the Program that it returns; none for a checkpoint.
+    """
+
+    files: Files
+    program: Any
+    scope: Any
+    place: Any
+    feeds: tuple[str, ...]
+    fetches: tuple[Any, ...]
+
+    @property
+    def graph(self) -> PirGraph:
+        return open_graph(self.program, self.scope, self.place)
+
+    @property
+    def param_names(self) -> frozenset[str]:
+        """Of all its variables, running statistics included."""
+        values = [op.result(0) for op in self.program.global_block().ops if op.name() == "pd_op.data"]
+        return frozenset(value.name for value in self.program.global_block().all_parameters()) | {
+            value.name for value in values if value.persistable
+        }
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Name -> value of the Program, for each of `feeds`."""
+        named = {
+            op.attrs()["name"]: op.result(0) for op in self.program.global_block().ops if op.name() == "pd_op.data"
+        }
+        return {name: named[name] for name in self.feeds}
+
+    def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
+        """What the model returns for these inputs."""
+        return paddle.static.Executor(self.place).run(
+            self.program, feed=feeds, fetch_list=list(self.fetches), scope=self.scope
+        )
+
+
+def find_model(path: Path | str) -> Files:
+    """The model that a path means: a prefix, one of its files, or a folder that holds one model.
+
+    Raises:
+        FileNotFoundError: There is none; says what was looked for.
+        ValueError: A folder with more than one.
+    """
+    path = os.fspath(path)
+    stem = prefix_of(path)
+    kinds = [kind for kind, endings in KINDS.items() if stem == path or path.endswith(endings)]
+    found = [files for files in (Files(kind, stem) for kind in kinds) if _exists(files)]
+    if os.path.isdir(path):
+        inside = [
+            Files(kind, str(file)[: -len(endings[1])])
+            for kind, endings in KINDS.items()
+            for file in sorted(Path(path).glob("*" + endings[1]))
+        ]
+        inside = [files for files in inside if _exists(files)]
+        if len(inside) > 1:
+            raise ValueError(f"{path} must hold one model, but holds {', '.join(f.params for f in inside)}; name one.")
+        found = inside or found
+    if not found:
+        raise FileNotFoundError(
+            f"no model at {path}: looked for .json with .pdiparams (inference), .pdmodel with "
+            ".pdiparams (legacy) and .json with .pdparams (training checkpoint)."
+        )
+    return found[0]
+
+
+def prefix_of(path: Path | str) -> str:
+    """A path without the ending of a model's file, if it has one."""
+    path = os.fspath(path)
+    return next((path[: -len(end)] for ends in KINDS.values() for end in ends if path.endswith(end)), path)
+
+
+def _exists(files: Files) -> bool:
+    return os.path.isfile(files.program) and os.path.isfile(files.params)
+
+
+def open_model(path: Path | str, place: Any = None) -> Model:
+    """Load a saved model into a scope of its own.
+
+    Args:
+        path: As for `find_model`. A legacy model is translated to PIR.
+        place: Default: the device Paddle is set to.
+
+    Raises:
+        FileNotFoundError: There is no model.
+        ValueError: A file cannot be read, or the weights are not those of the Program; or Paddle is in dynamic mode.
+
+    Example:
+        >>> model = open_model("runs/gmp90/inference")  # doctest: +SKIP
+        >>> print(sparsity_report(model.program, model.scope))  # doctest: +SKIP
+    """
+    files = find_model(path)
+    if paddle.in_dynamic_mode():
+        raise ValueError(
+            "Paddle is in dynamic mode, and saved models are static Programs; call paddle.enable_static() first."
+        )
+    program = _translated(files.program) if files.kind == "legacy" else read_program(files.program)
+    scope = paddle.static.Scope()
+    graph = open_graph(program, scope, place)
+    if files.kind == "checkpoint":
+        graph.set_params(pdparams.load(files.params), files.params)
+    else:
+        _read_params(files, graph)
+    block = program.global_block()
+    feeds = tuple(op.attrs()["name"] for op in block.ops if op.name() == "pd_op.data" and not op.result(0).persistable)
+    fetches = tuple(op.operand_source(0) for op in block.ops if op.name() == "pd_op.fetch")
+    return Model(files, program, scope, graph.place, feeds, fetches)
+
+
+def save_model(model: Model, path: Path | str) -> None:
+    """Write an inference model with Paddle's `save_inference_model`: `path`.json and `path`.pdiparams.
+
+    The files are complete before they get their names.
+    """
+    with drafts(path) as draft, paddle.static.scope_guard(model.scope):
+        paddle.static.save_inference_model(
+            draft,
+            list(model.inputs.values()),
+            list(model.fetches),
+            paddle.static.Executor(model.place),
+            program=model.program,
+        )
+
+
+@contextmanager
+def drafts(path: Path | str) -> Iterator[str]:
+    """A prefix to write files under; what is there at the end is moved to the prefix `path`, weights last.
+
+    Raises:
+        ValueError: `path` ends as a folder does.
+    """
+    path = os.fspath(path)
+    if path.endswith(("/", os.sep)) or not path:
+        raise ValueError(
+            f"`path` must be the prefix of the files to write, such as {os.path.join(path, 'model')!r}, got {path!r}."
+        )
+    folder, name = os.path.split(os.path.abspath(prefix_of(path)))
+    os.makedirs(folder, exist_ok=True)
+    draft = tempfile.mkdtemp(dir=folder, prefix=f".{name}.")
+    try:
+        yield os.path.join(draft, name)
+        for file in sorted(os.listdir(draft)):
+            put_in_place(os.path.join(draft, file), os.path.join(folder, file))
+    finally:
+        shutil.rmtree(draft)
+
+
+def read_program(file: str) -> Any:
+    """The Program in a `.json` file; ValueError if there is none. Paddle must be in static mode."""
+    program = paddle.static.Program()
+    try:
+        paddle.base.core.deserialize_pir_program(file, program)  # paddle.load tries pickle first, which runs code
+    except Exception as error:  # whatever Paddle's reader meets in a file that is not its own
+        raise ValueError(f"{file} cannot be read as a Program of Paddle 3: {error}") from error
+    if not all(op.name() for op in walk(program.global_block())):
+        raise ValueError(
+            f"{file} has ops that Paddle {paddle.__version__} does not know; install the Paddle that wrote it."
+        )
+    return program
+
+
+def _read_params(files: Files, graph: PirGraph) -> None:
+    """Set all variables of an inference Program, one after the other: never all of them twice in memory."""
+    wanted = {
+        name: (str(value.dtype).split(".")[-1], tuple(value.shape))
+        for name, value in sorted(graph.persistables().items())
+    }
+    for tensor in pdiparams.scan(files.params, files.program, wanted):
+        if tensor.dtype.startswith("float8"):
+            raise ValueError(
+                f"{files.params} must not hold float8, which numpy cannot give to Paddle, but holds "
+                f"{tensor.name} as {tensor.dtype}."
+            )
+        graph.store(tensor.name, pdiparams.read(files.params, tensor))
+
+
+def _translated(file: str) -> Any:
+    """A legacy ProgramDesc as a PIR Program, with `data` ops for its inputs as PIR has them."""
+    try:
+        described = paddle.base.core.ProgramDesc(Path(file).read_bytes())
+        if not described.num_blocks():
+            raise ValueError("it is empty")
+        program = paddle.pir.translate_to_pir(described)
+    except Exception as error:
+        raise ValueError(f"{file} cannot be translated to a Program of Paddle 3: {error}") from error
+    block = program.global_block()
+    for op in [op for op in block.ops if op.name() == "pd_op.feed"]:
+        fed = op.result(0)
+        with paddle.static.program_guard(program):
+            paddle.pir.set_insertion_point(op)
+            fed.replace_all_uses_with(paddle.static.data(op.attrs()["name"], fed.shape, fed.dtype))
+        block.remove_op(op)
+    return program

@@ -1,0 +1,1 @@
+"""What changes the training Program: rounding as int8 kernels will, a teacher, the best recipe known."""

@@ -1,0 +1,86 @@
+"""Distillation: a trained net, the teacher, shows the one in training what to answer, inside the same Program."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import paddle
+import paddle.nn.functional as F
+
+from ..graph import open_graph
+from ..graph.splice import program_of, splice
+
+
+def distill(
+    loss: Any,
+    logits: Any,
+    teacher_logits: Any,
+    *,
+    weight: float = 0.5,
+    temperature: float = 2.0,
+    inputs: Mapping[str, Any] | None = None,
+    scope: Any = None,
+    teacher_scope: Any = None,
+    prefix: str = "teacher.",
+) -> Any:
+    """Mix a teacher's answers into a loss.
+
+    (1 - weight) * loss + weight * T^2 * KL(softmax(teacher_logits / T) || softmax(logits / T)), mean over the batch
+
+    Call it inside `program_guard` of the training Program, before `minimize`. The teacher's Program is copied into the
+    training Program, in test mode: no further feed and no further run per batch. Its weights, as they are now, are
+    copied under names of their own, so it may be the net that is then pruned. They never train, are never pruned, and
+    are not part of inference models.
+
+    Args:
+        loss: Of the training Program, a scalar.
+        logits: Of the training Program, [batch, classes].
+        teacher_logits: Of the teacher's Program, which is not changed, [batch, classes].
+        weight: Of the teacher's part, in [0, 1].
+        temperature: T, > 0: a higher one tells more of the unlikely classes.
+        inputs: Name of an input of the teacher -> value of the training Program. Default: the training Program's input
+            of the same name.
+        scope: Of the training Program. Default: the global scope.
+        teacher_scope: Where the teacher's weights are. Default: `scope`.
+        prefix: Goes before the names of the teacher's variables; a second teacher needs another one.
+
+    Returns:
+        The mixed loss, a scalar of the training Program.
+
+    Raises:
+        ValueError: A value out of range; logits of different shapes; a teacher without weights, or with control flow;
+            an input that nothing is given for; a prefix that is taken. The Program is as it was.
+        TypeError: Something that is not a value of a PIR Program.
+
+    Example:
+        >>> with paddle.static.program_guard(main_program, startup_program):  # doctest: +SKIP
+        ...     loss = distill(loss, logits, dense_logits, teacher_scope=dense_scope)
+        ...     optimizer.minimize(loss)
+
+    Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
+    """
+    check_mixture(weight, temperature)
+    student = open_graph(program_of(logits, "logits"), scope)
+    teacher = open_graph(program_of(teacher_logits, "teacher_logits"), teacher_scope or student.scope)
+    if list(logits.shape[1:]) != list(teacher_logits.shape[1:]):
+        raise ValueError(
+            f"`teacher_logits` must have the shape of `logits`, {list(logits.shape)}, got "
+            f"{list(teacher_logits.shape)}; both nets must tell the same classes apart."
+        )
+    [shown] = splice(teacher, [teacher_logits], student, inputs or {}, prefix)
+    return (1.0 - weight) * loss + weight * temperature**2 * divergence(shown / temperature, logits / temperature)
+
+
+def divergence(wanted: Any, logits: Any) -> Any:
+    """KL(softmax(wanted) || softmax(logits)), [..., classes] each -> mean over all but the last axis."""
+    # Not F.kl_div(reduction="batchmean"): in a static Program it divides by the batch size of the shape, which is -1.
+    gap = F.log_softmax(wanted, axis=-1) - F.log_softmax(logits, axis=-1)
+    return paddle.mean(paddle.sum(F.softmax(wanted, axis=-1) * gap, axis=-1))
+
+
+def check_mixture(weight: float, temperature: float) -> None:
+    """Raise ValueError unless a teacher's weight is in [0, 1] and its temperature above 0."""
+    if not 0.0 <= weight <= 1.0:
+        raise ValueError(f"`weight` must be in [0, 1], got {weight!r}; 0 leaves the teacher out.")
+    if not temperature > 0:
+        raise ValueError(f"`temperature` must be > 0, got {temperature!r}.")

@@ -1,0 +1,191 @@
+"""What criteria gather in the training Program: right numbers, for as long as they are needed, and gone after that."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from nets import Net
+
+from paddle_unstructured import (
+    APoZ,
+    Filter,
+    MeanActivation,
+    Polynomial,
+    Random,
+    Saliency,
+    Threshold,
+    UnstructuredPruner,
+)
+
+pytestmark = pytest.mark.usefixtures("static")
+OPTIMIZERS = {
+    name: lambda make=make: make()
+    for name, make in {
+        "sgd": lambda: paddle.optimizer.SGD(0.1),
+        "momentum": lambda: paddle.optimizer.Momentum(0.1, 0.9),
+        "adam": lambda: paddle.optimizer.Adam(0.01),
+        "rmsprop": lambda: paddle.optimizer.RMSProp(0.01),
+        "adagrad": lambda: paddle.optimizer.Adagrad(0.01),
+        "lamb": lambda: paddle.optimizer.Lamb(0.01),
+    }.items()
+}
+
+
+def two(x):
+    return paddle.nn.Linear(6, 4)(F.relu(paddle.nn.Linear(4, 6)(x)))
+
+
+def accumulators(net):
+    return sorted(
+        op.attrs()["name"]
+        for op in net.program.global_block().ops
+        if op.name() == "pd_op.data" and "gathered" in op.attrs()["name"]
+    )
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_saliency_is_the_sum_of_weight_times_gradient_over_the_batches(signed):
+    net = Net(lambda x: paddle.nn.Linear(4, 3, bias_attr=False)(x), [2, 4], lambda: paddle.optimizer.SGD(0.1))
+    UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=8, signed=signed))
+    expected = np.zeros((4, 3))
+    for step in range(3):
+        weight, x = net.get("linear_0.w_0"), np.random.default_rng(step).normal(size=(2, 4))
+        gradient = x.T @ (2 * (x @ weight - 1) / 6)
+        net.run()
+        expected += weight * gradient if signed else np.abs(weight * gradient)
+    np.testing.assert_allclose(net.get(accumulators(net)[0]), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_pruning_waits_for_its_batches_under_any_optimizer(optimizer):
+    net = Net(two, [2, 4], optimizer)
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=3))
+    sparsities = []
+    for _ in range(5):
+        net.train(pruner)
+        sparsities.append(pruner.sparsity())
+    assert sparsities == [0, 0, 0.5, 0.5, 0.5]
+
+
+def test_a_pruner_made_before_minimize_gathers_from_the_first_step_after_it():
+    net = Net(two, [2, 4])
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=2))
+    net.minimize(lambda: paddle.optimizer.SGD(0.1))
+    net.train(pruner, 4)
+    assert pruner.sparsity() == 0.5
+
+
+def test_accumulators_are_gone_when_the_last_sparsity_is_reached():
+    net = Net(two, [2, 4], lambda: paddle.optimizer.SGD(0.1))
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=2))
+    ops, names = net.program.num_ops(), accumulators(net)
+    assert len(names) == 2
+    net.train(pruner, 2)
+    assert accumulators(net) == [] and net.program.num_ops() < ops
+    assert all(net.scope.find_var(name) is None for name in names)
+    net.train(pruner, 2)
+
+
+def test_a_higher_ratio_gathers_anew():
+    net = Net(two, [2, 4], lambda: paddle.optimizer.Momentum(0.1))
+    pruner = UnstructuredPruner(net.program, ratio=0.25, criterion=Saliency(batches=2))
+    net.train(pruner, 3)
+    for ratio in (0.5, 0.75):
+        pruner.ratio = ratio
+        net.train(pruner, 4)
+        assert pruner.sparsity() == ratio
+    assert net.zeros("linear_0.w_0", "linear_1.w_0") == 36
+
+
+def test_a_gradual_schedule_gathers_between_its_updates():
+    net = Net(two, [2, 4], lambda: paddle.optimizer.SGD(0.1))
+    ramp = Polynomial(final=0.5, begin_step=2, end_step=12, update_every=5)
+    pruner = UnstructuredPruner(net.program, criterion=Saliency(batches=3), schedule=ramp)
+    rises = []
+    for step in range(14):
+        before = pruner.sparsity()
+        net.train(pruner)
+        if pruner.sparsity() > before:
+            rises.append(step)
+    assert rises == [7, 12]  # at step 2 the sparsity is still 0
+
+
+def test_a_threshold_on_saliency_prunes_again_and_again():
+    net = Net(two, [2, 4], lambda: paddle.optimizer.SGD(0.1))
+    pruner = UnstructuredPruner(net.program, allocation=Threshold(0.05), criterion=Saliency(batches=2))
+    net.train(pruner, 7)
+    assert 0 < pruner.sparsity() < 1
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_masks_can_be_applied_saved_and_loaded_at_any_time(steps, tmp_path):
+    net = Net(two, [2, 4], lambda: paddle.optimizer.SGD(0.1))
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=2))
+    net.train(pruner, steps)
+    pruner.update_params()
+    pruner.save(str(tmp_path / "state"))
+    pruner.load(str(tmp_path / "state"))
+    net.train(pruner, 3)
+    assert pruner.sparsity() == 0.5
+
+
+def test_a_threshold_is_not_made_up_before_the_batches_were_seen():
+    net = Net(two, [2, 4], lambda: paddle.optimizer.SGD(0.1))
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=2))
+    with pytest.raises(ValueError, match="has not seen its batches"):
+        pruner.update_threshold()
+
+
+def test_a_program_without_gradients_is_refused_at_the_step_that_wants_them():
+    net = Net(two, [2, 4])
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency())
+    net.run()
+    with pytest.raises(ValueError, match="minimize"):
+        pruner.step()
+
+
+@pytest.mark.parametrize("criterion, worth", [(APoZ(batches=2), lambda y: y != 0), (MeanActivation(batches=2), np.abs)])
+def test_activations_are_those_behind_bias_norm_and_relu(criterion, worth):
+    net = Net(
+        lambda x: paddle.nn.Linear(6, 2)(F.relu(paddle.nn.LayerNorm(6)(paddle.nn.Linear(4, 6)(x)))),
+        [8, 4],
+        lambda: paddle.optimizer.SGD(0.0),
+    )
+    pruner = UnstructuredPruner(
+        net.program, ratio=0.5, criterion=criterion, pattern=Filter(), select=lambda p: p.name == "linear_1.w_0"
+    )
+    relu = next(op.result(0) for op in net.program.global_block().ops if op.name() == "pd_op.relu")
+    expected = sum(worth(net.run((relu,))[1]).mean(0) for _ in range(2))
+    np.testing.assert_allclose(net.get(accumulators(net)[0]), expected, rtol=1e-5)
+    pruner.step()
+
+
+def test_a_residual_is_not_part_of_the_layer():
+    net = Net(lambda x: F.relu(paddle.nn.Linear(4, 4)(x) + x), [8, 4], lambda: paddle.optimizer.SGD(0.0))
+    UnstructuredPruner(net.program, ratio=0.5, criterion=MeanActivation(batches=2), pattern=Filter())
+    added = [op.result(0) for op in net.program.global_block().ops if op.name() == "pd_op.add"]
+    expected = np.abs(net.run((added[0],))[1]).mean(0)
+    np.testing.assert_allclose(net.get(accumulators(net)[0]), expected, rtol=1e-5)
+
+
+def test_a_layer_in_a_branch_cannot_be_watched():
+    def branch(x):
+        inner = paddle.nn.Linear(4, 4)
+        return paddle.static.nn.cond(x.sum() > 0, lambda: inner(x), lambda: x * 2.0)
+
+    net = Net(branch, [2, 4])
+    with pytest.raises(ValueError, match="inside a branch or a loop"):
+        UnstructuredPruner(net.program, ratio=0.5, criterion=APoZ(), pattern=Filter())
+    UnstructuredPruner(net.program, ratio=0.5, criterion=Random())  # nothing was left behind
+
+
+def test_nan_in_what_was_gathered_is_named_and_changes_nothing():
+    net = Net(two, [2, 4], lambda: paddle.optimizer.SGD(0.0))
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=1))
+    net.run()
+    net.put(accumulators(net)[0], np.full_like(net.get(accumulators(net)[0]), np.nan))
+    with pytest.raises(ValueError, match="NaN.*linear_"):
+        pruner.step()
+    assert pruner.sparsity() == 0

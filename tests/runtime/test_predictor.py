@@ -1,0 +1,211 @@
+"""A converted model under Paddle's stock Predictor and in processes of their own; damaged files; the layout guard."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+import pytest
+from runtime_nets import relative_error, save_net
+
+from paddle_unstructured.runtime import Session, benchmark, convert, create_predictor
+from paddle_unstructured.runtime.build import operator_library
+from paddle_unstructured.saved_model import open_model
+
+pytestmark = pytest.mark.usefixtures("static")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def layers(x):
+    x = F.relu(nn.BatchNorm2D(16)(nn.Conv2D(3, 16, 3, 2, 1)(x)))
+    x = F.relu(nn.Conv2D(16, 16, 3, padding=1, groups=16)(x))
+    return nn.Linear(20, 5)(F.adaptive_avg_pool2d(F.relu(nn.Conv2D(16, 20, 1)(x)), 1).flatten(1))
+
+
+@pytest.fixture
+def models(tmp_path):
+    dense = save_net(tmp_path, layers, [-1, 3, -1, -1])
+    convert(dense, str(tmp_path / "fast"))
+    return dense, str(tmp_path / "fast")
+
+
+def image(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def predict(predictor, x):
+    predictor.get_input_handle("x").copy_from_cpu(x)
+    predictor.run()
+    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_predictor_equals_the_dense_model(models, threads):
+    dense, fast = models
+    predictor = create_predictor(fast, threads=threads)
+    for x in (image(1, 3, 32, 32), image(4, 3, 20, 45)):
+        assert relative_error(predict(predictor, x), open_model(dense).run(x=x)[0]) < 1e-5
+
+
+def test_two_models_with_the_same_plan_are_kept_apart(tmp_path):
+    predictors = []
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        convert(save_net(folder, layers, [-1, 3, -1, -1], seed=seed), str(folder / "fast"))
+        predictors.append((create_predictor(str(folder / "fast")), open_model(str(folder / "net"))))
+    x = image(1, 3, 16, 16)
+    for predictor, model in predictors * 2:
+        assert relative_error(predict(predictor, x), model.run(x=x)[0]) < 1e-5
+
+
+def test_a_dense_model_opens_too(models):
+    x = image(1, 3, 16, 16)
+    assert relative_error(predict(create_predictor(models[0]), x), open_model(models[0]).run(x=x)[0]) < 1e-5
+
+
+def in_fresh_process(code, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+STOCK = """
+import sys, numpy as np, paddle
+library, prefix, x, y = sys.argv[1:]
+paddle.base.core.load_op_meta_info_and_register_op(library)
+config = paddle.inference.Config(prefix + ".json", prefix + ".pdiparams")
+predictor = paddle.inference.create_predictor(config)
+predictor.get_input_handle("x").copy_from_cpu(np.load(x))
+predictor.run()
+np.save(y, predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu())
+"""
+
+ALONE = """
+import sys, numpy as np
+from paddle_unstructured.runtime import Session
+np.save(sys.argv[3], Session(sys.argv[1]).run(np.load(sys.argv[2]))[0])
+assert "paddle" not in sys.modules
+"""
+
+
+def test_a_stock_predictor_in_a_fresh_process_needs_only_the_library(models, tmp_path):
+    x = image(2, 3, 24, 24)
+    np.save(tmp_path / "x.npy", x)
+    done = in_fresh_process(STOCK, str(operator_library()), models[1], str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
+    assert done.returncode == 0, done.stderr
+    assert relative_error(np.load(tmp_path / "y.npy"), open_model(models[0]).run(x=x)[0]) < 1e-5
+
+
+def test_a_session_runs_without_paddle_in_the_process(models, tmp_path):
+    x = image(2, 3, 24, 24)
+    np.save(tmp_path / "x.npy", x)
+    done = in_fresh_process(ALONE, models[1], str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
+    assert done.returncode == 0, done.stderr
+    assert relative_error(np.load(tmp_path / "y.npy"), open_model(models[0]).run(x=x)[0]) < 1e-5
+
+
+def test_damaged_weights_are_refused_by_session_and_predictor(models):
+    file = Path(models[1] + ".pdiparams")
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 0x40
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="digest"):
+        Session(models[1])
+    with pytest.raises(RuntimeError, match="exception"):  # what Paddle makes of it
+        predict(create_predictor(models[1]), image(1, 3, 16, 16))
+
+
+def test_a_file_cut_off_is_refused(models):
+    file = Path(models[1] + ".pdiparams")
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="cut off|ends"):
+        Session(models[1])
+
+
+def test_another_program_is_refused(models, tmp_path):
+    Path(models[1] + ".json").write_text(json.dumps({"program": {"regions": []}}))
+    with pytest.raises(ValueError, match="must be a Program"):
+        Session(models[1])
+
+
+BEHIND_ONEDNN = """
+import sys, numpy as np, paddle
+sys.path.insert(0, sys.argv[1])
+from test_runtime_predictor import save_behind_another_op, predict, image
+from paddle_unstructured.runtime.operator import register
+paddle.enable_static()
+prefix = save_behind_another_op(sys.argv[2])
+config = paddle.inference.Config(prefix + ".json", prefix + ".pdiparams")
+config.enable_mkldnn()
+config.disable_glog_info()
+try:
+    predict(paddle.inference.create_predictor(config), image(1, 8, 16, 16))
+except Exception as error:
+    print("refused:", error)
+"""
+
+
+def save_behind_another_op(folder):
+    """A Program where our operator follows a convolution of Paddle's."""
+    from paddle_unstructured.runtime.operator import NAME, register
+    from paddle_unstructured.runtime.plan import PlanWriter
+
+    register()
+    writer = PlanWriter(16)
+    writer.output(writer.affine(0, np.ones(16), np.zeros(16)), rank=4)
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [-1, 8, 16, 16], "float32")
+        ones, zeros = (
+            paddle.static.create_parameter([16], "float32", default_initializer=nn.initializer.Constant(value))
+            for value in (1, 0)
+        )
+        y = paddle._C_ops._run_custom_op(
+            f"{NAME}1", F.relu(nn.Conv2D(8, 16, 3, padding=1)(x)), [ones, zeros], writer.text, 0
+        )
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    prefix = os.path.join(folder, "behind")
+    paddle.static.save_inference_model(prefix, [x], list(y) if isinstance(y, list) else [y], executor, program=program)
+    return prefix
+
+
+def test_a_blocked_layout_is_refused_by_the_kernel(tmp_path):
+    done = in_fresh_process(BEHIND_ONEDNN, str(ROOT / "tests"), str(tmp_path))
+    assert "refused:" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_blocked_layout_is_refused_in_python(tmp_path):
+    with pytest.raises(ValueError, match="must read the model's input directly"):
+        create_predictor(save_behind_another_op(str(tmp_path)))
+
+
+def test_a_senseless_number_of_threads_is_refused(models):
+    with pytest.raises(ValueError, match="`threads` must be at least 1"):
+        create_predictor(models[1], threads=0)
+
+
+def test_benchmark_compares_two_models_side_by_side(models):
+    result = benchmark(*models, threads=1, rounds=3, inputs={"x": image(4, 3, 32, 32)})
+    assert result.difference < 1e-5 and result.agreement == 1.0
+    assert result.speedup > 0 and all(milliseconds > 0 for milliseconds in result.milliseconds)
+    assert result.shape == (4, 3, 32, 32) and "speedup" in str(result) and models[1] in str(result)
+
+
+def test_benchmark_refuses_models_of_different_nets(models, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = save_net(tmp_path / "other", lambda x: nn.Conv2D(3, 2, 1)(x), [-1, 3, -1, -1])
+    with pytest.raises(ValueError, match="models of the same net"):
+        benchmark(models[0], other, rounds=1, inputs={"x": image(1, 3, 8, 8)})

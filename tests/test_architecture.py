@@ -1,0 +1,103 @@
+"""The arrows of the package: which folder may import which, and who may know what a Program is."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import paddle_unstructured
+
+PACKAGE = Path(paddle_unstructured.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+LEVELS = [  # each may import what stands before it, and nothing that stands behind it
+    *("lazy_names", "formats", "schedules", "graph", "ranking", "checkpoint", "criteria", "patterns", "selection"),
+    *("allocation", "reporting", "saved_model", "compression", "compat", "channels", "distributed", "masking"),
+    *("pruner", "sensitivity", "export", "runtime", "training", "cli", "__main__", "__init__"),
+]
+KNOW_PROGRAMS = {"graph", "channels", "saved_model", "export", "training", "runtime", "compression", "distributed"}
+WITHOUT_PADDLE = {"formats", "schedules", "lazy_names"}
+SHIMS = {"export/runtime/__init__.py"}  # old names, for one release
+
+
+def place_of(file: Path) -> tuple[str, ...]:
+    """Folders and file below the package, ("ranking", "cut")."""
+    return file.relative_to(PACKAGE).with_suffix("").parts
+
+
+def imports(file: Path) -> list[tuple[str, ...]]:
+    """What a file takes from the package when it is imported or run: modules by their place. Types do not count."""
+    tree, found = ast.parse(file.read_text(encoding="utf-8")), []
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in for_types:
+            base = place_of(file)[:-1][: len(place_of(file)) - node.level]
+            module = base + tuple(node.module.split(".") if node.module else ())
+            found += [(*module, alias.name) if is_module((*module, alias.name)) else module for alias in node.names]
+    return found
+
+
+def is_module(place: tuple[str, ...]) -> bool:
+    path = PACKAGE.joinpath(*place)
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def code_of(file: Path) -> str:
+    """The file without docstrings, comments and strings."""
+    return re.sub(r'"""[\s\S]*?"""|#.*|"[^"\n]*"', "", file.read_text(encoding="utf-8"))
+
+
+def name(file: Path) -> str:
+    return file.relative_to(PACKAGE).as_posix()
+
+
+def test_every_folder_and_file_has_its_level():
+    assert {place_of(file)[0] for file in FILES} == set(LEVELS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_arrows_run_one_way(file):
+    own = place_of(file)[0]
+    if name(file) not in SHIMS:
+        wrong = [m for m in imports(file) if m and m[0] in LEVELS and LEVELS.index(m[0]) > LEVELS.index(own)]
+        assert wrong == []
+
+
+def test_no_two_files_need_each_other():
+    graph = {place_of(file): set() for file in FILES}
+    for file in FILES:
+        for module in imports(file) if name(file) not in SHIMS else ():
+            graph[place_of(file)] |= {module} if module in graph else {(*module, "__init__")} & graph.keys()
+    done, open_ = set(), []
+
+    def visit(node):
+        assert node not in open_, " -> ".join(map("/".join, [*open_[open_.index(node) :], node]))
+        if node not in done:
+            open_.append(node)
+            for target in sorted(graph[node] - {node}):
+                visit(target)
+            done.add(open_.pop())
+
+    for node in sorted(graph):
+        visit(node)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_only_some_folders_know_what_a_program_is(file):
+    if place_of(file)[0] not in KNOW_PROGRAMS:
+        assert re.findall(r"paddle\.(?:static|pir|base)\b|libpaddle|_pir_ops|_C_ops", code_of(file)) == []
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if place_of(f)[0] in WITHOUT_PADDLE], ids=name)
+def test_files_and_schedules_do_without_paddle(file):
+    assert not re.search(r"\bpaddle\b", code_of(file))
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_the_library_logs_and_does_not_print(file):
+    assert place_of(file)[0] == "cli" or "print(" not in code_of(file)

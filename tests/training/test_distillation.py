@@ -1,0 +1,177 @@
+"""A teacher inside the student's Program: the right loss, the right gradients, and nothing of it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from nets import Net
+from paddle import nn
+
+from paddle_unstructured import UnstructuredPruner
+from paddle_unstructured.training.distillation import distill, divergence
+
+pytestmark = pytest.mark.usefixtures("static")
+
+WEIGHTS = {"linear_0.w_0": [[1.0, 0.0, -1.0], [0.5, 2.0, 0.0]], "linear_0.b_0": [0.0, 0.1, 0.2]}
+
+
+class Student:
+    """[n, 2] -> 3 classes, trained by SGD on cross entropy mixed with a teacher's answers."""
+
+    def __init__(self, layers: Any, teacher: Any, rate: float = 0.1, batch_norm: bool = False, **kwargs: Any) -> None:
+        self.program, self.startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.program, self.startup):
+            self.x = paddle.static.data("x", [None, 2])
+            self.label = paddle.static.data("label", [None, 1], "int64")
+            self.logits = layers(self.x)
+            self.alone = F.cross_entropy(self.logits, self.label)
+            self.loss = distill(self.alone, self.logits, teacher.output, teacher_scope=teacher.scope, **kwargs)
+            paddle.optimizer.SGD(rate).minimize(self.loss)
+        self.exe = paddle.static.Executor(paddle.CPUPlace())
+        self.exe.run(self.startup)
+
+    def run(self, x: np.ndarray, label: np.ndarray) -> list[float]:
+        fetched = self.exe.run(self.program, feed={"x": x, "label": label}, fetch_list=[self.loss, self.alone])
+        return [float(value) for value in fetched]
+
+
+def teacher_net(layers: Any = lambda x: nn.Linear(2, 3)(x), shape: tuple = (None, 2)) -> Net:
+    return Net(layers, list(shape), own_scope=True, seed=5)
+
+
+def get(name: str) -> np.ndarray:
+    return np.array(paddle.static.global_scope().find_var(name).get_tensor())
+
+
+def put(name: str, value: Any) -> None:
+    paddle.static.global_scope().find_var(name).get_tensor().set(np.float32(value), paddle.CPUPlace())
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+BATCH = np.random.default_rng(0).normal(size=(4, 2)).astype("float32"), np.array([[0], [2], [1], [1]])
+
+
+def test_the_loss_is_the_written_out_mixture():
+    teacher = teacher_net()
+    student = Student(lambda x: nn.Linear(2, 3)(x), teacher, weight=0.3, temperature=4.0)
+    for name, value in WEIGHTS.items():
+        put(name, value)
+    mixed, alone = student.run(*BATCH)
+    own = BATCH[0] @ np.float64(WEIGHTS["linear_0.w_0"]) + WEIGHTS["linear_0.b_0"]
+    shown = BATCH[0] @ teacher.get("linear_0.w_0") + teacher.get("linear_0.b_0")
+    p, q = softmax(shown / 4.0), softmax(own / 4.0)
+    expected = 0.7 * alone + 0.3 * 16.0 * (p * np.log(p / q)).sum(-1).mean()
+    assert mixed == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_divergence_of_equal_logits_is_zero_and_it_is_averaged_over_the_batch():
+    paddle.disable_static()
+    logits = paddle.to_tensor(np.float32([[1, 2, 3], [0, 0, 5]]))
+    assert float(divergence(logits, logits + 7.0)) == pytest.approx(0.0, abs=1e-6)
+    other = logits * 2.0
+    each = [float(divergence(other[i : i + 1], logits[i : i + 1])) for i in range(2)]
+    assert float(divergence(other, logits)) == pytest.approx(sum(each) / 2, rel=1e-5)
+    assert min(each) > 0
+
+
+def test_with_the_whole_weight_the_student_learns_the_teacher_and_not_the_labels():
+    teacher = teacher_net()
+    student = Student(lambda x: nn.Linear(2, 3)(x), teacher, rate=1.0, weight=1.0, temperature=1.0)
+    random = np.random.default_rng(1)
+    for _ in range(300):
+        student.run(random.normal(size=(32, 2)).astype("float32"), random.integers(0, 3, (32, 1)))
+    gap = get("linear_0.w_0") - teacher.get("linear_0.w_0")
+    assert np.abs(gap - gap.mean(1, keepdims=True)).max() < 0.02  # softmax does not see a common shift of the logits
+
+
+def test_without_weight_training_is_as_it_was_without_a_teacher():
+    teacher = teacher_net()
+    student = Student(lambda x: nn.Linear(2, 3)(x), teacher, weight=0.0)
+    for name, value in WEIGHTS.items():
+        put(name, value)
+    mixed, alone = student.run(*BATCH)
+    assert mixed == alone
+    own = BATCH[0] @ np.float64(WEIGHTS["linear_0.w_0"]) + WEIGHTS["linear_0.b_0"]
+    step = BATCH[0].T @ (softmax(own) - np.eye(3)[BATCH[1][:, 0]]) / 4
+    np.testing.assert_allclose(get("linear_0.w_0"), WEIGHTS["linear_0.w_0"] - 0.1 * step, rtol=1e-5)
+
+
+def test_the_teacher_neither_trains_nor_gathers_statistics_nor_drops_out():
+    teacher = teacher_net(lambda x: nn.Linear(4, 3)(nn.Dropout(0.5)(nn.BatchNorm1D(4)(nn.Linear(2, 4)(x)))))
+    student = Student(lambda x: nn.Linear(2, 3)(x), teacher, rate=0.0)
+    names = list(teacher.everything())
+    before = {name: get(f"teacher.{name}") for name in names}
+    losses = {student.run(*BATCH)[0] for _ in range(3)}
+    assert len(losses) == 1 and len(names) == 8
+    assert all((get(f"teacher.{name}") == before[name]).all() for name in names)
+
+
+def test_a_teacher_of_the_same_names_in_the_same_scope_is_copied_and_does_not_follow_the_student():
+    dense = Net(lambda x: nn.Linear(2, 3)(x), [None, 2])
+    was = dense.get("linear_0.w_0")
+    student = Student(lambda x: nn.Linear(2, 3)(x), dense)
+    for _ in range(3):
+        student.run(*BATCH)
+    assert (get("teacher.linear_0.w_0") == was).all()
+    assert (get("linear_0.w_0") != was).any()
+
+
+def test_a_pruner_sees_the_student_only_and_the_inference_model_has_no_teacher(tmp_path):
+    student = Student(lambda x: nn.Linear(2, 3)(x), teacher_net())
+    pruner = UnstructuredPruner(student.program, ratio=0.5)
+    student.run(*BATCH)
+    pruner.step()
+    student.run(*BATCH)
+    assert [param.name for param in pruner.params] == ["linear_0.w_0"]
+    assert (get("linear_0.w_0") == 0).sum() == 3 and (get("teacher.linear_0.w_0") != 0).all()
+    paddle.static.save_inference_model(
+        str(tmp_path / "m"), [student.x], [student.logits], student.exe, program=student.program
+    )
+    assert b"teacher." not in (tmp_path / "m.json").read_bytes()
+
+
+def test_a_teacher_with_another_input_name_is_told_which_value_it_reads():
+    teacher = Net(lambda x: nn.Linear(2, 3)(x), [None, 2], own_scope=True)
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        pixels = paddle.static.data("pixels", [None, 2])
+        logits = nn.Linear(2, 3)(pixels)
+        with pytest.raises(ValueError, match="`inputs` must say .* reads as x; .* has the inputs pixels"):
+            distill(logits.mean(), logits, teacher.output, teacher_scope=teacher.scope)
+        ops = program.num_ops()
+        distill(logits.mean(), logits, teacher.output, teacher_scope=teacher.scope, inputs={"x": pixels})
+        assert program.num_ops() > ops
+        with pytest.raises(ValueError, match="`prefix` must give new names.*teacher.linear_0.[wb]_0"):
+            distill(logits.mean(), logits, teacher.output, teacher_scope=teacher.scope, inputs={"x": pixels})
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"weight": 1.5}, r"`weight` must be in \[0, 1\], got 1.5"),
+        ({"temperature": 0.0}, "`temperature` must be > 0, got 0.0"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Student(lambda x: nn.Linear(2, 3)(x), teacher_net(), **wrong)
+
+
+def test_a_teacher_of_other_classes_or_without_weights_is_refused():
+    with pytest.raises(ValueError, match=r"`teacher_logits` must have the shape of `logits`, \[-1, 3\], got \[-1, 4\]"):
+        Student(lambda x: nn.Linear(2, 3)(x), teacher_net(lambda x: nn.Linear(2, 4)(x)))
+    teacher = teacher_net()
+    teacher.scope = paddle.static.Scope()
+    with pytest.raises(ValueError, match="linear_0.[wb]_0 .* has no value in its scope; load its weights first"):
+        Student(lambda x: nn.Linear(2, 3)(x), teacher)
+    teacher.output = "logits"
+    with pytest.raises(TypeError, match="`teacher_logits` must be a value of a PIR Program, got str"):
+        Student(lambda x: nn.Linear(2, 3)(x), teacher)
