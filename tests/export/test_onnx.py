@@ -87,7 +87,7 @@ def test_every_output_is_compared_in_order(tmp_path):
 
 
 def test_a_difference_is_refused_and_nothing_is_written(pruned, tmp_path, monkeypatch):
-    make = onnx._with_initializers
+    make = to_onnx_module._with_initializers
 
     def spoilt(made, names):
         made = make(made, names)
@@ -102,7 +102,7 @@ def test_a_difference_is_refused_and_nothing_is_written(pruned, tmp_path, monkey
 
 
 def test_a_lost_zero_is_refused(pruned, tmp_path, monkeypatch):
-    make = onnx._with_initializers
+    make = to_onnx_module._with_initializers
 
     def spoilt(made, names):
         made = make(made, names)

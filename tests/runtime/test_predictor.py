@@ -142,8 +142,8 @@ def test_another_program_is_refused(models, tmp_path):
 
 BEHIND_ONEDNN = """
 import sys, numpy as np, paddle
-sys.path.insert(0, sys.argv[1])
-from test_runtime_predictor import save_behind_another_op, predict, image
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/runtime"]
+from test_predictor import save_behind_another_op, predict, image
 from paddle_unstructured.runtime.operator import register
 paddle.enable_static()
 prefix = save_behind_another_op(sys.argv[2])
