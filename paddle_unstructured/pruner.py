@@ -290,7 +290,7 @@ class UnstructuredPruner:
         report.check_initialized(graph, params)
         values = np.sort(np.concatenate([np.abs(graph.array(param.name)).reshape(-1) for param in params]))
         count = round(ratio * values.size)
-        return float(values[count] if count < values.size else np.nextafter(values[-1], np.inf))
+        return float(values[count] if count < values.size else np.nextafter(values[-1], values.dtype.type(np.inf)))
 
     def sparse_by_layer(self, program: Any = None) -> dict[str, float]:
         """Fraction of zeros of every prunable weight of a Program (default: the pruner's), by name."""

@@ -283,7 +283,10 @@ def weigh(place: Tensor, size: Size, bins: int = BINS) -> Tensor:
         counts = paddle.bincount(place, minlength=bins)
         return counts if size == 1 else counts * size
     # Integer weights: the static graph says int64 and the kernel makes float64 (3.3.1). float64 is exact to 2**53.
-    return paddle.bincount(place, weights=size.cast("float64"), minlength=bins).cast("int64")
+    # One place more, of size 0: there may be no other, and then Paddle 3.0 forgets `minlength`.
+    place = paddle.concat([place, paddle.zeros([1], place.dtype)])
+    size = paddle.concat([size.cast("float64"), paddle.zeros([1], "float64")])
+    return paddle.bincount(place, weights=size, minlength=bins).cast("int64")
 
 
 def _fill_in(bins: Tensor, edge: Tensor, index: Tensor, stay: Tensor, zero: Tensor, one: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import tensor
 
-from paddle_unstructured.ranking.cut import cut
+from paddle_unstructured.ranking.cut import cut, weigh
 
 
 @dataclass
@@ -107,6 +107,14 @@ def test_minus_infinity_ranks_below_finite_scores_of_its_coarse_bin():
 def test_nothing_falls_at_total_zero():
     result = decide([[0.0, 1.0], [2.0]], 0)
     assert (result.keep, result.pruned) == ([[1, 1], [1]], [0, 0])
+
+
+def test_a_count_of_nothing_has_every_bin_though_paddle_forgets_minlength(monkeypatch):
+    """As Paddle 3.0 does: its `bincount` of an empty tensor is empty."""
+    bincount = paddle.bincount
+    monkeypatch.setattr(paddle, "bincount", lambda x, **words: bincount(x, **words if x.size else {}))
+    assert decide([[3, 1], [2]], 0).keep == [[1, 1], [1]]
+    assert weigh(paddle.zeros([0], "int64"), paddle.zeros([0], "int64"), 3).tolist() == [0, 0, 0]
 
 
 def test_everything_falls_at_total_all():
