@@ -1,0 +1,54 @@
+"""What several commands take and give: a model, a selection of weights, a file for the result."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+
+def add_model(parser: argparse.ArgumentParser, output: str = "") -> None:
+    """MODEL, and -o OUT if the command writes one; `output` says what OUT is."""
+    parser.add_argument("model", metavar="MODEL", help="prefix of the files, one of them, or their folder")
+    if output:
+        add_output(parser, output)
+
+
+def add_output(parser: argparse.ArgumentParser, about: str) -> None:
+    """-o OUT, which must be given."""
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help=about)
+
+
+def add_json(parser: Any) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def add_selection(parser: argparse.ArgumentParser, what: str) -> None:
+    """--params and --conv1x1-only: which weights a command is about; read by `selection`."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--params", metavar="REGEX", help=f"{what} the weights of these names only")
+    which.add_argument("--conv1x1-only", action="store_true", help=f"{what} the weights of 1x1 convolutions only")
+
+
+def selection(args: argparse.Namespace) -> Any:
+    """The weights that were chosen, for `select`."""
+    from ..selection import all_weights, conv1x1_only, named
+
+    if args.params:
+        return named(args.params)
+    return conv1x1_only if args.conv1x1_only else all_weights
+
+
+def give(text: str, path: str | None = None) -> None:
+    """Print the result, or write it to a file and say so."""
+    if path is None:
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # who reads it has seen enough, as `head` does; nothing more can be written at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"written: {path}")

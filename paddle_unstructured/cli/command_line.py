@@ -1,0 +1,80 @@
+"""`main`: finds the command, runs it, and turns what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import Iterator, Sequence
+
+from .. import __version__
+from . import accelerate, benchmark, check, compress, decompress, export, lite, prune, report
+
+COMMANDS = (report, check, prune, compress, decompress, export, lite, accelerate, benchmark)
+_ABOUT = """The command line: python -m paddle_unstructured COMMAND MODEL …
+
+MODEL is an inference model (.json and .pdiparams; a legacy .pdmodel pair is translated) or a training checkpoint
+(.json and .pdparams): the prefix of its files, one of them, or the folder that holds it.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: words of the command line; default: those of the process.
+
+    Returns:
+        The exit code: 0; 1 where a check does not hold; 2 for anything that could not be done, said on stderr.
+    """
+    args = _parser().parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
+    with warnings.catch_warnings(), _warnings_on_stderr():
+        warnings.simplefilter("ignore")
+        try:
+            import paddle
+
+            paddle.enable_static()
+            return args.run(args) or 0
+        except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+            print(f"paddle_unstructured {args.command}: error: {_in_words(error)}", file=sys.stderr)
+            return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="paddle_unstructured", formatter_class=argparse.RawDescriptionHelpFormatter, description=_ABOUT
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        name = command.__name__.split(".")[-1]
+        one = commands.add_parser(name, help=command.ABOUT, description=command.ABOUT)
+        one.set_defaults(run=command.run)
+        command.add_arguments(one)
+    return parser
+
+
+def _in_words(error: Exception) -> str:
+    """What the operating system says without its number, behind the file's name."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """The library's warnings in plain words; Paddle has given the root logger a format of its own."""
+    logger, handler = logging.getLogger(__package__.split(".")[0]), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    before = logger.handlers, logger.propagate, logger.level
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])

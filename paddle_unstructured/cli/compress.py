@@ -1,0 +1,26 @@
+"""`compress`: a model as one small file."""
+
+from __future__ import annotations
+
+import argparse
+
+from .arguments import add_model, give
+
+ABOUT = "write a model into one small file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser, "the file")
+    parser.add_argument(
+        "--values",
+        choices=("fp32", "bf16", "fp16", "int8"),
+        default="fp32",
+        help="precision of the weights that are kept; default: fp32, exact to the bit",
+    )
+    parser.add_argument("--level", metavar="N", type=int, default=19, help="of zstd, 1 to 22; default: 19")
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..export import compress
+
+    give(str(compress(args.model, args.output, values=args.values, level=args.level)))

@@ -1,0 +1,40 @@
+"""`export`: an inference model, checked, for where it runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from .arguments import add_model, give
+
+ABOUT = "write an inference model, checked, for where it runs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser, "prefix of the model, or the file")
+    parser.add_argument(
+        "--to",
+        choices=("paddle", "int8", "onnx"),
+        default="paddle",
+        help="int8: weights in int8, for Paddle; default: paddle",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="a .pdparams file, instead of the model's own weights")
+    parser.add_argument("--masks", metavar="FILE", help="what pruner.save() has written: applied, and checked")
+    parser.add_argument("--recalibrate", metavar="FILE", help="an .npz of inputs [batches, ...] for batch norms")
+    parser.add_argument("--shrink", action="store_true", help="remove channels whose filters are zero")
+    parser.add_argument("--align-channels", metavar="N", type=int, default=1, help="with --shrink; default: 1")
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..export import export_model
+
+    written = export_model(
+        args.model,
+        args.output,
+        to=args.to,
+        weights=args.weights,
+        masks=args.masks,
+        recalibrate=args.recalibrate,
+        shrink=args.shrink,
+        align_channels=args.align_channels,
+    )
+    give(str(written))
