@@ -49,6 +49,7 @@ SPECS = {
         "paddle.vision.datasets.MNIST(mode='test')\"",
     ),
     "cifar10": Spec((3, 32, 32), 10, 'python -c "import paddle; paddle.vision.datasets.Cifar10()"'),
+    "cifar100": Spec((3, 32, 32), 100, 'python -c "import paddle; paddle.vision.datasets.Cifar100()"'),
     "imagenet": Spec(
         (3, 224, 224),
         1000,
@@ -121,7 +122,9 @@ def load_source(name: str, data_dir: str | None, split: str) -> Source:
     if name == "digits":
         return digits(split)
     if name == "cifar10":
-        return cifar10(find(name, data_dir, [CACHE / "cifar"], "cifar-10-python.tar.gz"), split)
+        return cifar(name, find(name, data_dir, [CACHE / "cifar"], "cifar-10-python.tar.gz"), split)
+    if name == "cifar100":
+        return cifar(name, find(name, data_dir, [CACHE / "cifar"], "cifar-100-python.tar.gz"), split)
     if name == "imagenet":
         listing = "train_list.txt" if split == "train" else "val_list.txt"
         return ImageFolder(find(name, data_dir, [Path("imagenet")], listing))
@@ -180,12 +183,13 @@ def gzipped(path: Path, folder: Path) -> Path:
     return copy
 
 
-def cifar10(archive: Path, split: str) -> InMemory:
-    """Read CIFAR-10 from its archive; training images are moved and mirrored."""
+def cifar(name: str, archive: Path, split: str) -> InMemory:
+    """Read CIFAR-10 or CIFAR-100 from its archive; training images are moved and mirrored."""
+    reader = {"cifar10": paddle.vision.datasets.Cifar10, "cifar100": paddle.vision.datasets.Cifar100}[name]
     try:
-        data = paddle.vision.datasets.Cifar10(data_file=str(archive), mode=split, download=False).data
+        data = reader(data_file=str(archive), mode=split, download=False).data
     except tarfile.TarError as broken:
-        raise MissingData(f"{archive} must be the whole CIFAR-10 archive, but {broken}; fetch it again") from broken
+        raise MissingData(f"{archive} must be the whole archive of {name}, but {broken}; fetch it again") from broken
     images, labels = zip(*data)
     return InMemory(
         np.stack(images).reshape(-1, 3, 32, 32),

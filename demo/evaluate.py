@@ -30,8 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pruned_model",
         type=existing,
-        required=True,
-        help="a run's --model_path (its best epoch, or else its latest), epoch_N, .pdparams, or an inference model",
+        default="models",
+        help="a run's --model_path (its best epoch, or else its latest), epoch_N, .pdparams, or an inference model "
+        "(default: models, where train.py writes)",
     )
     parser.add_argument("--data", choices=sorted(SPECS), help=f"data set to test on{recorded}")
     parser.add_argument("--data_dir", type=folder, help=f"folder with its files{recorded}")
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--num_workers", type=number(int, 0), default=0, help="processes that prepare batches (default: 0)"
     )
     add_flag(parser, "--use_gpu", "test on a GPU; default: if there is one", default=None)
+    parser.add_argument("--log_period", type=number(int, 1), default=100, help="taken and not needed: a bar shows that")
     add_flag(parser, "--json", "print one JSON object and nothing else")
     return parser
 

@@ -54,12 +54,17 @@ def block(text: str) -> str:
     return text
 
 
-def existing(text: str) -> Path:
-    """Read a path that must be there, or be the prefix of a .pdparams file that is."""
-    path = Path(text)
+def is_saved(path: Path) -> bool:
+    """Whether a path is there, or is the prefix of a .pdparams or .pdiparams file that is."""
     if int(os.environ.get("PADDLE_TRAINER_ID", 0)) > 0:  # rank 0 reads, and may be on another machine
-        return path
-    if not path.exists() and not Path(f"{text}.pdparams").is_file() and not Path(f"{text}.pdiparams").is_file():
+        return True
+    return path.exists() or any(Path(f"{path}{ending}").is_file() for ending in (".pdparams", ".pdiparams"))
+
+
+def existing(text: str) -> Path:
+    """Read a path that must be there, or be the prefix of a file of weights that is."""
+    path = Path(text)
+    if not is_saved(path):
         raise argparse.ArgumentTypeError(f"must be what a run has saved, but there is no {text!r}")
     return path
 
@@ -93,10 +98,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_data(group: argparse._ActionsContainer) -> None:
     positive = number(int, 1)
-    group.add_argument("--data", choices=sorted(SPECS), default="digits", help="data set")
+    group.add_argument(
+        "--data", choices=sorted(SPECS), default="digits", help="data set; PaddleSlim's default is imagenet"
+    )
     group.add_argument("--data_dir", type=folder, help="folder with its files; default: where they usually are")
-    group.add_argument("--model", choices=MODELS, default="LeNet", help="architecture; MobileNet is MobileNetV1")
-    group.add_argument("--width", type=number(float, 0.01, 4), default=1.0, help="multiplies MobileNet's channels")
+    group.add_argument(
+        "--model",
+        choices=MODELS,
+        help="architecture; MobileNet is MobileNetV1; default: LeNet on digits, else MobileNet as PaddleSlim's",
+    )
+    group.add_argument(
+        "--width", type=number(float, 0.01, 4), default=1.0, help="multiplies the channels of MobileNet and MobileNetV2"
+    )
     group.add_argument("--batch_size", type=positive, default=64, help="images per training step of each rank")
     group.add_argument("--batch_size_for_validation", type=positive, default=64, help="images per test batch")
 
@@ -107,12 +120,12 @@ def add_training(group: argparse._ActionsContainer) -> None:
     group.add_argument("--lr", type=zero_up, default=0.1, help="peak learning rate")
     group.add_argument(
         "--lr_strategy",
-        choices=("piecewise_decay", "cosine_decay"),
-        default="cosine_decay",
-        help="cosine: from --lr to 0 over all epochs; piecewise: a tenth at each of --step_epochs",
+        choices=("piecewise_decay", "cosine_decay", "linear_decay"),
+        help="cosine, linear: from --lr to 0 over all epochs; piecewise: a tenth at each of --step_epochs; default: "
+        "piecewise_decay if --step_epochs is given, else cosine_decay (PaddleSlim's is always piecewise_decay)",
     )
     group.add_argument(
-        "--step_epochs", type=positive, nargs="+", default=[30, 60, 90], help="epochs at which piecewise_decay decays"
+        "--step_epochs", type=positive, nargs="+", help="epochs at which piecewise_decay decays (default: 30 60 90)"
     )
     group.add_argument("--l2_decay", type=zero_up, default=3e-5, help="weight decay")
     group.add_argument("--momentum_rate", type=number(float, 0, 1), default=0.9, help="momentum of the optimizer")
@@ -175,9 +188,16 @@ def add_pruning(group: argparse._ActionsContainer) -> None:
 def add_gmp(group: argparse._ActionsContainer) -> None:
     zero_up = number(int, 0)
     group.add_argument("--stable_epochs", type=zero_up, default=0, help="epochs before pruning starts")
-    group.add_argument("--pruning_epochs", type=zero_up, help="epochs in which sparsity rises; default: half the rest")
+    group.add_argument(
+        "--pruning_epochs",
+        type=zero_up,
+        help="epochs in which sparsity rises; default: half the rest, 60 of 120 as PaddleSlim's",
+    )
     group.add_argument("--tunning_epochs", type=zero_up, help="epochs at the final sparsity; default: what is left")
-    group.add_argument("--pruning_steps", type=number(int, 1), default=100, help="mask updates in the rising phase")
+    group.add_argument("--pruning_steps", type=number(int, 1), default=120, help="mask updates in the rising phase")
+    group.add_argument(
+        "--ratio_steps_per_epoch", type=number(int, 1), help="the same per epoch, instead of --pruning_steps"
+    )
     group.add_argument("--initial_ratio", type=number(float, 0, 1), default=0.15, help="sparsity of the first update")
 
 
@@ -185,7 +205,7 @@ def add_files(group: argparse._ActionsContainer) -> None:
     positive = number(int, 1)
     group.add_argument(
         "--pretrained_model",
-        type=existing,
+        type=Path,
         help="start from these weights: a run (its best epoch, or else its latest), epoch_N or .pdparams",
     )
     group.add_argument(
@@ -200,19 +220,32 @@ def add_files(group: argparse._ActionsContainer) -> None:
         help="last finished epoch, counted from 0, to resume after; -1: the latest saved",
     )
     group.add_argument(
+        "--resume_epoch",
+        type=number(int, -1),
+        default=-1,
+        help="with --pretrained_model RUN: as --checkpoint RUN --last_epoch N, in the words of PaddleSlim's README",
+    )
+    group.add_argument(
         "--model_path", type=Path, default=Path("models"), help="checkpoints and inference model go here"
     )
     group.add_argument("--model_period", type=positive, default=10, help="epochs between checkpoints")
-    group.add_argument("--test_period", type=positive, default=10, help="epochs between tests")
+    group.add_argument("--test_period", type=positive, default=5, help="epochs between tests")
     group.add_argument("--log_period", type=positive, default=100, help="steps between log lines (without a terminal)")
 
 
 def add_machine(group: argparse._ActionsContainer) -> None:
     add_flag(group, "--use_gpu", "train on a GPU; default: if there is one", default=None)
     group.add_argument(
-        "--num_workers", type=number(int, 0), help="processes that prepare batches; default: 4 for imagenet, else 0"
+        "--num_workers",
+        type=number(int, 0),
+        help="processes that prepare batches; default: 4 for imagenet, else 0 (PaddleSlim's: 32)",
     )
-    add_flag(group, "--is_distributed", "train on all ranks that paddle.distributed.launch starts")
+    add_flag(
+        group,
+        "--is_distributed",
+        "train on all ranks that paddle.distributed.launch starts; default: if it has started several",
+        default=None,
+    )
     group.add_argument(
         "--rank_timeout",
         type=number(float, 1),

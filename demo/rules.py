@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 
 import paddle
 from checkpoints import State, find_checkpoint
-from options import build_parser
+from models import SCALABLE
+from options import build_parser, is_saved
 from ranks import on_rank_0
 
 from paddle_unstructured import distributed
 
+log = logging.getLogger("train")
+
+UNTRAINED = ("mnist", "cifar10")  # PaddleSlim's demo ignores --pretrained_model on these
+
 # Of each command, never taken from a recorded run.
-OWN = ("checkpoint", "last_epoch", "pretrained_model", "use_gpu", "is_distributed", "rank_timeout")
+OWN = ("checkpoint", "last_epoch", "resume_epoch", "pretrained_model", "use_gpu", "is_distributed", "rank_timeout")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -21,19 +27,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
     try:
+        args.is_distributed = is_distributed(args)
         if args.is_distributed:
             distributed.init(args.rank_timeout)
+        if args.resume_epoch >= 0:
+            argv = as_checkpoint(args, argv)
+            args = parser.parse_args(argv)
         if args.checkpoint:
             parser.set_defaults(**on_rank_0(lambda: recorded(args)))
             args = parser.parse_args(argv)
+        args.is_distributed = is_distributed(args)
     except ValueError as error:
         parser.error(str(error))
+    complete(args)
     for rule in (check_machine, check_files, check_model, check_pruning):
         problem = rule(args)
         if problem:
             parser.error(problem)
-    complete(args)
     return args
+
+
+def is_distributed(args: argparse.Namespace) -> bool:
+    """As asked; else whether the launcher has started several ranks."""
+    started = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+    return started > 1 if args.is_distributed is None else args.is_distributed
+
+
+def as_checkpoint(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
+    """Return the flags with `--pretrained_model RUN --resume_epoch N` as `--checkpoint RUN --last_epoch N`."""
+    if args.checkpoint or args.last_epoch >= 0:
+        raise ValueError("--resume_epoch goes with --pretrained_model; --checkpoint goes with --last_epoch")
+    if args.pretrained_model is None:
+        raise ValueError(f"--resume_epoch {args.resume_epoch} needs the run to resume; add --pretrained_model")
+    parser = argparse.ArgumentParser(add_help=False)
+    for flag in ("--resume_epoch", "--pretrained_model"):
+        parser.add_argument(flag)
+    others = parser.parse_known_args(argv)[1]
+    return [*others, "--checkpoint", str(args.pretrained_model), "--last_epoch", str(args.resume_epoch)]
 
 
 def recorded(args: argparse.Namespace) -> dict:
@@ -50,6 +80,11 @@ def complete(args: argparse.Namespace) -> None:
         args.use_gpu = has_gpu()
     if args.ce_test:
         args.seed, args.num_workers = 111, 0
+    if args.model is None:
+        args.model = "LeNet" if args.data == "digits" else "MobileNet"
+    if args.lr_strategy is None:
+        args.lr_strategy = "piecewise_decay" if args.step_epochs else "cosine_decay"
+    args.step_epochs = args.step_epochs or [30, 60, 90]
     if args.num_workers is None:
         args.num_workers = min(4, os.cpu_count() or 1) if args.data == "imagenet" else 0
 
@@ -68,6 +103,15 @@ def check_machine(args: argparse.Namespace) -> str | None:
 
 
 def check_files(args: argparse.Namespace) -> str | None:
+    if args.pretrained_model and not is_saved(args.pretrained_model):
+        if args.data not in UNTRAINED:
+            return f"--pretrained_model must be what a run has saved, but there is no '{args.pretrained_model}'"
+        log.warning(
+            "there is no %s: training starts from scratch, as PaddleSlim's demo does on %s",
+            args.pretrained_model,
+            args.data,
+        )
+        args.pretrained_model = None
     if args.checkpoint and args.pretrained_model:
         return "--checkpoint resumes a run and --pretrained_model starts one; give one of them"
     if args.last_epoch >= 0 and not args.checkpoint:
@@ -78,8 +122,8 @@ def check_files(args: argparse.Namespace) -> str | None:
 
 
 def check_model(args: argparse.Namespace) -> str | None:
-    if args.width != 1 and args.model != "MobileNet":
-        return f"--width is for MobileNet only, got {args.width} with --model {args.model}"
+    if args.width != 1 and args.model not in SCALABLE:
+        return f"--width is for {' and '.join(SCALABLE)} only, got {args.width} with --model {args.model}"
     return None
 
 
@@ -109,7 +153,7 @@ def check_recipe(args: argparse.Namespace) -> str | None:
         f"--pruning_strategy {args.pruning_strategy}": args.pruning_strategy in ("dense", "static"),
         "--pruning_mode threshold": args.pruning_mode == "threshold",
         "--local_sparsity": args.local_sparsity,
-        "--lr_strategy piecewise_decay": args.lr_strategy != "cosine_decay",
+        f"--lr_strategy {args.lr_strategy}": args.lr_strategy != "cosine_decay",
         "--stable_epochs": args.stable_epochs,
         "--pruning_epochs": args.pruning_epochs is not None,
         "--tunning_epochs": args.tunning_epochs is not None,
@@ -134,4 +178,6 @@ def split_epochs(args: argparse.Namespace) -> str | None:
             "--stable_epochs, --pruning_epochs (at least 1) and --tunning_epochs must fit into "
             f"--num_epochs {args.num_epochs}, got {phases[0]} + {phases[1]} + {phases[2]}"
         )
+    if args.ratio_steps_per_epoch:
+        args.pruning_steps = args.ratio_steps_per_epoch * args.pruning_epochs
     return None

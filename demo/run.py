@@ -49,7 +49,10 @@ def learning_rate(args: argparse.Namespace, steps_per_epoch: int) -> Callable[[i
     def piecewise(step: int) -> float:
         return 0.1 ** sum(step >= epoch * steps_per_epoch for epoch in args.step_epochs)
 
-    return cosine if args.lr_strategy == "cosine_decay" else piecewise
+    def linear(step: int) -> float:
+        return 1 - min(step / total, 1)
+
+    return {"cosine_decay": cosine, "linear_decay": linear, "piecewise_decay": piecewise}[args.lr_strategy]
 
 
 def make_pruner(
@@ -187,6 +190,7 @@ def continue_from(folder: Path, net: Classifier, pruner, state: State, args: arg
     free = {
         "checkpoint",
         "last_epoch",
+        "resume_epoch",
         "model_path",
         "pretrained_model",
         "data_dir",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from models.lenet import LeNet
 from models.mobilenet import MobileNet
-from models.resnet import ResNet50
+from models.mobilenet_v2 import MobileNetV2
+from models.resnet import ResNet34, ResNet50
 
-__all__ = ["MODELS", "LeNet", "MobileNet", "ResNet50", "build_model"]
+__all__ = ["MODELS", "SCALABLE", "LeNet", "MobileNet", "MobileNetV2", "ResNet34", "ResNet50", "build_model"]
 
-MODELS = ("LeNet", "MobileNet", "ResNet50")
+MODELS = ("LeNet", "MobileNet", "MobileNetV2", "ResNet34", "ResNet50")  # named as PaddleSlim names them
+SCALABLE = ("MobileNet", "MobileNetV2")  # take a width
 
 
 def build_model(name: str, *, image_shape: tuple[int, int, int], classes: int, width: float = 1.0):
@@ -18,13 +20,15 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], classes: int, w
         name: one of `MODELS`.
         image_shape: (channels, height, width) of one image; height and width are equal.
         classes: number of logits.
-        width: channel multiplier, MobileNet only.
+        width: channel multiplier, of `SCALABLE` only.
     """
     channels, size, _ = image_shape
     if name == "LeNet":
         return LeNet(channels, size, classes)
-    if name == "MobileNet":
-        return MobileNet(channels, classes, width=width, strides=MobileNet.strides_for(size))
-    if name == "ResNet50":
-        return ResNet50(channels, classes, stem_stride=4 if size >= 96 else 1)
+    if name in SCALABLE:
+        net = MobileNet if name == "MobileNet" else MobileNetV2
+        return net(channels, classes, width=width, strides=net.strides_for(size))
+    if name in ("ResNet34", "ResNet50"):
+        net = ResNet34 if name == "ResNet34" else ResNet50
+        return net(channels, classes, stem_stride=4 if size >= 96 else 1)
     raise ValueError(f"`name` must be one of {', '.join(MODELS)}, got {name!r}")

@@ -1,4 +1,4 @@
-"""ResNet-50 with the stride in the 3x3 convolution.
+"""ResNet-34 and ResNet-50, the latter with the stride in the 3x3 convolution.
 
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import paddle.nn as nn
 from paddle.nn.functional import relu
 
-EXPANSION = 4
-
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution without bias, BatchNorm."""
@@ -17,12 +15,30 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Seque
     return nn.Sequential(conv, nn.BatchNorm2D(outputs))
 
 
-class Bottleneck(nn.Layer):
-    """1x1 down, 3x3, 1x1 up, and the shortcut around them."""
+class Basic(nn.Layer):
+    """Two 3x3, and the shortcut around them."""
+
+    expansion = 1
 
     def __init__(self, inputs: int, channels: int, stride: int):
         super().__init__()
-        outputs = channels * EXPANSION
+        self.first = conv_bn(inputs, channels, 3, stride)
+        self.second = conv_bn(channels, channels, 3)
+        same = stride == 1 and inputs == channels
+        self.shortcut = nn.Identity() if same else conv_bn(inputs, channels, 1, stride)
+
+    def forward(self, x):
+        return relu(self.shortcut(x) + self.second(relu(self.first(x))))
+
+
+class Bottleneck(nn.Layer):
+    """1x1 down, 3x3, 1x1 up, and the shortcut around them."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, channels: int, stride: int):
+        super().__init__()
+        outputs = channels * self.expansion
         self.down = conv_bn(inputs, channels, 1)
         self.middle = conv_bn(channels, channels, 3, stride)
         self.up = conv_bn(channels, outputs, 1)
@@ -40,22 +56,40 @@ def stem(channels: int, stride: int) -> list[nn.Layer]:
     return [conv_bn(channels, 64, 7, 2), nn.ReLU(), nn.MaxPool2D(3, 2, padding=1)]
 
 
-class ResNet50(nn.Sequential):
-    """ResNet-50: [n, channels, h, w] → [n, classes].
+class ResNet(nn.Sequential):
+    """A ResNet: [n, channels, h, w] → [n, classes].
 
     Args:
+        block: `Basic` or `Bottleneck`.
+        repeats: blocks of each of the four stages.
         channels: channels of the image.
         classes: number of logits.
         stem_stride: 4 for ImageNet, 1 for images around 32x32.
     """
 
-    def __init__(self, channels: int, classes: int, *, stem_stride: int = 4):
+    def __init__(
+        self,
+        block: type[Basic] | type[Bottleneck],
+        repeats: tuple[int, ...],
+        channels: int,
+        classes: int,
+        *,
+        stem_stride: int = 4,
+    ):
         if stem_stride not in (1, 4):
             raise ValueError(f"`stem_stride` must be 1 or 4, got {stem_stride}")
         layers, inputs = stem(channels, stem_stride), 64
-        for width, repeats in ((64, 3), (128, 4), (256, 6), (512, 3)):
-            for repeat in range(repeats):
+        for width, count in zip((64, 128, 256, 512), repeats):
+            for repeat in range(count):
                 stride = 2 if repeat == 0 and width > 64 else 1
-                layers.append(Bottleneck(inputs, width, stride))
-                inputs = width * EXPANSION
+                layers.append(block(inputs, width, stride))
+                inputs = width * block.expansion
         super().__init__(*layers, nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+
+def ResNet34(channels: int, classes: int, *, stem_stride: int = 4) -> ResNet:
+    return ResNet(Basic, (3, 4, 6, 3), channels, classes, stem_stride=stem_stride)
+
+
+def ResNet50(channels: int, classes: int, *, stem_stride: int = 4) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 6, 3), channels, classes, stem_stride=stem_stride)

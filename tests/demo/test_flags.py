@@ -29,6 +29,7 @@ def refusal(capsys, *flags: str) -> str:
         ("--data_dir /no/where", ["--data_dir", "/no/where"]),
         ("--last_epoch 3", ["--last_epoch", "--checkpoint"]),
         ("--width 0.5 --model LeNet", ["--width", "MobileNet"]),
+        ("--resume_epoch 3", ["--resume_epoch 3", "--pretrained_model"]),
         ("--rank_timeout 0", ["--rank_timeout", "at least 1", "0"]),
         ("--pruning_strategy gmp --pruning_mode threshold", ["--pruning_mode ratio"]),
         ("--pruning_strategy gmp --initial_ratio 0.9 --ratio 0.5", ["--initial_ratio", "0.5", "0.9"]),
@@ -65,7 +66,7 @@ def test_a_resumed_run_takes_its_own_flags_unless_others_are_given(tmp_path):
 
 def test_ranks_that_would_each_train_by_themselves_are_refused(capsys, monkeypatch):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
-    message = refusal(capsys, "--data", "digits")
+    message = refusal(capsys, "--data", "digits", "--is_distributed", "False")
     assert "2 ranks" in message and "add --is_distributed True" in message
 
 

@@ -15,11 +15,15 @@ def weights(net) -> int:
 def test_nets_have_the_sizes_of_their_papers(static):
     lenet = build_classifier("LeNet", image_shape=(1, 28, 28), classes=10)
     mobilenet = build_classifier("MobileNet", image_shape=(3, 224, 224), classes=1000)
-    resnet = build_classifier("ResNet50", image_shape=(3, 224, 224), classes=1000)
-    assert [weights(net) for net in (lenet, mobilenet, resnet)] == [61_706, 4_231_976, 25_557_032]
+    names = ("MobileNetV2", "ResNet34", "ResNet50")
+    others = [build_classifier(name, image_shape=(3, 224, 224), classes=1000) for name in names]
+    assert [weights(net) for net in (lenet, mobilenet)] == [61_706, 4_231_976]
+    assert [weights(net) for net in others] == [3_504_872, 21_797_672, 25_557_032]
 
 
-@pytest.mark.parametrize("name, width", [("LeNet", 1.0), ("MobileNet", 0.25), ("ResNet50", 1.0)])
+@pytest.mark.parametrize(
+    "name, width", [("LeNet", 1.0), ("MobileNet", 0.25), ("MobileNetV2", 0.25), ("ResNet34", 1.0), ("ResNet50", 1.0)]
+)
 @pytest.mark.parametrize("image_shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
 def test_every_net_takes_small_images(static, name, width, image_shape):
     net = build_classifier(name, image_shape=image_shape, classes=10, width=width)
