@@ -12,7 +12,6 @@ A Program that lacks a tensor, or a file that was cut off, is not noticed by Pad
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from math import prod
 from typing import Any, BinaryIO, Dict, Iterator, NamedTuple, Tuple
 
 import numpy as np
+
+from .pir_json import attribute, ops_of, param_name, read_program, understood
 
 Wanted = Dict[str, Tuple[str, Tuple[int, ...]]]  # name -> (dtype, shape), in sorted order
 _HEAD = struct.Struct("<IQIi")
@@ -146,29 +147,19 @@ def declared(program: str) -> Wanted:
         FileNotFoundError: There is no such file.
         ValueError: It is no Program of Paddle 3.
     """
-    with open(program, "rb") as stream:
-        text = stream.read()
-    try:
-        ops = json.loads(text)["program"]["regions"][0]["blocks"][0]["ops"]
-        return dict(sorted((name, _type(value)) for name, value in _persistable(ops)))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{program} must be a Program as save_inference_model of Paddle 3 writes it, but cannot be "
-            f"read as one: {error!r}."
-        ) from error
+    content = read_program(program)
+    with understood(program):
+        return dict(sorted((name, _type(value)) for name, value in _persistable(ops_of(content))))
 
 
 def _persistable(ops: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     """(name, type) of what is saved: parameters ("p"), and data ops ("1.data") that are marked persistable."""
     for op in ops:
-        if op["#"] == "p" and op.get("OA", [1])[0]:  # without "OA" if saved with trainable=False
-            yield op["A"][3], op["O"]["TT"]
-        elif op["#"] == "1.data" and _attribute(op.get("OA", []), "persistable") == [{"#": "0.a_bool", "D": True}]:
-            yield _attribute(op["A"], "name"), op["O"][0]["TT"]
-
-
-def _attribute(attributes: list[dict[str, Any]], name: str) -> Any:
-    return next((a["AT"]["D"] for a in attributes if a["N"] == name), None)
+        name = param_name(op)
+        if name is not None and op.get("OA", [1])[0]:  # without "OA" if saved with trainable=False
+            yield name, op["O"]["TT"]
+        elif op["#"] == "1.data" and attribute(op.get("OA", []), "persistable") == [{"#": "0.a_bool", "D": True}]:
+            yield attribute(op["A"], "name"), op["O"][0]["TT"]
 
 
 def _type(value: Any) -> tuple[str, tuple[int, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import paddle
 
+from ..formats.pir_json import ops_of, read_program
 from ..saved_model import find_model
 from .operator import NAME, register
 
@@ -40,8 +41,7 @@ def create_predictor(path: str, *, threads: int = 1) -> Any:
         raise ValueError(
             f"`path` must be an inference model (.json and .pdiparams), got a {files.kind} model at {path}."
         )
-    with open(files.program, encoding="utf-8") as stream:
-        program = json.load(stream)
+    program = read_program(files.program)
     if not _set_threads(program, threads):
         return paddle.inference.create_predictor(make_config(files.program, files.params, threads=threads))
     register()
@@ -70,7 +70,7 @@ def _set_threads(program: dict[str, Any], threads: int) -> bool:
     Raises:
         ValueError: One does not read the model's input directly.
     """
-    ops = program["program"]["regions"][0]["blocks"][0]["ops"]
+    ops = ops_of(program)
     inputs = {op["O"][0]["%"] for op in ops if op["#"].endswith(".data")}
     ours = [op for op in ops if NAME in op["#"]]
     for op in ours:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any
 
 import numpy as np
 
 from ..formats.pdiparams import read, scan
+from ..formats.pir_json import attribute, ops_of, param_name, read_program, understood
 from .engine import Engine
 
 _OPERATOR = "paddle_unstructured_net"
@@ -65,24 +64,17 @@ def _prefix(path: str) -> str:
 
 def _read_plan(program: str) -> tuple[str, list[str]]:
     """The plan in a PIR Program's file, and the names of the parameters that it reads."""
-    with open(program, "rb") as stream:
-        text = stream.read()
-    try:
-        ops = json.loads(text)["program"]["regions"][0]["blocks"][0]["ops"]
-        names = {op["O"]["%"]: op["A"][3] for op in ops if op["#"] == "p"}
+    ops = ops_of(read_program(program))
+    with understood(program):
+        names = {op["O"]["%"]: param_name(op) for op in ops if param_name(op) is not None}
         lists = {
             op["O"][0]["%"]: [names.get(each["%"], "") for each in op["I"]]
             for op in ops
             if op["#"].endswith(".combine")
         }
         found = [op for op in ops if _OPERATOR in op["#"]]
-        plan = _attribute(found[0], "plan") if len(found) == 1 else None
+        plan = attribute(found[0]["A"], "plan") if len(found) == 1 else None
         params = lists[found[0]["I"][1]["%"]] if plan else []
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{program} must be a Program as `convert` writes it, but cannot be read as one: "
-            f"{error!r}; convert the model again."
-        ) from error
     others = {op["#"].split(".")[-1] for op in ops} - {"p", "combine", "data", "fetch"}
     if plan is None or len(others) != 1:
         raise ValueError(
@@ -90,7 +82,3 @@ def _read_plan(program: str) -> tuple[str, list[str]]:
             "with create_predictor."
         )
     return plan, params
-
-
-def _attribute(op: dict[str, Any], name: str) -> str:
-    return next(attribute["AT"]["D"] for attribute in op["A"] if attribute["N"] == name)

@@ -1,0 +1,49 @@
+"""Paddle's `.json` Programs, as far as files can be understood without Paddle: their ops, and what ops say."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import Any, Iterable, Iterator
+
+
+def read_program(file: str) -> dict[str, Any]:
+    """The content of a `.json` file as `save_inference_model` of Paddle 3 writes it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no Program of Paddle 3.
+    """
+    with open(file, "rb") as stream:
+        text = stream.read()
+    with understood(file):
+        content = json.loads(text)
+        list(ops_of(content))
+    return content
+
+
+@contextmanager
+def understood(file: str) -> Iterator[None]:
+    """What is read of a Program's content in this block is there, or ValueError says that `file` is no Program."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{file} must be a Program as save_inference_model of Paddle 3 writes it, but cannot be "
+            f"read as one: {error!r}."
+        ) from error
+
+
+def ops_of(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The ops of a Program's outermost block, each as Paddle writes it: "#" its kind, "I", "O", "A" its attributes."""
+    return content["program"]["regions"][0]["blocks"][0]["ops"]
+
+
+def param_name(op: dict[str, Any]) -> str | None:
+    """The name of the parameter that an op stands for; None of any other op."""
+    return op["A"][3] if op["#"] == "p" else None
+
+
+def attribute(attributes: Iterable[dict[str, Any]], name: str) -> Any:
+    """The value of an attribute, out of the "A" or "OA" of an op; None if it is not there."""
+    return next((one["AT"]["D"] for one in attributes if one["N"] == name), None)
