@@ -16,11 +16,11 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from .arguments import fraction, number, whole, wrong_kind
 from .formats.yaml import read_yaml
 from .graph.base import Param
 from .ranking.cut import Cut, Size, cut
 from .ranking.lamp import lamp_cut
-from .schedules import check_sparsity
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -49,8 +49,8 @@ class _Ranked:
     max_sparsity: float
 
     def __post_init__(self) -> None:
-        check_sparsity("min_sparsity", self.min_sparsity)
-        check_sparsity("max_sparsity", self.max_sparsity)
+        fraction("min_sparsity", self.min_sparsity)
+        fraction("max_sparsity", self.max_sparsity)
         if self.min_sparsity > self.max_sparsity:
             raise ValueError(
                 f"`min_sparsity` must be <= `max_sparsity`, got {self.min_sparsity} > {self.max_sparsity}."
@@ -91,8 +91,7 @@ class Global(_Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not hasattr(self.floor, "__float__") or not 0.0 <= self.floor <= 1.0:
-            raise ValueError(f"Global `floor` must be in [0, 1], got {self.floor!r}; 0 switches it off.")
+        fraction("floor", self.floor, rule="in [0, 1]", hint="0 switches it off")
 
     def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
         sizes, total = _sizes(params), _total(params, sparsity)
@@ -196,9 +195,9 @@ class PerLayer(_Ranked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.sparsities, Mapping) or not self.sparsities:
-            raise ValueError(f"PerLayer needs a dict of name -> sparsity, got {self.sparsities!r}.")
+            raise wrong_kind("sparsities", "a dict of name -> sparsity", self.sparsities)
         for key, sparsity in self.sparsities.items():
-            check_sparsity(f"sparsities[{key!r}]", sparsity)
+            fraction(f"sparsities[{key!r}]", sparsity)
 
     @classmethod
     def from_yaml(cls, path: str) -> PerLayer:
@@ -250,12 +249,8 @@ class Threshold:
 
     def __post_init__(self) -> None:
         for value in self.value.values() if isinstance(self.value, Mapping) else [self.value]:
-            if not hasattr(value, "__float__") or not (value >= 0.0 and np.isfinite(value)):
-                raise ValueError(
-                    f"`threshold` must be a finite number >= 0, got {value!r}; weights with |w| below it are pruned."
-                )
-        if not isinstance(self.update_every, int) or self.update_every < 1:
-            raise ValueError(f"Threshold `update_every` must be >= 1 step, got {self.update_every!r}.")
+            number("threshold", value, least=0, hint="weights with |w| below it are pruned")
+        whole("update_every", self.update_every, least=1)
 
     def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
         values = by_name(self.value, params, 0.0) if isinstance(self.value, Mapping) else [self.value] * len(params)

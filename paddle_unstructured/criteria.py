@@ -14,6 +14,7 @@ from typing import Callable, ClassVar, Protocol, Union
 import paddle
 from paddle import Tensor
 
+from .arguments import whole
 from .graph.base import Param
 
 
@@ -124,7 +125,7 @@ class Saliency:
     source: ClassVar[str | None] = "gradient"
 
     def __post_init__(self) -> None:
-        _check_batches(self.batches)
+        whole("batches", self.batches, least=1)
 
     def observed_shape(self, param: Param) -> tuple[int, ...]:
         return param.shape
@@ -151,7 +152,7 @@ class MeanActivation:
     source: ClassVar[str | None] = "output"
 
     def __post_init__(self) -> None:
-        _check_batches(self.batches)
+        whole("batches", self.batches, least=1)
 
     def observed_shape(self, param: Param) -> tuple[int, ...]:
         return (param.shape[_output_axis(param)],)
@@ -197,8 +198,3 @@ def _output_axis(param: Param) -> int:
             f"{list(param.shape)}) has no output axis; leave it out with `select`."
         )
     return param.output_axis
-
-
-def _check_batches(batches: int) -> None:
-    if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
-        raise ValueError(f"`batches` must be an int >= 1, got {batches!r}.")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import Iterable, Protocol
+from typing import Protocol
 
 import paddle
 from paddle import Tensor
 
+from .arguments import one_of, whole
 from .graph.base import Param
 from .ranking.cut import Size
 
@@ -98,10 +99,9 @@ class NM(Element):
     indivisible: str = "error"
 
     def __post_init__(self) -> None:
-        if not (_is_count(self.n) and _is_count(self.m) and self.n < self.m <= 32):
-            raise ValueError(f"NM must keep n of m with 1 <= n < m <= 32, got {self.n!r}:{self.m!r}.")
-        if self.indivisible not in ("error", "skip"):
-            raise ValueError(f'NM `indivisible` must be "error" or "skip", got {self.indivisible!r}.')
+        whole("m", self.m, least=2, most=32)
+        whole("n", self.n, least=1, most=self.m - 1, rule=f"weights kept of each group of {self.m}, 1 <= n < m")
+        one_of("indivisible", self.indivisible, ("error", "skip"), rule='"error" or "skip"')
 
     @classmethod
     def parse(cls, text: str) -> NM:
@@ -168,7 +168,7 @@ class _Blocks:
 
     def size(self, param: Param) -> Size:
         extents = self.extents(param)
-        if all(whole % extent == 0 for whole, extent in zip(param.shape, extents)):
+        if all(length % extent == 0 for length, extent in zip(param.shape, extents)):
             return prod(extents)
         split, inner = self._split(paddle.ones(list(param.shape), "float32"), param)
         return paddle.sum(split, axis=inner).flatten().cast("int64")
@@ -179,13 +179,13 @@ class _Blocks:
 
     def spread(self, keep: Tensor, param: Param) -> Tensor:
         shape, copies, filled = [], [], []
-        for whole, extent in zip(param.shape, self.extents(param)):
-            units = -(-whole // extent)
+        for length, extent in zip(param.shape, self.extents(param)):
+            units = -(-length // extent)
             shape += [units] if units == 1 or extent == 1 else [units, 1]  # tile takes 7 axes at most
             copies += [extent] if units == 1 or extent == 1 else [1, extent]
             filled.append(units * extent)
         mask = paddle.tile(keep.reshape(shape), copies).reshape(filled)
-        return mask if filled == list(param.shape) else mask[tuple(slice(0, whole) for whole in param.shape)]
+        return mask if filled == list(param.shape) else mask[tuple(slice(0, length) for length in param.shape)]
 
     def _split(self, tensor: Tensor, param: Param) -> tuple[Tensor, list[int]]:
         """[a, b, ...] -> [a/m, m, b/n, n, ...] and the axes inside blocks; short blocks are filled up with zeros.
@@ -193,13 +193,13 @@ class _Blocks:
         An extent of 1 gets no axis: reducing over many axes is slow, even over empty ones.
         """
         shape, inner = [], []
-        for axis, (whole, extent) in enumerate(zip(param.shape, self.extents(param))):
-            short = -whole % extent
+        for axis, (length, extent) in enumerate(zip(param.shape, self.extents(param))):
+            short = -length % extent
             if short:
                 filling = list(tensor.shape)
                 filling[axis] = short
                 tensor = paddle.concat([tensor, paddle.zeros(filling, tensor.dtype)], axis=axis)
-            shape.append((whole + short) // extent)
+            shape.append((length + short) // extent)
             if extent > 1:
                 inner.append(len(shape))
                 shape.append(extent)
@@ -246,13 +246,12 @@ class Block(_Blocks):
     narrow: str = "short"
 
     def __post_init__(self) -> None:
-        for name in ("m", "n"):
-            if not _is_count(getattr(self, name)):
-                raise ValueError(f"Block `{name}` must be an int >= 1, got {getattr(self, name)!r}.")
-        _one_of("Block", "axes", self.axes, ("output_input", "stored"))
-        _one_of("Block", "norm", self.norm, _NORMS)
-        _one_of("Block", "kernel", self.kernel, ("whole", "position"))
-        _one_of("Block", "narrow", self.narrow, ("short", "skip"))
+        whole("m", self.m, least=1)
+        whole("n", self.n, least=1)
+        one_of("axes", self.axes, ("output_input", "stored"))
+        one_of("norm", self.norm, _NORMS)
+        one_of("kernel", self.kernel, ("whole", "position"))
+        one_of("narrow", self.narrow, ("short", "skip"))
 
     def check(self, param: Param) -> str | None:
         if None in self._axes(param):
@@ -297,8 +296,8 @@ class Filter(_Blocks):
     norm: str = "l2"
 
     def __post_init__(self) -> None:
-        _one_of("Filter", "axis", self.axis, ("output", "input"))
-        _one_of("Filter", "norm", self.norm, _NORMS)
+        one_of("axis", self.axis, ("output", "input"))
+        one_of("norm", self.norm, _NORMS)
 
     def check(self, param: Param) -> str | None:
         # In a grouped convolution one stored axis does not tell the channels of the groups apart.
@@ -315,12 +314,3 @@ class Filter(_Blocks):
 
     def extents(self, param: Param) -> list[int]:
         return [1 if i == self._axis(param) else extent for i, extent in enumerate(param.shape)]
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _one_of(owner: str, name: str, value: object, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{owner} `{name}` must be one of {', '.join(allowed)}, got {value!r}.")

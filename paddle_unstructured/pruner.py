@@ -11,6 +11,7 @@ import numpy as np
 
 from . import checkpoint, distributed
 from .allocation import Allocation, Threshold
+from .arguments import fraction
 from .compat import paddleslim
 from .compat.config_list import Rules
 from .criteria import Criterion
@@ -20,7 +21,7 @@ from .masking.plan import make_plan
 from .masking.update import MaskUpdate, PrunedLayer
 from .patterns import Pattern
 from .reporting import report
-from .schedules import Constant, Schedule, check_sparsity
+from .schedules import Constant, Schedule
 from .selection import Select
 
 _log = logging.getLogger(__name__)
@@ -178,7 +179,7 @@ class UnstructuredPruner:
 
     @ratio.setter
     def ratio(self, ratio: float) -> None:
-        check_sparsity("ratio", ratio)
+        fraction("ratio", ratio)
         if self._by_threshold:
             raise ValueError('`ratio` cannot be assigned in mode "threshold": the threshold decides what is pruned.')
         if ratio < self._applied:
@@ -283,7 +284,7 @@ class UnstructuredPruner:
             program: Default: the pruner's, with its selection; of another Program all prunable weights count.
             ratio: In [0, 1].
         """
-        check_sparsity("ratio", ratio)
+        fraction("ratio", ratio)
         own = program is None or program is self._graph.program
         graph = self._graph if own else open_graph(program, self.scope, self.place)
         params = self._params if own else [param for param in graph.params() if param.is_weight]

@@ -13,6 +13,7 @@ from typing import Any, Iterator
 import numpy as np
 import paddle
 
+from . import arguments
 from .formats import pdiparams, pdparams
 from .formats.atomic import put_in_place
 from .graph import PirGraph, open_graph
@@ -101,7 +102,7 @@ def find_model(path: Path | str) -> Files:
         FileNotFoundError: There is none; says what was looked for.
         ValueError: A folder with more than one.
     """
-    path = os.fspath(path)
+    path = arguments.path("path", path)
     stem = prefix_of(path)
     kinds = [kind for kind, endings in KINDS.items() if stem == path or path.endswith(endings)]
     found = [files for files in (Files(kind, stem) for kind in kinds) if _exists(files)]
@@ -125,7 +126,7 @@ def find_model(path: Path | str) -> Files:
 
 def prefix_of(path: Path | str) -> str:
     """A path without the ending of a model's file, if it has one."""
-    path = os.fspath(path)
+    path = arguments.path("path", path)
     return next((path[: -len(end)] for ends in KINDS.values() for end in ends if path.endswith(end)), path)
 
 
@@ -188,7 +189,7 @@ def drafts(path: Path | str) -> Iterator[str]:
     Raises:
         ValueError: `path` ends as a folder does.
     """
-    path = os.fspath(path)
+    path = arguments.path("path", path)
     if path.endswith(("/", os.sep)) or not path:
         raise ValueError(
             f"`path` must be the prefix of the files to write, such as {os.path.join(path, 'model')!r}, got {path!r}."

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable
 
+from .arguments import fraction, number, whole
+
 Schedule = Callable[[int], float]
 
 
@@ -32,8 +34,8 @@ class Constant:
     begin_step: int = 0
 
     def __post_init__(self) -> None:
-        check_sparsity("sparsity", self.sparsity)
-        _check_step("begin_step", self.begin_step)
+        fraction("sparsity", self.sparsity)
+        _step("begin_step", self.begin_step)
 
     @property
     def final(self) -> float:
@@ -80,24 +82,22 @@ class Polynomial:
     updates: int | None = None
 
     def __post_init__(self) -> None:
-        check_sparsity("final", self.final)
-        check_sparsity("initial", self.initial)
-        _check_step("begin_step", self.begin_step)
-        _check_step("end_step", self.end_step)
+        fraction("final", self.final)
+        fraction("initial", self.initial)
+        _step("begin_step", self.begin_step)
+        _step("end_step", self.end_step)
         if self.initial > self.final:
             raise ValueError(
                 f"`initial` must be <= `final`, got {self.initial} > {self.final}; pruned weights stay pruned."
             )
         if self.end_step < self.begin_step:
             raise ValueError(f"`end_step` must be >= `begin_step`, got {self.end_step} < {self.begin_step}.")
-        if not self.exponent > 0:
-            raise ValueError(f"`exponent` must be > 0, got {self.exponent!r}.")
+        number("exponent", self.exponent, above=0)
         if self.update_every is not None and self.updates is not None:
             raise ValueError("give `update_every` or `updates`, not both.")
         for name in ("update_every", "updates"):
-            count = getattr(self, name)
-            if count is not None and (isinstance(count, bool) or not hasattr(count, "__index__") or count < 1):
-                raise ValueError(f"`{name}` must be an int >= 1, got {count!r}.")
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), least=1)
 
     def __call__(self, step: int) -> float:
         if step < self.begin_step:
@@ -116,15 +116,5 @@ class Polynomial:
         return self.begin_step - (-part * span // self.updates)
 
 
-def check_sparsity(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is a number in [0, 1]."""
-    number = hasattr(value, "__float__") and not isinstance(value, bool)
-    if not number or not 0.0 <= float(value) <= 1.0:
-        raise ValueError(
-            f"`{name}` must be a fraction of zeros in [0, 1], got {value!r}" + ("; 0.55 means 55 %." if number else ".")
-        )
-
-
-def _check_step(name: str, value: int) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
-        raise ValueError(f"`{name}` must be a step, an int >= 0, got {value!r}.")
+def _step(name: str, value: int) -> int:
+    return whole(name, value, rule="a step, an int >= 0")

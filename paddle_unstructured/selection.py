@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Sequence, Union
 
+from .arguments import function, wrong_kind
 from .graph.base import Param
 
 Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
@@ -59,6 +60,8 @@ def named(names: str) -> Select:
         >>> named("linear_.*")(Param("linear_0.w_0", (2, 2), "float32", "linear"))
         (True, 'linear weight, named linear_.*')
     """
+    if not isinstance(names, str):
+        raise wrong_kind("names", "a regular expression", names)
     try:
         pattern = re.compile(names)
     except re.error as error:
@@ -107,10 +110,7 @@ def names_to_skip(
     """
     if skip_params_func is None:
         return set()
-    if not callable(skip_params_func):
-        raise TypeError(
-            f"`skip_params_func` must be a function program -> names, got {type(skip_params_func).__name__}."
-        )
+    function("skip_params_func", skip_params_func, rule="a function program -> names")
     names = skip_params_func(program)
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"`skip_params_func` must return a set of param names, got {type(names).__name__}.")

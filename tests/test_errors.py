@@ -276,7 +276,7 @@ def test_reports_refuse_what_is_no_program_and_a_scope_without_the_weights(ask):
 
 
 def test_a_floor_is_refused_where_it_is_written():
-    with pytest.raises(ValueError, match="Global `floor` must be in"):
+    with pytest.raises(ValueError, match="`floor` must be in"):
         Global(floor=3)
 
 

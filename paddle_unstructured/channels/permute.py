@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import number, sentence, whole
 from ..graph import Param, PirGraph, open_graph
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
@@ -80,10 +81,9 @@ def permute_channels(
     Source: Ji et al. 2018, "TETRIS: TilE-matching the TRemendous Irregular Sparsity" (reordering for blocks); Pool and
         Yu 2021, "Channel Permutations for N:M Sparsity". The greedy pairing by correlation is ours.
     """
-    if m not in (2, 4) or isinstance(m, bool):
-        raise ValueError(f"permute_channels `m` must be 2 or 4, got {m!r}.")
-    if not 0 <= sparsity < 1:
-        raise ValueError(f"permute_channels `sparsity` must be in [0, 1), got {sparsity!r}.")
+    if whole("m", m, least=2, most=4, rule="2 or 4") == 3:
+        raise ValueError(sentence("m", "2 or 4", m))
+    number("sparsity", sparsity, least=0, below=1, rule="in [0, 1)", hint="0.75 means 75 %")
     graph = open_graph(program, scope, place)
     params = graph.params()
     check_initialized(graph, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..arguments import whole
 from ..graph import Param, open_graph
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
@@ -88,8 +89,7 @@ def remove_channels(program: Any, scope: Any, place: Any = None, *, align_channe
     Source: Li et al. 2017, arXiv:1608.08710 (filters, and the inputs of the next layer with them); Fang et al. 2023,
         arXiv:2301.12900 (groups of channels that depend on each other). Folding constants is ours.
     """
-    if not isinstance(align_channels, int) or isinstance(align_channels, bool) or align_channels < 1:
-        raise ValueError(f"remove_channels `align_channels` must be an int >= 1, got {align_channels!r}.")
+    whole("align_channels", align_channels, least=1)
     graph = open_graph(program, scope, place)
     params = graph.params()
     check_initialized(graph, params)

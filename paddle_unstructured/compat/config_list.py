@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Union
 
+from ..arguments import fraction
 from ..criteria import Criterion
 from ..formats.yaml import read_yaml
 from ..graph.base import WEIGHT_ROLES, Param
 from ..patterns import Pattern
-from ..schedules import check_sparsity
 from .paddleslim import to_criterion, to_pattern
 
 Rules = Union[Sequence[Mapping[str, Any]], str, Path]
@@ -89,7 +89,7 @@ def _check(i: int, rule: Mapping[str, Any]) -> None:
             f"{', '.join(map(repr, wrong))}."
         )
     if "sparsity" in rule:
-        check_sparsity(f"rules[{i}]['sparsity']", rule["sparsity"])
+        fraction(f"rules[{i}]['sparsity']", rule["sparsity"])
 
 
 def _fits(rule: Mapping[str, Any], param: Param) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from ..allocation import Allocation, Global, Threshold, Uniform
+from ..arguments import flag, fraction, function, part, whole
 from ..criteria import Criterion, magnitude
 from ..patterns import NM, Block, Element, Pattern
-from ..schedules import Constant, Polynomial, Schedule, check_sparsity
+from ..schedules import Constant, Polynomial, Schedule
 from ..selection import Select, all_weights, conv1x1_only
 
 
@@ -29,9 +30,9 @@ GMP_KEYS = (
 
 
 def to_select(prune_params_type: str | None, select: Select | None) -> Select:
-    _one_of("prune_params_type", prune_params_type, "select", select)
+    _not_both("prune_params_type", prune_params_type, "select", select)
     if select is not None:
-        return callable_part("select", select)
+        return function("select", select)
     if not (prune_params_type is None or isinstance(prune_params_type, str)) or prune_params_type not in PARAM_TYPES:
         raise ValueError(
             f'`prune_params_type` must be None or "conv1x1_only", got {prune_params_type!r}; for any '
@@ -41,20 +42,17 @@ def to_select(prune_params_type: str | None, select: Select | None) -> Select:
 
 
 def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None) -> Pattern:
-    _one_of("sparse_block", sparse_block, "pattern", pattern)
+    _not_both("sparse_block", sparse_block, "pattern", pattern)
     if sparse_block is not None:
         if isinstance(sparse_block, (str, Mapping)) or not hasattr(sparse_block, "__len__") or len(sparse_block) != 2:
             raise ValueError(f"`sparse_block` must be two ints [m, n], got {sparse_block!r}.")
-        m, n = (
-            int(extent) if hasattr(extent, "__index__") and not isinstance(extent, bool) else extent
-            for extent in sparse_block
-        )
+        m, n = (whole(axis, extent, least=1) for axis, extent in zip("mn", sparse_block))
         return Element() if (m, n) == (1, 1) else Block(m, n, axes="stored")
     if pattern is None:
         return Element()
     if isinstance(pattern, str):
         return NM.parse(pattern)
-    return _part("pattern", pattern, "units", "Block(2, 1)")
+    return part("pattern", pattern, ["units"], rule="a pattern such as Block(2, 1)")
 
 
 def to_criterion(criterion: Criterion | None) -> Criterion:
@@ -63,7 +61,7 @@ def to_criterion(criterion: Criterion | None) -> Criterion:
     return (
         criterion
         if hasattr(criterion, "score") and not isinstance(criterion, type)
-        else callable_part("criterion", criterion)
+        else function("criterion", criterion)
     )
 
 
@@ -72,25 +70,24 @@ def to_allocation(
 ) -> Allocation:
     if mode is not None and mode not in MODES:
         raise ValueError(f'`mode` must be "ratio" or "threshold", got {mode!r}.')
-    _one_of("local_sparsity", local_sparsity or None, "allocation", allocation)
-    if not isinstance(local_sparsity, (bool, int)):
-        raise TypeError(f"`local_sparsity` must be True or False, got {local_sparsity!r}.")
+    _not_both("local_sparsity", local_sparsity or None, "allocation", allocation)
+    local_sparsity = flag("local_sparsity", local_sparsity)
     if mode is None and not isinstance(threshold, Default):
         raise ValueError(
             f'`threshold` (got {threshold!r}) has no meaning without mode="threshold"; add it, or '
             "leave the threshold out."
         )
     if mode == "threshold":
-        _one_of('mode="threshold"', mode, "allocation", allocation)
+        _not_both('mode="threshold"', mode, "allocation", allocation)
         if local_sparsity:
             raise ValueError(
                 '`local_sparsity` has no meaning with mode="threshold": a threshold is the same for '
                 "every layer; leave one out."
             )
-        return Threshold(_number("threshold", threshold))
+        return Threshold(threshold)
     if allocation is None:
         return Uniform() if local_sparsity else Global()
-    _part("allocation", allocation, "decide", "Global()")
+    part("allocation", allocation, ["decide"], rule="an allocation such as Global()")
     if mode == "ratio" and isinstance(allocation, Threshold):
         raise ValueError(f'mode="ratio" and allocation={allocation!r} contradict each other; leave `mode` out.')
     return allocation
@@ -98,8 +95,8 @@ def to_allocation(
 
 def check_schedule(allocation: Allocation, ratio: float, schedule: Schedule | None) -> None:
     """Refuse a ratio out of range, and a schedule beside a ratio or a threshold."""
-    _one_of("ratio", None if isinstance(ratio, Default) else ratio, "schedule", schedule)
-    check_sparsity("ratio", ratio)
+    _not_both("ratio", None if isinstance(ratio, Default) else ratio, "schedule", schedule)
+    fraction("ratio", ratio)
     if schedule is not None and isinstance(allocation, Threshold):
         raise ValueError(
             f"`schedule` has no meaning with a threshold, got {schedule!r}: the threshold decides how "
@@ -110,7 +107,7 @@ def check_schedule(allocation: Allocation, ratio: float, schedule: Schedule | No
 def to_schedule(own_sparsity: float | None, ratio: float, schedule: Schedule | None) -> Schedule:
     """The user's schedule; else his ratio; else the sparsity that the other parts mean; else the default ratio."""
     if schedule is not None:
-        return callable_part("schedule", schedule)
+        return function("schedule", schedule)
     if isinstance(ratio, Default) and own_sparsity is not None:
         return Constant(own_sparsity)
     return Constant(float(ratio))
@@ -136,12 +133,10 @@ def gmp_schedule(ratio: float, configs: Mapping[str, Any] | None) -> tuple[Polyn
             )
             + f"; it needs {', '.join(GMP_KEYS)}."
         )
-    check_sparsity("ratio", ratio)
-    check_sparsity("configs['initial_ratio']", configs["initial_ratio"])
+    fraction("ratio", ratio)
+    fraction("configs['initial_ratio']", configs["initial_ratio"])
     for key, least in zip(GMP_KEYS[:5], (0, 1, 0, 0, 1)):
-        value = configs[key]
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-            raise ValueError(f"`configs['{key}']` must be an int >= {least}, got {value!r}.")
+        whole(f"configs['{key}']", configs[key], least=least)
     if configs["initial_ratio"] > ratio:
         raise ValueError(f"`configs['initial_ratio']` must be <= ratio, got {configs['initial_ratio']} > {ratio}.")
     begin, length = int(configs["stable_iterations"]), int(configs["pruning_iterations"])
@@ -158,35 +153,9 @@ def gmp_schedule(ratio: float, configs: Mapping[str, Any] | None) -> tuple[Polyn
 def only_rules(**others: Any) -> None:
     """Refuse parts that rules say for each layer by themselves."""
     for name, value in others.items():
-        _one_of("rules", "given", name, value)
+        _not_both("rules", "given", name, value)
 
 
-def callable_part(name: str, part: Any) -> Any:
-    _refuse_class(name, part)
-    if not callable(part):
-        raise TypeError(f"`{name}` must be a function, got {part!r}.")
-    return part
-
-
-def _part(name: str, part: Any, method: str, example: str) -> Any:
-    _refuse_class(name, part)
-    if not hasattr(part, method):
-        article = "an" if name[0] in "aeiou" else "a"
-        raise TypeError(f"`{name}` must be {article} {name} such as {example}, got {part!r}.")
-    return part
-
-
-def _refuse_class(name: str, part: Any) -> None:
-    if isinstance(part, type):
-        raise TypeError(f"`{name}` must be an object, got the class {part.__name__}; write {part.__name__}(...).")
-
-
-def _one_of(word: str, given: Any, part: str, value: Any) -> None:
+def _not_both(word: str, given: Any, part: str, value: Any) -> None:
     if given is not None and value is not None:
         raise ValueError(f"`{word}` (got {given!r}) and `{part}` (got {value!r}) say the same thing; give one of them.")
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"`{name}` must be a number, got {value!r}.")
-    return float(value)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..arguments import one_of, path, whole
 from ..compression import archive, byte_planes
 from ..formats import pdiparams, pdparams
 from ..saved_model import drafts, prefix_of
@@ -72,12 +73,10 @@ def compress(model: Path | str, out: Path | str, *, values: str = "fp32", level:
         >>> print(compress("runs/gmp90/inference", "model.safetensors", values="bf16"))  # doctest: +SKIP
         17019037 -> 907192 bytes (18.76x), bf16, sparsity 0.8930
     """
-    if values not in STORED:
-        raise ValueError(f"`values` must be one of {', '.join(STORED)}, got {values!r}.")
-    if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= 22:
-        raise ValueError(f"`level` must be an int in [1, 22], got {level!r}.")
+    one_of("values", values, STORED)
+    whole("level", level, least=1, most=22)
     byte_planes.zstandard()
-    model, out = os.fspath(model), os.fspath(out)
+    model, out = path("model", model), path("out", out)
     if prefix_of(out) != out:
         raise ValueError(f"`out` must not end as the files of a model do, got {out!r}; end it in .safetensors, say.")
     source = open_source(model)

@@ -9,6 +9,7 @@ import paddle
 import paddle.distributed as dist
 from paddle.distributed import fleet
 
+from ..arguments import number
 from ..distributed import ranks, watch
 from .collectives import exchange, mode, sum_over_ranks
 from .ranks import check_environment, rank, world_size
@@ -38,8 +39,8 @@ def init(timeout: float | None = 600.0) -> None:
         (0, 1)
     """
     global _ready
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"`timeout` must be a number of seconds > 0, or None, got {timeout!r}.")
+    if timeout is not None:
+        number("timeout", timeout, above=0, rule="a number of seconds > 0, or None")
     if _ready:
         return
     if check_environment(os.environ) > 1:

@@ -9,11 +9,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from ..arguments import fraction
 from ..graph import Param, open_graph
 from ..patterns import NM, Block, Element, Pattern
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
-from ..schedules import check_sparsity
 from ..selection import all_weights, judge, named
 
 
@@ -101,7 +101,7 @@ def check(
     if pattern is None and sparsity is None:
         raise ValueError("give `pattern`, `sparsity` or both: there is nothing to check for.")
     if sparsity is not None:
-        check_sparsity("sparsity", sparsity)
+        fraction("sparsity", sparsity)
     asked = _asked(pattern)
     graph = open_graph(program, scope)
     chosen = choose_params(graph.params(), params)

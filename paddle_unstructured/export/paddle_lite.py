@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import number
 from ..graph import Param, PirGraph, open_graph
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
@@ -122,8 +123,7 @@ def lite_report(program: Any, scope: Any = None, *, threshold: float = 0.6) -> L
     Source:
         Paddle Lite, lite/core/optimizer/mir/sparse_conv_detect_pass.cc (read, not run).
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"`threshold` must be a sparsity in (0, 1], got {threshold}; Paddle Lite's usual one is 0.6.")
+    number("threshold", threshold, above=0, most=1, rule="a sparsity in (0, 1]", hint="Paddle Lite's usual one is 0.6")
     graph = open_graph(program, scope)
     params = [param for param in graph.params() if param.is_weight]
     check_initialized(graph, params)

@@ -8,13 +8,14 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from ..allocation import Allocation, PerLayer
+from ..arguments import fraction
 from ..compat import paddleslim
 from ..compat.config_list import Rules, choices
 from ..criteria import Criterion
 from ..graph import Gathering, Param, PirGraph
 from ..patterns import Pattern
 from ..reporting import report
-from ..schedules import Schedule, check_sparsity
+from ..schedules import Schedule
 from ..selection import Select, Verdict, judge, names_to_skip
 from .update import PrunedLayer
 
@@ -46,9 +47,7 @@ class PruningPlan:
 
     def asked(self, step: int) -> float:
         """The schedule's sparsity at a step; ValueError if that is none."""
-        sparsity = self.schedule(step)
-        check_sparsity(f"schedule({step})", sparsity)
-        return float(sparsity)
+        return fraction(f"schedule({step})", self.schedule(step))
 
     def due(self, step: int, applied: float) -> bool:
         return self.allocation.due(step, self.asked(step), applied)

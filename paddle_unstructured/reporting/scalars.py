@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import whole
+
 
 class ScalarLog:
     """Write sparsity, threshold, mask churn and kept magnitude every n steps.
@@ -46,9 +48,8 @@ class ScalarLog:
                 "`writer` must have a method add_scalar(tag, value, step), got "
                 f"{type(writer).__name__}; give a visualdl.LogWriter or a tensorboard.summary.Writer."
             )
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"`every` must be a whole number of steps >= 1, got {every!r}.")
-        self._pruner, self._writer, self._every = pruner, writer, every
+        self._pruner, self._writer = pruner, writer
+        self._every = whole("every", every, least=1, rule="a whole number of steps >= 1")
         self._last = pruner.pruned_by_layer()
 
     def log(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ..arguments import whole
 from ..export.inputs import random_inputs
 from ..saved_model import Model, open_model
 from .agreement import Agreement, compare
@@ -98,8 +99,7 @@ def benchmark(
     Example:
         >>> print(benchmark("runs/gmp90/inference", "runs/gmp90/fast", threads=2))  # doctest: +SKIP
     """
-    if rounds < 1:
-        raise ValueError(f"`rounds` must be at least 1, got {rounds}.")
+    whole("rounds", rounds, least=1)
     samples = _samples(open_model(a), batch, seed, inputs, data)
     predictors = [create_predictor(path, threads=threads) for path in (a, b)]
     outputs = [_outputs(predictor, samples) for predictor in predictors]  # the first run of each prepares it, too

@@ -9,6 +9,7 @@ from typing import Any
 
 import paddle
 
+from ..arguments import whole
 from ..formats.pir_json import ops_of, read_program
 from ..saved_model import find_model
 from .operator import NAME, register
@@ -34,8 +35,7 @@ def create_predictor(path: str, *, threads: int = 1) -> Any:
         >>> predictor = create_predictor("runs/gmp90/fast", threads=2)  # doctest: +SKIP
         >>> probabilities, = predictor.run([paddle.to_tensor(images)])  # doctest: +SKIP
     """
-    if threads < 1:
-        raise ValueError(f"`threads` must be at least 1, got {threads}.")
+    whole("threads", threads, least=1, rule="at least 1", hint="give a whole number")
     files = find_model(path)
     if files.kind != "inference":
         raise ValueError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from typing import Any, Sequence
 
 import numpy as np
 
-from ..schedules import check_sparsity
+from ..arguments import fraction, number
 from .table import SensitivityTable
 
 Span = tuple[int, int]  # fewest and most whole weights
@@ -63,9 +63,9 @@ def _check_wishes(target: float | None, drop: float | None, at_least: float | No
         raise ValueError("give `target`, the overall sparsity, or `drop`, the most a layer may cost.")
     for name, value in (("target", target), ("at_least", at_least)):
         if value is not None:
-            check_sparsity(name, value)
-    if drop is not None and not (drop >= 0.0 and isfinite(drop)):
-        raise ValueError(f"`drop` must be a finite number >= 0, got {drop!r}.")
+            fraction(name, value)
+    if drop is not None:
+        number("drop", drop, least=0)
 
 
 @dataclass(frozen=True)

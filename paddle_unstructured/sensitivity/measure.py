@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from ..arguments import fraction, function
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, magnitude, scores
 from ..graph import Param, PirGraph, open_graph
@@ -23,7 +24,6 @@ from ..masking.update import PrunedLayer
 from ..patterns import Element, Pattern
 from ..ranking.cut import cut
 from ..reporting.report import check_initialized
-from ..schedules import check_sparsity
 from ..selection import Select, judge
 from .table import Path, SensitivityRow, SensitivityTable, resumed
 
@@ -81,8 +81,7 @@ def sensitivity(
     Source: Li et al. 2017, arXiv:1608.08710, prune layer by layer to see which are sensitive; Han et al. 2015,
         arXiv:1506.02626, choose each layer's sparsity by such curves.
     """
-    if not callable(evaluate):
-        raise TypeError(f"`evaluate` must be a function () -> score, got {evaluate!r}.")
+    function("evaluate", evaluate, rule="a function () -> score")
     asked = _rising(sparsities)
     graph = open_graph(program, scope, place)
     layers = _layers(graph, params, select, to_criterion(criterion), to_pattern(None, pattern))
@@ -106,7 +105,7 @@ def sensitivity(
 
 
 def _rising(sparsities: Sequence[float]) -> list[float]:
-    asked = sorted({float(s) for s in sparsities if check_sparsity("sparsities", s) is None})
+    asked = sorted({fraction("sparsities", each) for each in sparsities})
     if not asked or asked[0] == 0.0:
         raise ValueError(
             f"`sparsities` must be fractions in (0, 1], got {list(sparsities)}; the dense score is "

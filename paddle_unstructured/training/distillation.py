@@ -7,6 +7,7 @@ from typing import Any, Mapping
 import paddle
 import paddle.nn.functional as F
 
+from ..arguments import fraction, number
 from ..graph import open_graph
 from ..graph.splice import program_of, splice
 
@@ -80,7 +81,5 @@ def divergence(wanted: Any, logits: Any) -> Any:
 
 def check_mixture(weight: float, temperature: float) -> None:
     """Raise ValueError unless a teacher's weight is in [0, 1] and its temperature above 0."""
-    if not 0.0 <= weight <= 1.0:
-        raise ValueError(f"`weight` must be in [0, 1], got {weight!r}; 0 leaves the teacher out.")
-    if not temperature > 0:
-        raise ValueError(f"`temperature` must be > 0, got {temperature!r}.")
+    fraction("weight", weight, rule="in [0, 1]", hint="0 leaves the teacher out")
+    number("temperature", temperature, above=0, rule="> 0", hint="1 leaves the logits as they are")

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from ..arguments import number
 from ..graph import Param, PirGraph, open_graph
 from ..reporting.table import aligned
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
@@ -60,8 +61,7 @@ def quantize_aware(
     Source: Jacob et al. 2017, arXiv:1712.05877; straight-through gradients: Bengio et al. 2013, arXiv:1308.3432.
     """
     graph = open_graph(program, scope)
-    if not 0.0 <= decay < 1.0:
-        raise ValueError(f"`decay` must be in [0, 1), got {decay!r}.")
+    number("decay", decay, least=0, below=1, rule="in [0, 1)")
     if any("_grad" in op.name() for op in program.global_block().ops):
         raise ValueError("`program` must be a forward Program, and has gradients already; call this before minimize.")
     if is_rounded(program):

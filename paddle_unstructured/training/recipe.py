@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..allocation import LAMP, Allocation
+from ..arguments import fraction, number, whole
 from ..patterns import Pattern
 from ..pruner import UnstructuredPruner
-from ..schedules import Polynomial, check_sparsity
+from ..schedules import Polynomial
 from .distillation import check_mixture, distill
 
 
@@ -54,12 +55,10 @@ class Recipe:
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        check_sparsity("ratio", self.ratio)
-        check_sparsity("initial", self.initial)
-        if isinstance(self.steps, bool) or not hasattr(self.steps, "__index__") or self.steps < 2:
-            raise ValueError(f"`steps` must be the optimizer steps of the whole run, an int >= 2, got {self.steps!r}.")
-        if not 0.0 < self.ramp <= 1.0:
-            raise ValueError(f"`ramp` must be a part of the steps, in (0, 1], got {self.ramp!r}.")
+        fraction("ratio", self.ratio)
+        fraction("initial", self.initial)
+        whole("steps", self.steps, least=2, rule="the optimizer steps of the whole run, an int >= 2")
+        number("ramp", self.ramp, above=0, most=1, rule="a part of the steps, in (0, 1]")
         check_mixture(self.weight, self.temperature)
         _ = self.schedule  # checks what the ramp is made of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
+from ...arguments import names, one_of
 from .calibration_data import Data
 from .calibrators import CALIBRATORS
 
@@ -39,16 +40,14 @@ class Int8:
     skip: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.calibration not in CALIBRATORS:
-            raise ValueError(f"`calibration` must be one of {', '.join(CALIBRATORS)}, got {self.calibration!r}.")
+        one_of("calibration", self.calibration, CALIBRATORS)
         if self.data is None and self.ranges is None:
             raise ValueError("`data` must be given (samples to calibrate on), or `ranges` from training; got neither.")
         if self.equalize and self.ranges is not None:
             raise ValueError(
                 "`equalize` must be left out with `ranges`, which were learned for the weights as they are."
             )
-        if isinstance(self.skip, str):
-            raise ValueError(f"`skip` must be a list of names, got the string {self.skip!r}.")
+        names("skip", self.skip)
 
 
 def from_files(

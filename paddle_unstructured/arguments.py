@@ -1,0 +1,198 @@
+"""One rule for each kind of argument: what a whole number is, a fraction, one of these words, a function, a path.
+
+Every function takes the argument's name and value, and gives the value back as Python's own type: numpy's 3 as 3, a
+`pathlib.Path` as its text. What does not follow the rule is refused in one sentence:
+
+    `argument` must ⟨rule⟩, got ⟨value⟩; ⟨what to do⟩.
+
+A value of the right kind that is out of range is a ValueError; one of another kind is a `WrongKind`. True and False
+are no numbers, 2.0 is no whole number, NaN and infinity are in no range.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from numbers import Integral, Real
+from operator import index
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+LONGEST = 100  # characters of a value that a message shows
+
+
+class WrongKind(TypeError, ValueError):
+    """A value of another kind than the argument's: whoever catches TypeError or ValueError catches it."""
+
+
+def whole(
+    name: str, value: object, *, least: int = 0, most: int | None = None, rule: str | None = None, hint: str = ""
+) -> int:
+    """An int in [least, most], numpy's included.
+
+    Args:
+        name: argument as the caller wrote it, `configs['pruning_steps']` too.
+        value: what was given for it.
+        least: smallest value allowed.
+        most: largest value allowed, None for no limit.
+        rule: words of the rule, where the argument has better ones than "an int >= 1".
+        hint: what to do, for the end of the sentence.
+    """
+    rule = rule or (f"an int >= {least}" if most is None else f"an int in [{least}, {most}]")
+    plain = _plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, Integral):
+        raise wrong_kind(name, rule, value, hint)
+    if plain < least or (most is not None and plain > most):
+        raise ValueError(sentence(name, rule, value, hint))
+    return index(plain)
+
+
+def number(
+    name: str,
+    value: object,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    rule: str | None = None,
+    hint: str = "",
+) -> float:
+    """A finite real number, >= `least`, <= `most`, > `above`, < `below`; `name`, `rule` and `hint` as for `whole`."""
+    bounds = " and ".join(
+        f"{sign} {bound:g}"
+        for sign, bound in ((">=", least), (">", above), ("<=", most), ("<", below))
+        if bound is not None
+    )
+    plain = _plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, Real):
+        raise wrong_kind(name, rule or f"a number {bounds}".rstrip(), value, hint)
+    try:
+        real = float(plain)
+    except OverflowError:
+        real = math.inf
+    inside = (
+        (least is None or real >= least)
+        and (most is None or real <= most)
+        and (above is None or real > above)
+        and (below is None or real < below)
+    )
+    if not (math.isfinite(real) and inside):
+        raise ValueError(sentence(name, rule or f"a finite number {bounds}".rstrip(), value, hint))
+    return real
+
+
+def fraction(
+    name: str, value: object, *, rule: str = "a fraction of zeros in [0, 1]", hint: str = "0.55 means 55 %"
+) -> float:
+    """A real number in [0, 1]."""
+    return number(name, value, least=0.0, most=1.0, rule=rule, hint=hint)
+
+
+def one_of(name: str, value: object, words: Iterable[str], *, rule: str | None = None, hint: str = "") -> str:
+    """One of some words."""
+    words = list(words)
+    rule = rule or f"one of {', '.join(words)}"
+    if not isinstance(value, str):
+        raise wrong_kind(name, rule, value, hint)
+    if value not in words:
+        raise ValueError(sentence(name, rule, value, hint))
+    return str(value)
+
+
+def flag(name: str, value: object, *, hint: str = "") -> bool:
+    """True or False; numpy's, and 1 and 0, too."""
+    plain = _plain(value)
+    if not (isinstance(plain, (bool, Integral)) and plain in (0, 1)):
+        raise wrong_kind(name, "True or False", value, hint)
+    return bool(plain)
+
+
+def function(name: str, value: Any, *, rule: str = "a function", hint: str = "") -> Callable[..., Any]:
+    """Whatever can be called, but no class: a forgotten pair of brackets is the likelier reason."""
+    _refuse_class(name, value)
+    if not callable(value):
+        raise wrong_kind(name, rule, value, hint)
+    return value  # type: ignore[no-any-return]
+
+
+def part(name: str, value: Any, methods: Sequence[str], *, rule: str, hint: str = "") -> Any:
+    """An object with these methods: a criterion, a pattern, an allocation, of ours or of the user's."""
+    _refuse_class(name, value)
+    if not all(callable(_member(value, method)) for method in methods):
+        raise wrong_kind(name, rule, value, hint)
+    return value
+
+
+def instance(name: str, value: Any, kinds: type | tuple[type, ...], *, rule: str, hint: str = "") -> Any:
+    """An object of one of these classes."""
+    if not isinstance(value, kinds):
+        raise WrongKind(f"`{name}` must be {rule}, got {type(value).__name__}" + (f"; {hint}." if hint else "."))
+    return value
+
+
+def path(name: str, value: object, *, hint: str = "give a str or a pathlib.Path") -> str:
+    """The name of a file or folder: a str, or anything with `__fspath__` that gives one."""
+    try:
+        text = os.fspath(value)  # type: ignore[call-overload]
+    except Exception:
+        text = None
+    if not isinstance(text, str):
+        raise wrong_kind(name, "a path", value, hint)
+    if not text or "\0" in text:
+        raise ValueError(sentence(name, "a path", value, hint))
+    return text
+
+
+def names(name: str, value: Any, *, rule: str = "a list of names", hint: str = "") -> list[str]:
+    """Some names; a single string is refused, since it is a list of letters to Python."""
+    if isinstance(value, str):
+        raise WrongKind(f"`{name}` must be {rule}, got the string {shown(value)}; write [{shown(value)}].")
+    try:
+        found = list(value)
+    except Exception:
+        raise wrong_kind(name, rule, value, hint) from None
+    if isinstance(value, (Mapping, bytes)) or not all(isinstance(each, str) for each in found):
+        raise wrong_kind(name, rule, value, hint)
+    return found
+
+
+def sentence(name: str, rule: str, value: object, hint: str = "") -> str:
+    """What a message says: which argument, its rule, what was given, what to do."""
+    return f"`{name}` must be {rule}, got {shown(value)}" + (f"; {hint}." if hint else ".")
+
+
+def wrong_kind(name: str, rule: str, value: object, hint: str = "") -> WrongKind:
+    """The error for a value of another kind, which the sentence names: got '3' (str)."""
+    kind = "" if value is None else f" ({type(value).__name__})"
+    return WrongKind(f"`{name}` must be {rule}, got {shown(value)}{kind}" + (f"; {hint}." if hint else "."))
+
+
+def shown(value: object) -> str:
+    """The value as a message shows it: its repr on one line, not too long; its class where even that fails."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _plain(value: Any) -> object:
+    """A single number of numpy or Paddle as Python's own; everything else as it is."""
+    if isinstance(value, (int, float, str)):
+        return value
+    try:
+        return value.item() if list(value.shape) == [] else value
+    except Exception:
+        return value
+
+
+def _member(value: object, name: str) -> object:
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
+
+
+def _refuse_class(name: str, value: object) -> None:
+    if isinstance(value, type):
+        raise WrongKind(f"`{name}` must be an object, got the class {value.__name__}; write {value.__name__}(...).")
