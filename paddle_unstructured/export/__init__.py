@@ -37,7 +37,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         ),
         ".onnx": ("to_onnx",),
         ".paddle_lite": ("lite_report",),
-        ".recalibrate": ("recalibrate",),
+        ".recalibration": ("recalibrate",),
         ".weight_only_int8": ("quantize_weights",),
     },
 )
