@@ -3,7 +3,7 @@
 # docs/cli.md shows what it prints.
 #   bash scripts/tour.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-"$PYTHON" -m pip install --quiet --disable-pip-version-check "$ROOT[compress,html,onnx]"
+"$PYTHON" -m pip install --quiet --disable-pip-version-check -e "$ROOT[cpu,compress,html,onnx]"
 cd "$ROOT"
 [[ -d runs/quickstart ]] || { echo "run scripts/quickstart.sh first" >&2; exit 2; }
 rm -rf runs/tour && mkdir runs/tour
