@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 from ..allocation import Allocation, Global, Threshold, Uniform
 from ..arguments import flag, fraction, function, part, whole
 from ..criteria import Criterion, magnitude
-from ..patterns import NM, Block, Element, Pattern
+from ..patterns import Block, Element, Pattern, parse_pattern
 from ..schedules import Constant, Polynomial, Schedule
 from ..selection import Select, all_weights, conv1x1_only
 
@@ -51,7 +51,7 @@ def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None
     if pattern is None:
         return Element()
     if isinstance(pattern, str):
-        return NM.parse(pattern)
+        return parse_pattern(pattern)
     return part("pattern", pattern, ["units"], rule="a pattern such as Block(2, 1)")
 
 
