@@ -181,7 +181,7 @@ def _paddle() -> tuple[Path, str]:
         raise BuildError(
             "the Paddle operator needs paddlepaddle; install it, or use runtime.Session, which runs without Paddle."
         ) from error
-    return Path(paddle.__file__).parent, f"{paddle.__version__} {paddle.version.commit}"
+    return Path(paddle.__file__).parent, f"{paddle.version.full_version} {paddle.version.commit}"
 
 
 def _main(arguments: Sequence[str]) -> None:

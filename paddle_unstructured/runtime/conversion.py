@@ -15,7 +15,8 @@ from .engine import Engine
 from .int8.options import Int8
 from .int8.quantize import batches_of, quantize
 from .net import Net
-from .operator import MOST_OUTPUTS, build_program
+from .operator import MOST_OUTPUTS, save_as_operator
+from .plan import PlanWriter
 from .read_net import read_net
 from .reader import Refusal
 from .write_plan import KernelChoice, emit
@@ -91,22 +92,22 @@ def convert(model_path: str, out_path: str, *, int8: Int8 | None = None) -> Conv
     model, out = open_model(model_path), prefix_of(out_path)
     before = _bytes(model.files.program, model.files.params)
     try:
-        fast, choices, note = _converted(model, int8)
+        writer, choices, note = _converted(model, int8)
     except Refusal as refusal:
         save_model(model, out)
         return ConversionTable((), str(refusal), before, _bytes(out + ".json", out + ".pdiparams"))
-    save_model(fast, out)
+    save_as_operator(writer.text, writer.arrays, model, out)
     return ConversionTable(tuple(choices), "", before, _bytes(out + ".json", out + ".pdiparams"), note)
 
 
-def _converted(model: Model, int8: Int8 | None) -> tuple[Model, list[KernelChoice], str]:
+def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[KernelChoice], str]:
     if not 1 <= len(model.fetches) <= MOST_OUTPUTS:
         raise Refusal(f"it has {len(model.fetches)} outputs, and the runtime returns at most {MOST_OUTPUTS}")
     net = read_net(model)
     writer, choices = emit(net) if int8 is None else quantize(net, int8)
     engine = Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
     note = "" if int8 is None else _note(net, int8, engine)
-    return build_program(writer.text, writer.arrays, model), choices, note
+    return writer, choices, note
 
 
 def _note(net: Net, int8: Int8, engine: Engine) -> str:

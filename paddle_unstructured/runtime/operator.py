@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any, Sequence
 
 import numpy as np
 import paddle
 
-from ..saved_model import Model
-from .build import operator_library
+from ..saved_model import Model, save_model
+from .build import BuildError, operator_library
+from .write_program import write_program
 
 NAME = "paddle_unstructured_net"  # and the number of outputs
 MOST_OUTPUTS = 4
+_log = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -23,6 +26,24 @@ def register() -> None:
         BuildError: It must be compiled and cannot be.
     """
     paddle.base.core.load_op_meta_info_and_register_op(str(operator_library()))
+
+
+def save_as_operator(plan: str, arrays: Sequence[np.ndarray], like: Model, path: str) -> None:
+    """Write a model that is nothing but this operator, also where the operator cannot be compiled.
+
+    Args:
+        plan: what the operator runs.
+        arrays: its parameters.
+        like: the model whose feed it takes and whose fetches it returns.
+        path: prefix of the two files.
+    """
+    try:
+        model = build_program(plan, arrays, like)
+    except BuildError as error:
+        _log.warning("the model is written for Session, and not opened by Paddle: %s", error)
+        write_program(f"{NAME}{len(like.fetches)}", plan, _names(arrays), arrays, like, path)
+    else:
+        save_model(model, path)
 
 
 def build_program(plan: str, arrays: Sequence[np.ndarray], like: Model) -> Model:
@@ -42,13 +63,17 @@ def build_program(plan: str, arrays: Sequence[np.ndarray], like: Model) -> Model
     ).result(0)
     with paddle.static.program_guard(program, startup), paddle.static.scope_guard(scope):
         x = paddle.static.data(like.feeds[0], list(given.shape), "float32")
-        params = [_parameter(f"sparse_net.p_{i:04d}", array) for i, array in enumerate(arrays)]
+        params = [_parameter(name, array) for name, array in zip(_names(arrays), arrays)]
         outputs = paddle._C_ops._run_custom_op(f"{NAME}{len(like.fetches)}", x, params, plan, 0)
         paddle.static.Executor(paddle.CPUPlace()).run(startup)
-        for i, array in enumerate(arrays):
-            scope.find_var(f"sparse_net.p_{i:04d}").get_tensor().set(np.ascontiguousarray(array), paddle.CPUPlace())
+        for name, array in zip(_names(arrays), arrays):
+            scope.find_var(name).get_tensor().set(np.ascontiguousarray(array), paddle.CPUPlace())
     fetches = tuple(outputs) if isinstance(outputs, (list, tuple)) else (outputs,)
     return Model(like.files, program, scope, paddle.CPUPlace(), like.feeds, fetches)
+
+
+def _names(arrays: Sequence[np.ndarray]) -> list[str]:
+    return [f"sparse_net.p_{i:04d}" for i in range(len(arrays))]
 
 
 def _parameter(name: str, array: np.ndarray) -> Any:
