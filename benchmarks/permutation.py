@@ -1,4 +1,4 @@
-"""What reordering channels is worth before block pruning: the figures in docs/pruning.md.
+"""What reordering channels is worth before block pruning: the figures in README.
 
     python benchmarks/permutation.py
 

@@ -41,10 +41,9 @@ def whole(
     plain = _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, Integral):
         raise wrong_kind(name, rule, value, hint)
-    count = index(plain)
-    if count < least or (most is not None and count > most):
+    if plain < least or (most is not None and plain > most):
         raise ValueError(sentence(name, rule, value, hint))
-    return count
+    return index(plain)
 
 
 def number(

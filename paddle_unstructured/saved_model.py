@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ import numpy as np
 import paddle
 
 from . import arguments
-from .formats import pdiparams, pdparams
-from .formats.atomic import put_in_place
+from .formats import pair, pdiparams, pdparams
+from .formats.atomic import aside, finish
 from .graph import PirGraph, open_graph
 from .graph.program import walk
 
@@ -90,10 +90,9 @@ class Model:
 
     def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
         """What the model returns for these inputs."""
-        outputs: list[np.ndarray] = paddle.static.Executor(self.place).run(
+        return paddle.static.Executor(self.place).run(
             self.program, feed=feeds, fetch_list=list(self.fetches), scope=self.scope
         )
-        return outputs
 
 
 def find_model(path: Path | str) -> Files:
@@ -105,6 +104,7 @@ def find_model(path: Path | str) -> Files:
     """
     path = arguments.path("path", path)
     stem = prefix_of(path)
+    finish(stem)
     kinds = [kind for kind, endings in KINDS.items() if stem == path or path.endswith(endings)]
     found = [files for files in (Files(kind, stem) for kind in kinds) if _exists(files)]
     if os.path.isdir(path):
@@ -120,7 +120,7 @@ def find_model(path: Path | str) -> Files:
     if not found:
         raise FileNotFoundError(
             f"no model at {path}: looked for .json with .pdiparams (inference), .pdmodel with "
-            ".pdiparams (legacy) and .json with .pdparams (training checkpoint)."
+            f".pdiparams (legacy) and .json with .pdparams (training checkpoint){_halves(stem)}."
         )
     return found[0]
 
@@ -129,6 +129,13 @@ def prefix_of(path: Path | str) -> str:
     """A path without the ending of a model's file, if it has one."""
     path = arguments.path("path", path)
     return next((path[: -len(end)] for ends in KINDS.values() for end in ends if path.endswith(end)), path)
+
+
+def _halves(prefix: str) -> str:
+    """What is there of a model that is not whole."""
+    there = [prefix + end for end in sorted({end for ends in KINDS.values() for end in ends}, reverse=True)]
+    found = [file for file in there if os.path.isfile(file)]
+    return f"; only {', '.join(found)} is there" if found else ""
 
 
 def _exists(files: Files) -> bool:
@@ -171,7 +178,7 @@ def open_model(path: Path | str, place: Any = None) -> Model:
 def save_model(model: Model, path: Path | str) -> None:
     """Write an inference model with Paddle's `save_inference_model`: `path`.json and `path`.pdiparams.
 
-    The files are complete before they get their names.
+    The files are complete before they get their names, and the `.json` says which `.pdiparams` belongs to it.
     """
     with drafts(path) as draft, paddle.static.scope_guard(model.scope):
         paddle.static.save_inference_model(
@@ -184,26 +191,38 @@ def save_model(model: Model, path: Path | str) -> None:
 
 
 @contextmanager
-def drafts(path: Path | str) -> Iterator[str]:
-    """A prefix to write files under; what is there at the end is moved to the prefix `path`, weights last.
+def drafts(path: Path | str, *, stamped: bool = True) -> Iterator[str]:
+    """A prefix to write files under; what is there at the end is checked, and moved to `path`: all or nothing.
+
+    Args:
+        path: the prefix; the ending of a model's file is left off.
+        stamped: whether an inference model's `.json` shall say which `.pdiparams` belongs to it.
 
     Raises:
-        ValueError: `path` ends as a folder does.
+        ValueError: `path` ends as a folder does, or a file would stand in the place of what is no file.
+        OSError: There is no space left, say; what was there before is still there.
     """
     path = arguments.path("path", path)
-    if path.endswith(("/", os.sep)) or not path:
+    if path.endswith(("/", os.sep)):
         raise ValueError(
             f"`path` must be the prefix of the files to write, such as {os.path.join(path, 'model')!r}, got {path!r}."
         )
-    folder, name = os.path.split(os.path.abspath(prefix_of(path)))
-    os.makedirs(folder, exist_ok=True)
-    draft = tempfile.mkdtemp(dir=folder, prefix=f".{name}.")
+    with aside(prefix_of(path)) as draft:
+        yield draft
+        files = Files("inference", draft)
+        if _exists(files):
+            _check_whole(files)
+            if stamped:
+                pair.stamp(files.program, files.params)
+
+
+def _check_whole(files: Files) -> None:
+    """Raise OSError unless the files of an inference model are whole; Paddle does not notice that a disk is full."""
     try:
-        yield os.path.join(draft, name)
-        for file in sorted(os.listdir(draft)):
-            put_in_place(os.path.join(draft, file), os.path.join(folder, file))
-    finally:
-        shutil.rmtree(draft)
+        pdiparams.scan(files.params, files.program)
+    except ValueError as error:
+        full = shutil.disk_usage(os.path.dirname(files.prefix)).free < 1 << 20
+        raise OSError(errno.ENOSPC if full else errno.EIO, f"not written whole: {error}", files.prefix) from error
 
 
 def read_program(file: str) -> Any:
@@ -226,7 +245,10 @@ def _read_params(files: Files, graph: PirGraph) -> None:
         name: (str(value.dtype).split(".")[-1], tuple(value.shape))
         for name, value in sorted(graph.persistables().items())
     }
-    for tensor in pdiparams.scan(files.params, files.program, wanted):
+    found = pdiparams.scan(files.params, files.program, wanted)
+    if files.kind == "inference":
+        pair.check(files.program, files.params)
+    for tensor in found:
         if tensor.dtype.startswith("float8"):
             raise ValueError(
                 f"{files.params} must not hold float8, which numpy cannot give to Paddle, but holds "

@@ -2,7 +2,10 @@
 # The whole suite, in an environment of its own: .venv with the test extras. Arguments go to pytest.
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-bash "$ROOT/scripts/environment.sh"
+
+"${PYTHON:-python3}" -m venv "$ROOT/.venv"
+PYTHON="$ROOT/.venv/bin/python"
+"$PYTHON" -m pip install --quiet --disable-pip-version-check -e "$ROOT[test]"
 cd "$ROOT"
 export GLOG_minloglevel="${GLOG_minloglevel:-2}"
-exec "$ROOT/.venv/bin/python" -m pytest -m "not slow" "$@"
+exec "$PYTHON" -m pytest -m "not slow" "$@"

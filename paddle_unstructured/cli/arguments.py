@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from typing import Any
+
+from ..formats.atomic import replace_file
 
 
 def add_model(parser: argparse.ArgumentParser, output: str = "") -> None:
@@ -49,6 +52,7 @@ def give(text: str, path: str | None = None) -> None:
         except BrokenPipeError:  # who reads it has seen enough, as `head` does; nothing more can be written at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    replace_file(path, text)
     print(f"written: {path}")

@@ -48,11 +48,11 @@ def write(path: str, entries: Mapping[str, np.ndarray], about: Mapping[str, str]
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256(len(text).to_bytes(8, "little") + text)
     for array in entries.values():
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        digest.update(array.reshape(-1).view(np.uint8))
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text.replace(_BLANK, _with_digits(digest.hexdigest()), 1))
         for array in entries.values():
-            file.write(array.reshape(-1).view(np.uint8).data)
+            file.write(array.reshape(-1).view(np.uint8))
 
 
 def check(path: str) -> dict[str, str]:

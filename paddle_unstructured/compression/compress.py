@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..arguments import one_of, path, whole
 from ..compression import archive, byte_planes
-from ..formats import pdiparams, pdparams
+from ..formats import pair, pdiparams, pdparams
+from ..formats.atomic import aside
 from ..saved_model import drafts, prefix_of
 from .precision import STORED
 from .source import open_source
@@ -87,7 +88,7 @@ def compress(model: Path | str, out: Path | str, *, values: str = "fp32", level:
         packer.add(name, dtype, array, values=values if name in axes else "fp32", axis=axes.get(name))
     if source.program:
         packer.add_file("program.json", source.program)
-    with drafts(out) as draft:
+    with aside(out) as draft:
         archive.write(
             draft, packer.finish(), {"values": values, "kind": "inference" if source.program else "checkpoint"}
         )
@@ -113,7 +114,7 @@ def decompress(file: Path | str, out: Path | str) -> None:
     byte_planes.zstandard()
     file = os.fspath(file)
     about = archive.check(file)
-    with drafts(out) as draft:
+    with drafts(out, stamped=False) as draft:  # the .json comes back as it was
         if about["kind"] == "checkpoint":
             with open(draft + ".pdparams", "wb") as stream:
                 pdparams.dump(stream, {name: array for name, _, array in unpack(file)})
@@ -124,3 +125,5 @@ def decompress(file: Path | str, out: Path | str) -> None:
             for _, dtype, array in unpack(file):
                 pdiparams.write(stream, dtype, array)
                 del array  # the next one is not made beside it
+        if pair.is_stamped(draft + ".json"):  # rounded weights have a digest of their own
+            pair.stamp(draft + ".json", draft + ".pdiparams")

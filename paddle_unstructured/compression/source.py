@@ -10,7 +10,7 @@ from typing import Callable, Iterator
 import numpy as np
 import paddle
 
-from ..formats import pdiparams, pdparams
+from ..formats import pair, pdiparams, pdparams
 from ..graph import open_graph
 from ..saved_model import find_model, read_program
 
@@ -57,6 +57,7 @@ def open_source(model: str) -> Source:
     if files.kind == "checkpoint":
         return _checkpoint(files.params)
     found = pdiparams.scan(files.params, files.program)
+    pair.check(files.program, files.params)
 
     def tensors() -> Tensors:
         for tensor in found:
@@ -76,7 +77,7 @@ def _checkpoint(file: str) -> Source:
     ]  # how Paddle holds bfloat16
     if unknown:
         raise ValueError(f"{file} must hold types of Paddle, but holds {', '.join(unknown[:3])}.")
-    axes: dict[str, int | None] = {
+    axes = {
         name: array.ndim - 1 if array.ndim == 2 else 0
         for name, array in arrays.items()
         if array.dtype == np.float32 and array.ndim >= 2

@@ -25,6 +25,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         ".checks": (
             "CheckResult",
             "check",
+            "parse_pattern",
         ),
         ".export_program": (
             "Exported",
@@ -34,10 +35,9 @@ __all__, __getattr__, __dir__ = lazy_names(
             "export_model",
             "save_checkpoint",
         ),
-        "..patterns": ("parse_pattern",),
         ".onnx": ("to_onnx",),
         ".paddle_lite": ("lite_report",),
-        ".recalibration": ("recalibrate",),
+        ".recalibrate": ("recalibrate",),
         ".weight_only_int8": ("quantize_weights",),
     },
 )

@@ -15,7 +15,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from ..formats.atomic import put_in_place
+from ..formats.atomic import replace_file
 from ..saved_model import Model, open_model, save_model
 from .inputs import check_inputs, random_inputs
 
@@ -106,10 +106,7 @@ def to_onnx(
     session = _session(onnxruntime, made)
     largest, relative = _compare(model, session, tried, tolerance)
     zeros, weights, renamed = _zeros(onnx, model, made)
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(out)) or ".") as folder:
-        draft = os.path.join(folder, "model.onnx")
-        Path(draft).write_bytes(made.SerializeToString())
-        put_in_place(draft, out)
+    replace_file(out, made.SerializeToString())
     said = "random inputs of 1 and 3 rows" if inputs is None else f"{len(tried)} given inputs"
     return OnnxReport(out, made.opset_import[0].version, largest, relative, said, zeros, weights, renamed)
 

@@ -1,31 +1,249 @@
-"""Files that are whole or not there, also after a crash of the machine."""
+"""Files that are whole or not there, also after a kill, a full disk or a crash of the machine.
+
+What is written is written aside, in a folder `.NAME.xxxxxxxx.writing` beside its place that is locked while its process
+lives; synced; then named. Files that belong together are named together: once all of them are whole the folder is
+renamed to `.NAME.xxxxxxxx.whole`, and from then on whoever comes next, reader or writer, names what a killed process
+has left there. What else the dead have left is removed by the next writer.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
+import stat
 import tempfile
+from contextlib import contextmanager, suppress
+from typing import Any, Iterator
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody knows who is alive, so what is left lies there
+    fcntl = None  # type: ignore[assignment]
+
+_WRITING, _WHOLE = ".writing", ".whole"  # endings of folders
+_OLD, _ALIVE = ".old", ".alive"  # in them: what is replaced, and the file whose lock says that the writer lives
 
 
-def replace_file(path: str, content: bytes) -> None:
-    """Write a file that is whole or not there, also after a crash of the machine."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
+def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Write a file that is whole or not there; text as UTF-8. Folders are made, links written through.
+
+    Raises:
+        ValueError: `path` is a folder, a device or another thing that is no file.
+        OSError: It cannot be written; what was there before is still there.
+    """
+    with aside(path) as draft, open(draft, "wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def aside(path: str | os.PathLike[str]) -> Iterator[str]:
+    """A path to write under; files whose names begin with it are moved to where they begin with `path`, all or none.
+
+    Args:
+        path: a file, or the prefix of several that belong together. Its folders are made.
+
+    Raises:
+        ValueError: A file would stand in the place of a folder, a device or another thing that is no file.
+        OSError: It cannot be written; what was there before is still there.
+    """
+    real = os.path.realpath(path)
+    if not os.path.isdir(real):  # beside a folder of that name there may be files that begin with it
+        _check_regular(real)
+    folder, name = os.path.split(real)
+    with _in_words(folder):
+        os.makedirs(folder, exist_ok=True)
+        with _locked(folder):
+            _clean(folder, name)
+            draft = tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=_WRITING)
+            alive = _lock(os.path.join(draft, _ALIVE))
+        try:
+            yield os.path.join(draft, name)
+            _name(draft, folder)
+        finally:
+            for left in (draft, draft[: -len(_WRITING)] + _WHOLE):
+                shutil.rmtree(left, ignore_errors=True)
+            if alive is not None:
+                os.close(alive)
+
+
+def finish(path: str | os.PathLike[str]) -> None:
+    """Before files are read: name what a killed process had written whole.
+
+    Args:
+        path: their prefix, or a folder: all in it.
+
+    Raises:
+        ValueError: Such files are there, and cannot be moved; says how to do it.
+    """
+    real = os.path.realpath(path)
+    folder, name = (real, None) if os.path.isdir(real) else os.path.split(real)
+    if _left(folder, name, _WHOLE):
+        with _locked(folder):  # whoever is alive and at it is done now
+            for draft in _left(folder, name, _WHOLE):
+                try:
+                    _finish(draft, folder)
+                except OSError as error:
+                    raise ValueError(
+                        f"{path} is half old and half new, because its writer was killed; the new files that are "
+                        f"lacking are in {draft}, and could not be moved ({error.strerror}): "
+                        f"find {draft} -maxdepth 1 -type f -exec mv {{}} {folder} ';'"
+                    ) from error
+
+
+def _name(draft: str, folder: str) -> None:
+    """Give the finished files their names, once all of them are on the disk."""
+    for file in _files(draft):
+        target = os.path.realpath(os.path.join(folder, file))
+        _check_regular(target)
+        os.chmod(os.path.join(draft, file), _mode(target))
+        _sync(os.path.join(draft, file))
+    with _locked(folder):
+        whole = draft[: -len(_WRITING)] + _WHOLE
+        os.chmod(draft, 0o755)  # others may finish it
+        os.rename(draft, whole)
+        _sync(folder)
+        _move(whole, folder)
+    _sync(folder)
+
+
+def _move(whole: str, folder: str) -> None:
+    """Move the files of a folder to their places: all of them, or, if that fails, none."""
+    old, moved = os.path.join(whole, _OLD), []
+    os.makedirs(old, exist_ok=True)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        put_in_place(draft, path)
+        for file in _files(whole):
+            target, kept = os.path.realpath(os.path.join(folder, file)), os.path.join(old, file)
+            with suppress(OSError):  # no old file, or a file system without links
+                os.link(target, kept)
+            moved.append((target, kept))
+            _replace(os.path.join(whole, file), target)
     except BaseException:
-        os.unlink(draft)
+        for target, kept in moved[:-1]:
+            if os.path.exists(kept):
+                os.replace(kept, target)
+            else:
+                os.unlink(target)
         raise
 
 
-def put_in_place(draft: str, path: str) -> None:
-    """Give a finished file its name, once all of it is on the disk."""
-    os.chmod(draft, 0o666 & ~_umask())
-    _sync(draft)
-    os.replace(draft, path)
-    _sync(os.path.dirname(os.path.abspath(path)))
+def _replace(source: str, target: str) -> None:
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = f"{target}.{os.path.basename(os.path.dirname(source))}"  # behind a link to another disk
+        try:
+            shutil.copy2(source, copy)
+            _sync(copy)
+            os.replace(copy, target)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(copy)
+        os.unlink(source)
+
+
+def _finish(whole: str, folder: str) -> None:
+    """Move what a dead process left, if it is dead."""
+    lock = _lock(os.path.join(whole, _ALIVE))
+    if lock is None:
+        return
+    try:
+        for file in _files(whole):
+            _replace(os.path.join(whole, file), os.path.realpath(os.path.join(folder, file)))
+        _sync(folder)
+        shutil.rmtree(whole)
+    finally:
+        os.close(lock)
+
+
+def _clean(folder: str, name: str) -> None:
+    """Finish or remove what dead processes left, as far as that is allowed; the folder is locked."""
+    with suppress(OSError):
+        for draft in _left(folder, name, _WHOLE):
+            _finish(draft, folder)
+        for draft in _left(folder, name, _WRITING):
+            lock = _lock(os.path.join(draft, _ALIVE))
+            if lock is not None:
+                shutil.rmtree(draft, ignore_errors=True)
+                os.close(lock)
+
+
+def _files(draft: str) -> list[str]:
+    return sorted(set(os.listdir(draft)) - {_OLD, _ALIVE})
+
+
+def _left(folder: str, name: str | None, ending: str) -> list[str]:
+    pattern = re.compile((r"\..+\." if name is None else re.escape(f".{name}.")) + r"[a-z0-9_]{8}" + re.escape(ending))
+    try:
+        return [os.path.join(folder, entry) for entry in sorted(os.listdir(folder)) if pattern.fullmatch(entry)]
+    except OSError:
+        return []
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """One process at a time, where the file system knows locks."""
+    lock = _lock(folder, wait=True)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(path: str, *, wait: bool = False) -> int | None:
+    """A descriptor that holds the lock of a folder or file; None if another process has it, or there are no locks."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return descriptor
+    except OSError:
+        os.close(descriptor)
+        return None
+
+
+def _check_regular(path: str) -> None:
+    """Raise ValueError where something stands that is no file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # nothing yet, or not to be known: writing will tell
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+        kind = next((word for test, word in kinds.items() if test(mode)), "a device")
+        raise ValueError(f"{path} must be a file to be written, and is {kind}; give another path.")
+
+
+def _mode(target: str) -> int:
+    """Of the file that is replaced, or as a new file gets it."""
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)
+    except OSError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+@contextmanager
+def _in_words(folder: str) -> Iterator[None]:
+    """What the system says of a full disk, with the place and what has become of the old file."""
+    said: dict[int, Any] = {
+        errno.ENOSPC: "no space left",
+        errno.EDQUOT: "no space left (quota)",
+        errno.EFBIG: "the file is larger than this process may write (ulimit -f)",
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in said:
+            raise
+        unchanged = "nothing was written, what was there before is unchanged"
+        raise OSError(error.errno, f"{said[error.errno]}; {unchanged}", folder) from error
 
 
 def _sync(path: str) -> None:
@@ -34,9 +252,3 @@ def _sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

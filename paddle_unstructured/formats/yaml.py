@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping
 
+from .atomic import replace_file
+
 
 def read_yaml(path: str | Path) -> Any:
     """The content of a file; reading runs nothing in it."""
@@ -14,7 +16,7 @@ def read_yaml(path: str | Path) -> Any:
 def write_yaml(path: str | Path, content: Mapping[str, float], heading: str) -> None:
     """Write a mapping under a comment line."""
     text = _yaml().safe_dump(dict(content), sort_keys=False)
-    Path(path).write_text(f"# {heading}\n{text}", encoding="utf-8")
+    replace_file(path, f"# {heading}\n{text}")
 
 
 def _yaml() -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import paddle
 
 from ..arguments import whole
+from ..formats import pair
 from ..formats.pir_json import ops_of, read_program
 from ..saved_model import find_model
 from .operator import NAME, register
@@ -42,6 +43,7 @@ def create_predictor(path: str, *, threads: int = 1) -> Any:
             f"`path` must be an inference model (.json and .pdiparams), got a {files.kind} model at {path}."
         )
     program = read_program(files.program)
+    pair.check(files.program, files.params)
     if not _set_threads(program, threads):
         return paddle.inference.create_predictor(make_config(files.program, files.params, threads=threads))
     register()

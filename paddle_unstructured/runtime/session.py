@@ -6,6 +6,8 @@ import os
 
 import numpy as np
 
+from ..formats import pair
+from ..formats.atomic import finish
 from ..formats.pdiparams import read, scan
 from ..formats.pir_json import attribute, ops_of, param_name, read_program, understood
 from .engine import Engine
@@ -33,8 +35,10 @@ class Session:
     def __init__(self, path: str, *, threads: int = 1) -> None:
         prefix = _prefix(path)
         program, params = prefix + ".json", prefix + ".pdiparams"
+        finish(prefix)
         plan, names = _read_plan(program)
         stored = {tensor.name: tensor for tensor in scan(params, program)}
+        pair.check(program, params)
         missing = [name for name in names if name not in stored]
         if missing:
             raise ValueError(f"{params} must hold {missing[0]}, which {program} reads; convert the model again.")

@@ -254,7 +254,4 @@ def _with_bar(due: list[Any], done: int, progress: bool) -> Iterable[Any]:
         from tqdm import tqdm
     except ImportError:
         return due
-    bar: Iterable[Any] = tqdm(
-        due, "sensitivity", initial=done, total=done + len(due), unit="score", disable=not progress
-    )
-    return bar
+    return tqdm(due, "sensitivity", initial=done, total=done + len(due), unit="score", disable=not progress)

@@ -9,7 +9,7 @@ from typing import Any, Mapping, Sequence, Union
 
 import numpy as np
 
-from ..formats.atomic import replace_file
+from ..formats.atomic import aside, replace_file
 from ..reporting.table import aligned
 
 FORMAT, VERSION = "paddle_unstructured.sensitivity", 1
@@ -90,7 +90,7 @@ class SensitivityTable:
 
     def save(self, path: Path) -> None:
         """Write JSON atomically: `path` holds the old file or the new one, never a part of it."""
-        replace_file(os.fspath(path), self.to_json().encode())
+        replace_file(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> SensitivityTable:
@@ -155,7 +155,8 @@ class SensitivityTable:
         axes.grid(alpha=0.3)
         _name_ends(axes, names)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            with aside(path) as draft:
+                figure.savefig(draft, dpi=150)
         return figure
 
 
@@ -219,4 +220,4 @@ def _name_ends(axes: Any, names: Sequence[str]) -> None:
 def _apart(heights: Sequence[float], gap: float) -> np.ndarray:
     """Rising heights in [0, 1], moved as little as makes them `gap` apart."""
     steps = gap * np.arange(len(heights))
-    return np.asarray(np.minimum(np.maximum.accumulate(heights - steps) + steps, 1.0 - steps[::-1]))
+    return np.minimum(np.maximum.accumulate(heights - steps) + steps, 1.0 - steps[::-1])

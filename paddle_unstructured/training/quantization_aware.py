@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -72,9 +71,9 @@ def quantize_aware(
     params = [param for param in weights if not kept[param.name]]
     found, ends = points(graph, params)
     for param in params:
-        insert_behind(graph, graph.persistable(param.name), partial(round_weight, axis=param.output_axis))
+        insert_behind(graph, graph.persistable(param.name), lambda w, axis=param.output_axis: round_weight(w, axis))
     for point in found.values():
-        insert_behind(graph, point.value, partial(_rounded, graph, point, decay=decay if training else None))
+        insert_behind(graph, point.value, lambda x, point=point: _rounded(graph, point, x, decay if training else None))
     layers = tuple(RoundedLayer(p, ends[p.name][0].name, ends[p.name][1].name) for p in params)
     return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason})
 
@@ -170,7 +169,7 @@ class QuantizationAware:
             ValueError: No training batch has been seen yet, or what is said there. Nothing is written then.
         """
         from ..export.export_program import export
-        from ..formats.atomic import put_in_place
+        from ..formats.atomic import replace_file
         from ..saved_model import prefix_of
 
         ranges = json.dumps(self.ranges(), indent=1)
@@ -181,9 +180,7 @@ class QuantizationAware:
         feed, fetch = ([v if isinstance(v, str) else next(here) for v in part] for part in (feed, fetch))
         kwargs.setdefault("scope", self.graph.scope)
         exported = export(program, feed, fetch, path, pruner, exe, **kwargs)
-        draft = prefix_of(path) + RANGES + ".draft"
-        Path(draft).write_text(ranges + "\n")
-        put_in_place(draft, prefix_of(path) + RANGES)
+        replace_file(prefix_of(path) + RANGES, ranges + "\n")
         return exported
 
     def _range(self, name: str) -> list[float]:

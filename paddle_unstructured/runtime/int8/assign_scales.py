@@ -6,11 +6,10 @@ from typing import AbstractSet, Mapping
 
 from ..net import Layer, Net
 from .activations import useful_inputs
-from .calibrators import Range
 from .lowering import count_readers, layers_of
 from .quantizer import Quantizer
 
-Ranges = Mapping[Layer, Range]
+Ranges = Mapping[int, "tuple[float, float]"]
 
 
 def keeps_scale(layer: Layer) -> bool:
@@ -18,7 +17,7 @@ def keeps_scale(layer: Layer) -> bool:
     return layer.kind in ("flatten", "concat") or (layer.kind == "pool" and layer.words["type"] == "max")
 
 
-def assign(net: Net, ranges: Ranges, floats: AbstractSet[Layer]) -> dict[Layer, Quantizer]:
+def assign(net: Net, ranges: Ranges, floats: AbstractSet[int]) -> dict[int, Quantizer]:
     """The quantizer of every layer, the input included.
 
     From the outputs to the input: a layer that moves bytes hands its own quantizer to what it reads, unless somebody
@@ -27,27 +26,27 @@ def assign(net: Net, ranges: Ranges, floats: AbstractSet[Layer]) -> dict[Layer, 
 
     Args:
         net: As `lower` gives it.
-        ranges: each layer -> the range of its numbers.
-        floats: layers that stay in floats.
+        ranges: id of each layer -> the range of its numbers.
+        floats: ids of layers that stay in floats.
     """
     readers, layers = count_readers(net), [net.input, *layers_of(net)]
-    found: dict[Layer, Quantizer] = {}
+    found: dict[int, Quantizer] = {}
     following: list[Layer] = []
     for layer in reversed(layers):
-        quantizer = found.setdefault(layer, Quantizer.of_range(*ranges[layer]))
-        if layer in floats:
+        quantizer = found.setdefault(id(layer), Quantizer.of_range(*ranges[id(layer)]))
+        if id(layer) in floats:
             continue
-        alone = [source for source in layer.inputs if readers[source] == 1]
+        alone = [source for source in layer.inputs if readers[id(source)] == 1]
         if keeps_scale(layer):
-            found.update((source, quantizer) for source in alone)
+            found.update((id(source), quantizer) for source in alone)
             if len(layer.inputs) == 1 and not alone:
                 following.append(layer)
         elif layer.kind == "activation" and alone:
-            found[alone[0]] = Quantizer.of_range(*_narrowed(ranges[alone[0]], useful_inputs(layer.act)))
+            found[id(alone[0])] = Quantizer.of_range(*_narrowed(ranges[id(alone[0])], useful_inputs(layer.act)))
     for layer in reversed(following):
-        found[layer] = found[layer.inputs[0]]
+        found[id(layer)] = found[id(layer.inputs[0])]
     return found
 
 
-def _narrowed(given: Range, useful: Range) -> Range:
+def _narrowed(given: tuple[float, float], useful: tuple[float, float]) -> tuple[float, float]:
     return max(given[0], useful[0]), max(min(given[1], useful[1]), max(given[0], useful[0]))

@@ -27,8 +27,7 @@ def read_inputs(data: Data, name: str, shape: list[int]) -> list[np.ndarray]:
     """
     if isinstance(data, (str, os.PathLike)):
         data = _read(os.fspath(data))
-    given: Any = data
-    parts = [given] if isinstance(given, (np.ndarray, Mapping)) else list(given)
+    parts = [data] if isinstance(data, (np.ndarray, Mapping)) else list(data)
     arrays = [_named(part, name) for part in parts]
     batches = [batch for array in arrays for batch in (array if array.ndim == len(shape) + 1 else [array])]
     if not sum(len(batch) if batch.ndim else 0 for batch in batches):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Tuple
+from typing import Callable
 
 import numpy as np
 
 BINS = 4096
 PERCENT = 99.99
 _CANDIDATES = 128  # for each end of a range
-Range = Tuple[float, float]  # low, high
+Range = "tuple[float, float]"
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Histogram:
 
     @property
     def centers(self) -> np.ndarray:
-        edges = self.edges
-        return np.asarray((edges[1:] + edges[:-1]) / 2)
+        return (self.edges[1:] + self.edges[:-1]) / 2
 
 
 def minmax(seen: Histogram) -> Range:
