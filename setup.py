@@ -1,41 +1,63 @@
+"""The build step that pyproject.toml cannot say: a wheel brings the runtime's kernels compiled.
+
+The wheel is one for every Python 3 (the library is called through ctypes) and for one platform. Where kernels cannot be
+compiled, because there is no x86-64, no Linux or no compiler, the wheel holds Python alone and says so.
+An editable install compiles nothing; the kernels are compiled when they are first used.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+from setuptools.dist import Distribution
 
-EXTRAS = {
-    "compress": ["zstandard"],
-    "demo": ["scikit-learn", "pillow", "tqdm"],
-    "html": ["jinja2", "pillow"],
-    "log": ["visualdl", "tensorboard"],
-    "onnx": ["onnx", "onnxruntime", "paddle2onnx"],
-    "plot": ["matplotlib>=3.7"],
-    "yaml": ["pyyaml"],
-    "slim": [
-        "paddleslim==2.6.0",
-        "pyzmq",
-        "six",
-        "requests",
-        "pandas",
-        "scipy",
-        "decorator",
-        "setuptools<81",
-        "numpy<2",
-    ],
-}
-EXTRAS["all"] = sorted({need for extra in EXTRAS if extra != "slim" for need in EXTRAS[extra]})
-EXTRAS["test"] = sorted({*EXTRAS["all"], "hypothesis", "pytest", "tensorboardX"})
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from paddle_unstructured.runtime import compiler as cxx  # noqa: E402
+from paddle_unstructured.runtime import kept  # noqa: E402
+
+PREBUILT = Path("paddle_unstructured", "runtime", "prebuilt")
+
+
+def find_compiler() -> str | None:
+    """What compiles the kernels; None where they cannot be compiled."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        return None
+    try:
+        return cxx.find_compiler()
+    except cxx.BuildError as error:
+        logging.warning("the wheel is made without the compiled kernels: %s", error)
+        return None
+
+
+class PlatformDistribution(Distribution):
+    def has_ext_modules(self) -> bool:  # decides between purelib and platlib
+        return find_compiler() is not None
+
+
+class BuildWithKernels(build_py):
+    def run(self) -> None:
+        super().run()
+        compiler = find_compiler()
+        if compiler and not self.editable_mode:
+            folder = Path(self.build_lib) / PREBUILT
+            folder.mkdir(parents=True, exist_ok=True)
+            static = cxx.PORTABLE_LINK if cxx.links(compiler, cxx.PORTABLE_LINK) else ()
+            library = cxx.build_kernels(folder, compiler, link=static)
+            kept.write_stamp(library, sources=cxx.kernel_digest(), compiler=cxx.version_of(compiler))
+
+
+class WheelOfEveryPython(bdist_wheel):
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
 
 setup(
-    name="paddle_unstructured",
-    version="0.1.0",
-    description="Sparse neural networks in PaddlePaddle: pruning of static Programs, with masks in the graph",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    packages=find_packages(include=["paddle_unstructured", "paddle_unstructured.*"]),
-    package_data={"paddle_unstructured": ["reporting/*.html", "runtime/csrc/*", "runtime/csrc/*/*"]},
-    entry_points={"console_scripts": ["paddle_unstructured = paddle_unstructured.cli:main"]},
-    python_requires=">=3.9",
-    install_requires=["paddlepaddle>=3.0", "numpy", "safetensors"],
-    extras_require=EXTRAS,
+    distclass=PlatformDistribution,
+    cmdclass={"build_py": BuildWithKernels, "bdist_wheel": WheelOfEveryPython},
 )

@@ -1,4 +1,4 @@
-"""Accuracy at a fixed budget, beside PaddleSlim 2.6.0: the tables of README's "Results".
+"""Accuracy at a fixed budget, beside PaddleSlim 2.6.0: the tables of docs/benchmarks.md, "Accuracy".
 
     python benchmarks/accuracy.py            # everything, about three hours on two cores; goes on where it was stopped
     python benchmarks/accuracy.py --quick    # a small version on scikit-learn's digits, under five minutes

@@ -1,4 +1,4 @@
-"""What pruning costs during training: the table of README's "What it costs".
+"""What pruning costs during training: the table of docs/benchmarks.md, "What pruning costs".
 
     python benchmarks/overhead.py [--repeats 12]
 

@@ -1,4 +1,4 @@
-"""What reordering channels is worth before block pruning: the figures in README.
+"""What reordering channels is worth before block pruning: the figures in docs/pruning.md.
 
     python benchmarks/permutation.py
 

@@ -1,4 +1,4 @@
-"""How small a pruned model gets on disk: the table in README's "Out of the house".
+"""How small a pruned model gets on disk: the table of docs/benchmarks.md, "Size on disk".
 
     python benchmarks/sizes.py [--level 19]
 

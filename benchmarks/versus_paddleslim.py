@@ -1,4 +1,4 @@
-"""This library beside PaddleSlim 2.6.0, on this machine: the tables of README's "Beside PaddleSlim".
+"""This library beside PaddleSlim 2.6.0, on this machine: the tables of docs/benchmarks.md, "Beside PaddleSlim".
 
     python benchmarks/versus_paddleslim.py [--quick]     # about 13 minutes; --quick: small nets, about 3
 

@@ -181,7 +181,7 @@ def add_pruning(group: argparse._ActionsContainer) -> None:
         type=block,
         metavar="OUTxIN",
         help="weights that are pruned together: 1x4 (or 2x4) for int8, 4 inputs of 1 (or 2) outputs at one kernel "
-        "position; layers narrower than a block stay dense",
+        "position, where layers narrower than a block stay dense; others, 2x1 say, span the whole kernel window",
     )
 
 

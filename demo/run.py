@@ -19,7 +19,7 @@ from programs import Classifier, build_classifier, parameters
 from ranks import on_rank_0
 from teacher import make_teacher
 
-from paddle_unstructured import Block, GMPUnstructuredPruner, UnstructuredPruner, distributed
+from paddle_unstructured import GMPUnstructuredPruner, UnstructuredPruner, distributed
 from paddle_unstructured.training.recipe import Recipe
 
 log = logging.getLogger("train")
@@ -63,7 +63,7 @@ def make_pruner(
         return None
     if args.pruning_strategy == "static":
         return keep_zeros(UnstructuredPruner(program, ratio=0.0, place=place), args)
-    asked = {"ratio": args.ratio, "pattern": make_pattern(args)}
+    asked = {"ratio": args.ratio, "pattern": args.block}
     shared = {
         "place": place,
         "prune_params_type": args.prune_params_type,
@@ -94,15 +94,7 @@ def keep_zeros(pruner: UnstructuredPruner, args: argparse.Namespace) -> Unstruct
 
 def make_recipe(args: argparse.Namespace, steps_per_epoch: int) -> Recipe:
     steps = args.num_epochs * steps_per_epoch
-    return Recipe(ratio=args.ratio, steps=steps, pattern=make_pattern(args), weight=args.teacher_weight)
-
-
-def make_pattern(args: argparse.Namespace) -> Block | None:
-    """The blocks of --block: over (output, input), at each kernel position, as int8 kernels multiply them."""
-    if not args.block:
-        return None
-    outputs, inputs = map(int, args.block.split("x"))
-    return Block(outputs, inputs, kernel="position", narrow="skip")
+    return Recipe(ratio=args.ratio, steps=steps, pattern=args.block, weight=args.teacher_weight)
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:

@@ -18,7 +18,7 @@ _MODULES = {
     ".training.distillation": ("distill",),
     ".graph": ("Param",),
     ".reporting.html": ("html_report",),
-    ".patterns": ("Block", "Element", "Filter", "NM"),
+    ".patterns": ("Block", "Element", "Filter", "Int8Block", "NM"),
     ".reporting.plots": ("plot_pattern", "plot_sparsity", "plot_weights"),
     ".pruner": ("GMPUnstructuredPruner", "UnstructuredPruner"),
     ".training.quantization_aware": ("QuantizationAware", "quantize_aware"),

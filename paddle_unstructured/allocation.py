@@ -194,7 +194,8 @@ class PerLayer(_Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.sparsities, Mapping) or not self.sparsities:
+        given: object = self.sparsities
+        if not isinstance(given, Mapping) or not given:
             raise wrong_kind("sparsities", "a dict of name -> sparsity", self.sparsities)
         for key, sparsity in self.sparsities.items():
             fraction(f"sparsities[{key!r}]", sparsity)
@@ -320,4 +321,4 @@ def _shared(total: int, wanted: np.ndarray, low: np.ndarray, high: np.ndarray) -
     whole = np.clip(np.floor(real + 1e-6).astype("int64"), low, high)
     for i in np.argsort(whole - real, kind="stable"):  # largest remainder first
         whole[i] += min(max(total - int(whole.sum()), 0), int(high[i] - whole[i]), 1)
-    return whole
+    return np.asarray(whole)

@@ -41,9 +41,10 @@ def whole(
     plain = _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, Integral):
         raise wrong_kind(name, rule, value, hint)
-    if plain < least or (most is not None and plain > most):
+    count = index(plain)
+    if count < least or (most is not None and count > most):
         raise ValueError(sentence(name, rule, value, hint))
-    return index(plain)
+    return count
 
 
 def number(

@@ -162,6 +162,7 @@ class MeanActivation:
         return paddle.mean(self._worth(output), axis=[i for i in range(len(output.shape)) if i != channel_axis])
 
     def score(self, weight: Tensor, param: Param, information: Tensor | None) -> Tensor:
+        assert information is not None  # gathered before anything is scored
         return spread_over(information.cast(weight.dtype), param)
 
     def _worth(self, output: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import sys
 from importlib import import_module
 from typing import Any, Callable, Mapping, Sequence
 
+from .needs_paddle import explained
+
 
 def lazy_names(
     package: str, modules: Mapping[str, Sequence[str]]
@@ -21,7 +23,9 @@ def lazy_names(
     def get(name: str) -> Any:
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(module_of[name], package), name)
+        with explained():
+            module = import_module(module_of[name], package)
+        value = getattr(module, name)
         setattr(sys.modules[package], name, value)  # found at once from now on
         return value
 

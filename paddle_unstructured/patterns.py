@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import paddle
 from paddle import Tensor
 
-from .arguments import one_of, whole
+from .arguments import one_of, sentence, whole
 from .graph.base import Param
 from .ranking.cut import Size
 
@@ -22,6 +22,7 @@ _NORMS = {
     "l1": lambda scores, axes: paddle.sum(paddle.abs(scores), axis=axes),
     "max": lambda scores, axes: paddle.max(paddle.abs(scores), axis=axes),
 }
+_WORDS = 'kept:of such as "2:4", or outputs x inputs such as "2x1" or "1x4"'
 
 
 class Pattern(Protocol):
@@ -108,7 +109,7 @@ class NM(Element):
         """ "2:4" -> NM(2, 4)."""
         match = re.fullmatch(r"(\d+):(\d+)", text)
         if not match:
-            raise ValueError(f'`pattern` must be a pattern or kept:of such as "2:4", got {text!r}.')
+            raise ValueError(sentence("pattern", _WORDS, text))
         return cls(int(match[1]), int(match[2]))
 
     @property
@@ -224,9 +225,7 @@ class Block(_Blocks):
         narrow: Layers with fewer than m or n weights along these axes, such as depthwise convolutions and the first
             one of an image: "short" to prune them in short blocks, "skip" to leave them dense.
 
-    Sparse int8 kernels multiply 4 neighbouring inputs of one output, at one kernel position, at a time: what prunes for
-    them is `Block(1, 4, kernel="position", narrow="skip")`, and with m = 2 two outputs share an input's loads. An input
-    axis that 4 does not divide ends in a short block, which the kernels fill up with zeros.
+    For the sparse int8 kernels there is `Int8Block`.
 
     Raises:
         ValueError: A value outside the above.
@@ -277,6 +276,48 @@ class Block(_Blocks):
 
 
 @dataclass(frozen=True)
+class Int8Block(_Blocks):
+    """4 neighbouring inputs at one kernel position of one output: what a sparse int8 kernel leaves out. In words "1x4".
+
+    With `outputs` = 2 or 4 ("2x4", "4x4") that many neighbouring outputs share their blocks, and so the kernel's loads:
+    faster at the same sparsity, and a little less accurate. A block's score is the L2 norm of the scores of its
+    weights. Layers with fewer than 4 inputs or `outputs` outputs, such as depthwise convolutions and the first one of
+    an image, stay dense; an input axis that 4 does not divide ends in a short block, which the kernels fill up with
+    zeros.
+
+    Args:
+        outputs: neighbouring outputs of a block, >= 1.
+
+    Raises:
+        ValueError: A value outside the above; a layer without an output and an input axis.
+
+    Example:
+        >>> from paddle_unstructured.graph import Param
+        >>> conv = Param("w", (8, 16, 3, 3), "float32", "conv2d", "pd_op.conv2d", 0, 1)
+        >>> Int8Block(outputs=2).extents(conv)
+        [2, 4, 1, 1]
+    """
+
+    outputs: int = 1
+
+    inputs: ClassVar[int] = 4
+    norm: ClassVar[str] = "l2"
+
+    def __post_init__(self) -> None:
+        whole("outputs", self.outputs, least=1)
+
+    def check(self, param: Param) -> str | None:
+        return self._block.check(param)
+
+    def extents(self, param: Param) -> list[int]:
+        return self._block.extents(param)
+
+    @property
+    def _block(self) -> Block:
+        return Block(self.outputs, self.inputs, kernel="position", narrow="skip")
+
+
+@dataclass(frozen=True)
 class Filter(_Blocks):
     """Whole filters: all weights of one output channel, or of one input channel.
 
@@ -314,3 +355,16 @@ class Filter(_Blocks):
 
     def extents(self, param: Param) -> list[int]:
         return [1 if i == self._axis(param) else extent for i, extent in enumerate(param.shape)]
+
+
+def parse_pattern(text: str) -> Pattern:
+    """A pattern in words: "2:4" is NM(2, 4), "2x1" (outputs x inputs) Block(2, 1), "1x4" and "2x4" Int8Block(1), (2).
+
+    Raises:
+        ValueError: None of these.
+    """
+    blocks = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not blocks:
+        return NM.parse(text)
+    outputs, inputs = int(blocks[1]), int(blocks[2])
+    return Int8Block(outputs) if inputs == Int8Block.inputs else Block(outputs, inputs)

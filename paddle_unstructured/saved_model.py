@@ -90,9 +90,10 @@ class Model:
 
     def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
         """What the model returns for these inputs."""
-        return paddle.static.Executor(self.place).run(
+        outputs: list[np.ndarray] = paddle.static.Executor(self.place).run(
             self.program, feed=feeds, fetch_list=list(self.fetches), scope=self.scope
         )
+        return outputs
 
 
 def find_model(path: Path | str) -> Files:

@@ -105,7 +105,8 @@ class Polynomial:
         if step >= self.end_step:
             return self.final
         done = (self._last_update(step) - self.begin_step) / (self.end_step - self.begin_step)
-        return self.final + (self.initial - self.final) * (1.0 - done) ** self.exponent
+        left: float = (1.0 - done) ** self.exponent
+        return self.final + (self.initial - self.final) * left
 
     def _last_update(self, step: int) -> int:
         span, since = self.end_step - self.begin_step, step - self.begin_step

@@ -111,10 +111,10 @@ def names_to_skip(
     if skip_params_func is None:
         return set()
     function("skip_params_func", skip_params_func, rule="a function program -> names")
-    names = skip_params_func(program)
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise TypeError(f"`skip_params_func` must return a set of param names, got {type(names).__name__}.")
-    names = {name if isinstance(name, str) else name.name for name in names}
+    given: Any = skip_params_func(program)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"`skip_params_func` must return a set of param names, got {type(given).__name__}.")
+    names = {name if isinstance(name, str) else name.name for name in given}
     unknown = sorted(names - {param.name for param in params})
     if unknown:
         _log.warning("skip_params_func names no param of the Program: %s", ", ".join(unknown))

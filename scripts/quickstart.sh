@@ -6,7 +6,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 "${PYTHON:-python3}" -m venv "$ROOT/.venv"
 PYTHON="$ROOT/.venv/bin/python"
-"$PYTHON" -m pip install --quiet --disable-pip-version-check "$ROOT[demo]"
+"$PYTHON" -m pip install --quiet --disable-pip-version-check -e "$ROOT[cpu,demo]"
 source "$ROOT/scripts/common.sh"
 
 rm -rf "$RUNS/quickstart"

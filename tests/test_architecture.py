@@ -11,13 +11,13 @@ import paddle_unstructured
 PACKAGE = Path(paddle_unstructured.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [  # each may import what stands before it, and nothing that stands behind it
-    "arguments",
+    *("arguments", "needs_paddle"),
     *("lazy_names", "formats", "schedules", "graph", "ranking", "checkpoint", "criteria", "patterns", "selection"),
     *("allocation", "reporting", "saved_model", "compression", "compat", "channels", "distributed", "masking"),
     *("pruner", "sensitivity", "export", "runtime", "training", "cli", "__main__", "__init__"),
 ]
 KNOW_PROGRAMS = {"graph", "channels", "saved_model", "export", "training", "runtime", "compression", "distributed"}
-WITHOUT_PADDLE = {"arguments", "formats", "schedules", "lazy_names"}
+WITHOUT_PADDLE = {"arguments", "needs_paddle", "formats", "schedules", "lazy_names"}
 SHIMS = {"export/runtime/__init__.py"}  # old names, for one release
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from nets import tensor
 
-from paddle_unstructured import Block, Element, Param, magnitude
+from paddle_unstructured import NM, Block, Element, Int8Block, Param, export, magnitude
+from paddle_unstructured.compat.paddleslim import to_pattern
+from paddle_unstructured.patterns import parse_pattern
 from paddle_unstructured.ranking.cut import cut
 
 
@@ -121,7 +123,10 @@ def test_a_block_is_alive_while_one_of_its_weights_is():
 def test_int8_blocks_are_the_groups_of_four_inputs_that_the_kernels_multiply_at_a_time(param, m):
     """Depth is (kernel row, kernel column, input channel filled up to groups of 4); m outputs share their groups."""
     weight = np.random.default_rng(2).normal(size=param.shape)
-    mask = prune(weight, Block(m, 4, kernel="position", narrow="skip"), param, param.size // 2)
+    mask = prune(weight, Int8Block(m), param, param.size // 2)
+    np.testing.assert_array_equal(
+        mask, prune(weight, Block(m, 4, kernel="position", narrow="skip"), param, param.size // 2)
+    )
     taps = (
         mask.T
         if param.role == "linear"
@@ -216,3 +221,30 @@ def test_a_block_refuses_a_param_without_two_axes():
         Block(2, 1).check(vector)
     with pytest.raises(ValueError, match="'v'"):
         Block(2, 1, axes="stored").check(vector)
+
+
+@pytest.mark.parametrize(
+    "text, pattern",
+    [
+        ("1x4", Int8Block()),
+        ("2x4", Int8Block(outputs=2)),
+        ("4x4", Int8Block(outputs=4)),
+        ("2x1", Block(2, 1)),
+        ("1x2", Block(1, 2)),
+        ("2:4", NM(2, 4)),
+    ],
+)
+def test_a_word_means_the_same_pattern_at_every_door(text, pattern):
+    assert parse_pattern(text) == to_pattern(None, text) == pattern == export.parse_pattern(text)
+
+
+@pytest.mark.parametrize("outputs", [0, -1, 1.5, True, "1"])
+def test_a_block_for_int8_has_outputs(outputs):
+    with pytest.raises(ValueError, match="^`outputs` must be an int >= 1, got "):
+        Int8Block(outputs)
+
+
+def test_a_block_for_int8_leaves_narrow_layers_dense():
+    assert Int8Block().check(conv(8, 3, 3, 3)) == "8 x 3 weights are less than a block of 1 x 4"
+    assert Int8Block(4).check(conv(2, 8, 1, 1)) == "2 x 8 weights are less than a block of 4 x 4"
+    assert Int8Block(2).check(conv(8, 4, 3, 3)) is Int8Block(2).check(linear(5, 2)) is None

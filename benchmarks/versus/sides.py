@@ -82,13 +82,13 @@ class Ours(Dense):
 
     @property
     def _pattern(self) -> Any:
-        from paddle_unstructured import NM, Block
+        from paddle_unstructured import NM, Block, Int8Block
 
         return {
             "1x1": None,
             "2x1": Block(2, 1, axes="stored"),
             "2:4": NM(2, 4, indivisible="skip"),
-            "1x4": Block(1, 4, kernel="position", narrow="skip"),
+            "1x4": Int8Block(),
         }[self.cell.pattern]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import paddle
 
 from ..graph.values import RESHAPES, exists, kind_of
-from .ops import Carrier, is_elementwise
+from .labels import Carrier
+from .ops import is_elementwise
 
 _EXACT = ("float32", "float64")
 
@@ -63,7 +64,11 @@ def passed_on(op: Any, before: Carrier, after: Carrier, constants: np.ndarray) -
             return np.full(after.extent, np.nan)
         result = evaluate(op, {0: along(constants, len(before.value.shape), before.axis)})
         return where_known(constants, result)
-    stays = {"pool2d": _is_plain_average, "pad3d": _is_extension, "pad": lambda op: False, "sum": lambda op: False}
+    stays = {
+        **dict.fromkeys(("pool2d", "pool3d"), _is_plain_average),
+        **dict.fromkeys(("pad", "sum", "lp_pool2d"), lambda op: False),
+        "pad3d": _is_extension,
+    }
     if kind not in stays or stays[kind](op):
         return constants
     return np.where(constants == _outside(op), constants, np.nan)
@@ -75,6 +80,25 @@ def _outside(op: Any) -> float:
         return op.attrs().get("pad_value", 0.0)
     given = op.operand_source(1).get_defining_op()
     return given.attrs()["value"] if given is not None and given.name() == "pd_op.full" else np.nan
+
+
+def weighed(taps: np.ndarray, constants: np.ndarray, padded: bool) -> np.ndarray:
+    """The layer's outputs where all inputs with a weight are constants: sum_j c_j sum_k taps[o, j, k]; NaN elsewhere.
+
+    Under zero padding only c_j = 0 gives the same at the border as in the middle.
+    """
+    varies = np.isnan(constants) | (padded & (constants != 0))
+    known = ~any_tap(taps)[:, varies].any(1)
+    outputs = np.full(len(taps), np.nan)
+    counted = ~varies & (constants != 0)
+    outputs[known] = taps[np.ix_(known, counted)].sum(2, dtype=np.float64) @ constants[counted]
+    return outputs
+
+
+def any_tap(taps: np.ndarray) -> np.ndarray:
+    """Which outputs read which inputs, bool [outputs, inputs]."""
+    read = (taps != 0).any(2) if taps.shape[2] > 1 else taps[:, :, 0] != 0  # reducing one element is slow
+    return np.ascontiguousarray(read)
 
 
 def where_known(constants: np.ndarray, result: np.ndarray | None) -> np.ndarray:

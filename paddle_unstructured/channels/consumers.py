@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..graph.values import channel_axis, forward_uses, kind_of
-from .ops import Carrier, Fixed, is_tested, unknown
-from .slots import Label, Reading, Sink, weighed
+from .constants import weighed
+from .labels import Carrier, Label, Reading, Sink
+from .ops import Fixed, is_tested, unknown
+from .trace import Trace
 
-if TYPE_CHECKING:
-    from .trace import Flow
+CONVS = (
+    "conv2d",
+    "conv2d_transpose",
+    "conv3d",
+    "conv3d_transpose",
+    "depthwise_conv2d",
+    "depthwise_conv2d_transpose",
+)
 
 
-def conv(flow: Flow, op: Any) -> None:
-    label, filters = flow.label(op.operand_source(0)), op.operand_source(1)
-    name, groups = flow.source(filters), int(op.attrs()["groups"])
-    transposed = kind_of(op) == "conv2d_transpose"
-    stored = list(flow.values[name].shape) if name else []
+def conv(trace: Trace, op: Any) -> None:
+    filters = op.operand_source(1)
+    name, groups = trace.source(filters), int(op.attrs()["groups"])
+    transposed = kind_of(op).endswith("transpose")
+    stored = list(trace.values[name].shape) if name else []
     if name is None or stored[:2] != list(filters.shape)[:2]:
         raise unknown(op)
-    if label is not None and label.at.axis != channel_axis(op, label.at.value):
-        raise unknown(op)
+    label = _read(trace, op, channel_axis(op, op.operand_source(0)))
     if groups > 1:
-        return _grouped(flow, op, name, label, groups, transposed)
-    taps = flow.graph.array(name).reshape(*stored[:2], -1)
+        return _grouped(trace, op, name, label, groups, transposed)
+    taps = trace.graph.array(name).reshape(*stored[:2], -1)
     axis = channel_axis(op, op.result(0))
     _layer(
-        flow,
+        trace,
         op,
         name,
         label,
@@ -41,16 +48,15 @@ def conv(flow: Flow, op: Any) -> None:
     )
 
 
-def matmul(flow: Flow, op: Any) -> None:
-    label, weight = flow.label(op.operand_source(0)), op.operand_source(1)
-    name, attrs = flow.source(weight), op.attrs()
-    if name is None or len(weight.shape) != 2 or list(weight.shape) != list(flow.values[name].shape):
+def matmul(trace: Trace, op: Any) -> None:
+    weight, attrs = op.operand_source(1), op.attrs()
+    name = trace.source(weight)
+    if name is None or len(weight.shape) != 2 or list(weight.shape) != list(trace.values[name].shape):
         raise unknown(op)
-    if attrs["transpose_x"] or (label is not None and label.at.axis != len(label.at.value.shape) - 1):
-        raise unknown(op)
-    taps = flow.graph.array(name)
+    label = _read(trace, op, None if attrs["transpose_x"] else len(op.operand_source(0).shape) - 1)
+    taps = trace.graph.array(name)
     _layer(
-        flow,
+        trace,
         op,
         name,
         label,
@@ -61,8 +67,17 @@ def matmul(flow: Flow, op: Any) -> None:
     )
 
 
+def _read(trace: Trace, op: Any, axis: int | None) -> Label | None:
+    """The channels that a layer sums over; those that it sees in another way stay, and its outputs are followed."""
+    label = trace.label(op.operand_source(0))
+    if label is None or label.at.axis == axis:
+        return label
+    trace.units.pin(label.slots, str(unknown(op)))
+    return None
+
+
 def _layer(
-    flow: Flow,
+    trace: Trace,
     op: Any,
     name: str,
     label: Label | None,
@@ -73,37 +88,38 @@ def _layer(
     padded: bool,
 ) -> None:
     """taps: [outputs, inputs, window]; axes: where outputs and inputs are stored."""
-    outputs = flow.units.new(len(taps))
+    outputs = trace.units.new(len(taps))
     constants = np.full(taps.shape[1], np.nan) if label is None else label.constants
-    flow.store(op, name, axes[0], outputs)
-    flow.layers[name] = outputs
+    trace.store(op, name, axes[0], outputs)
+    trace.layers[name] = outputs
     if label is not None:
-        flow.store(op, name, axes[1], label.slots)
-        sink = _sink(flow, op.result(0), axis, len(taps))
-        flow.readings.append(
-            Reading(name, axes, taps, label.slots, outputs, constants, padded, sink, flow.is_alone(name))
+        trace.store(op, name, axes[1], label.slots)
+        sink = _sink(trace, op.result(0), axis, len(taps))
+        trace.readings.append(
+            Reading(name, axes, taps, label.slots, outputs, constants, padded, sink, trace.is_alone(name))
         )
-    flow.put(Carrier(op.result(0), axis, len(taps)), outputs, weighed(taps, constants, padded))
+    trace.put(Carrier(op.result(0), axis, len(taps)), outputs, weighed(taps, constants, padded))
 
 
-def _grouped(flow: Flow, op: Any, name: str, label: Label | None, groups: int, transposed: bool) -> None:
+def _grouped(trace: Trace, op: Any, name: str, label: Label | None, groups: int, transposed: bool) -> None:
     """A depthwise convolution keeps channels apart; any other in groups is not followed."""
-    if label is None or groups != label.at.extent or transposed:
-        flow.refused[name] = "it is a convolution in groups, whose inputs are not followed"
+    each = op.result(0).shape[channel_axis(op, op.result(0))] // groups  # outputs per input
+    if label is None or groups != label.at.extent or (transposed and each > 1):
+        trace.refused[name] = "it is a convolution in groups, whose inputs are not followed"
         raise Fixed("a grouped convolution reads its outputs")
-    each = op.result(0).shape[label.at.axis] // groups  # outputs per input
     at = replace(label.at, value=op.result(0), inner=label.at.inner * each)
-    taps = flow.graph.array(name).reshape(at.extent, 1, -1)
+    taps = trace.graph.array(name).reshape(at.extent, 1, -1)
     before = np.repeat(label.constants, each)
-    constants = np.array([weighed(t[None], c[None], _is_padded(op))[0] for t, c in zip(taps, before)])
-    flow.put(at, label.base, constants)
+    padded = transposed or _is_padded(op)
+    constants = np.array([weighed(t[None], c[None], padded)[0] for t, c in zip(taps, before)])
+    trace.put(at, label.base, constants)
     after = Label(at, label.base, constants)
-    flow.store(op, name, 0, after.slots)
-    flow.layers[name] = after.slots
-    flow.depthwise.append((op, label.slots))
+    trace.store(op, name, 0, after.slots)
+    trace.layers[name] = after.slots
+    trace.depthwise.append((op, label.slots))
 
 
-def _sink(flow: Flow, value: Any, axis: int, outputs: int) -> Sink | None:
+def _sink(trace: Trace, value: Any, axis: int, outputs: int) -> Sink | None:
     """The bias or norm that all outputs go through next, if it is theirs alone."""
     rank = len(value.shape)
     for _ in range(2):
@@ -113,8 +129,8 @@ def _sink(flow: Flow, value: Any, axis: int, outputs: int) -> Sink | None:
             return None
         op = uses[0]
         other = op.operand_source(1) if op.operand_source(0).is_same(value) else op.operand_source(0)
-        name = flow.source(other)
-        if name is not None and flow.is_alone(name) and _is_vector(op, other, outputs, axis):
+        name = trace.source(other)
+        if name is not None and trace.is_alone(name) and _is_vector(op, other, outputs, axis):
             return Sink(name, 1 if kind == "add" else -1)
         if kind == "batch_norm" or other.is_same(value):
             return None

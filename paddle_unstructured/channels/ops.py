@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from ..graph.values import RESHAPES, channel_axis, forward_uses, kind_of, numbers
+from .labels import Carrier
 
 JOINS = {"add", "subtract", "multiply", "divide", "maximum", "minimum"}
 VECTORS = {"batch_norm": (1, 2, 3, 4), "sync_batch_norm": (1, 2, 3, 4), "instance_norm": (1, 2)}  # operands
@@ -49,7 +50,19 @@ _ELEMENTWISE = {
     "tanh_shrink",
     "thresholded_relu",
 }
-_SPATIAL = {"pool2d", "pad3d", "nearest_interp", "bilinear_interp", "bicubic_interp"}
+_SPATIAL = {
+    "bicubic_interp",
+    "bilinear_interp",
+    "linear_interp",
+    "lp_pool2d",
+    "max_pool2d_with_index",
+    "max_pool3d_with_index",
+    "nearest_interp",
+    "pad3d",
+    "pool2d",
+    "pool3d",
+    "trilinear_interp",
+}
 _REDUCTIONS = {"mean", "sum", "max", "min", "amax", "amin"}
 
 
@@ -57,19 +70,8 @@ class Fixed(Exception):
     """Why the output channels of a layer cannot be followed."""
 
 
-@dataclass(frozen=True)
-class Carrier:
-    """Axis `axis` of the activation counts outer x channels x inner, flattened in that order."""
-
-    value: Any
-    axis: int
-    channels: int
-    outer: int = 1
-    inner: int = 1
-
-    @property
-    def extent(self) -> int:
-        return self.outer * self.channels * self.inner
+class Movable(Fixed):
+    """Only their number counts: none can be removed, but they may change places."""
 
 
 def behind(op: Any, at: Carrier) -> Carrier:

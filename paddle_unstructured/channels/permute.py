@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from math import nan
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..arguments import number, sentence, whole
-from ..graph import Param, PirGraph, open_graph
+from ..graph import Param, open_graph
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
 from ..selection import Select, all_weights, judge
-from .followers import Channels, reorder
+from .follow import follow_channels
 from .ops import Fixed
+from .reorder import Moves, reorder, reordered
+
+_ROLES = ("conv2d", "conv3d", "linear")
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,15 @@ class Permutation(tuple):
 def permute_channels(
     program: Any, m: int, *, scope: Any = None, place: Any = None, select: Select = all_weights, sparsity: float = 0.75
 ) -> Permutation:
-    """Reorder the output channels of conv2d and linear layers so that blocks of m neighbours are alike.
+    """Reorder the output channels of convolutions and linear layers so that blocks of m neighbours are alike.
 
     Rows of squared weights (summed over the kernel window) that correlate most become neighbours, best pair first; for
     m = 4 pairs are paired again. Everything that sees the channels is permuted in step, in the scope: biases, norms,
     PReLU slopes and depthwise convolutions on the way, the input axes of the layers that follow, and the optimizer's
     accumulators. The Program itself does not change, and computes what it did before up to the rounding of sums (only
-    an activation between the two layers, if you fetch it, has its channels in the new order). A layer whose channels
-    reach anything else, a residual addition for example, is left alone.
+    an activation between the two layers, if you fetch it, has its channels in the new order). Layers whose outputs
+    meet in an addition (or a product, a maximum, ...) get one order, which keeps more of them together and of none
+    less. A layer whose channels reach anything that depends on their order (a group norm, a slice, ...) is left alone.
 
     Call it once, before the pruner is made. Other Programs on the same scope see the permuted weights; they must read
     them in the same layers.
@@ -66,10 +71,11 @@ def permute_channels(
         scope: Default: the global scope.
         place: Default: the device Paddle is set to.
         select: Which layers. Default: all.
-        sparsity: Of the blocks, in [0, 1); an order is taken only if it keeps more than the stored one at it.
+        sparsity: Fraction of the blocks that will fall, in [0, 1); an order is taken only if it keeps more than the
+            stored one at it.
 
     Returns:
-        A row for each selected conv2d or linear layer, in the order of the Program; `str(rows)` is a table.
+        A row for each selected conv2d, conv3d or linear layer, in the order of the Program; `str(rows)` is a table.
 
     Raises:
         ValueError: `m` or `sparsity` outside the above; a variable without a value; a Program with masks.
@@ -92,29 +98,72 @@ def permute_channels(
             "`program` must have no masks yet, since blocks that were pruned would be torn apart; call "
             "permute_channels before the pruner is made."
         )
-    channels = Channels(graph)
+    selected = [verdict.param for verdict in judge(params, select) if verdict.pruned and verdict.param.role in _ROLES]
+    layers = {p.name: p for p in selected if None not in (p.output_axis, p.input_axis)}
+    moves, groups = Moves(follow_channels(graph)), {}
+    for param in selected:
+        groups.setdefault(moves.units(param.name) or param.name, []).append(param)
+    before = _fractions({name: graph.array(name) for name in layers}, layers, m, sparsity)
+    after, outcomes = dict(before), {}
+    for group in groups.values():
+        try:
+            (permuted, why), fractions = _permute(moves, group, layers, int(m), sparsity)
+        except Fixed as fixed:
+            permuted, why, fractions = False, str(fixed), {}
+        after.update(fractions)
+        if permuted:  # others as well, which add to a part of their outputs what this group gives
+            outcomes.update(dict.fromkeys(fractions, (True, why)))
+        for param in group:
+            outcomes.setdefault(param.name, (permuted, why))
     return Permutation(
-        _permute(graph, channels, verdict.param, int(m), sparsity)
-        for verdict in judge(params, select)
-        if verdict.pruned and verdict.param.role in ("conv2d", "linear")
+        Permuted(p.name, *outcomes[p.name], before.get(p.name, nan), after.get(p.name, nan)) for p in selected
     )
 
 
-def _permute(graph: PirGraph, channels: Channels, param: Param, m: int, sparsity: float) -> Permuted:
-    if param.output_axis is None or param.input_axis is None:
-        return Permuted(param.name, False, "its output axis is not known", float("nan"), float("nan"))
-    energy = _energy(graph.array(param.name), param)
-    before = kept(energy, m, sparsity)
-    try:
-        seen = channels.seen_by(param)
-    except Fixed as fixed:
-        return Permuted(param.name, False, str(fixed), before, before)
-    order = similar_together(energy, m)
-    after = kept(energy[order], m, sparsity)
-    if not after > before:
-        return Permuted(param.name, False, "no order was found that keeps more", before, before)
+def _permute(
+    moves: Moves, group: Sequence[Param], layers: Mapping[str, Param], m: int, sparsity: float
+) -> tuple[tuple[bool, str], dict[str, float]]:
+    """Layers whose outputs are the same channels: whether they were reordered, and why; and what is kept then.
+
+    Raises:
+        Fixed: They cannot be.
+    """
+    graph, trace = moves.trace.graph, moves.trace
+    for param in group:
+        if param.groups > 1:
+            raise Fixed("it is a grouped convolution")
+        if param.name not in layers:
+            raise Fixed("its output axis is not known")
+        if param.name not in trace.layers:
+            raise Fixed(trace.refused.get(param.name, f"{param.reader} reads it in a way that is not followed"))
+    seen = moves.seen_by(group[0].name)
+    touched = [s for s in seen if s.name in layers and s.axis == layers[s.name].output_axis]
+    weights = {s.name: graph.array(s.name) for s in touched}
+    stored = _fractions(weights, layers, m, sparsity)
+    best, order = stored, None
+    for tried in _orders([_energy(weights[param.name], param) for param in group], m):
+        found = _fractions(reordered(weights, touched, tried), layers, m, sparsity)
+        if all(found[name] >= stored[name] for name in found) and sum(found.values()) > sum(best.values()):
+            best, order = found, tried
+    if order is None:
+        return (False, "no order was found that keeps more"), stored
     reorder(graph, seen, order)
-    return Permuted(param.name, True, f"{len(seen)} variables in step", before, after)
+    return (True, f"{len(seen)} variables in step"), best
+
+
+def _orders(energies: Sequence[np.ndarray], m: int) -> Iterator[np.ndarray]:
+    """One that suits all layers of a group, each with the same say; and each layer's own."""
+    if len(energies) > 1:
+        shares = [energy / max(energy.sum(), np.finfo(float).tiny) for energy in energies]
+        yield similar_together(np.concatenate(shares, 1), m)
+    for energy in energies:
+        yield similar_together(energy, m)
+
+
+def _fractions(
+    weights: Mapping[str, np.ndarray], layers: Mapping[str, Param], m: int, sparsity: float
+) -> dict[str, float]:
+    return {name: kept(_energy(weight, layers[name]), m, sparsity) for name, weight in weights.items()}
 
 
 def kept(energy: np.ndarray, m: int, sparsity: float) -> float:

@@ -8,14 +8,15 @@ from typing import Mapping
 
 import numpy as np
 
-from .slots import Reading, any_tap
-from .trace import Flow
+from .constants import any_tap
+from .labels import Reading
+from .trace import Trace
 
 _NEAR = 0.1  # a stand-in has at least this part of the largest constant, or rounding would be scaled up
 
 
 @dataclass(frozen=True)
-class Spare:
+class Removable:
     """The decision.
 
     Attributes:
@@ -42,30 +43,30 @@ class Spare:
         return "; ".join(f"{count} {'stays' if count == 1 else 'stay'}: {reason}" for reason, count in counts.items())
 
 
-def choose(flow: Flow, align: int) -> Spare:
+def choose(trace: Trace, align: int) -> Removable:
     """The largest set of units that can go, less what alignment wants back."""
-    choice = _Removing(flow)
+    candidates = _Candidates(trace)
     while True:
-        while choice.appoint():
+        while candidates.appoint():
             pass
-        wanted = _wanted_back(flow, choice.dead(), choice.roots, align)
+        wanted = _wanted_back(trace, candidates.dead(), candidates.roots, align)
         if not wanted:
-            return choice.spare()
-        choice.keep(wanted)
+            return candidates.decision()
+        candidates.keep(wanted)
 
 
-class _Removing:
+class _Candidates:
     """Units by their roots; more and more are kept until all that is wanted is.
 
     Constants that a layer cannot fold (it is padded, or has no bias) are one constant times one set of taps: one
     channel r stands in for all others j, with w_r + sum_j (c_j / c_r) w_j. That holds at the border too.
     """
 
-    def __init__(self, flow: Flow) -> None:
-        self.flow, self.roots, self._pins = flow, flow.units.roots(), flow.units.pins()
-        self._needs = [any_tap(reading.taps) for reading in flow.readings]
+    def __init__(self, trace: Trace) -> None:
+        self.trace, self.roots, self._pins = trace, trace.units.roots(), trace.units.pins()
+        self._needs = [any_tap(reading.taps) for reading in trace.readings]
         self._needed_for: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # reading -> outputs that stay, its inputs
-        self._free = [(r.constants == 0) | ((r.folds | r.alone) & ~np.isnan(r.constants)) for r in flow.readings]
+        self._free = [(r.constants == 0) | ((r.folds | r.alone) & ~np.isnan(r.constants)) for r in trace.readings]
         self._kept = np.isin(self.roots, list(self._pins))
         self._stand_ins: dict[int, int] = {}  # reading -> input
 
@@ -79,7 +80,7 @@ class _Removing:
         while True:
             stays = np.zeros(len(self.roots), bool)
             stays[self.roots[self._kept]] = True
-            for i, reading in enumerate(self.flow.readings):
+            for i, reading in enumerate(self.trace.readings):
                 stays[self.roots[reading.inputs[self._needed(i, dead) & ~self._free[i]]]] = True
             after = ~stays[self.roots]
             if (after == dead).all():
@@ -88,7 +89,7 @@ class _Removing:
 
     def _needed(self, i: int, dead: np.ndarray) -> np.ndarray:
         """Inputs that the layer reads for outputs that stay, bool [inputs]."""
-        stays = ~dead[self.flow.readings[i].outputs]
+        stays = ~dead[self.trace.readings[i].outputs]
         if i not in self._needed_for or (self._needed_for[i][0] != stays).any():
             self._needed_for[i] = stays, self._needs[i][stays].any(0)
         return self._needed_for[i][1]
@@ -96,7 +97,7 @@ class _Removing:
     def appoint(self) -> bool:
         """A stand-in for the next layer that would lose constants which it cannot fold; whether there was one."""
         dead = self.dead()
-        for i, reading in enumerate(self.flow.readings):
+        for i, reading in enumerate(self.trace.readings):
             size = np.where(np.isnan(reading.constants), 0.0, np.abs(reading.constants))
             lost = self._needed(i, dead) & dead[reading.inputs] & (size > 0)
             if not reading.folds and i not in self._stand_ins and lost.any():
@@ -114,22 +115,22 @@ class _Removing:
                 return True
         return False
 
-    def spare(self) -> Spare:
+    def decision(self) -> Removable:
         dead = self.dead()
         reasons, unread = dict(self._pins), np.zeros(len(self.roots), bool)
-        for i, reading in enumerate(self.flow.readings):
+        for i, reading in enumerate(self.trace.readings):
             needed = self._needed(i, dead)
             unread[reading.inputs[~needed]] = True
             for j in np.flatnonzero(needed & ~self._free[i]):
                 reasons.setdefault(int(self.roots[reading.inputs[j]]), _why(reading, reading.constants[j]))
         by_slot = {slot: reasons[root] for slot, root in enumerate(self.roots) if root in reasons}
-        return Spare(~dead, self._folds(dead), unread, by_slot)
+        return Removable(~dead, self._folds(dead), unread, by_slot)
 
     def _folds(self, dead: np.ndarray) -> dict[str, np.ndarray]:
         """What layers lose with their constant inputs, for the outputs that stay: sum_j c_j sum_k w[o, j, k] into a
         bias, or sum_j c_j / c_r w[o, j] into the taps of the stand-in."""
         folds: dict[str, np.ndarray] = {}
-        for i, reading in enumerate(self.flow.readings):
+        for i, reading in enumerate(self.trace.readings):
             alive, constants = ~dead[reading.outputs], np.nan_to_num(reading.constants)
             gone = dead[reading.inputs] & (constants != 0)
             lost = np.zeros((len(alive), reading.taps.shape[2]))
@@ -151,13 +152,13 @@ def _why(reading: Reading, constant: float) -> str:
     return f"not 0 but a constant, and {reading.weight} is shared or not float32, so that it cannot take it up"
 
 
-def _wanted_back(flow: Flow, dead: np.ndarray, roots: np.ndarray, align: int) -> dict[int, str]:
+def _wanted_back(trace: Trace, dead: np.ndarray, roots: np.ndarray, align: int) -> dict[int, str]:
     """Units that must stay so that layers have round numbers of channels, and no axis is empty."""
     wanted: dict[int, str] = {}
     why = f"aligned to {align}" if align > 1 else "one channel has to"
-    for label in flow.labels.values():
+    for label in trace.labels.values():
         _revive(label.slots, dead, roots, 1, "one channel has to", wanted)
-    for slots in flow.layers.values():
+    for slots in trace.layers.values():
         alive = int((~dead[slots]).sum())
         count = min(len(slots), -(-max(alive, 1) // align) * align)
         _revive(slots, dead, roots, count, why, wanted)

@@ -8,36 +8,37 @@ import numpy as np
 import paddle
 from paddle.base.libpaddle import pir
 
+from ..graph.program import walk
 from ..graph.roles import axes_after
 from ..graph.values import TRANSPARENT, forward_uses, kind_of, numbers
-from .trace import Flow
+from .trace import Trace
 
 _Arrays = Mapping[str, np.ndarray]
 
 
-def rewrite(flow: Flow, alive: np.ndarray, folds: _Arrays) -> None:
+def rewrite(trace: Trace, alive: np.ndarray, folds: _Arrays) -> None:
     """Take everything away that belongs to slots that are not alive.
 
     Args:
-        flow: Of the Program; the Program and its scope are changed in place.
+        trace: Of the Program; the Program and its scope are changed in place.
         alive: Which slots stay, bool [slots].
         folds: Variable -> what is added to it first, in its own shape; of float32 or float64 variables.
     """
-    graph = flow.graph
+    graph = trace.graph
     taken: dict[str, dict[int, np.ndarray]] = {}
-    for stored in flow.stored:
+    for stored in trace.stored:
         taken.setdefault(stored.name, {})[stored.axis] = alive[stored.slots]
     arrays = {name: _array(graph, name, taken.get(name, {}), folds.get(name)) for name in {*taken, *folds}}
-    shapes = [(label.at.value, label.at.axis, int(alive[label.slots].sum())) for label in flow.labels.values()]
+    shapes = [(label.at.value, label.at.axis, int(alive[label.slots].sum())) for label in trace.labels.values()]
     for name, kept in taken.items():
         counts = {axis: int(which.sum()) for axis, which in kept.items()}
         value = graph.persistable(name)
         _resize_param(value, tuple(range(len(value.shape))), counts)
     for value, axis, count in shapes:
         _resize(value, {axis: count})
-    for op, slots in flow.depthwise:
+    for op, slots in trace.depthwise:
         op.set_int_attr("groups", int(alive[slots].sum()))
-    for op in list(graph.program.global_block().ops):
+    for op in list(walk(graph.program.global_block())):
         _adapt(graph.program, op)
     for name, array in arrays.items():
         graph.scope.find_var(name).get_tensor().set(array, graph.place)

@@ -9,9 +9,10 @@ from ..arguments import whole
 from ..graph import Param, open_graph
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
-from .removable import Spare, choose
+from .follow import follow_channels
+from .removable import Removable, choose
 from .rewrite import rewrite
-from .trace import Flow
+from .trace import Trace
 
 
 @dataclass(frozen=True)
@@ -100,28 +101,27 @@ def remove_channels(program: Any, scope: Any, place: Any = None, *, align_channe
         )
     before, numbers = None, sum(param.size for param in params)
     while True:
-        flow = Flow(graph)
-        spare = choose(flow, align_channels)
-        before = before or {param.name: _channels(flow, param) for param in params}
-        if spare.alive.all():
+        trace = follow_channels(graph)
+        removable = choose(trace, align_channels)
+        before = before or {param.name: _channels(trace, param) for param in params}
+        if removable.alive.all():
             break
-        rewrite(flow, spare.alive, spare.folds)  # stand-ins and alignment may leave a little for the next round
-    rows = tuple(
-        _row(flow, spare, param, before[param.name])
-        for param in params
-        if param.name in flow.layers or param.name in flow.refused
-    )
+        rewrite(
+            trace, removable.alive, removable.folds
+        )  # stand-ins and alignment may leave a little for the next round
+    rows = tuple(_row(trace, removable, param, before[param.name]) for param in params if param.is_weight)
     return Removal(rows, numbers, sum(param.size for param in graph.params()))
 
 
-def _channels(flow: Flow, param: Param) -> int:
-    if param.name in flow.layers:
-        return len(flow.layers[param.name])
+def _channels(trace: Trace, param: Param) -> int:
+    if param.name in trace.layers:
+        return len(trace.layers[param.name])
     return param.shape[param.output_axis or 0] * (param.groups if param.role.endswith("transpose") else 1)
 
 
-def _row(flow: Flow, spare: Spare, param: Param, before: int) -> Shrunk:
-    if param.name in flow.refused:
-        return Shrunk(param.name, before, before, flow.refused[param.name])
-    why = spare.why(flow.layers[param.name], flow.zeros(param.name))
-    return Shrunk(param.name, before, _channels(flow, param), why)
+def _row(trace: Trace, removable: Removable, param: Param, before: int) -> Shrunk:
+    if param.name not in trace.layers:
+        unknown = f"{param.reader} reads it in a way that is not followed"
+        return Shrunk(param.name, before, before, trace.refused.get(param.name, unknown))
+    why = removable.why(trace.layers[param.name], trace.zeros(param.name))
+    return Shrunk(param.name, before, _channels(trace, param), why)

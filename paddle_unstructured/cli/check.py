@@ -12,7 +12,11 @@ ABOUT = "check a pattern or a sparsity; exit code 1 if it does not hold"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--pattern", metavar="P", help="2:4 (kept:of, along inputs) or 2x1 (outputs x inputs, blocks)")
+    parser.add_argument(
+        "--pattern",
+        metavar="P",
+        help="2:4 (kept:of, along inputs), 2x1 (outputs x inputs, blocks), 1x4 (as int8 kernels multiply)",
+    )
     parser.add_argument("--sparsity", metavar="S", type=float, help="at least this fraction of zeros, in [0, 1]")
     parser.add_argument("--params", metavar="REGEX", help="names of the weights to check; default: all")
     parser.add_argument("--each", action="store_true", help="ask the sparsity of every param, not of all together")

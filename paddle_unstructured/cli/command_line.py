@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from typing import Iterator, Sequence
 
 from .. import __version__
+from ..needs_paddle import explained
+from ..runtime.build import listening
 from . import accelerate, benchmark, check, compress, decompress, export, lite, prune, report
+from .compilation_bar import compilation_bar
 
 COMMANDS = (report, check, prune, compress, decompress, export, lite, accelerate, benchmark)
 _ABOUT = """The command line: python -m paddle_unstructured COMMAND MODEL …
@@ -32,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
-    with warnings.catch_warnings(), _warnings_on_stderr():
+    with warnings.catch_warnings(), _warnings_on_stderr(), listening(compilation_bar()):
         warnings.simplefilter("ignore")
         try:
-            import paddle
+            with explained():
+                import paddle
 
             paddle.enable_static()
             return args.run(args) or 0

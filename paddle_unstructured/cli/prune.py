@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     much = parser.add_mutually_exclusive_group()
     much.add_argument("--ratio", metavar="R", type=float, help="fraction of the selected weights to prune, in [0, 1]")
     much.add_argument("--threshold", metavar="T", type=float, help="prune weights with |w| below")
-    parser.add_argument("--pattern", metavar="P", help="2:4 or 2x1, as for check; default: single weights")
+    parser.add_argument("--pattern", metavar="P", help="2:4, 2x1 or 1x4, as for check; default: single weights")
     parser.add_argument("--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global")
     parser.add_argument("--rules", metavar="FILE", help="a YAML file of rules, instead of pattern and allocation")
     add_selection(parser, "prune")

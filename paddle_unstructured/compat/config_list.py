@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Union
 
-from ..arguments import fraction
+from ..arguments import fraction, sentence
 from ..criteria import Criterion
 from ..formats.yaml import read_yaml
 from ..graph.base import WEIGHT_ROLES, Param
@@ -66,12 +66,12 @@ def choices(rules: Rules, params: Sequence[Param]) -> dict[str, LayerChoice]:
 
 
 def _listed(rules: Rules) -> Sequence[Mapping[str, Any]]:
-    rules = read_yaml(rules) if isinstance(rules, (str, Path)) else rules
-    if not isinstance(rules, Sequence) or not rules or not all(isinstance(rule, Mapping) for rule in rules):
-        raise ValueError(f"`rules` must be a list of dicts with some of the keys {', '.join(_KEYS)}, got {rules!r}.")
-    for i, rule in enumerate(rules):
+    listed: Any = read_yaml(rules) if isinstance(rules, (str, Path)) else rules
+    if not isinstance(listed, Sequence) or not listed or not all(isinstance(rule, Mapping) for rule in listed):
+        raise ValueError(sentence("rules", f"a list of dicts with some of the keys {', '.join(_KEYS)}", listed))
+    for i, rule in enumerate(listed):
         _check(i, rule)
-    return rules
+    return list(listed)
 
 
 def _check(i: int, rule: Mapping[str, Any]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from ..allocation import Allocation, Global, Threshold, Uniform
-from ..arguments import flag, fraction, function, part, whole
+from ..arguments import flag, fraction, function, one_of, part, whole
 from ..criteria import Criterion, magnitude
-from ..patterns import NM, Block, Element, Pattern
+from ..patterns import Block, Element, Pattern, parse_pattern
 from ..schedules import Constant, Polynomial, Schedule
 from ..selection import Select, all_weights, conv1x1_only
 
@@ -18,7 +18,6 @@ class Default(float):
 
 RATIO, THRESHOLD = Default(0.55), Default(0.01)
 MODES = ("ratio", "threshold")
-PARAM_TYPES: dict[str | None, Select] = {None: all_weights, "conv1x1_only": conv1x1_only}
 GMP_KEYS = (
     "stable_iterations",
     "pruning_iterations",
@@ -33,12 +32,11 @@ def to_select(prune_params_type: str | None, select: Select | None) -> Select:
     _not_both("prune_params_type", prune_params_type, "select", select)
     if select is not None:
         return function("select", select)
-    if not (prune_params_type is None or isinstance(prune_params_type, str)) or prune_params_type not in PARAM_TYPES:
-        raise ValueError(
-            f'`prune_params_type` must be None or "conv1x1_only", got {prune_params_type!r}; for any '
-            "other choice give `select`."
-        )
-    return PARAM_TYPES[prune_params_type]
+    if prune_params_type is None:
+        return all_weights
+    rule, hint = 'None or "conv1x1_only"', "for any other choice give `select`"
+    one_of("prune_params_type", prune_params_type, ["conv1x1_only"], rule=rule, hint=hint)
+    return conv1x1_only
 
 
 def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None) -> Pattern:
@@ -51,8 +49,9 @@ def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None
     if pattern is None:
         return Element()
     if isinstance(pattern, str):
-        return NM.parse(pattern)
-    return part("pattern", pattern, ["units"], rule="a pattern such as Block(2, 1)")
+        return parse_pattern(pattern)
+    found: Pattern = part("pattern", pattern, ["units"], rule="a pattern such as Block(2, 1)")
+    return found
 
 
 def to_criterion(criterion: Criterion | None) -> Criterion:

@@ -48,11 +48,11 @@ def write(path: str, entries: Mapping[str, np.ndarray], about: Mapping[str, str]
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256(len(text).to_bytes(8, "little") + text)
     for array in entries.values():
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text.replace(_BLANK, _with_digits(digest.hexdigest()), 1))
         for array in entries.values():
-            file.write(array.reshape(-1).view(np.uint8))
+            file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def check(path: str) -> dict[str, str]:

@@ -70,12 +70,12 @@ def decode(frames: np.ndarray, dtype: str, bits: str, count: int, kept: np.ndarr
 
 def compress(content: bytes, level: int) -> bytes:
     """One zstd frame."""
-    return zstandard().ZstdCompressor(level=level).compress(content)
+    return bytes(zstandard().ZstdCompressor(level=level).compress(content))
 
 
 def decompress(frame: np.ndarray) -> bytes:
     """The content of one zstd frame."""
-    return zstandard().ZstdDecompressor().decompress(frame)
+    return bytes(zstandard().ZstdDecompressor().decompress(frame))
 
 
 def zstandard() -> Any:

@@ -45,7 +45,7 @@ def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int
         wide <<= np.uint32(16)
         return wide.view(np.float32)
     weight = stored.astype(np.float32)
-    if dtype == "int8":
+    if scale is not None:  # int8
         weight *= _along(scale, axis, stored.ndim)
     return weight
 
@@ -63,7 +63,7 @@ def _to_bfloat16(weight: np.ndarray, name: str) -> np.ndarray:
     infinite = (halves & np.uint16(0x7FFF)) == np.uint16(0x7F80)
     _check_overflow(infinite & np.isfinite(weight), weight, "bf16", name)
     halves[halves == 0x8000] = 0
-    return halves
+    return np.asarray(halves)
 
 
 def _to_float16(weight: np.ndarray, name: str) -> np.ndarray:
@@ -71,7 +71,7 @@ def _to_float16(weight: np.ndarray, name: str) -> np.ndarray:
         halves = weight.astype(np.float16)
     _check_overflow(np.isinf(halves), weight, "fp16", name)
     halves += np.float16(0)  # -0.0 + 0.0 is 0.0
-    return halves
+    return np.asarray(halves)
 
 
 def _to_int8(weight: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -77,7 +77,7 @@ def _checkpoint(file: str) -> Source:
     ]  # how Paddle holds bfloat16
     if unknown:
         raise ValueError(f"{file} must hold types of Paddle, but holds {', '.join(unknown[:3])}.")
-    axes = {
+    axes: dict[str, int | None] = {
         name: array.ndim - 1 if array.ndim == 2 else 0
         for name, array in arrays.items()
         if array.dtype == np.float32 and array.ndim >= 2

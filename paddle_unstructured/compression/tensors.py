@@ -74,7 +74,7 @@ class Packer:
             values: A key of `rounding.STORED`; other than "fp32" for a float32 weight only.
             axis: For int8: the output axis.
         """
-        item = {"name": name, "dtype": dtype, "shape": list(array.shape), "stored": dtype}
+        item: dict[str, Any] = {"name": name, "dtype": dtype, "shape": list(array.shape), "stored": dtype}
         if values != "fp32":
             item["stored"] = STORED[values]
             array, scale = rounded(array, values, name, axis)
@@ -170,7 +170,7 @@ def _values(entries: Mapping[str, np.ndarray], name: str, stored: str, count: in
     """A tensor with an entry of its own, [count]."""
     kept = _bits(entries[f"{name}.bitmask"], count) if f"{name}.bitmask" in entries else None
     values = byte_planes.decode(entries[f"{name}.compressed"], stored, DTYPES[stored].numpy, count, kept)
-    if f"{name}.negative" in entries:
+    if kept is not None and f"{name}.negative" in entries:
         zeros = ~kept
         negative = _bits(entries[f"{name}.negative"], int(np.count_nonzero(zeros)))
         values.view(np.uint8)[values.itemsize - 1 :: values.itemsize][zeros] = negative.view(np.uint8) << np.uint8(7)
@@ -195,10 +195,10 @@ def _bits(entry: np.ndarray, count: int) -> np.ndarray:
 def _is_not_zero(values: np.ndarray, stored: str) -> np.ndarray:
     if stored in byte_planes.FLOATS:
         bits = values.view(f"u{values.itemsize}")
-        return bits << bits.dtype.type(1) != 0  # whatever the sign
+        return np.asarray(bits << bits.dtype.type(1) != 0)  # whatever the sign
     if stored.startswith("complex"):
         return np.ones(values.size, bool)
-    return values != 0
+    return np.asarray(values != 0)
 
 
 def _entry(content: bytes) -> np.ndarray:

@@ -82,9 +82,8 @@ def _exchanger(
     executor, scope = paddle.static.Executor(paddle.framework._current_expected_place_()), paddle.static.Scope()
 
     def run(values: np.ndarray) -> np.ndarray:
-        return executor.run(program, feed={"paddle_unstructured.exchanged": values}, fetch_list=[result], scope=scope)[
-            0
-        ]
+        feed = {"paddle_unstructured.exchanged": values}
+        return np.asarray(executor.run(program, feed=feed, fetch_list=[result], scope=scope)[0])
 
     return run
 

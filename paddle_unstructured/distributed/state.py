@@ -176,7 +176,7 @@ def _differing(graph: PirGraph) -> list[str]:
 def _extremes_agree(values: np.ndarray) -> np.ndarray:
     """Whether each number is the same on all ranks: max(v) = min(v), where min(v) = ~max(~v); in one collective."""
     highest, lowest = np.split(exchange(np.concatenate([values, ~values]), maximum_over_ranks), 2)
-    return highest == ~lowest
+    return np.asarray(highest == ~lowest)
 
 
 def _difference(differing: list[str]) -> str:

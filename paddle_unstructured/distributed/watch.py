@@ -158,9 +158,10 @@ _watch: _Watch | None = None
 
 
 def _on_sigterm(number: int, frame: Any) -> None:
-    if os.getpid() != _watch.pid:  # a worker of a data loader
+    if _watch is None or os.getpid() != _watch.pid:  # a worker of a data loader
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
+        return
     if _watch.ending:
         return
     _say(_watch.describe("SIGTERM, as the launcher sends it when another rank has ended"))

@@ -25,7 +25,6 @@ __all__, __getattr__, __dir__ = lazy_names(
         ".checks": (
             "CheckResult",
             "check",
-            "parse_pattern",
         ),
         ".export_program": (
             "Exported",
@@ -35,9 +34,10 @@ __all__, __getattr__, __dir__ = lazy_names(
             "export_model",
             "save_checkpoint",
         ),
+        "..patterns": ("parse_pattern",),
         ".onnx": ("to_onnx",),
         ".paddle_lite": ("lite_report",),
-        ".recalibrate": ("recalibrate",),
+        ".recalibration": ("recalibrate",),
         ".weight_only_int8": ("quantize_weights",),
     },
 )

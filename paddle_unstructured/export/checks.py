@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..arguments import fraction
 from ..graph import Param, open_graph
-from ..patterns import NM, Block, Element, Pattern
+from ..patterns import NM, Element, Int8Block, Pattern, parse_pattern
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
 from ..selection import all_weights, judge, named
@@ -80,8 +79,8 @@ def check(
     Args:
         program: A PIR Program, training or inference.
         scope: Where its weights are. Default: the global scope.
-        pattern: "2:4": at most 2 of 4 consecutive weights along the input axis are not zero. "2x1" (outputs x inputs)
-            or a `Block`: every zero lies in a block of zeros.
+        pattern: "2:4": at most 2 of 4 consecutive weights along the input axis are not zero. "2x1" (outputs x inputs),
+            "1x4" (an `Int8Block`) or a `Block`: every zero lies in a block of zeros.
         sparsity: At least this fraction of all checked weights is zero, in [0, 1]; each param may be short of it by
             less than one unit of the pattern, which is what rounding costs.
         params: A regular expression that the whole name must match. Default: every weight that could be pruned.
@@ -119,20 +118,6 @@ def check(
     return CheckResult(tuple(findings))
 
 
-def parse_pattern(text: str) -> Pattern:
-    """ "2:4" -> NM(2, 4); "2x1" -> Block(2, 1), outputs x inputs.
-
-    Raises:
-        ValueError: Neither.
-    """
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match:
-        return Block(int(match[1]), int(match[2]))
-    if ":" in text:
-        return NM.parse(text)
-    raise ValueError(f'`pattern` must be kept:of such as "2:4", or outputs x inputs such as "2x1", got {text!r}.')
-
-
 def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
     """What breaks the pattern in a param, or "".
 
@@ -147,6 +132,8 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
     elif hasattr(pattern, "extents"):
         if None in (param.output_axis, param.input_axis):
             return "it has no output and input axis"
+        if isinstance(pattern, Int8Block) and pattern.check(param):
+            return ""  # too narrow: pruning leaves it dense
         share = _shares_kept(kept, pattern.extents(param))
         broken, what = (share > 0) & (share < 1), "blocks are zero in part"
     else:
@@ -160,7 +147,7 @@ def _asked(pattern: Any) -> Pattern:
     if isinstance(pattern, str):
         return parse_pattern(pattern)
     if isinstance(pattern, type) or not (isinstance(pattern, Element) or hasattr(pattern, "extents")):
-        raise TypeError(f'`pattern` must be "2:4", "2x1" or a pattern such as Block(2, 1), got {pattern!r}.')
+        raise TypeError(f'`pattern` must be "2:4", "2x1", "1x4" or a pattern such as Block(2, 1), got {pattern!r}.')
     return pattern
 
 

@@ -18,7 +18,7 @@ from ..graph.program import walk
 from ..reporting.report import SparsityReport, check_initialized, sparsity_report
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .checks import pattern_fault, unit_size
-from .recalibrate import recalibrate as measure_norms
+from .recalibration import recalibrate as measure_norms
 
 if TYPE_CHECKING:
     from ..pruner import UnstructuredPruner

@@ -191,6 +191,7 @@ def _row(param: Param, model: Model, quantized: Model, kept: str) -> Int8Row:
     if kept:
         return Int8Row(param.name, param.role, param.shape, param.size, zeros, 0, 0.0, kept)
     values, scale = rounded(weight, "int8", param.name, param.output_axis)
+    assert scale is not None  # of int8 there always is one
     _replace(quantized, param, values, scale)
     difference = restored(values, "int8", scale, param.output_axis).astype(np.float64) - weight
     error = _ratio((difference**2).sum(), (weight.astype(np.float64) ** 2).sum())

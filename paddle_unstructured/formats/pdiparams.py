@@ -137,7 +137,7 @@ def write(stream: BinaryIO, dtype: str, array: np.ndarray) -> None:
     """
     description = _described(dtype, array.shape)
     stream.write(_HEAD.pack(0, 0, 0, len(description)) + description)
-    stream.write(np.asarray(array, order="C").reshape(-1).view(np.uint8))
+    stream.write(np.asarray(array, order="C").reshape(-1).view(np.uint8).data)
 
 
 def declared(program: str) -> Wanted:

@@ -57,7 +57,7 @@ def load(file: str) -> dict[str, np.ndarray]:
             f"but it holds {', '.join(map(repr, strange[:3])) or 'more than that'}; save it with "
             "paddle.static.save."
         )
-    return loaded
+    return dict(loaded)
 
 
 def dump(stream: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:

@@ -17,7 +17,7 @@ def read_program(file: str) -> dict[str, Any]:
     with open(file, "rb") as stream:
         text = stream.read()
     with understood(file):
-        content = json.loads(text)
+        content: dict[str, Any] = json.loads(text)
         list(ops_of(content))
     return content
 
@@ -36,7 +36,8 @@ def understood(file: str) -> Iterator[None]:
 
 def ops_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """The ops of a Program's outermost block, each as Paddle writes it: "#" its kind, "I", "O", "A" its attributes."""
-    return content["program"]["regions"][0]["blocks"][0]["ops"]
+    ops: list[dict[str, Any]] = content["program"]["regions"][0]["blocks"][0]["ops"]
+    return ops
 
 
 def param_name(op: dict[str, Any]) -> str | None:

@@ -132,7 +132,7 @@ def _is_bookkeeping(op: Any, value: Any) -> bool:
 
 def _kind(op: Any) -> str:
     """pd_op.add_ -> add."""
-    return op.name().split(".")[-1].rstrip("_")
+    return str(op.name().split(".")[-1].rstrip("_"))
 
 
 def _named(op: Any, name: str, value: Any, axes: tuple[int, ...], rank: int) -> Role:
@@ -218,7 +218,7 @@ def _operand(op: Any, value: Any) -> int:
 def slots(op: Any) -> list[str]:
     """Names of an op's operands; none for ops without a yaml entry (builtin, custom)."""
     try:
-        return op.get_input_names()
+        return list(op.get_input_names())
     except ValueError:
         return []
 

@@ -100,8 +100,8 @@ def _is_input(op: Any) -> bool:
 
 
 def _is_variable(op: Any) -> bool:
-    return op.name() == "builtin.parameter" or (op.name() == "pd_op.data" and op.result(0).persistable)
+    return bool(op.name() == "builtin.parameter" or (op.name() == "pd_op.data" and op.result(0).persistable))
 
 
 def _variable_name(op: Any) -> str:
-    return op.attrs()["parameter_name" if op.name() == "builtin.parameter" else "name"]
+    return str(op.attrs()["parameter_name" if op.name() == "builtin.parameter" else "name"])

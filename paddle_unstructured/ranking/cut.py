@@ -128,6 +128,7 @@ class Race:
 
     def settled(self) -> Tensor:
         """Share the rest of the budget among the equal scores at the rank, in stored order: pruned, [layers]."""
+        assert self.base is not None and self.at is not None  # the race has been narrowed
         sure, possible = self._within(self.base), self._within(self.base + self.at)
         room = paddle.where(self.live, possible - sure, paddle.zeros_like(sure))
         rest = self.total - paddle.sum(paddle.where(self.live, sure, self.bound))
@@ -215,7 +216,8 @@ class Candidates:
         return weigh(self.layer, paddle.where(chosen, self.size, paddle.zeros_like(self.size)), self.layers)
 
     def per_layer(self, flat: Tensor) -> list[Tensor]:
-        return paddle.split(flat, [paddle.shape(i) for i in self.index])
+        parts: list[Tensor] = paddle.split(flat, [paddle.shape(i) for i in self.index])
+        return parts
 
     def value(self, code: Tensor) -> Tensor:
         padded = paddle.concat([self.values, paddle.zeros([1], "float64")])  # there may be no candidate at all

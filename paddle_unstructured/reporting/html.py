@@ -119,7 +119,7 @@ def html_report(
         for row in report.rows
         if row.role in WEIGHT_ROLES
     ]
-    return template.render(
+    page: str = template.render(
         title=title or "Sparsity report",
         totals=_totals(report),
         pruner=pruner,
@@ -129,6 +129,7 @@ def html_report(
         kept=_css(KEPT),
         others=[row for row in report.rows if row.role not in WEIGHT_ROLES],
     )
+    return page
 
 
 def _template() -> Any:

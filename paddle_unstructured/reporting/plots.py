@@ -78,7 +78,11 @@ def plot_pattern(weight: np.ndarray, param: Param | None = None, *, corner: int 
     laid_out = grid(weight, param)
     if not laid_out.values.size:
         raise ValueError(f"`weight` must have elements to be drawn, got shape {list(np.shape(weight))}.")
-    size = CORNER if corner is None else whole("corner", corner, rule=">= 0", hint="give a whole number; 0 leaves the corner out")
+    size = (
+        CORNER
+        if corner is None
+        else whole("corner", corner, rule=">= 0", hint="give a whole number; 0 leaves the corner out")
+    )
     parts = [laid_out] + ([laid_out.corner(size)] if 0 < size < max(laid_out.values.shape) else [])
     figure, all_axes = _figure(5.2 * len(parts), 5, len(parts))
     for axes, part in zip(all_axes, parts):

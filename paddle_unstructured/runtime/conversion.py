@@ -50,10 +50,10 @@ class ConversionTable:
     def __str__(self) -> str:
         if self.refusal:
             return f"The model stays with Paddle as it is: {self.refusal}."
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (c.layer, "x".join(map(str, c.shape)), f"{c.sparsity:.4f}", c.kernel, c.output, c.why) for c in self.choices
         ]
-        header = ("layer", "weight", "sparsity", "kernel", "output", "why")
+        header: tuple[str, ...] = ("layer", "weight", "sparsity", "kernel", "output", "why")
         if not self.note:
             rows, header = [(*row[:4], row[5]) for row in rows], (*header[:4], header[5])
         sizes = (

@@ -12,6 +12,10 @@ FOLDING = ("conv", "linear", "affine")  # kinds that take up a scale and a shift
 FUSING = (*FOLDING, "add", "multiply")  # kinds that take up an activation
 
 
+def _nothing() -> np.ndarray:
+    return np.zeros(0)
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One operation and what it reads. Two layers are the same only if they are one object.
@@ -22,8 +26,8 @@ class Layer:
         inputs: The layers that it reads.
         name: Of its weight, for people.
         weight: Of a convolution [outputs, inputs/groups, kernel rows, kernel columns]; of a linear layer
-            [outputs, inputs, 1, 1]; of an affine layer the scale [channels].
-        bias: [outputs].
+            [outputs, inputs, 1, 1]; of an affine layer the scale [channels]; of others [0].
+        bias: [outputs]; of a layer without weights [0].
         window: Of a convolution or pooling.
         groups: Of a convolution.
         act: In the plan's language.
@@ -33,8 +37,8 @@ class Layer:
     kind: str
     inputs: tuple[Layer, ...] = ()
     name: str = ""
-    weight: np.ndarray | None = None
-    bias: np.ndarray | None = None
+    weight: np.ndarray = field(default_factory=_nothing)
+    bias: np.ndarray = field(default_factory=_nothing)
     window: Window = Window()
     groups: int = 1
     act: str = "none"

@@ -17,7 +17,7 @@ def _require(holds: Any, reason: str) -> None:
 
 
 def _attributes(op: Any) -> dict[str, Any]:
-    attributes = op.attrs()
+    attributes: dict[str, Any] = op.attrs()
     _require(attributes.get("data_format", "NCHW") in ("NCHW", "AnyLayout"), "only NCHW is known")
     return attributes
 
@@ -145,7 +145,7 @@ def _pool(reader: Reader, op: Any) -> Layer:
     return _pool_layer(
         source,
         attributes["pooling_type"],
-        Window(tuple(size), tuple(attributes["strides"]), pads),
+        Window((size[0], size[1]), tuple(attributes["strides"]), pads),
         ceil=attributes["ceil_mode"],
         exclusive=attributes["exclusive"],
     )
@@ -193,7 +193,8 @@ def _flatten(reader: Reader, op: Any) -> Layer:
 
 
 def _concat(reader: Reader, op: Any) -> Layer:
-    parts, axis = reader.operand(op, 0), int(reader.constant(op, 1).ravel()[0])
+    found, axis = reader.operand(op, 0), int(reader.constant(op, 1).ravel()[0])
+    parts = found if isinstance(found, tuple) else ()
     rank = len(op.result(0).shape)
     _require(axis % rank == 1, f"only channels can be concatenated, got axis {axis}")
     _require(all(isinstance(part, Layer) for part in parts), "a constant cannot be concatenated")

@@ -28,8 +28,10 @@ def read_net(model: Model) -> Net:
             outputs.append((op.attrs().get("col", 0), reader.layer(op, 0), len(op.operand_source(0).shape)))
         else:
             _read_op(reader, op)
-    found = reader.values[_input(model).id]
-    return Net(found, [(layer, rank) for _, layer, rank in sorted(outputs, key=lambda output: output[0])])
+    return Net(
+        reader.layer_of(_input(model)),
+        [(layer, rank) for _, layer, rank in sorted(outputs, key=lambda output: output[0])],
+    )
 
 
 def _read_op(reader: Reader, op: Any) -> None:
@@ -50,8 +52,9 @@ def _made(reader: Reader, op: Any, kind: str) -> Symbol | None:
     operands = [reader.values.get(source.id) if exists(source) else None for source in op.operands_source()]
     if kind == "combine":
         return tuple(operands)
-    if is_constant_maker(kind) and all(isinstance(operand, np.ndarray) for operand in operands):
-        return make_constant(op, kind, lambda i: operands[i])
+    constants = [operand for operand in operands if isinstance(operand, np.ndarray)]
+    if is_constant_maker(kind) and len(constants) == len(operands):
+        return make_constant(op, kind, lambda i: constants[i])
     if kind not in OPS:
         raise Refusal("the runtime has no kernel for this op")
     convert: Callable[[Reader, Any], Layer] = OPS[kind]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, Tuple, Union
 
 import numpy as np
 
 from ..saved_model import Model
 from .net import Layer
 
-Symbol = Union[Layer, np.ndarray, tuple]
+Symbol = Union[Layer, np.ndarray, Tuple[Any, ...]]  # an activation, a constant, or several of these
 
 
 class Refusal(ValueError):
@@ -32,7 +32,11 @@ class Reader:
 
     def layer(self, op: Any, i: int) -> Layer:
         """An operand that is an activation."""
-        found = self.operand(op, i)
+        return self.layer_of(op.operand_source(i))
+
+    def layer_of(self, value: Any) -> Layer:
+        """A value that is an activation."""
+        found = self.symbol(value)
         if not isinstance(found, Layer):
             raise Refusal("an activation is expected where the Program has a constant")
         return found
@@ -54,4 +58,4 @@ class Reader:
     def name(self, op: Any, i: int) -> str:
         """Of the parameter behind an operand."""
         producer = op.operand_source(i).get_defining_op()
-        return producer.attrs().get("parameter_name") or producer.attrs().get("name") or producer.name()
+        return str(producer.attrs().get("parameter_name") or producer.attrs().get("name") or producer.name())

@@ -39,7 +39,7 @@ class Emitter:
 
     writer: PlanWriter
     choices: list[KernelChoice] = field(default_factory=list)
-    values: dict[int, int] = field(default_factory=dict)
+    values: dict[Layer, int] = field(default_factory=dict)
 
     def convolution(self, layer: Layer, value: int) -> int:
         if layer.groups > 1 and is_depthwise(layer):
@@ -61,7 +61,7 @@ class Emitter:
         self.choices.append(KernelChoice(layer.name, tuple(layer.weight.shape), sparsity(layer.weight), kernel, why))
 
     def emit(self, layer: Layer) -> None:
-        inputs = [self.values[id(source)] for source in layer.inputs]
+        inputs = [self.values[source] for source in layer.inputs]
         if layer.kind in ("conv", "linear"):
             made = self.convolution(layer, inputs[0])
         elif layer.kind == "affine":
@@ -71,22 +71,22 @@ class Emitter:
         else:
             act = {"act": layer.act} if layer.act != "none" else {}
             made = self.writer.add(layer.kind, inputs, **layer.words, **act)
-        self.values[id(layer)] = made
+        self.values[layer] = made
 
 
 def emit(net: Net) -> tuple[PlanWriter, list[KernelChoice]]:
     """Write the plan of a net; only what its outputs need."""
     words = net.input.words
-    emitter = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={id(net.input): 0})
+    emitter = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={net.input: 0})
     for output, _ in net.outputs:
         for layer in in_order(output, emitter.values):
             emitter.emit(layer)
     for output, rank in net.outputs:
-        emitter.writer.output(emitter.values[id(output)], rank=rank)
+        emitter.writer.output(emitter.values[output], rank=rank)
     return emitter.writer, emitter.choices
 
 
-def in_order(output: Layer, done: dict[int, int]) -> list[Layer]:
+def in_order(output: Layer, done: dict[Layer, int]) -> list[Layer]:
     """The layers behind `output` that are not done, inputs before readers; without recursion, as nets are deep."""
     order: list[Layer] = []
     seen, stack = set(done), [(output, False)]
@@ -94,8 +94,8 @@ def in_order(output: Layer, done: dict[int, int]) -> list[Layer]:
         layer, inputs_done = stack.pop()
         if inputs_done:
             order.append(layer)
-        elif id(layer) not in seen:
-            seen.add(id(layer))
+        elif layer not in seen:
+            seen.add(layer)
             stack.append((layer, True))
             stack.extend((source, False) for source in reversed(layer.inputs))
     return order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any, Sequence
+from typing import Any, Literal, Sequence
 
 import numpy as np
 
@@ -90,14 +90,15 @@ class _Layer:
         least = ceil(at_least * table.sizes[name] - _TINY)
         return cls(curve.weights, curve.drops, least, most) if most >= least else curve
 
-    def reach(self, drop: Any, side: str) -> np.ndarray:
+    def reach(self, drop: Any, side: Literal["left", "right"]) -> np.ndarray:
         """The most weights (side "right") or the fewest ("left") at which the curve is at `drop`, as a real number."""
         place = np.searchsorted(self.drops, drop, side)
         before, after = np.maximum(place - 1, 0), np.minimum(place, len(self.drops) - 1)
         before = np.where(place == len(self.drops), after, before)
         rise = self.drops[after] - self.drops[before]
         part = (drop - self.drops[before]) / np.where(rise > 0, rise, 1.0)
-        return self.weights[before] + np.where(rise > 0, part, 0.0) * (self.weights[after] - self.weights[before])
+        steps = self.weights[after] - self.weights[before]
+        return np.asarray(self.weights[before] + np.where(rise > 0, part, 0.0) * steps)
 
     def drop(self, weights: Any) -> Any:
         return np.interp(weights, self.weights, self.drops)
@@ -143,7 +144,7 @@ def _shared(total: int, layers: Sequence[_Layer]) -> list[int]:
     whole = np.floor(real + _TINY).astype("int64")
     largest = np.argsort(whole - real, kind="stable")[: total - whole.sum()]
     whole[largest] += 1
-    return whole.tolist()
+    return [int(count) for count in whole]
 
 
 def _shared_by_some(total: int, layers: Sequence[_Layer]) -> list[int] | None:

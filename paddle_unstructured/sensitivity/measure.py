@@ -254,4 +254,7 @@ def _with_bar(due: list[Any], done: int, progress: bool) -> Iterable[Any]:
         from tqdm import tqdm
     except ImportError:
         return due
-    return tqdm(due, "sensitivity", initial=done, total=done + len(due), unit="score", disable=not progress)
+    bar: Iterable[Any] = tqdm(
+        due, "sensitivity", initial=done, total=done + len(due), unit="score", disable=not progress
+    )
+    return bar

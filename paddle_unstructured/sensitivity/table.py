@@ -220,4 +220,4 @@ def _name_ends(axes: Any, names: Sequence[str]) -> None:
 def _apart(heights: Sequence[float], gap: float) -> np.ndarray:
     """Rising heights in [0, 1], moved as little as makes them `gap` apart."""
     steps = gap * np.arange(len(heights))
-    return np.minimum(np.maximum.accumulate(heights - steps) + steps, 1.0 - steps[::-1])
+    return np.asarray(np.minimum(np.maximum.accumulate(heights - steps) + steps, 1.0 - steps[::-1]))

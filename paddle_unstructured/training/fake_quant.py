@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle.base.libpaddle import pir
 
-from ..channels.slots import key
+from ..channels.labels import key
 from ..graph.base import Param
 from ..graph.gather import ACTIVATIONS
 from ..graph.program import PirGraph

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -71,9 +72,9 @@ def quantize_aware(
     params = [param for param in weights if not kept[param.name]]
     found, ends = points(graph, params)
     for param in params:
-        insert_behind(graph, graph.persistable(param.name), lambda w, axis=param.output_axis: round_weight(w, axis))
+        insert_behind(graph, graph.persistable(param.name), partial(round_weight, axis=param.output_axis))
     for point in found.values():
-        insert_behind(graph, point.value, lambda x, point=point: _rounded(graph, point, x, decay if training else None))
+        insert_behind(graph, point.value, partial(_rounded, graph, point, decay=decay if training else None))
     layers = tuple(RoundedLayer(p, ends[p.name][0].name, ends[p.name][1].name) for p in params)
     return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason})
 

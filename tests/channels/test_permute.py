@@ -6,166 +6,76 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 import pytest
+from chance_nets import chance
+from channel_nets import (
+    added_to_a_concatenation,
+    as_filters,
+    averaged,
+    averaged_channels,
+    channels_last,
+    channels_last_averaged,
+    concatenated,
+    conv_bn_conv,
+    depthwise,
+    depthwise_transposed,
+    flattened,
+    gated,
+    group_normed,
+    grouped,
+    in_equal_parts,
+    in_parts,
+    inside_a_branch,
+    layer_normed,
+    linear_over_the_width,
+    one_dimensional,
+    outputs,
+    padded_channels,
+    pooled,
+    randomised,
+    residual,
+    shared,
+    shared_between,
+    shuffled,
+    three_dimensional,
+    transposed_conv,
+    twice_concatenated,
+    two_readers,
+    with_a_table,
+)
 from nets import Net
 from paddle import nn
 
 from paddle_unstructured import Block, Uniform, UnstructuredPruner
-from paddle_unstructured.channels.permute import Permuted, kept, permute_channels, similar_together
+from paddle_unstructured.channels.permute import Permuted, permute_channels
 
 pytestmark = pytest.mark.usefixtures("static")
 
 
-def conv_bn_conv(x: Any) -> Any:
-    return nn.Conv2D(8, 4, 3)(F.relu(nn.BatchNorm2D(8)(nn.Conv2D(3, 8, 3)(x))))
-
-
-def depthwise(x: Any) -> Any:
-    x = F.relu6(nn.BatchNorm2D(8)(nn.Conv2D(3, 8, 3, bias_attr=False)(x)))
-    x = F.hardswish(nn.BatchNorm2D(16)(nn.Conv2D(8, 16, 3, groups=8)(x)))  # two outputs per channel
-    return nn.Conv2D(16, 4, 1)(x)
-
-
-def flattened(x: Any) -> Any:
-    return nn.Linear(8 * 3 * 3, 4)(nn.MaxPool2D(2)(nn.Conv2D(3, 8, 3)(x)).flatten(1))
-
-
-def pooled(x: Any) -> Any:
-    x = nn.AdaptiveAvgPool2D(1)(F.gelu(nn.Conv2D(3, 8, 3)(x)))
-    return nn.Linear(8, 2)(F.silu(nn.LayerNorm(8)(nn.Linear(8, 8)(x.squeeze([2, 3])))))
-
-
-def averaged(x: Any) -> Any:
-    return nn.Linear(8, 4)(nn.Conv2D(3, 8, 3)(x).mean([2, 3]))
-
-
-def transposed_conv(x: Any) -> Any:
-    x = nn.PReLU(8)(nn.InstanceNorm2D(8)(nn.Conv2D(3, 8, 3)(x)))
-    return nn.Conv2DTranspose(8, 4, 2)(nn.Pad2D(1)(F.pad(x, [0, 0, 0, 0, 1, 0, 2, 1])) * 2.0)
-
-
-def channels_last(x: Any) -> Any:
-    x = nn.Conv2D(3, 8, 3, data_format="NHWC")(x.transpose([0, 2, 3, 1]))
-    return nn.Linear(6 * 6 * 8, 4)(nn.BatchNorm2D(8, data_format="NHWC")(x).flatten(1))
-
-
-def channels_last_averaged(x: Any) -> Any:
-    return nn.Linear(8, 4)(nn.Conv2D(3, 8, 3, data_format="NHWC")(x.transpose([0, 2, 3, 1])).mean([1, 2]))
-
-
-def one_dimensional(x: Any) -> Any:
-    return nn.Conv1D(8, 4, 3)(F.relu(nn.BatchNorm1D(8)(nn.Conv1D(3, 8, 3)(x.flatten(2)))))
-
-
-def with_a_table(x: Any) -> Any:
-    rows = nn.Linear(3, 8)(x.mean([2, 3]))  # [2, 8]
-    table = paddle.create_parameter([5, 1, 8], "float32", default_initializer=nn.initializer.Normal())
-    return nn.Linear(8, 4)(1.0 - rows * table)
-
-
-def two_readers(x: Any) -> Any:
-    x = F.tanh(nn.Conv2D(3, 8, 3)(x))
-    return nn.Conv2D(8, 4, 1)(x) + nn.Conv2D(8, 4, 1)(nn.Upsample(scale_factor=1)(x))
-
-
-def residual(x: Any) -> Any:
-    x = nn.Conv2D(3, 8, 1)(x)
-    return nn.Conv2D(8, 4, 1)(x + nn.Conv2D(8, 8, 1)(F.relu(x)))
-
-
-def concatenated(x: Any) -> Any:
-    return nn.Conv2D(11, 4, 1)(paddle.concat([nn.Conv2D(3, 8, 1)(x), x], axis=1))
-
-
-def grouped(x: Any) -> Any:
-    return nn.Conv2D(8, 4, 1, groups=2)(nn.Conv2D(3, 8, 1)(x))
-
-
-def group_normed(x: Any) -> Any:
-    return nn.Conv2D(8, 4, 1)(nn.GroupNorm(2, 8)(nn.Conv2D(3, 8, 1)(x)))
-
-
-def shuffled(x: Any) -> Any:
-    x = nn.Conv2D(3, 8, 1)(x).reshape([2, 4, 2, 64]).transpose([0, 2, 1, 3]).reshape([2, 8, 8, 8])
-    return nn.Conv2D(8, 4, 1)(x)
-
-
-def layer_normed(x: Any) -> Any:
-    return nn.Conv2D(8, 4, 1)(nn.LayerNorm(8)(nn.Conv2D(3, 8, 1)(x)))  # over eight columns, not the eight channels
-
-
-def padded_channels(x: Any) -> Any:
-    return nn.Conv2D(10, 4, 1)(F.pad(nn.Conv2D(3, 8, 1)(x), [0, 0, 1, 1, 0, 0, 0, 0]))
-
-
-def averaged_channels(x: Any) -> Any:
-    return nn.Conv2D(1, 4, 1)(nn.Conv2D(3, 8, 1)(x).mean(1, keepdim=True))
-
-
-def linear_over_the_width(x: Any) -> Any:
-    return nn.Linear(8, 4)(nn.Conv2D(3, 8, 1)(x))  # eight channels, eight columns
-
-
-def as_filters(x: Any) -> Any:
-    return F.conv2d(x[:, :, :4], nn.Conv2D(3, 3, 1)(nn.Conv2D(3, 8, 1)(x)[:, :3]))
-
-
-def gated(x: Any) -> Any:
-    x = nn.Conv2D(3, 8, 1)(x)
-    return nn.Conv2D(8, 4, 1)(x * F.sigmoid(nn.Conv2D(3, 8, 1)(x[:, :3])))
-
-
-def shared(x: Any) -> Any:
-    conv = nn.Conv2D(8, 8, 1)
-    return conv(F.relu(conv(F.relu(nn.Conv2D(3, 8, 1)(x)))))
-
-
-def randomised(layers: Any, optimizer: Any = None) -> Net:
-    """A net in which every stored number is random, so that none that stays behind goes unnoticed; even outputs are
-    alike, and odd ones."""
-    net = Net(layers, [2, 3, 8, 8], optimizer)
-    rng = np.random.default_rng(3)
-    for name, value in sorted(net.everything().items()):
-        value = rng.uniform(0.1, 1.0, value.shape)
-        if value.ndim > 2:
-            value[0::2, 0] *= 5
-            value[1::2, -1] *= 5
-        elif value.ndim == 2:
-            value[0, 0::2] *= 5
-            value[-1, 1::2] *= 5
-        net.put(name, value)
-    return net
-
-
-def outputs(net: Net) -> np.ndarray:
-    """As inference gives them: norms use their stored statistics."""
-    for op in net.program.global_block().ops:
-        if "is_test" in op.attrs():
-            op.set_bool_attr("is_test", True)
-    net.steps = 0
-    return net.run((net.output,))[1]
-
-
-KEEPING = (
-    conv_bn_conv,
-    depthwise,
-    flattened,
-    pooled,
-    averaged,
-    transposed_conv,
-    channels_last,
-    channels_last_averaged,
-    one_dimensional,
-    with_a_table,
-    two_readers,
-)
-ADDED = "its outputs are added to other activations"
-GATED = "its outputs are joined by pd_op.multiply with other activations"
-SHARED = "conv2d_0.w_0, which sees its outputs, is also read by pd_op.conv2d"
+KEEPING = {  # net -> how many layers, from the first, get another order
+    added_to_a_concatenation: 3,
+    averaged: 1,
+    channels_last: 1,
+    channels_last_averaged: 1,
+    concatenated: 1,
+    conv_bn_conv: 1,
+    depthwise: 1,
+    depthwise_transposed: 1,
+    flattened: 1,
+    gated: 2,
+    inside_a_branch: 1,
+    one_dimensional: 1,
+    pooled: 2,
+    residual: 2,
+    shared_between: 2,
+    three_dimensional: 1,
+    transposed_conv: 1,
+    twice_concatenated: 1,
+    two_readers: 1,
+    with_a_table: 1,
+}
+LOSS = "its outputs reach pd_op.elementwise_pow"
 REFUSED = {
-    residual: [ADDED, ADDED],
-    concatenated: ["its outputs reach pd_op.concat"],
     grouped: ["a grouped convolution reads its outputs", "it is a grouped convolution"],
     group_normed: ["its outputs reach pd_op.group_norm"],
     layer_normed: ["its outputs reach pd_op.layer_norm"],
@@ -173,9 +83,10 @@ REFUSED = {
     averaged_channels: ["its outputs reach pd_op.mean"],
     linear_over_the_width: ["its outputs reach pd_op.matmul"],
     as_filters: ["its outputs reach pd_op.slice", "its outputs reach pd_op.conv2d"],
-    gated: [GATED, GATED],
-    shared: [SHARED, SHARED],
+    shared: [LOSS, LOSS],  # what the last layer gives is what the first one gives
     shuffled: ["pd_op.reshape splits its outputs, or has a shape that is not known"],
+    in_parts: ["split has only a part of its outputs"],
+    in_equal_parts: ["some of its outputs are tied to others"],
 }
 
 
@@ -185,11 +96,19 @@ def test_outputs_stay_what_they_were(layers, m):
     net = randomised(layers)
     before, weights = outputs(net), net.everything()
     rows = permute_channels(net.program, m)
-    follow = 2 if layers is pooled else 1
+    follow = KEEPING[layers]
     assert [row.permuted for row in rows] == [True] * follow + [False] * (len(rows) - follow)
     assert all((net.get(row.param) != weights[row.param]).any() for row in rows if row.permuted)
     # Sums over channels are rounded in another order.
     np.testing.assert_allclose(outputs(net), before, rtol=1e-5, atol=1e-5 * np.abs(before).max())
+
+
+@pytest.mark.parametrize("seed", [*range(7), *(pytest.param(s, marks=pytest.mark.slow) for s in range(8, 60))])
+def test_nets_by_chance_compute_what_they_did(seed):
+    net = randomised(chance(seed))
+    before = outputs(net)
+    assert any(row.permuted for row in permute_channels(net.program, 2, sparsity=0.5))
+    np.testing.assert_allclose(outputs(net), before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
 
 
 @pytest.mark.parametrize("layers", REFUSED, ids=lambda layers: layers.__name__)
@@ -210,6 +129,7 @@ def test_the_last_layer_is_left_alone():
     assert permute_channels(program, 2)[-1].reason == "its outputs leave the Program"
 
 
+@pytest.mark.parametrize("layers", [depthwise, residual], ids=lambda layers: layers.__name__)
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -219,16 +139,26 @@ def test_the_last_layer_is_left_alone():
     ],
     ids=["adam", "momentum", "sgd"],
 )
-def test_training_goes_on_as_it_would_have(optimizer):
+def test_training_goes_on_as_it_would_have(optimizer, layers):
     losses = []
     for permute in (False, True):
-        net = Net(depthwise, [2, 3, 8, 8], optimizer, own_scope=True)
+        net = Net(layers, [2, 3, 8, 8], optimizer, own_scope=True)
         for step in range(6):
             if permute and step == 3:
                 assert permute_channels(net.program, 2, scope=net.scope)[0].permuted
             net.run()
         losses.append([float(net.run()[0]) for _ in range(3)])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)  # rounding, through six steps
+
+
+def test_layers_that_are_added_keep_more_together_and_none_less():
+    net = randomised(residual)
+    before = net.everything()
+    rows = [row for row in permute_channels(net.program, 2) if row.permuted]
+    assert len(rows) == 2 and all(row.kept_after > row.kept_before for row in rows)
+    biases = [row.param.replace("w_0", "b_0") for row in rows]
+    orders = [[int(np.flatnonzero(before[name] == b)[0]) for b in net.get(name)] for name in biases]
+    assert orders[0] == orders[1] != sorted(orders[0])
 
 
 def test_a_weight_that_a_penalty_reads_is_left_alone():
@@ -292,41 +222,6 @@ def test_rows_print_as_an_aligned_table():
     lines = str(permute_channels(randomised(averaged).program, 2)).splitlines()
     assert lines[0].split() == ["param", "kept", "before", "kept", "after", "permuted", "why"]
     assert len(lines) == 4 and len({line.index(word) for line, word in zip(lines[2:], ("yes", "no"))}) == 1
-
-
-def test_pairs_of_equal_direction_become_neighbours():
-    rows = np.array([[9.0, 0, 0], [0, 5, 0], [0, 0, 7], [4, 0, 0], [0, 0, 1], [0, 1, 0], [3, 3, 3]])
-    assert similar_together(rows, 2).tolist() == [0, 3, 1, 5, 2, 4, 6]
-
-
-@pytest.mark.parametrize("m", [2, 4])
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 33])
-def test_every_order_is_a_permutation(m, count):
-    rows = np.random.default_rng(count).normal(size=(count, 5)) ** 2
-    assert sorted(similar_together(rows, m)) == list(range(count))
-    assert sorted(similar_together(rows * 0, m)) == list(range(count))
-
-
-def test_pairs_are_those_of_a_slow_greedy_loop():
-    rows = np.random.default_rng(0).normal(size=(24, 9)) ** 2
-    likeness, pairs = np.corrcoef(rows), []
-    for i, j in sorted(((a, b) for a in range(24) for b in range(a)), key=lambda pair: -likeness[pair]):
-        if not {i, j} & {k for pair in pairs for k in pair}:
-            pairs.append((j, i))
-    assert similar_together(rows, 2).reshape(-1, 2).tolist() == sorted(map(list, pairs))
-
-
-def test_fours_are_pairs_of_pairs_by_the_sums_of_their_rows():
-    rows = np.random.default_rng(1).normal(size=(24, 9)) ** 2
-    pairs = similar_together(rows, 2).reshape(-1, 2)
-    fours = pairs[similar_together(rows[pairs].sum(1), 2)]
-    assert similar_together(rows, 4).tolist() == fours.ravel().tolist()
-
-
-def test_kept_counts_blocks_of_m_rows():
-    energy = np.array([[1.0, 8.0], [2.0, 0.0], [4.0, 1.0]])  # blocks of 2: 3 and 8, then the short 4 and 1
-    assert kept(energy, 2, 0.5) == (8 + 4) / 16 and kept(energy, 2, 0.2) == 15 / 16
-    assert kept(energy, 2, 0.0) == 1 == kept(energy * 0, 2, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -1,54 +1,58 @@
-"""What the README shows runs as it stands there."""
+"""README is short, and what it shows runs as it stands there."""
 
-import ast
-import re
-from pathlib import Path
+import os
+import subprocess
+import sys
 
-import paddle
 import pytest
-
-import paddle_unstructured
-
-pytestmark = pytest.mark.usefixtures("static")
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+from docs.pages import ROOT, blocks, page
 
 
-def program():
-    """A Program with a BatchNorm behind its first layer, in the current global scope."""
-    main, startup = paddle.static.Program(), paddle.static.Program()
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        x = paddle.static.data("x", [None, 4, 8, 8])
-        x = paddle.nn.functional.relu(paddle.nn.BatchNorm2D(8)(paddle.nn.Conv2D(4, 8, 3)(x)))
-        x = paddle.nn.Conv2D(8, 16, 1)(x).mean([2, 3])
-        for _ in range(3):
-            x = paddle.nn.Linear(16, 16)(x)
-        paddle.optimizer.Momentum(0.1).minimize(x.mean())
-    paddle.static.Executor().run(startup)
-    return main
+def test_a_stranger_reads_it_to_the_end():
+    assert len(page("README.md").splitlines()) <= 220
 
 
-def run(code: str) -> None:
-    names = {name: getattr(paddle_unstructured, name) for name in paddle_unstructured.__all__}
-    exec(code, {**names, "paddle": paddle, "program": program()})
+def test_the_example_runs_from_a_fresh_folder_and_so_do_the_commands_behind_it(tmp_path):
+    (example,) = blocks("README.md", "python")
+    assert len(example.code.splitlines()) <= 30
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+    }
+    (tmp_path / "example.py").write_text(example.code, encoding="utf-8")
+    commands = "set -euo pipefail\npython example.py\n" + blocks("README.md", "bash")[-1].code
+    done = subprocess.run(["bash", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loss = float(done.stdout.split()[1])
+    assert loss < 0.3 and "0.9001" in done.stdout
+    assert {"model.json", "model.pdiparams", "fast.json", "fast.pdiparams"} <= {
+        file.name for file in tmp_path.iterdir()
+    }
 
 
-def calls() -> list[str]:
-    screen = README.split("## One screen of algebra")[1].split("```python")[1].split("```")[0]
-    table = README.split("## Coming from")[1].split("\n## ")[0]
-    shown = [ast.get_source_segment(screen, node) for node in ast.parse(screen).body if isinstance(node, ast.Expr)]
-    return shown + [line for line in re.findall(r"`([^`]+)` \|$", table, re.M) if "Pruner" in line]
+@pytest.mark.parametrize("number", ["84.23 ± 0.19", "84.04 ± 0.36", "84.03 ± 0.42", "83.42 ± 0.46", "82.98 ± 0.96"])
+def test_its_accuracies_are_those_of_the_benchmarks(number):
+    assert number in page("README.md") and number in page("docs/benchmarks.md")
 
 
-@pytest.mark.parametrize("call", calls())
-def test_every_pruner_that_the_readme_shows_can_be_made(call):
-    run(call)
+def test_its_speeds_are_those_of_the_benchmarks():
+    """Each cell of the table of speeds stands in the row of that model and those zeros."""
+    columns = ["ours int8", "ONNX Runtime int8", "OpenVINO int8", "DeepSparse int8", "ONNX Runtime", "files"]
+    table = _table("docs/benchmarks.md", "| model | zeros | threads | batch | ours int8 |")
+    for row in _table("README.md", "| model | zeros | ours, int8 |"):
+        model, zeros, *figures = row.values()
+        wanted = {
+            "model": model.replace("V1", ""),
+            "zeros": zeros.replace("none", "dense"),
+            "threads": "1",
+            "batch": "1",
+        }
+        (source,) = [line for line in table if wanted.items() <= line.items()]
+        assert figures == [source[column] for column in columns]
 
 
-def test_the_screen_and_the_table_are_found():
-    assert len(calls()) >= 34
-
-
-def test_a_criterion_of_the_users_own_is_three_lines():
-    code = README.split("A criterion of your own")[1].split("```python")[1].split("```")[0]
-    assert len(code.strip().splitlines()) == 3
-    run(code)
+def _table(name: str, head: str) -> list[dict[str, str]]:
+    lines = page(name).split(head)[1].split("\n\n")[0].splitlines()
+    titles = [cell.strip() for cell in (head + lines[0]).strip("|").split("|")]
+    return [dict(zip(titles, map(str.strip, line.strip("|").split("|")))) for line in lines[2:]]

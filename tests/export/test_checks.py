@@ -10,7 +10,7 @@ import pytest
 from nets import Net, convnet, linear, two_linears
 from paddle import nn
 
-from paddle_unstructured import NM, Block, Element, Filter, Param, UnstructuredPruner
+from paddle_unstructured import NM, Block, Element, Filter, Int8Block, Param, UnstructuredPruner
 from paddle_unstructured.export import check, parse_pattern
 from paddle_unstructured.export.checks import pattern_fault
 
@@ -185,6 +185,16 @@ def broken_blocks(kept: np.ndarray, param: Param, m: int, n: int) -> int:
         block = (place[param.output_axis] // m, place[param.input_axis] // n)
         blocks.setdefault(block, set()).add(bool(kept[place]))
     return sum(len(found) == 2 for found in blocks.values())
+
+
+def test_blocks_for_int8_lie_at_one_kernel_position_and_leave_narrow_layers_alone():
+    kept = np.ones((2, 4, 1, 2), bool)
+    kept[:, :, 0, 0] = False  # one position of two
+    assert pattern_fault(kept, Int8Block(), conv_param(2, 4, 1, 2)) == ""
+    assert pattern_fault(kept, Block(1, 4), conv_param(2, 4, 1, 2)) == "2 of 2 blocks are zero in part"
+    kept[0, 0, 0, 0] = True
+    assert pattern_fault(kept, Int8Block(), conv_param(2, 4, 1, 2)) == "1 of 4 blocks are zero in part"
+    assert pattern_fault(kept[:, :3], Int8Block(), conv_param(2, 3, 1, 2)) == ""
 
 
 @pytest.mark.parametrize("text", ["2:4", "1:2"])

@@ -23,7 +23,7 @@ from paddle_unstructured import (
     sparsity_report,
 )
 from paddle_unstructured.export import Exported, export, export_model, open_model
-from paddle_unstructured.export.recalibrate import recalibrate
+from paddle_unstructured.export.recalibration import recalibrate
 from paddle_unstructured.saved_model import Model
 
 pytestmark = pytest.mark.usefixtures("static")

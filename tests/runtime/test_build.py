@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from paddle_unstructured.runtime import build
+from paddle_unstructured.cli.compilation_bar import compilation_bar
+from paddle_unstructured.runtime import build, compiler, kept
 
 TESTS = Path(__file__).parent / "kernels"
 
@@ -20,24 +23,109 @@ def test_the_library_is_compiled_once():
     assert build.kernel_library() == first and first.stat().st_mtime_ns == changed
 
 
-def test_without_a_compiler_the_error_says_what_to_install(monkeypatch):
+@pytest.fixture
+def no_compiler(tmp_path, monkeypatch):
+    """An empty cache, and no compiler."""
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(build.BuildError, match="install g\\+\\+"):
-        build.find_compiler()
+
+
+def test_without_a_compiler_the_error_says_what_to_install_and_what_still_works(no_compiler):
+    with pytest.raises(build.BuildError, match=r"kernels must be compiled once.*install g\+\+.*pruning, reports"):
+        build.kernel_library.__wrapped__()
+
+
+def test_without_a_compiler_the_operator_points_to_session(no_compiler, monkeypatch):
+    monkeypatch.setattr(build, "kernel_library", lambda: Path("libpaddle_unstructured.so"))
+    with pytest.raises(build.BuildError, match=r"the Paddle operator must be compiled.*`Session` still runs"):
+        build.operator_library.__wrapped__()
+
+
+def test_a_compiler_that_is_asked_for_and_missing_is_named(no_compiler, monkeypatch):
+    monkeypatch.setenv("CXX", "ccache g++")
+    with pytest.raises(build.BuildError, match=r"CXX names 'ccache g\+\+', which is not on PATH"):
+        compiler.find_compiler()
 
 
 def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "FLAGS", ("-fno-such-flag",))
+    monkeypatch.setattr(compiler, "FLAGS", ("-fno-such-flag",))
     with pytest.raises(build.BuildError, match="no-such-flag"):
-        build.build_kernels(tmp_path, build.find_compiler())
+        compiler.build_kernels(tmp_path, compiler.find_compiler())
+
+
+def test_what_is_compiled_for_int8_is_exact():
+    units = compiler._units(compiler.find_compiler(), [])
+    assert {unit.name for unit in units if "int8" in unit.source.parts} <= {
+        unit.name for unit in units if compiler.EXACT[0] in unit.flags
+    }
+    assert len({unit.name for unit in units}) == len(units) > len(compiler.ISAS) + len(compiler.ISAS8)
+
+
+@pytest.fixture
+def compiled_at_once(tmp_path, monkeypatch):
+    """An empty cache, and a compiler that takes no time: two units, and a library that can be loaded."""
+    good = build.kernel_library()
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "PREBUILT", tmp_path / "prebuilt")
+
+    def compile_(folder, _, tell):
+        tell(1, 2)
+        shutil.copy(good, folder)
+        tell(2, 2)
+
+    monkeypatch.setattr(compiler, "build_kernels", compile_)
+    return good
+
+
+def test_a_listener_is_told_of_a_compilation_and_the_log_is_not(compiled_at_once, caplog):
+    seen = []
+    with build.listening(seen.append):
+        build.kernel_library.__wrapped__()
+    assert [(p.done, p.total) for p in seen] == [(0, 1), (1, 2), (2, 2)]
+    assert {p.what for p in seen} == {"the runtime's kernels"} and not caplog.records
+
+
+def test_without_a_listener_the_log_says_that_it_will_take_a_minute(compiled_at_once, caplog, tmp_path):
+    build.kernel_library.__wrapped__()
+    assert [record.message for record in caplog.records] == [
+        f"compiling the runtime's kernels, once, about a minute; kept in {tmp_path / 'cache'}"
+    ]
+    build.kernel_library.__wrapped__()
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_is_drawn_on_terminals_only(terminal):
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    bar = compilation_bar(stream)
+    for done in range(3):
+        bar(build.Progress("the kernels", done, 2))
+    line = "compiling the kernels, once on this machine; this takes about a minute\n"
+    bars = [f"\r[{'#' * n}{'.' * (30 - n)}] " for n in (0, 15, 30)]
+    drawn = f"{bars[0]}0/2 {bars[1]}1/2 {bars[2]}2/2 \n"
+    assert stream.getvalue() == line + drawn * terminal
+
+
+@pytest.mark.parametrize("state", ["whole", "damaged", "of other sources", "not for this machine"])
+def test_the_library_of_a_wheel_is_used_if_it_is_whole_and_of_these_sources(state, compiled_at_once, caplog):
+    build.PREBUILT.mkdir()
+    library = build.PREBUILT / compiler.KERNELS
+    library.write_bytes(b"for another" if state == "not for this machine" else compiled_at_once.read_bytes())
+    kept.write_stamp(library, sources="0" if state == "of other sources" else compiler.kernel_digest())
+    if state == "damaged":
+        library.write_bytes(library.read_bytes()[:-1])
+    found = build.kernel_library.__wrapped__()
+    assert (found == library) == (state == "whole")
+    assert f"{library} is not used" in caplog.text or state == "whole"
 
 
 @pytest.mark.parametrize("sanitizers", ["address,undefined", pytest.param("thread", marks=pytest.mark.slow)])
 def test_the_kernels_pass_their_tests_under_sanitizers(sanitizers, monkeypatch):
     """The source for AVX-VNNI too, in the encoding of AVX-512: machines with the latter are easier to find."""
-    isa = (*build.ISAS8["avx_vnni"][:3], ("-mavx2", "-mfma", "-mavx512vl", "-mavx512vnni"))
-    monkeypatch.setitem(build.ISAS8, "avx_vnni", isa)
+    isa = (*compiler.ISAS8["avx_vnni"][:3], ("-mavx2", "-mfma", "-mavx512vl", "-mavx512vnni"))
+    monkeypatch.setitem(compiler.ISAS8, "avx_vnni", isa)
     flags = [
         "-std=c++17",
         "-O1",

@@ -329,7 +329,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content: str, message: str
         ({"params": []}, ValueError, "nothing to analyse"),
         ({"params": ["linear_0.w_0"], "select": conv1x1_only}, ValueError, "give one of them"),
         ({"select": conv1x1_only}, ValueError, "nothing to analyse"),
-        ({"pattern": "4x2"}, ValueError, "`pattern` must be a pattern"),
+        ({"pattern": "4*2"}, ValueError, "`pattern` must be kept:of"),
         ({"criterion": "magnitude"}, TypeError, "`criterion`"),
         ({"pattern": "2:4"}, ValueError, "linear_1.w_0.* has 6 weights along its input axis"),
         ({"pattern": NM(2, 4, indivisible="skip"), "params": TWO}, ValueError, "got linear_1.w_0 .6 weights along"),

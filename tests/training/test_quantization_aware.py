@@ -11,7 +11,7 @@ import pytest
 from nets import Net, loop, masks_in
 from paddle import nn
 
-from paddle_unstructured import Block, UnstructuredPruner
+from paddle_unstructured import Int8Block, UnstructuredPruner
 from paddle_unstructured.export import open_model
 from paddle_unstructured.graph import open_graph
 from paddle_unstructured.training.quantization_aware import quantize_aware, round_activation, round_weight
@@ -201,7 +201,7 @@ def test_what_an_addition_reads_and_what_is_read_behind_it_have_ranges_of_their_
 @pytest.mark.usefixtures("static")
 def test_masked_weights_are_exactly_zero_at_every_step_and_the_others_train():
     net = Aware()
-    pruner = Recipe(ratio=0.5, steps=12, pattern=Block(1, 4, kernel="position", narrow="skip")).pruner(net.program)
+    pruner = Recipe(ratio=0.5, steps=12, pattern=Int8Block()).pruner(net.program)
     assert [param.name for param in pruner.params] == ["conv2d_2.w_0", "linear_0.w_0"]
     assert [param.role for param in open_graph(net.program).params() if param.is_weight] == [
         "conv2d",

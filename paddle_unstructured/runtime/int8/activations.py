@@ -15,7 +15,7 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(x, -500, 500)))
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
 
 
 _FORMULAS: dict[str, Callable[..., np.ndarray]] = {

@@ -6,10 +6,11 @@ from typing import AbstractSet, Mapping
 
 from ..net import Layer, Net
 from .activations import useful_inputs
+from .calibrators import Range
 from .lowering import count_readers, layers_of
 from .quantizer import Quantizer
 
-Ranges = Mapping[int, "tuple[float, float]"]
+Ranges = Mapping[Layer, Range]
 
 
 def keeps_scale(layer: Layer) -> bool:
@@ -17,7 +18,7 @@ def keeps_scale(layer: Layer) -> bool:
     return layer.kind in ("flatten", "concat") or (layer.kind == "pool" and layer.words["type"] == "max")
 
 
-def assign(net: Net, ranges: Ranges, floats: AbstractSet[int]) -> dict[int, Quantizer]:
+def assign(net: Net, ranges: Ranges, floats: AbstractSet[Layer]) -> dict[Layer, Quantizer]:
     """The quantizer of every layer, the input included.
 
     From the outputs to the input: a layer that moves bytes hands its own quantizer to what it reads, unless somebody
@@ -26,27 +27,27 @@ def assign(net: Net, ranges: Ranges, floats: AbstractSet[int]) -> dict[int, Quan
 
     Args:
         net: As `lower` gives it.
-        ranges: id of each layer -> the range of its numbers.
-        floats: ids of layers that stay in floats.
+        ranges: each layer -> the range of its numbers.
+        floats: layers that stay in floats.
     """
     readers, layers = count_readers(net), [net.input, *layers_of(net)]
-    found: dict[int, Quantizer] = {}
+    found: dict[Layer, Quantizer] = {}
     following: list[Layer] = []
     for layer in reversed(layers):
-        quantizer = found.setdefault(id(layer), Quantizer.of_range(*ranges[id(layer)]))
-        if id(layer) in floats:
+        quantizer = found.setdefault(layer, Quantizer.of_range(*ranges[layer]))
+        if layer in floats:
             continue
-        alone = [source for source in layer.inputs if readers[id(source)] == 1]
+        alone = [source for source in layer.inputs if readers[source] == 1]
         if keeps_scale(layer):
-            found.update((id(source), quantizer) for source in alone)
+            found.update((source, quantizer) for source in alone)
             if len(layer.inputs) == 1 and not alone:
                 following.append(layer)
         elif layer.kind == "activation" and alone:
-            found[id(alone[0])] = Quantizer.of_range(*_narrowed(ranges[id(alone[0])], useful_inputs(layer.act)))
+            found[alone[0]] = Quantizer.of_range(*_narrowed(ranges[alone[0]], useful_inputs(layer.act)))
     for layer in reversed(following):
-        found[id(layer)] = found[id(layer.inputs[0])]
+        found[layer] = found[layer.inputs[0]]
     return found
 
 
-def _narrowed(given: tuple[float, float], useful: tuple[float, float]) -> tuple[float, float]:
+def _narrowed(given: Range, useful: Range) -> Range:
     return max(given[0], useful[0]), max(min(given[1], useful[1]), max(given[0], useful[0]))

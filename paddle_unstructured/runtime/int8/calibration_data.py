@@ -27,7 +27,8 @@ def read_inputs(data: Data, name: str, shape: list[int]) -> list[np.ndarray]:
     """
     if isinstance(data, (str, os.PathLike)):
         data = _read(os.fspath(data))
-    parts = [data] if isinstance(data, (np.ndarray, Mapping)) else list(data)
+    given: Any = data
+    parts = [given] if isinstance(given, (np.ndarray, Mapping)) else list(given)
     arrays = [_named(part, name) for part in parts]
     batches = [batch for array in arrays for batch in (array if array.ndim == len(shape) + 1 else [array])]
     if not sum(len(batch) if batch.ndim else 0 for batch in batches):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Tuple
 
 import numpy as np
 
 BINS = 4096
 PERCENT = 99.99
 _CANDIDATES = 128  # for each end of a range
-Range = "tuple[float, float]"
+Range = Tuple[float, float]  # low, high
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Histogram:
 
     @property
     def centers(self) -> np.ndarray:
-        return (self.edges[1:] + self.edges[:-1]) / 2
+        edges = self.edges
+        return np.asarray((edges[1:] + edges[:-1]) / 2)
 
 
 def minmax(seen: Histogram) -> Range:

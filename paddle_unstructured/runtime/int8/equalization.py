@@ -28,7 +28,7 @@ def equalize(net: Net) -> Net:
     Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019,
         arXiv:1906.04721 (section 4.1).
     """
-    weights = {id(layer): (layer.weight, layer.bias) for layer in layers_of(net) if layer.weight is not None}
+    weights = {layer: (layer.weight, layer.bias) for layer in layers_of(net) if layer.weight.size}
     pairs = _pairs(net)
     for _ in range(ROUNDS):
         for first, second in pairs:
@@ -43,7 +43,7 @@ def _pairs(net: Net) -> list[tuple[Layer, Layer]]:
         for layer in layers_of(net)
         if _takes_part(layer)
         and _takes_part(layer.inputs[0])
-        and readers[id(layer.inputs[0])] == 1
+        and readers[layer.inputs[0]] == 1
         and layer.inputs[0].act in ("none", "relu")
     ]
 
@@ -52,23 +52,21 @@ def _takes_part(layer: Layer) -> bool:
     return layer.kind == "linear" or (layer.kind == "conv" and (layer.groups == 1 or is_depthwise(layer)))
 
 
-def _balance(weights: dict[int, tuple[np.ndarray, np.ndarray]], first: Layer, second: Layer) -> None:
-    (weight, bias), (after, after_bias) = weights[id(first)], weights[id(second)]
+def _balance(weights: dict[Layer, tuple[np.ndarray, np.ndarray]], first: Layer, second: Layer) -> None:
+    (weight, bias), (after, after_bias) = weights[first], weights[second]
     into = np.abs(weight).reshape(len(weight), -1).max(1)
     axes = (1, 2, 3) if second.groups > 1 else (0, 2, 3)
     out = np.abs(after).max(axes)
     known = (into > 0) & (out > 0)
     scale = np.sqrt(np.where(known, into, 1) / np.where(known, out, 1))
-    weights[id(first)] = weight / scale[:, None, None, None], bias / scale
+    weights[first] = weight / scale[:, None, None, None], bias / scale
     spread = scale[:, None, None, None] if second.groups > 1 else scale[None, :, None, None]
-    weights[id(second)] = after * spread, after_bias
+    weights[second] = after * spread, after_bias
 
 
-def _rebuilt(net: Net, weights: dict[int, tuple[np.ndarray, np.ndarray]]) -> Net:
-    made = {id(net.input): net.input}
+def _rebuilt(net: Net, weights: dict[Layer, tuple[np.ndarray, np.ndarray]]) -> Net:
+    made = {net.input: net.input}
     for layer in layers_of(net):
-        weight, bias = weights.get(id(layer), (None, None))
-        made[id(layer)] = replace(
-            layer, inputs=tuple(made[id(each)] for each in layer.inputs), weight=weight, bias=bias
-        )
-    return Net(net.input, [(made[id(output)], rank) for output, rank in net.outputs])
+        weight, bias = weights.get(layer, (layer.weight, layer.bias))
+        made[layer] = replace(layer, inputs=tuple(made[each] for each in layer.inputs), weight=weight, bias=bias)
+    return Net(net.input, [(made[output], rank) for output, rank in net.outputs])

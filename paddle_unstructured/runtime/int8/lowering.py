@@ -16,28 +16,28 @@ def is_clamp(act: str) -> bool:
 
 def lower(net: Net) -> Net:
     """The same net with every other activation (hard-swish, sigmoid, ...) as a layer of its own."""
-    made: dict[int, Layer] = {id(net.input): net.input}
+    made: dict[Layer, Layer] = {net.input: net.input}
     for layer in layers_of(net):
-        inputs = tuple(made[id(source)] for source in layer.inputs)
+        inputs = tuple(made[source] for source in layer.inputs)
         if layer.kind in FUSING and not is_clamp(layer.act):
-            made[id(layer)] = Layer("activation", (replace(layer, inputs=inputs, act="none"),), act=layer.act)
+            made[layer] = Layer("activation", (replace(layer, inputs=inputs, act="none"),), act=layer.act)
         else:
-            made[id(layer)] = replace(layer, inputs=inputs)
-    return Net(net.input, [(made[id(output)], rank) for output, rank in net.outputs])
+            made[layer] = replace(layer, inputs=inputs)
+    return Net(net.input, [(made[output], rank) for output, rank in net.outputs])
 
 
 def layers_of(net: Net) -> list[Layer]:
     """All layers that the outputs need, but not the input; inputs before readers."""
-    done, order = {id(net.input): 0}, []
+    done, order = {net.input: 0}, []
     for output, _ in net.outputs:
         for layer in in_order(output, done):
-            done[id(layer)] = 0
+            done[layer] = 0
             order.append(layer)
     return order
 
 
-def count_readers(net: Net) -> Counter:
-    """id of a layer -> how often it is read, outputs of the net included."""
-    readers = Counter(id(source) for layer in layers_of(net) for source in layer.inputs)
-    readers.update(id(output) for output, _ in net.outputs)
+def count_readers(net: Net) -> Counter[Layer]:
+    """Layer -> how often it is read, outputs of the net included."""
+    readers = Counter(source for layer in layers_of(net) for source in layer.inputs)
+    readers.update(output for output, _ in net.outputs)
     return readers

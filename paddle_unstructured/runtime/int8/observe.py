@@ -45,7 +45,7 @@ class Observed:
         return Histogram(self.low, self.high, self.counts, self.zeros)
 
 
-def observe(net: Net, batches: Sequence[np.ndarray], *, histograms: bool) -> dict[int, Observed]:
+def observe(net: Net, batches: Sequence[np.ndarray], *, histograms: bool) -> dict[Layer, Observed]:
     """Run a net over some batches.
 
     Args:
@@ -54,18 +54,18 @@ def observe(net: Net, batches: Sequence[np.ndarray], *, histograms: bool) -> dic
         histograms: Whether to count, too; takes a second pass.
 
     Returns:
-        id of each layer, the input included -> what it returned.
+        Each layer, the input included -> what it returned.
 
     Raises:
         ValueError: A batch does not fit, or a layer returns NaN or infinity.
     """
     layers = [net.input, *layers_of(net)]
-    seen: dict[int, Observed] = {}
+    seen: dict[Layer, Observed] = {}
     for layer, values in _outputs(net, layers, batches):
         _take_sums(seen, layer, values)
     if histograms:
         for layer, values in _outputs(net, layers, batches):
-            _take_histogram(seen[id(layer)], values)
+            _take_histogram(seen[layer], values)
     return seen
 
 
@@ -84,7 +84,7 @@ def _outputs(net: Net, layers: Sequence[Layer], batches: Sequence[np.ndarray]) -
             several = max(1, _MOST_FLOATS * len(part) // sum(output.size for output in outputs))
 
 
-def _take_sums(seen: dict[int, Observed], layer: Layer, values: np.ndarray) -> None:
+def _take_sums(seen: dict[Layer, Observed], layer: Layer, values: np.ndarray) -> None:
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         what = "the input" if layer.kind == "input" else f"{layer.kind} {layer.name}".strip()
@@ -93,9 +93,9 @@ def _take_sums(seen: dict[int, Observed], layer: Layer, values: np.ndarray) -> N
             "and at the weights."
         )
     total = values.sum((0, *range(2, values.ndim)), dtype=np.float64)
-    if id(layer) not in seen:
-        seen[id(layer)] = Observed(low, high, np.zeros_like(total), 0, 0, np.zeros(BINS, np.int64))
-    one = seen[id(layer)]
+    if layer not in seen:
+        seen[layer] = Observed(low, high, np.zeros_like(total), 0, 0, np.zeros(BINS, np.int64))
+    one = seen[layer]
     one.low, one.high, one.total = min(one.low, low), max(one.high, high), one.total + total
     one.count += values.size // len(total)
     one.zeros += values.size - int(np.count_nonzero(values))

@@ -61,7 +61,7 @@ def from_files(
     if len(data) > 1 or len(ranges) > 1:
         raise ValueError(f"--calibrate takes one file of data and one of ranges (.json), got {', '.join(files)}.")
     return Int8(
-        *data,
+        data[0] if data else None,
         calibration=calibration or "minmax",
         equalize=equalize,
         skip=skip or (),

@@ -10,7 +10,7 @@ from .activations import function_of
 from .lowering import is_clamp, layers_of
 
 
-def float_layers(net: Net, skip: AbstractSet[str]) -> dict[int, str]:
+def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
     """The layers that stay in floats.
 
     Args:
@@ -18,7 +18,7 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[int, str]:
         skip: Names of weights whose layers stay in floats because the user says so.
 
     Returns:
-        id of the layer -> why. All others run in bytes.
+        the layer -> why. All others run in bytes.
 
     Raises:
         ValueError: A name in `skip` is no layer's.
@@ -30,28 +30,28 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[int, str]:
             f"`skip` must name weights of the model, got {', '.join(unknown)}; it has "
             f"{', '.join(layer.name for layer in layers if layer.name)}."
         )
-    floats = {id(layer): "as `skip` says" for layer in layers if layer.name and layer.name in skip}
-    floats.update((id(layer), "no kernel for bytes") for layer in layers if layer.kind == "softmax")
+    floats = {layer: "as `skip` says" for layer in layers if layer.name and layer.name in skip}
+    floats.update((layer, "no kernel for bytes") for layer in layers if layer.kind == "softmax")
     for layer in layers:
-        if layer.kind == "affine" and _all_in(layer.inputs, {id(net.input), *floats}):
-            floats[id(layer)] = "on the input, before it becomes bytes"
+        if layer.kind == "affine" and _all_in(layer.inputs, {net.input, *floats}):
+            floats[layer] = "on the input, before it becomes bytes"
     _add_last(net, layers, floats)
     return floats
 
 
-def _add_last(net: Net, layers: list[Layer], floats: dict[int, str]) -> None:
+def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
     """A function of single numbers that only outputs and layers in floats read is one of the exact numbers."""
-    outputs = {id(output) for output, _ in net.outputs}
+    outputs = {output for output, _ in net.outputs}
     for layer in reversed(layers):
         readers = [other for other in layers if layer in other.inputs]
-        last = id(layer) in outputs or readers
-        if function_of(layer) and last and _all_in(readers, floats) and id(layer) not in floats:
-            if not (layer.kind == "activation" and is_clamp(layer.act) and id(layer) not in outputs):
-                floats[id(layer)] = "behind the last layer in bytes"
+        last = layer in outputs or readers
+        if function_of(layer) and last and _all_in(readers, floats) and layer not in floats:
+            if not (layer.kind == "activation" and is_clamp(layer.act) and layer not in outputs):
+                floats[layer] = "behind the last layer in bytes"
 
 
-def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[int] | dict[int, str]) -> bool:
-    return all(id(layer) in some for layer in layers)
+def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[Layer] | dict[Layer, str]) -> bool:
+    return all(layer in some for layer in layers)
 
 
 def is_matrix(layer: Layer) -> bool:

@@ -6,7 +6,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..net import Net
+from ..net import Layer, Net
 from ..plan import PlanWriter
 from ..write_plan import KernelChoice
 from .assign_scales import assign
@@ -53,6 +53,6 @@ def batches_of(net: Net, options: Int8) -> Sequence[np.ndarray]:
     return read_inputs(options.data, net.input.name, shape)
 
 
-def _seen(net: Net, options: Int8) -> dict[int, Observed]:
+def _seen(net: Net, options: Int8) -> dict[Layer, Observed]:
     batches = batches_of(net, options)
     return observe(net, batches, histograms=options.calibration != "minmax") if len(batches) else {}

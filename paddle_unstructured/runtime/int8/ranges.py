@@ -10,15 +10,13 @@ import numpy as np
 from ..net import Layer, Net
 from .activations import activation, useful_inputs
 from .assign_scales import keeps_scale
-from .calibrators import CALIBRATORS
+from .calibrators import CALIBRATORS, Range
 from .lowering import layers_of
 from .observe import Observed
 from .placement import is_matrix
 
-Range = "tuple[float, float]"
 
-
-def calibrated(seen: Mapping[int, Observed], calibration: str) -> dict[int, Range]:
+def calibrated(seen: Mapping[Layer, Observed], calibration: str) -> dict[Layer, Range]:
     """From what layers were seen to return, by a calibrator's name."""
     return {layer: CALIBRATORS[calibration](one.histogram) for layer, one in seen.items()}
 
@@ -58,8 +56,8 @@ def _checked(ends: Sequence[float]) -> Range:
     return low, high
 
 
-def learned(net: Net, ranges: Mapping[str, Mapping[str, Range]]) -> dict[int, Range]:
-    """id of a layer -> its range, for the layers that learned ranges speak of.
+def learned(net: Net, ranges: Mapping[str, Mapping[str, Range]]) -> dict[Layer, Range]:
+    """Layer -> its range, for the layers that learned ranges speak of.
 
     "output" is that of the layer's activation, if it has one. What several layers read gets the widest of their ranges;
     "input" of a reader comes before "output" of the maker.
@@ -74,15 +72,15 @@ def learned(net: Net, ranges: Mapping[str, Mapping[str, Range]]) -> dict[int, Ra
             f"`ranges` must name weights of the model, got {', '.join(unknown)}; it has "
             f"{', '.join(layer.name for layer in layers if layer.name)}."
         )
-    found: dict[int, Range] = {}
+    found: dict[Layer, Range] = {}
     for layer in layers:
         given = ranges.get(layer.name, {}).get("input") if layer.name else None
         if given:
-            low, high = found.get(id(layer.inputs[0]), given)
-            found[id(layer.inputs[0])] = min(low, given[0]), max(high, given[1])
+            low, high = found.get(layer.inputs[0], given)
+            found[layer.inputs[0]] = min(low, given[0]), max(high, given[1])
     for layer in layers:
         if layer.name and "output" in ranges.get(layer.name, {}):
-            found.setdefault(id(_activated(layer, layers)), ranges[layer.name]["output"])
+            found.setdefault(_activated(layer, layers), ranges[layer.name]["output"])
     return found
 
 
@@ -92,7 +90,7 @@ def _activated(layer: Layer, layers: Sequence[Layer]) -> Layer:
     return readers[0] if len(readers) == 1 and readers[0].kind == "activation" else layer
 
 
-def complete(net: Net, found: dict[int, Range], floats: Mapping[int, str]) -> dict[int, Range]:
+def complete(net: Net, found: dict[Layer, Range], floats: Mapping[Layer, str]) -> dict[Layer, Range]:
     """Ranges for the layers that have none yet, where the layers around them tell; used without data.
 
     Raises:
@@ -100,33 +98,33 @@ def complete(net: Net, found: dict[int, Range], floats: Mapping[int, str]) -> di
     """
     ranges, layers = dict(found), layers_of(net)
     for layer in reversed(layers):  # what an activation tells apart, up to the largest number that it returns
-        if layer.kind == "activation" and id(layer) in ranges and id(layer) not in floats:
+        if layer.kind == "activation" and layer in ranges and layer not in floats:
             low, high = useful_inputs(layer.act)
             if np.isfinite(low):
-                ranges.setdefault(id(layer.inputs[0]), (low, min(high, max(3.0, ranges[id(layer)][1] + 0.5))))
+                ranges.setdefault(layer.inputs[0], (low, min(high, max(3.0, ranges[layer][1] + 0.5))))
     for layer in layers:  # a mean, a maximum or a flattening stays within what it reads
-        inputs = [ranges.get(id(source)) for source in layer.inputs]
-        if id(layer) in ranges or None in inputs:
+        inputs = [ranges[source] for source in layer.inputs if source in ranges]
+        if layer in ranges or len(inputs) < len(layer.inputs):
             continue
         if keeps_scale(layer) or layer.kind in ("pool", "global_pool"):
-            ranges[id(layer)] = min(low for low, _ in inputs), max(high for _, high in inputs)
+            ranges[layer] = min(low for low, _ in inputs), max(high for _, high in inputs)
         elif layer.kind == "activation":
-            ends = activation(layer.act)(np.linspace(*inputs[0], 1001))
-            ranges[id(layer)] = float(ends.min()), float(ends.max())
+            ends = activation(layer.act)(np.linspace(inputs[0][0], inputs[0][1], 1001))
+            ranges[layer] = float(ends.min()), float(ends.max())
     return _all_known(net, ranges, floats)
 
 
-def _all_known(net: Net, ranges: dict[int, Range], floats: Mapping[int, str]) -> dict[int, Range]:
+def _all_known(net: Net, ranges: dict[Layer, Range], floats: Mapping[Layer, str]) -> dict[Layer, Range]:
     layers = layers_of(net)
-    needed = {id(source) for layer in layers if id(layer) not in floats for source in layer.inputs}
-    needed |= {id(layer) for layer in layers if id(layer) not in floats and not is_matrix(layer)}
-    unknown = [layer for layer in [net.input, *layers] if id(layer) in needed and id(layer) not in ranges]
+    needed = {source for layer in layers if layer not in floats for source in layer.inputs}
+    needed |= {layer for layer in layers if layer not in floats and not is_matrix(layer)}
+    unknown = [layer for layer in [net.input, *layers] if layer in needed and layer not in ranges]
     if unknown:
         names = ", ".join(_named(layer) for layer in unknown[:5])
         raise ValueError(
             f"`data` must be given, too: `ranges` do not say what {names} return{'s' * (len(unknown) == 1)}."
         )
-    return {**{id(layer): (0.0, 0.0) for layer in layers}, **ranges}
+    return {**dict.fromkeys(layers, (0.0, 0.0)), **ranges}
 
 
 def _named(layer: Layer) -> str:

@@ -28,59 +28,59 @@ class ByteEmitter:
 
     Args:
         net: As `lower` gives it.
-        quantizers: id of each layer -> its quantizer.
-        floats: id of each layer that stays in floats -> why.
-        means: id of a layer -> the mean of each channel, for the correction of biases; of those that are known.
+        quantizers: each layer -> its quantizer.
+        floats: each layer that stays in floats -> why.
+        means: a layer -> the mean of each channel, for the correction of biases; of those that are known.
     """
 
     net: Net
-    quantizers: Mapping[int, Quantizer]
-    floats: Mapping[int, str]
-    means: Mapping[int, np.ndarray]
-    made: dict[tuple[int, Quantizer], int] = field(default_factory=dict)
+    quantizers: Mapping[Layer, Quantizer]
+    floats: Mapping[Layer, str]
+    means: Mapping[Layer, np.ndarray]
+    made: dict[tuple[Layer, Quantizer], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         words, layers = self.net.input.words, layers_of(self.net)
-        self.outside = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={id(self.net.input): 0})
+        self.outside = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={self.net.input: 0})
         self.writer = ByteWriter(self.outside.writer)
-        self.read_as_bytes = {id(source) for layer in layers if id(layer) not in self.floats for source in layer.inputs}
+        self.read_as_bytes = {source for layer in layers if layer not in self.floats for source in layer.inputs}
 
     def run(self) -> tuple[PlanWriter, list[KernelChoice]]:
         """The whole plan, and what runs its layers."""
         for layer in layers_of(self.net):
-            if id(layer) in self.floats:
+            if layer in self.floats:
                 self._stay_outside(layer)
-            elif is_matrix(layer) and id(layer) not in self.read_as_bytes:
-                self.outside.values[id(layer)] = self._matrix(layer, None)
+            elif is_matrix(layer) and layer not in self.read_as_bytes:
+                self.outside.values[layer] = self._matrix(layer, None)
             else:
-                own = self.quantizers[id(layer)]
-                self.made[id(layer), own] = self._computed(layer, own)
+                own = self.quantizers[layer]
+                self.made[layer, own] = self._computed(layer, own)
         for output, rank in self.net.outputs:
             self.outside.writer.output(self._real(output), rank=rank)
         return self.outside.writer, self.outside.choices
 
     def _real(self, layer: Layer) -> int:
         """Its value in floats."""
-        if id(layer) not in self.outside.values:
-            self.outside.values[id(layer)] = self.writer.dequantize(self.made[id(layer), self.quantizers[id(layer)]])
-        return self.outside.values[id(layer)]
+        if layer not in self.outside.values:
+            self.outside.values[layer] = self.writer.dequantize(self.made[layer, self.quantizers[layer]])
+        return self.outside.values[layer]
 
     def _bytes(self, layer: Layer, quantizer: Quantizer | None = None) -> int:
         """Its value in bytes, by its own quantizer or by another."""
-        own = self.quantizers[id(layer)]
+        own = self.quantizers[layer]
         wanted = quantizer or own
-        if (id(layer), wanted) not in self.made:
-            if (id(layer), own) in self.made:
+        if (layer, wanted) not in self.made:
+            if (layer, own) in self.made:
                 moved = table(activation("none"), own, wanted)
-                self.made[id(layer), wanted] = self.writer.lookup(self.made[id(layer), own], moved, wanted)
+                self.made[layer, wanted] = self.writer.lookup(self.made[layer, own], moved, wanted)
             else:
-                self.made[id(layer), wanted] = self.writer.quantize(self.outside.values[id(layer)], wanted)
-        return self.made[id(layer), wanted]
+                self.made[layer, wanted] = self.writer.quantize(self.outside.values[layer], wanted)
+        return self.made[layer, wanted]
 
     def _stay_outside(self, layer: Layer) -> None:
         for source in layer.inputs:
             self._real(source)
-        choices, why = self.outside.choices, self.floats[id(layer)]
+        choices, why = self.outside.choices, self.floats[layer]
         before = len(choices)
         self.outside.emit(layer)
         if len(choices) == before:
@@ -92,7 +92,7 @@ class ByteEmitter:
         """Append a layer that makes bytes."""
         first, function = layer.inputs[0], function_of(layer)
         if function is not None:
-            return self.writer.lookup(self._bytes(first), table(function, self.quantizers[id(first)], to), to)
+            return self.writer.lookup(self._bytes(first), table(function, self.quantizers[first], to), to)
         if layer.kind in ("conv", "linear"):
             return self._matrix(layer, to) if is_matrix(layer) else self._depthwise(layer, to)
         if layer.kind == "affine":
@@ -116,7 +116,7 @@ class ByteEmitter:
 
     def _matrix(self, layer: Layer, to: Quantizer | None) -> int:
         whole = ungrouped(layer.weight, layer.groups) if layer.groups > 1 else layer.weight
-        weight = self._quantized(layer, whole, self.means.get(id(layer.inputs[0])))
+        weight = self._quantized(layer, whole, self.means.get(layer.inputs[0]))
         linear, zeros = layer.kind == "linear", sparsity(layer.weight)
         block, kernel, why = choose_block8(reordered(weight.values), zeros, linear=linear)
         if layer.groups > 1:
@@ -127,7 +127,7 @@ class ByteEmitter:
         )
 
     def _depthwise(self, layer: Layer, to: Quantizer) -> int:
-        weight = self._quantized(layer, layer.weight, self.means.get(id(layer.inputs[0])))
+        weight = self._quantized(layer, layer.weight, self.means.get(layer.inputs[0]))
         self._note(layer, "int8 depthwise", "one filter per channel", to)
         return self.writer.depthwise(self._bytes(layer.inputs[0]), weight, layer.window, to, act=layer.act)
 
@@ -141,10 +141,10 @@ class ByteEmitter:
         )
 
     def _quantized(self, layer: Layer, weight: np.ndarray, means: np.ndarray | None) -> Weight8:
-        return quantize_weight(weight, layer.bias, self.quantizers[id(layer.inputs[0])].scale, means)
+        return quantize_weight(weight, layer.bias, self.quantizers[layer.inputs[0]].scale, means)
 
     def _note(self, layer: Layer, kernel: str, why: str, to: Quantizer | None = None) -> None:
-        shape, zeros = (layer.weight.shape, sparsity(layer.weight)) if layer.weight is not None else ((), 0.0)
+        shape, zeros = (layer.weight.shape, sparsity(layer.weight)) if layer.weight.size else ((), 0.0)
         low, high = to.range if to else (0.0, 0.0)
         self.outside.choices.append(
             KernelChoice(

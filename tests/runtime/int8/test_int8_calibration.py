@@ -113,11 +113,11 @@ def test_observations_equal_those_of_all_samples_at_once(batches):
     seen = observe(net, np.split(x, np.cumsum(batches)[:-1]), histograms=True)
     middle = np.einsum("oc,nchw->nohw", layers[1].weight[:, :, 0, 0], x) + layers[1].bias[:, None, None]
     for layer, values in ((layers[0], x), (layers[1], middle), (layers[2], middle * np.clip(middle + 3, 0, 6) / 6)):
-        one = seen[id(layer)]
+        one = seen[layer]
         assert (one.low, one.high) == pytest.approx((values.min(), values.max()), rel=1e-5)
         assert np.allclose(one.mean, values.mean((0, 2, 3)), atol=1e-5) and one.counts.sum() == values.size
         assert np.abs(one.counts - np.histogram(values, bins=BINS)[0]).sum() <= 0.1 * values.size  # at edges of bins
-    relu = seen[id(layers[3])]
+    relu = seen[layers[3]]
     assert relu.low == 0 and relu.zeros > 0 and relu.counts[0] >= relu.zeros
 
 
@@ -163,32 +163,28 @@ def test_data_that_do_not_fit_are_refused(tmp_path):
 
 def test_what_moves_bytes_shares_the_scale_of_what_it_reads():
     net, (image, first, swish, deep, pooled, flat, last) = small_net()
-    ranges = {id(layer): (-1.0 - i, 2.0 + i) for i, layer in enumerate((image, first, swish, deep, pooled, flat, last))}
+    ranges = {layer: (-1.0 - i, 2.0 + i) for i, layer in enumerate((image, first, swish, deep, pooled, flat, last))}
     made = assign(net, ranges, set())
-    assert made[id(flat)] == made[id(pooled)] == made[id(deep)] == Quantizer.of_range(-6, 7)
-    assert made[id(first)] == Quantizer.of_range(-2, 3) and made[id(swish)] == Quantizer.of_range(-3, 4)
-    wide = assign(net, {**ranges, id(first): (-8.0, 3.0)}, set())
-    assert wide[id(first)] == Quantizer.of_range(-3, 3)  # hard-swish is 0 below
+    assert made[flat] == made[pooled] == made[deep] == Quantizer.of_range(-6, 7)
+    assert made[first] == Quantizer.of_range(-2, 3) and made[swish] == Quantizer.of_range(-3, 4)
+    wide = assign(net, {**ranges, first: (-8.0, 3.0)}, set())
+    assert wide[first] == Quantizer.of_range(-3, 3)  # hard-swish is 0 below
 
 
 def test_a_maximum_of_what_others_read_too_takes_their_scale():
     net, (*_, deep, pooled, _, last) = small_net()
     net = Net(net.input, [*net.outputs, (Layer("global_pool", (deep,)), 2)])
-    made = assign(
-        net, {id(net.input): (-1, 1), **{id(layer): (0, 2.0 + i) for i, layer in enumerate(layers_of(net))}}, set()
-    )
-    assert made[id(pooled)] == made[id(deep)] == Quantizer.of_range(0, 4)
+    made = assign(net, {net.input: (-1, 1), **{layer: (0, 2.0 + i) for i, layer in enumerate(layers_of(net))}}, set())
+    assert made[pooled] == made[deep] == Quantizer.of_range(0, 4)
 
 
 def test_a_concatenation_rescales_only_what_others_read_too():
     net, (_, first, swish, deep, *_) = small_net()
     both = Layer("concat", (swish, deep))
     net = Net(net.input, [(Layer("global_pool", (both,)), 2)])
-    ranges = {
-        id(layer): (0.0, 1.0 + i) for i, layer in enumerate((net.input, first, swish, deep, both, net.outputs[0][0]))
-    }
+    ranges = {layer: (0.0, 1.0 + i) for i, layer in enumerate((net.input, first, swish, deep, both, net.outputs[0][0]))}
     made = assign(net, ranges, set())
-    assert made[id(deep)] == made[id(both)] == Quantizer.of_range(0, 5) and made[id(swish)] == Quantizer.of_range(0, 3)
+    assert made[deep] == made[both] == Quantizer.of_range(0, 5) and made[swish] == Quantizer.of_range(0, 3)
 
 
 LEARNED = {"first": {"input": [-2, 2]}, "deep": {"input": [-0.375, 4]}, "last": {"input": [0, 9], "output": [-1, 1]}}
@@ -198,12 +194,12 @@ def test_learned_ranges_are_those_of_the_layers_that_read(tmp_path):
     (tmp_path / "net.ranges.json").write_text(json.dumps(LEARNED))
     net, (image, first, swish, deep, pooled, flat, last) = small_net()
     found = learned(net, read_ranges(tmp_path / "net.ranges.json"))
-    assert found == {id(image): (-2, 2), id(swish): (-0.375, 4), id(flat): (0, 9), id(last): (-1, 1)}
+    assert found == {image: (-2, 2), swish: (-0.375, 4), flat: (0, 9), last: (-1, 1)}
     with pytest.raises(ValueError, match="`data` must be given, too"):
         complete(net, found, {})  # nothing says what the filter per channel returns
-    found[id(deep)] = (0, 9)
+    found[deep] = (0, 9)
     whole = complete(net, found, {})
-    assert whole[id(first)] == (-3, 4.5) and whole[id(pooled)] == (0, 9)
+    assert whole[first] == (-3, 4.5) and whole[pooled] == (0, 9)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,246 @@
+"""How the C++ sources become libraries: units, flags, compiler. Standard library only, because setup.py calls it too.
+
+Every instruction set is in one library: its kernels are compiled once per set, and the processor decides at run time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Sequence
+
+SOURCES = Path(__file__).resolve().parent / "csrc"
+KERNELS, OPERATOR = "libpaddle_unstructured.so", "libpaddle_unstructured_op.so"
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-pthread",
+    "-Wall",
+    "-Wextra",
+    # a*b + c is one instruction where there is one; no code depends on errno or traps
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+)
+ISAS = {  # name -> (table, floats in a vector, vector registers, flags)
+    "avx512": (
+        "kAvx512Kernels",
+        16,
+        32,
+        ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"),
+    ),
+    "avx2": ("kAvx2Kernels", 8, 16, ("-mavx2", "-mfma")),
+    "portable": ("kPortableKernels", 4, 16, ()),
+}
+_AVX512_VNNI = (*ISAS["avx512"][3], "-mavx512vnni")
+ISAS8 = {  # the kernels for int8
+    "avx512_vbmi": ("kAvx512VbmiKernels8", 16, 32, (*_AVX512_VNNI, "-mavx512vbmi")),
+    "avx512_vnni": ("kAvx512VnniKernels8", 16, 32, _AVX512_VNNI),
+    "avx_vnni": ("kAvxVnniKernels8", 8, 16, ("-mavx2", "-mfma", "-mavxvnni")),
+    "avx2": ("kAvx2Kernels8", 8, 16, ("-mavx2", "-mfma")),
+    "portable": ("kPortableKernels8", 4, 16, ()),
+}
+EXACT = ("-ffp-contract=off",)  # for int8: every instruction set makes the same bits
+# A library that travels brings the C++ runtime along, hidden; what it asks of the machine is the C library.
+PORTABLE_LINK = ("-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL")
+
+Tell = Callable[[int, int], None]  # units done, units in all
+
+
+class BuildError(RuntimeError):
+    """The kernels or the operator cannot be had here; the message says what still works and what to install."""
+
+
+def find_compiler(what: str = "the runtime's kernels", still: str = "") -> str:
+    """`CXX`, else g++ or c++.
+
+    Args:
+        what: What is to be compiled, for the message.
+        still: What works without it, for the message.
+
+    Raises:
+        BuildError: There is none.
+    """
+    asked = os.environ.get("CXX")
+    for name in [asked] if asked else ["g++", "c++"]:
+        found = shutil.which(name)
+        if found:
+            return found
+    missing = f"CXX names {asked!r}, which is not on PATH" if asked else "no C++ compiler was found"
+    raise BuildError(
+        f"{what} must be compiled once, but {missing}; install g++ (Debian, Ubuntu: apt-get install g++; Fedora: dnf "
+        "install gcc-c++; conda: conda install gxx_linux-64), or set CXX to a compiler that understands GCC's vector "
+        f"types.{still and ' ' + still}"
+    )
+
+
+def build_kernels(folder: Path, compiler: str, *, link: Sequence[str] = (), tell: Tell | None = None) -> Path:
+    """Compile the kernel library into a folder; returns the library."""
+    objects = _compile_units(folder, compiler, FLAGS, [], tell)
+    run([compiler, "-shared", "-pthread", *objects, *link, "-o", str(folder / KERNELS)])
+    for name in objects:
+        os.remove(name)
+    return folder / KERNELS
+
+
+def build_program(folder: Path, compiler: str, source: Path, flags: Sequence[str]) -> Path:
+    """Compile kernels, executor and a main program with flags of its own; returns the program."""
+    objects = _compile_units(folder, compiler, [*flags, f"-I{SOURCES}"], [source], None)
+    run([compiler, *flags, *objects, "-o", str(folder / "program")])
+    for name in objects:
+        os.remove(name)
+    return folder / "program"
+
+
+def build_operator(folder: Path, compiler: str, kernels: Path, paddle: Path) -> Path:
+    """Compile the Paddle operator on top of a kernel library; returns the operator's library.
+
+    Args:
+        folder: Where it goes.
+        compiler: What compiles it.
+        kernels: The library that it is linked to, by its full path.
+        paddle: The folder of the installed package.
+    """
+    # -w: Paddle's headers warn. libpaddle is loaded already when this library is.
+    run(
+        [
+            compiler,
+            *FLAGS,
+            "-w",
+            "-DPADDLE_WITH_CUSTOM_KERNEL",
+            f"-I{paddle / 'include'}",
+            f"-I{paddle / 'include' / 'third_party'}",
+            "-shared",
+            str(SOURCES / "paddle_op.cc"),
+            str(kernels),
+            f"-L{paddle / 'base'}",
+            "-Wl,--no-as-needed",
+            "-l:libpaddle.so",
+            f"-Wl,-rpath,{paddle / 'base'}",
+            f"-Wl,-rpath,{paddle / 'libs'}",
+            "-o",
+            str(folder / OPERATOR),
+        ]
+    )
+    return folder / OPERATOR
+
+
+def kernel_digest() -> str:
+    """Of everything that decides what the kernel library computes, the compiler apart."""
+    return digest([*FLAGS, repr((ISAS, ISAS8, EXACT)), *_texts("kernels", "engine")])
+
+
+def operator_digest() -> str:
+    """Of the operator's own source and flags."""
+    return digest([*FLAGS, (SOURCES / "paddle_op.cc").read_text(encoding="utf-8")])
+
+
+def digest(parts: Sequence[str]) -> str:
+    """64 bits of a SHA-256 of texts, in hexadecimal."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def version_of(compiler: str) -> str:
+    """The first line of what a compiler says of itself."""
+    said = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    return said.partition("\n")[0]
+
+
+def knows(compiler: str, flags: Sequence[str]) -> bool:
+    """Whether a compiler takes flags: those before GCC 11 do not know -mavxvnni."""
+    command = [compiler, *flags, "-E", "-x", "c++", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def links(compiler: str, flags: Sequence[str]) -> bool:
+    """Whether a compiler links a library with flags: some systems have libstdc++.a in a package of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [compiler, "-shared", "-x", "c++", os.devnull, *flags, "-o", os.path.join(folder, "probe.so")]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def run(command: Sequence[str]) -> None:
+    """Run a compiler.
+
+    Raises:
+        BuildError: It failed; its words are quoted.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(
+            f"the runtime's kernels cannot be compiled: {' '.join(command[:1])} ended with "
+            f"{done.returncode} on\n  {' '.join(command)}\n{done.stderr[-3000:]}"
+        )
+
+
+@dataclass(frozen=True)
+class _Unit:
+    source: Path
+    name: str  # of its object file
+    flags: Sequence[str]
+
+
+def _units(compiler: str, more: Sequence[Path]) -> list[_Unit]:
+    """The kernels once per instruction set, the executor, and `more`."""
+    kernels = sorted((SOURCES / "kernels").rglob("*.cpp"))
+    known = {name: isa for name, isa in ISAS8.items() if name != "avx_vnni" or knows(compiler, isa[3])}
+    units = [
+        _Unit(source, f"{_name(source)}_{name}", [*_isa_flags(name, isa), *(EXACT if _is_int8(source) else ())])
+        for source in kernels
+        for name, isa in (known if _is_int8(source) else ISAS).items()
+    ]
+    has = ["-DPU_HAS_AVX_VNNI"] * ("avx_vnni" in known)
+    engine = sorted((SOURCES / "engine").rglob("*.cpp"))
+    units += [_Unit(source, _name(source), [*has, *(EXACT if _is_int8(source) else ())]) for source in engine]
+    return units + [_Unit(source, f"more_{source.stem}", has) for source in more]
+
+
+def _is_int8(source: Path) -> bool:
+    return source.stem.endswith("8") or source.parent.name == "int8" or source.stem == "quantization"
+
+
+def _name(source: Path) -> str:
+    return "_".join(source.relative_to(SOURCES).with_suffix("").parts)
+
+
+def _isa_flags(name: str, isa: tuple[str, int, int, Sequence[str]]) -> list[str]:
+    table, lanes, registers, flags = isa
+    return [*flags, f"-DPU_TABLE={table}", f'-DPU_ISA="{name}"', f"-DPU_LANES={lanes}", f"-DPU_REGISTERS={registers}"]
+
+
+def _compile_units(
+    folder: Path, compiler: str, flags: Sequence[str], more: Sequence[Path], tell: Tell | None
+) -> list[str]:
+    """Side by side; returns the object files."""
+    units = _units(compiler, more)
+    objects = [str(folder / f"{unit.name}.o") for unit in units]
+    workers = ThreadPoolExecutor(os.cpu_count())
+    try:
+        running = [
+            workers.submit(run, [compiler, *flags, *unit.flags, "-c", str(unit.source), "-o", name])
+            for unit, name in zip(units, objects)
+        ]
+        for done, unit in enumerate(as_completed(running)):
+            unit.result()
+            if tell:
+                tell(done + 1, len(units))
+    finally:
+        workers.shutdown(cancel_futures=True)  # after an error the rest need not begin
+    return objects
+
+
+def _texts(*folders: str) -> list[str]:
+    files = sorted(path for folder in folders for path in (SOURCES / folder).rglob("*") if path.is_file())
+    return [
+        path.relative_to(SOURCES).as_posix() + "\n" + path.read_text(encoding="utf-8")
+        for path in files
+        if path.suffix in (".cpp", ".h", ".inl")
+    ]
