@@ -17,6 +17,7 @@ fi
 DRAFT="$(mktemp -d)"
 trap 'rm -rf "$DRAFT"' EXIT
 (cd "$ROOT" && git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$DRAFT")
-"$PYTHON" -m build --outdir "$OUT" "$DRAFT"
+cd "$DRAFT" # where no folder is called `build`, as the module is
+"$PYTHON" -m build --outdir "$OUT"
 python_wheel=$(compgen -G "$OUT/*-py3-none-any.whl" || true)
 [[ -z $python_wheel ]] || { echo "$python_wheel holds no kernels: see above what was missing" >&2; exit 1; }

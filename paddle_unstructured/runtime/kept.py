@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 def home() -> Path:
     """`PADDLE_UNSTRUCTURED_CACHE`, else ~/.cache/paddle_unstructured."""
-    asked = os.environ.get("PADDLE_UNSTRUCTURED_CACHE")
-    return Path(asked) if asked else Path(os.path.expanduser("~")) / ".cache" / "paddle_unstructured"
+    asked = os.environ.get("PADDLE_UNSTRUCTURED_CACHE") or os.path.join("~", ".cache", "paddle_unstructured")
+    return Path(os.path.abspath(os.path.expanduser(asked)))
 
 
 def find(name: str, library: str) -> Path | None:

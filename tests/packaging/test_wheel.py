@@ -28,17 +28,19 @@ assert "paddle" not in sys.modules
 """
 
 
-def command(*words: object, **more: object) -> str:
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, **more)
+def command(*words: object, **variables: str) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # pip would find us there
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, check=False, env={**inherited, **variables}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """A folder with the source distribution and the wheel that was made of it, as scripts/build_wheel.sh makes them."""
     folder = tmp_path_factory.mktemp("dist")
-    command("bash", ROOT / "scripts" / "build_wheel.sh", folder, env={**os.environ, "PYTHON": sys.executable})
+    command("bash", ROOT / "scripts" / "build_wheel.sh", folder, PYTHON=sys.executable)
     return folder
 
 

@@ -26,11 +26,14 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def warm(home, monkeypatch) -> Path:
-    """The kernels in that cache; what compiles them again is a copy."""
-    monkeypatch.delenv("PADDLE_UNSTRUCTURED_CACHE")
-    good = build.kernel_library()
-    monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", str(home))
+def good() -> Path:
+    """The kernels, compiled for all tests."""
+    return build.kernel_library()
+
+
+@pytest.fixture
+def warm(good, home, monkeypatch) -> Path:
+    """The kernels in a cache of the test's own; what compiles them again is a copy."""
     shutil.copytree(good.parent, home / good.parent.name)
     home.chmod(0o755)
     monkeypatch.setattr(compiler, "build_kernels", lambda folder, _, tell=None: shutil.copy(good, folder))
@@ -195,6 +198,15 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, monkeypatch):
     monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(build.BuildError, match="cannot be kept in .*; set PADDLE_UNSTRUCTURED_CACHE to a folder of"):
         kept.keep("kernels-1", "lib.so", make())
+
+
+def test_the_cache_is_where_it_was_when_the_process_goes_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", "cache")
+    assert kept.home() == tmp_path / "cache"  # the operator names the kernels by their whole path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", "~/kernels")
+    assert kept.home() == tmp_path / "kernels"
 
 
 def test_forgotten_libraries_are_compiled_again(home):

@@ -62,7 +62,7 @@ def _results(op):
 def test_it_is_what_paddle_writes(layers, tmp_path, request, caplog):
     dense = save_net(tmp_path, layers, [-1, 3, -1, -1], sparsity=0.5)
     convert(dense, str(tmp_path / "paddle"))
-    assert not caplog.records
+    assert "written for Session" not in caplog.text
     request.getfixturevalue("no_operator")
     convert(dense, str(tmp_path / "ours"))
     assert ops(str(tmp_path / "ours")) == ops(str(tmp_path / "paddle"))
