@@ -16,7 +16,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from .arguments import fraction, number, whole, wrong_kind
+from .arguments import StrPath, fraction, number, whole, wrong_kind
 from .formats.yaml import read_yaml
 from .graph.base import Param
 from .ranking.cut import Cut, Size, cut
@@ -201,7 +201,7 @@ class PerLayer(_Ranked):
             fraction(f"sparsities[{key!r}]", sparsity)
 
     @classmethod
-    def from_yaml(cls, path: str) -> PerLayer:
+    def from_yaml(cls, path: StrPath) -> PerLayer:
         """Read what `UnstructuredPruner.allocation_to_yaml` wrote, edited or not."""
         return cls(read_yaml(path))
 
@@ -257,7 +257,8 @@ class Threshold:
         values = by_name(self.value, params, 0.0) if isinstance(self.value, Mapping) else [self.value] * len(params)
         return {"values": np.array(values, "float64")}
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], *, values: Tensor) -> Cut:
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
+        values = feeds["values"]
         keep = [
             (u >= value.cast(u.dtype)).cast(u.dtype) * a.cast(u.dtype)
             for u, a, value in zip(units, alive, paddle.unstack(values))

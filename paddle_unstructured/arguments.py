@@ -15,8 +15,9 @@ import math
 import os
 from numbers import Integral, Real
 from operator import index
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 
+StrPath = Union[str, "os.PathLike[str]"]
 LONGEST = 100  # characters of a value that a message shows
 
 

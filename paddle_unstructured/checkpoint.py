@@ -10,6 +10,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from . import arguments
+from .arguments import StrPath
 from .formats.atomic import replace_file
 from .graph.base import Param
 
@@ -17,7 +19,7 @@ FORMAT, VERSION = "paddle_unstructured.pruner", 2
 _GATHERED = "gathered:"  # begins the names of tensors that are no masks
 
 
-def save(path: str, state: Mapping[str, Any], about: Mapping[str, str]) -> None:
+def save(path: StrPath, state: Mapping[str, Any], about: Mapping[str, str]) -> None:
     """Write a state atomically: `path` holds the old file or the new one, never a part of it.
 
     Args:
@@ -25,6 +27,7 @@ def save(path: str, state: Mapping[str, Any], about: Mapping[str, str]) -> None:
         state: Of `UnstructuredPruner.state_dict()`.
         about: What else whoever opens the file finds in its header.
     """
+    file = arguments.path("path", path)
     masks, gathered = state["masks"], state["gathered"]
     tensors = {name: np.packbits(mask.reshape(-1), bitorder="little") for name, mask in masks.items()}
     tensors.update((_GATHERED + name, array) for one in gathered for name, array in one.get("sums", {}).items())
@@ -38,16 +41,17 @@ def save(path: str, state: Mapping[str, Any], about: Mapping[str, str]) -> None:
         "gathered": json.dumps([{**one, "sums": list(one["sums"])} if one else {} for one in gathered]),
     }
     header["sha256"] = _digest(tensors, header)
-    replace_file(path, safetensors.numpy.save(tensors, metadata=header))
+    replace_file(file, safetensors.numpy.save(tensors, metadata=header))
 
 
-def load(path: str) -> dict[str, Any]:
+def load(path: StrPath) -> dict[str, Any]:
     """Read a state.
 
     Raises:
         FileNotFoundError: No such file.
         ValueError: Not a state, damaged, or written by a newer version.
     """
+    path = arguments.path("path", path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header, tensors = dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}

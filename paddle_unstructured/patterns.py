@@ -135,6 +135,7 @@ class NM(Element):
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
         axis = param.input_axis
+        assert axis is not None  # or `check` would have refused the param
         grouped = [*param.shape[:axis], param.shape[axis] // self.m, self.m, *param.shape[axis + 1 :]]
         if mask is not None:
             scores = paddle.where(mask > 0, scores, paddle.full_like(scores, -float("inf")))
@@ -155,7 +156,9 @@ class NM(Element):
 class _Blocks:
     """Units that are boxes of weights, `extents(param)` wide along each stored axis."""
 
-    norm: str
+    @property
+    def _norm(self) -> str:
+        return "l2"
 
     def extents(self, param: Param) -> list[int]:
         raise NotImplementedError
@@ -165,7 +168,7 @@ class _Blocks:
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
         split, inner = self._split(scores, param)
-        return _NORMS[self.norm](split, inner) if inner else paddle.abs(split)
+        return _NORMS[self._norm](split, inner) if inner else paddle.abs(split)
 
     def size(self, param: Param) -> Size:
         extents = self.extents(param)
@@ -252,13 +255,18 @@ class Block(_Blocks):
         one_of("kernel", self.kernel, ("whole", "position"))
         one_of("narrow", self.narrow, ("short", "skip"))
 
+    @property
+    def _norm(self) -> str:
+        return self.norm
+
     def check(self, param: Param) -> str | None:
-        if None in self._axes(param):
+        first, second = self._axes(param)
+        if first is None or second is None:
             raise ValueError(
                 f"Block needs an output and an input axis, and param {param.name!r} ({param.role}, shape "
                 f"{list(param.shape)}) has not both; leave it out with `select`."
             )
-        found = [param.shape[axis] for axis in self._axes(param)]
+        found = param.shape[first], param.shape[second]
         if self.narrow == "skip" and (found[0] < self.m or found[1] < self.n):
             return f"{found[0]} x {found[1]} weights are less than a block of {self.m} x {self.n}"
         return None
@@ -301,7 +309,6 @@ class Int8Block(_Blocks):
     outputs: int = 1
 
     inputs: ClassVar[int] = 4
-    norm: ClassVar[str] = "l2"
 
     def __post_init__(self) -> None:
         whole("outputs", self.outputs, least=1)
@@ -339,6 +346,10 @@ class Filter(_Blocks):
     def __post_init__(self) -> None:
         one_of("axis", self.axis, ("output", "input"))
         one_of("norm", self.norm, _NORMS)
+
+    @property
+    def _norm(self) -> str:
+        return self.norm
 
     def check(self, param: Param) -> str | None:
         # In a grouped convolution one stored axis does not tell the channels of the groups apart.

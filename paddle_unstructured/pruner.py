@@ -11,7 +11,7 @@ import numpy as np
 
 from . import checkpoint, distributed
 from .allocation import Allocation, Threshold
-from .arguments import fraction
+from .arguments import StrPath, fraction
 from .compat import paddleslim
 from .compat.config_list import Rules
 from .criteria import Criterion
@@ -246,7 +246,7 @@ class UnstructuredPruner:
         """Every parameter with its role, and why it is or is not pruned. Prints as a table."""
         return report.Explanation(self._plan.verdicts)
 
-    def allocation_to_yaml(self, path: str) -> None:
+    def allocation_to_yaml(self, path: StrPath) -> None:
         """Write the sparsity that each layer has now, to be edited and read again as `PerLayer.from_yaml(path)`."""
         found = {p.name: round(int(n) / p.size, 9) for p, n in zip(self._params, self._pruned)}
         write_yaml(path, found, f"sparsity per layer, found by {self!r}")
@@ -309,7 +309,7 @@ class UnstructuredPruner:
 
     # -- state
 
-    def load_weights(self, path: str) -> None:
+    def load_weights(self, path: StrPath) -> None:
         """Load weights over which no pruner was when they were saved, and apply the masks.
 
         `paddle.static.load` wants every persistable variable of the Program in the file, and refuses a dense checkpoint
@@ -365,12 +365,12 @@ class UnstructuredPruner:
                 _name(self._plan.schedule),
             )
 
-    def save(self, path: str) -> None:
+    def save(self, path: StrPath) -> None:
         """Write masks and progress into one file (safetensors); a crash leaves the old file or the new one."""
         patterns = {layer.param.name: repr(layer.pattern) for layer in self._plan.layers}
         checkpoint.save(path, self.state_dict(), about={"pruner": repr(self), "patterns": json.dumps(patterns)})
 
-    def load(self, path: str) -> None:
+    def load(self, path: StrPath) -> None:
         """Go on from a saved file, over weights that are dense, pruned or trained further.
 
         Bring the weights back first, with `paddle.static.load` or `load_weights`. If the criterion gathers gradients or

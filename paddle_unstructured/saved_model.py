@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 
 from . import arguments
+from .arguments import StrPath
 from .formats import pair, pdiparams, pdparams
 from .formats.atomic import aside, finish
 from .graph import PirGraph, open_graph
@@ -96,7 +97,7 @@ class Model:
         return outputs
 
 
-def find_model(path: Path | str) -> Files:
+def find_model(path: StrPath) -> Files:
     """The model that a path means: a prefix, one of its files, or a folder that holds one model.
 
     Raises:
@@ -126,7 +127,7 @@ def find_model(path: Path | str) -> Files:
     return found[0]
 
 
-def prefix_of(path: Path | str) -> str:
+def prefix_of(path: StrPath) -> str:
     """A path without the ending of a model's file, if it has one."""
     path = arguments.path("path", path)
     return next((path[: -len(end)] for ends in KINDS.values() for end in ends if path.endswith(end)), path)
@@ -143,7 +144,7 @@ def _exists(files: Files) -> bool:
     return os.path.isfile(files.program) and os.path.isfile(files.params)
 
 
-def open_model(path: Path | str, place: Any = None) -> Model:
+def open_model(path: StrPath, place: Any = None) -> Model:
     """Load a saved model into a scope of its own.
 
     Args:
@@ -176,12 +177,12 @@ def open_model(path: Path | str, place: Any = None) -> Model:
     return Model(files, program, scope, graph.place, feeds, fetches)
 
 
-def save_model(model: Model, path: Path | str) -> None:
-    """Write an inference model with Paddle's `save_inference_model`: `path`.json and `path`.pdiparams.
+def save_model(model: Model, out: StrPath) -> None:
+    """Write an inference model with Paddle's `save_inference_model`: `out`.json and `out`.pdiparams.
 
     The files are complete before they get their names, and the `.json` says which `.pdiparams` belongs to it.
     """
-    with drafts(path) as draft, paddle.static.scope_guard(model.scope):
+    with drafts(out) as draft, paddle.static.scope_guard(model.scope):
         paddle.static.save_inference_model(
             draft,
             list(model.inputs.values()),
@@ -192,7 +193,7 @@ def save_model(model: Model, path: Path | str) -> None:
 
 
 @contextmanager
-def drafts(path: Path | str, *, stamped: bool = True) -> Iterator[str]:
+def drafts(path: StrPath, *, stamped: bool = True) -> Iterator[str]:
     """A prefix to write files under; what is there at the end is checked, and moved to `path`: all or nothing.
 
     Args:

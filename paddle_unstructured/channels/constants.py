@@ -51,7 +51,7 @@ def along(constants: np.ndarray, rank: int, axis: int) -> np.ndarray:
     """A number per channel, as an activation of that rank with one element on every other axis; 0 where it varies."""
     shape = [1] * rank
     shape[axis] = len(constants)
-    return np.nan_to_num(constants).reshape(shape)
+    return np.asarray(np.nan_to_num(constants).reshape(shape))
 
 
 def passed_on(op: Any, before: Carrier, after: Carrier, constants: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def passed_on(op: Any, before: Carrier, after: Carrier, constants: np.ndarray) -
 def _outside(op: Any) -> float:
     """What an op puts around its input; a sum, or an average over zeros as well, leaves only zeros what they are."""
     if kind_of(op) != "pad":
-        return op.attrs().get("pad_value", 0.0)
+        return float(op.attrs().get("pad_value", 0.0))
     given = op.operand_source(1).get_defining_op()
     return given.attrs()["value"] if given is not None and given.name() == "pd_op.full" else np.nan
 
@@ -121,7 +121,7 @@ def _is_plain_average(op: Any) -> bool:
 
 
 def _is_extension(op: Any) -> bool:
-    return op.attrs()["mode"] != "constant"
+    return bool(op.attrs()["mode"] != "constant")
 
 
 def _regrouped(constants: np.ndarray, before: Carrier, after: Carrier) -> np.ndarray:

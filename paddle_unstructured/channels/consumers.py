@@ -149,5 +149,5 @@ def _is_vector(op: Any, other: Any, outputs: int, axis: int) -> bool:
 def _is_padded(op: Any) -> bool:
     attrs, window = op.attrs(), op.operand_source(1).shape[2:]
     if attrs["padding_algorithm"] == "SAME":
-        return prod(window) > 1
-    return attrs["padding_algorithm"] != "VALID" and any(attrs["paddings"])
+        return bool(prod(window) > 1)
+    return bool(attrs["padding_algorithm"] != "VALID" and any(attrs["paddings"]))

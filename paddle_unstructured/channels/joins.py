@@ -25,7 +25,7 @@ def join(trace: Trace, op: Any) -> None:
         raise Fixed(f"{op.name()} joins its outputs with other axes")
     ((axis, extent),) = axes
     if len(known) == 2:
-        constants = [label.constants for label in labels]
+        constants = [label.constants for label in known]
         trace.units.join(known[0].slots, known[1].slots)
     else:
         constants = [

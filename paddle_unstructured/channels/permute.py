@@ -38,7 +38,7 @@ class Permuted:
     kept_after: float
 
 
-class Permutation(tuple):
+class Permutation(tuple[Permuted, ...]):
     """A `Permuted` for each layer; prints as a table."""
 
     def __str__(self) -> str:
@@ -100,7 +100,8 @@ def permute_channels(
         )
     selected = [verdict.param for verdict in judge(params, select) if verdict.pruned and verdict.param.role in _ROLES]
     layers = {p.name: p for p in selected if None not in (p.output_axis, p.input_axis)}
-    moves, groups = Moves(follow_channels(graph)), {}
+    moves = Moves(follow_channels(graph))
+    groups: dict[str | tuple[int, ...], list[Param]] = {}
     for param in selected:
         groups.setdefault(moves.units(param.name) or param.name, []).append(param)
     before = _fractions({name: graph.array(name) for name in layers}, layers, m, sparsity)
@@ -194,7 +195,8 @@ def similar_together(energy: np.ndarray, m: int) -> np.ndarray:
         >>> similar_together(np.array([[9.0, 0.0], [0.0, 5.0], [4.0, 0.0], [0.0, 1.0]]), 2).tolist()
         [0, 2, 1, 3]
     """
-    groups, alone = np.arange(len(energy))[:, None], []
+    groups = np.arange(len(energy))[:, None]
+    alone: list[np.ndarray] = []
     while groups.shape[1] < m:
         pairs, left = _pair(np.stack([energy[column] for column in groups.T]).sum(0))
         alone = [*groups[left], *alone]
@@ -228,5 +230,6 @@ def _pair(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _energy(weight: np.ndarray, param: Param) -> np.ndarray:
     """Squared weights summed over the kernel window, float64 [outputs, inputs]."""
+    assert param.output_axis is not None and param.input_axis is not None  # as every layer that is permuted
     weight = np.moveaxis(weight.astype(np.float64), (param.output_axis, param.input_axis), (0, 1))
-    return np.square(weight).reshape(*weight.shape[:2], -1).sum(-1)
+    return np.asarray(np.square(weight).reshape(*weight.shape[:2], -1).sum(-1))

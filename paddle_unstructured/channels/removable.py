@@ -137,7 +137,7 @@ class _Candidates:
             lost[alive] = np.tensordot(reading.taps[np.ix_(alive, gone)], constants[gone], (1, 0))
             if not lost.any():
                 continue
-            if reading.folds:
+            if reading.folds and reading.sink is not None:
                 folds[reading.sink.name] = reading.sink.sign * lost.sum(1)
             else:
                 delta = np.zeros(reading.taps.shape)

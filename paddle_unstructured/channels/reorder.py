@@ -28,7 +28,7 @@ class Seen:
     axis: int
     places: np.ndarray
 
-    def index(self, order: Sequence[int], extent: int) -> np.ndarray:
+    def index(self, order: np.ndarray, extent: int) -> np.ndarray:
         """What `take` needs along the axis, so that channel i is then the former order[i]."""
         index = np.arange(extent)
         index[self.places] = self.places[order]

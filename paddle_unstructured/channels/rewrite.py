@@ -75,9 +75,9 @@ def _resize_param(value: Any, axes: Sequence[int], counts: Mapping[int, int]) ->
 def _adapt(program: Any, op: Any) -> None:
     """What follows from the types of an op's operands and results."""
     kind = kind_of(op)
-    if kind == "reshape" and numbers(op.operand_source(1)) is not None:
+    target = numbers(op.operand_source(1)) if kind == "reshape" else None
+    if target is not None:
         before, after = op.operand_source(0).shape, list(op.result(0).shape)
-        target = numbers(op.operand_source(1))
         _set_numbers(program, op, [_extent(n, i, before, after[i]) for i, n in enumerate(target)])
     elif op.name() == "builtin.combine":
         _set_list(op.result(0), op.operands_source())
@@ -86,13 +86,11 @@ def _adapt(program: Any, op: Any) -> None:
         _set_list(given, op.results())
         producer = given.get_defining_op()
         axis = producer.operand_source(producer.num_operands() - 1).get_defining_op()
-        if kind_of(producer) == "split" and axis is not None and numbers(producer.operand_source(1)) is not None:
+        sections = numbers(producer.operand_source(1)) if kind_of(producer) == "split" else None
+        if axis is not None and sections is not None:
             i = int(axis.attrs()["value"])
-            _set_numbers(
-                program,
-                producer,
-                [n if n < 0 else piece.shape[i] for n, piece in zip(numbers(producer.operand_source(1)), op.results())],
-            )
+            sizes = [n if n < 0 else piece.shape[i] for n, piece in zip(sections, op.results())]
+            _set_numbers(program, producer, sizes)
     elif kind in ("batch_norm", "sync_batch_norm"):
         for result, operand in zip(op.results()[1:5], (1, 2, 3, 4)):
             _resize(result, {0: op.operand_source(operand).shape[0]})

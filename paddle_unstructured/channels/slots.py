@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Sequence, Union
 
 import numpy as np
+
+Slots = Union[Sequence[int], np.ndarray]
 
 
 class Units:
@@ -21,13 +23,13 @@ class Units:
         self._parent += range(start, start + count)
         return np.arange(start, start + count)
 
-    def join(self, first: Sequence[int], second: Sequence[int]) -> None:
+    def join(self, first: Slots, second: Slots) -> None:
         """Slot i of the first and slot i of the second are kept or removed together."""
         for one, other in zip(first, second):
             a, b = sorted((self._root(one), self._root(other)))
             self._parent[b] = a
 
-    def pin(self, slots: Sequence[int], reason: str, *, movable: bool = False) -> None:
+    def pin(self, slots: Slots, reason: str, *, movable: bool = False) -> None:
         """Slots that must not be removed.
 
         Args:

@@ -79,4 +79,5 @@ class Trace:
     def zeros(self, weight: str) -> np.ndarray:
         """Which outputs of a layer have nothing but zeros as weights, bool [outputs]."""
         axis = next(stored.axis for stored in self.stored if stored.name == weight)  # that of the outputs comes first
-        return ~np.moveaxis(self.graph.array(weight) != 0, axis, 0).reshape(len(self.layers[weight]), -1).any(1)
+        alive = np.moveaxis(self.graph.array(weight) != 0, axis, 0).reshape(len(self.layers[weight]), -1).any(1)
+        return np.asarray(~alive)

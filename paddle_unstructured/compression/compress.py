@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..arguments import one_of, path, whole
+from ..arguments import StrPath, one_of, path, whole
 from ..compression import archive, byte_planes
 from ..formats import pair, pdiparams, pdparams
 from ..formats.atomic import aside
@@ -43,7 +42,7 @@ class Sizes:
         return f"{self.before} -> {self.after} bytes ({self.ratio:.2f}x), {self.values}, sparsity {sparsity:.4f}"
 
 
-def compress(model: Path | str, out: Path | str, *, values: str = "fp32", level: int = 19) -> Sizes:
+def compress(model: StrPath, out: StrPath, *, values: str = "fp32", level: int = 19) -> Sizes:
     """Write a saved model as one small file.
 
     "fp32" keeps every bit, also of -0.0, subnormal numbers and NaN. The other values round the float32 weights to
@@ -95,7 +94,7 @@ def compress(model: Path | str, out: Path | str, *, values: str = "fp32", level:
     return Sizes(before, os.path.getsize(out), packer.weights, packer.zeros, values)
 
 
-def decompress(file: Path | str, out: Path | str) -> None:
+def decompress(model: StrPath, out: StrPath) -> None:
     """Write the model that a compressed file holds: `out`.json and `out`.pdiparams, or `out`.pdparams.
 
     Of "fp32" the `.json` and `.pdiparams` files are those that were compressed, byte for byte, and the arrays of a
@@ -103,7 +102,7 @@ def decompress(file: Path | str, out: Path | str) -> None:
     written, and the files are complete before they get their names.
 
     Args:
-        file: What `compress` wrote.
+        model: file that `compress` wrote.
         out: A prefix; the ending of one of these files is left off.
 
     Raises:
@@ -112,7 +111,7 @@ def decompress(file: Path | str, out: Path | str) -> None:
         ImportError: zstandard is not installed.
     """
     byte_planes.zstandard()
-    file = os.fspath(file)
+    file = path("model", model)
     about = archive.check(file)
     with drafts(out, stamped=False) as draft:  # the .json comes back as it was
         if about["kind"] == "checkpoint":

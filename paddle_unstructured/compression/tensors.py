@@ -34,14 +34,14 @@ is the lowest bit. Of no values there is no frame at all.
 from __future__ import annotations
 
 import json
-import os
 from math import prod
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Iterator, Mapping
 
 import numpy as np
 
+from .. import arguments
+from ..arguments import StrPath
 from ..compression import archive, byte_planes
 from ..formats.pdiparams import DTYPES
 from .precision import STORED, restored, rounded
@@ -115,11 +115,11 @@ class Packer:
         return _entry(byte_planes.encode(values, stored, self._level))
 
 
-def read_compressed(file: Path | str) -> Iterator[tuple[str, np.ndarray]]:
+def read_compressed(model: StrPath) -> Iterator[tuple[str, np.ndarray]]:
     """Read the tensors of a compressed model, one at a time; Paddle is not needed.
 
     Args:
-        file: What `compress` wrote.
+        model: file that `compress` wrote.
 
     Returns:
         An iterator of (name, array), in the order of the model's file; shapes and types are the model's, with bfloat16
@@ -135,8 +135,9 @@ def read_compressed(file: Path | str) -> Iterator[tuple[str, np.ndarray]]:
         ...     print(name, array.shape, (array == 0).mean())
     """
     byte_planes.zstandard()
-    archive.check(os.fspath(file))
-    return map(itemgetter(0, 2), unpack(os.fspath(file)))
+    file = arguments.path("model", model)
+    archive.check(file)
+    return map(itemgetter(0, 2), unpack(file))
 
 
 def unpack(path: str) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -148,7 +148,8 @@ def _asked(pattern: Any) -> Pattern:
         return parse_pattern(pattern)
     if isinstance(pattern, type) or not (isinstance(pattern, Element) or hasattr(pattern, "extents")):
         raise TypeError(f'`pattern` must be "2:4", "2x1", "1x4" or a pattern such as Block(2, 1), got {pattern!r}.')
-    return pattern
+    found: Pattern = pattern
+    return found
 
 
 def choose_params(params: Sequence[Param], names: str | None) -> list[Param]:

@@ -6,12 +6,12 @@ import os
 import tempfile
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 import numpy as np
 import paddle
 
+from ..arguments import StrPath
 from ..channels.shrink import Removal, remove_channels
 from ..graph import Param, PirGraph, open_graph
 from ..graph.program import walk
@@ -47,7 +47,7 @@ def export(
     program: Any,
     feed: Sequence[Any] | Any,
     fetch: Sequence[Any] | Any,
-    path: Path | str,
+    path: StrPath,
     pruner: Any = None,
     exe: Any = None,
     *,
@@ -101,7 +101,7 @@ def export(
 
 def finish(
     model: Model,
-    path: Path | str,
+    path: StrPath,
     masks: Mapping[str, np.ndarray],
     pruner: Any = None,
     *,
@@ -205,7 +205,7 @@ def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
             model.graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
 
 
-def _write(model: Model, path: Path | str, removal: Removal | None, pruner: Any) -> Exported:
+def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any) -> Exported:
     """Save the model; look at what was saved before it gets its name."""
     with drafts(path) as draft:
         save_model(model, draft)

@@ -12,26 +12,29 @@ import numpy as np
 import paddle
 
 from .. import checkpoint
+from ..arguments import StrPath, flag, one_of, path, whole
 from ..formats import pdparams
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .export_program import finish
 
+TARGETS = ("paddle", "int8", "onnx")
+
 
 def export_model(
-    path: str,
-    out: str,
+    model: StrPath,
+    out: StrPath,
     *,
     to: str = "paddle",
-    weights: str | None = None,
-    masks: str | None = None,
-    recalibrate: str | None = None,
+    weights: StrPath | None = None,
+    masks: StrPath | None = None,
+    recalibrate: StrPath | None = None,
     shrink: bool = False,
     align_channels: int = 1,
 ) -> Any:
     """Write a saved inference model for where it will run.
 
     Args:
-        path: Of the model, as for `open_model`.
+        model: the saved model, as for `open_model`.
         out: Prefix of the files to write, or the .onnx file.
         to: "paddle"; "int8": weights in int8, for Paddle; "onnx".
         weights: A .pdparams file, or its prefix, whose weights replace the model's.
@@ -45,36 +48,40 @@ def export_model(
     Raises:
         ValueError: A training checkpoint (which does not say what its outputs are), or files that do not fit.
     """
-    model = open_model(path)
-    if not model.fetches:
+    to = one_of("to", to, TARGETS)
+    flag("shrink", shrink)
+    whole("align_channels", align_channels, least=1)
+    target = path("out", out)
+    opened = open_model(path("model", model))
+    if not opened.fetches:
         raise ValueError(
-            f"{path} is a training checkpoint, and does not say what its outputs are; give an inference "
+            f"{model} is a training checkpoint, and does not say what its outputs are; give an inference "
             "model, and the checkpoint's .pdparams as `weights`."
         )
     if weights is not None:
-        file = prefix_of(weights) + ".pdparams"
-        model.graph.set_params(pdparams.load(file), file)
-    kept = {} if masks is None else checkpoint.load(masks)["masks"]
-    if kept and not kept.keys() & model.param_names:
+        file = prefix_of(path("weights", weights)) + ".pdparams"
+        opened.graph.set_params(pdparams.load(file), file)
+    kept = {} if masks is None else checkpoint.load(path("masks", masks))["masks"]
+    if kept and not kept.keys() & opened.param_names:
         raise ValueError(f"{masks} has masks for {', '.join(kept)}, and the model has none of these params.")
-    batches = None if recalibrate is None else read_batches(recalibrate)
+    batches = None if recalibrate is None else read_batches(path("recalibrate", recalibrate))
     if to == "paddle":
-        return finish(model, out, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
+        return finish(opened, target, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
     with tempfile.TemporaryDirectory() as folder:
         draft = os.path.join(folder, "model")
-        finish(model, draft, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
+        finish(opened, draft, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
         if to == "onnx":
             from .onnx import to_onnx
 
-            return to_onnx(draft, out)
+            return to_onnx(draft, target)
         from .weight_only_int8 import quantize_weights
 
         small, report = quantize_weights(open_model(draft))
-        save_model(small, out)
+        save_model(small, target)
         return report
 
 
-def save_checkpoint(model: Model, out: str) -> None:
+def save_checkpoint(model: Model, out: StrPath) -> None:
     """Write a training checkpoint again, with the weights that the model has now: `out`.json, .pdparams and .pdopt."""
     with drafts(out) as draft:
         names = [value.name for value in model.program.global_block().all_parameters()]

@@ -15,6 +15,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from ..arguments import StrPath, number, path, whole
 from ..formats.atomic import replace_file
 from ..saved_model import Model, open_model, save_model
 from .inputs import check_inputs, random_inputs
@@ -65,8 +66,8 @@ class OnnxReport:
 
 
 def to_onnx(
-    model_path: str,
-    out: str,
+    model: StrPath,
+    out: StrPath,
     *,
     opset: int = 13,
     tolerance: float = 1e-4,
@@ -77,7 +78,7 @@ def to_onnx(
     The file appears under its name only when they do. Weights become initializers, with their zeros where they were.
 
     Args:
-        model_path: An inference model, PIR or legacy, as for `open_model`; one of `quantize_weights` too.
+        model: An inference model, PIR or legacy, as for `open_model`; one of `quantize_weights` too.
         out: The ONNX file.
         opset: Of the ONNX file; paddle2onnx may raise it to what the model needs.
         tolerance: Largest |difference| / largest |output| of each output.
@@ -92,20 +93,23 @@ def to_onnx(
     Example:
         >>> print(to_onnx("runs/gmp90/inference", "gmp90.onnx"))  # doctest: +SKIP
     """
+    model, out = path("model", model), path("out", out)
+    whole("opset", opset, least=1)
+    number("tolerance", tolerance, above=0)
     onnx, onnxruntime = _packages()
-    model = open_model(model_path)
-    if not model.fetches:
+    opened = open_model(model)
+    if not opened.fetches:
         raise ValueError(
-            f"`model_path` must be an inference model, got {model.files.program}, which returns nothing "
+            f"`model` must be an inference model, got {opened.files.program}, which returns nothing "
             "(a training checkpoint?); export it first."
         )
-    tried = [random_inputs(model, batch) for batch in (1, 3)] if inputs is None else [dict(given) for given in inputs]
+    tried = [random_inputs(opened, batch) for batch in (1, 3)] if inputs is None else [dict(given) for given in inputs]
     for one in tried:
-        check_inputs(model, one)
-    made = _with_initializers(onnx.load_from_string(_converted(model, opset)), model.param_names)
+        check_inputs(opened, one)
+    made = _with_initializers(onnx.load_from_string(_converted(opened, opset)), opened.param_names)
     session = _session(onnxruntime, made)
-    largest, relative = _compare(model, session, tried, tolerance)
-    zeros, weights, renamed = _zeros(onnx, model, made)
+    largest, relative = _compare(opened, session, tried, tolerance)
+    zeros, weights, renamed = _zeros(onnx, opened, made)
     replace_file(out, made.SerializeToString())
     said = "random inputs of 1 and 3 rows" if inputs is None else f"{len(tried)} given inputs"
     return OnnxReport(out, made.opset_import[0].version, largest, relative, said, zeros, weights, renamed)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping
 
+from .. import arguments
+from ..arguments import StrPath
 from .atomic import replace_file
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_yaml(path: StrPath) -> Any:
     """The content of a file; reading runs nothing in it."""
-    return _yaml().safe_load(Path(path).read_text(encoding="utf-8"))
+    return _yaml().safe_load(Path(arguments.path("path", path)).read_text(encoding="utf-8"))
 
 
-def write_yaml(path: str | Path, content: Mapping[str, float], heading: str) -> None:
+def write_yaml(path: StrPath, content: Mapping[str, float], heading: str) -> None:
     """Write a mapping under a comment line."""
     text = _yaml().safe_dump(dict(content), sort_keys=False)
-    replace_file(path, f"# {heading}\n{text}")
+    replace_file(arguments.path("path", path), f"# {heading}\n{text}")
 
 
 def _yaml() -> Any:

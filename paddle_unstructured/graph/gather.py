@@ -124,7 +124,7 @@ class Gathering:
     @property
     def needs(self) -> int:
         """Batches that the criterion wants to see."""
-        return self._criterion.batches
+        return int(self._criterion.batches)
 
     def check_gradients(self) -> None:
         """Raise ValueError if the Program never computes what is to be gathered."""

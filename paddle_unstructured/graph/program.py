@@ -9,6 +9,8 @@ import numpy as np
 import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
+from .. import arguments
+from ..arguments import StrPath
 from ..formats import pdparams
 from .base import Param
 from .in_place import multiply_
@@ -106,15 +108,16 @@ class PirGraph:
 
     def mask(self, param: Param) -> np.ndarray:
         """A copy of a mask on the host, bool."""
-        return self.array(param.mask_name) != 0
+        return np.asarray(self.array(param.mask_name) != 0)
 
     def set_mask(self, param: Param, mask: np.ndarray) -> None:
         ones = np.uint16(0x3F80) if param.dtype == "bfloat16" else np.dtype(param.dtype).type(1)
         self.scope.find_var(param.mask_name).get_tensor().set(np.ascontiguousarray(mask) * ones, self.place)
 
-    def load_params(self, path: str) -> None:
+    def load_params(self, path: StrPath) -> None:
         """`set_params` from a `.pdparams` file."""
-        file = path if path.endswith(".pdparams") else path + ".pdparams"
+        file = arguments.path("path", path)
+        file += "" if file.endswith(".pdparams") else ".pdparams"
         self.set_params(pdparams.load(file), file)
 
     def set_params(self, arrays: Mapping[str, np.ndarray], file: str) -> None:
@@ -263,9 +266,10 @@ class PirGraph:
             outputs = list(build(tensors))
 
         def run(**fed: np.ndarray) -> list[np.ndarray]:
-            return self._executor.run(
+            found: list[np.ndarray] = self._executor.run(
                 program, feed={_feed_name(f): v for f, v in fed.items()}, fetch_list=outputs, scope=self.scope
             )
+            return found
 
         return run
 
@@ -282,7 +286,7 @@ def _is_mask_product(op: Any, mask: Any) -> bool:
         return False
     factor = op.operand_source(1)
     cast = factor.get_defining_op()
-    return factor.is_same(mask) or (cast.name() == "pd_op.cast" and cast.operand_source(0).is_same(mask))
+    return bool(factor.is_same(mask) or (cast.name() == "pd_op.cast" and cast.operand_source(0).is_same(mask)))
 
 
 def _persistable_data(name: str, like: Any) -> Any:

@@ -89,7 +89,7 @@ def make_plan(
     paddleslim.check_schedule(chosen_allocation, ratio, schedule)
     chosen_select = paddleslim.to_select(prune_params_type, select)
     params = graph.params()
-    verdicts = judge(params, chosen_select, names_to_skip(skip_params_func, graph.program, params))
+    verdicts = judge(params, chosen_select, sorted(names_to_skip(skip_params_func, graph.program, params)))
     if rules is None:
         parts = {v.param.name: (chosen_pattern, chosen_criterion) for v in verdicts if v.pruned}
     else:
@@ -165,7 +165,7 @@ def information(
         return None
     if source != "norm scale":
         gathering = next(g for g in gatherings if g.name_for(param))
-        return lambda: gathering.name_for(param)
+        return lambda: str(gathering.name_for(param))
     scale = graph.norm_scale(param)
     if scale is None:
         raise ValueError(
@@ -177,8 +177,9 @@ def information(
 
 def _own_sparsity(layers: Sequence[PrunedLayer], allocation: Allocation) -> float | None:
     """The sparsity that the parts mean by themselves, if they do: layers' own numbers, or a complete n:m."""
-    if hasattr(allocation, "sparsity"):
-        return allocation.sparsity([layer.param for layer in layers])
+    own = getattr(allocation, "sparsity", None)
+    if own is not None:
+        return float(own([layer.param for layer in layers]))
     if all(hasattr(layer.pattern, "sparsity") for layer in layers):
         return sum(map(_limit, layers)) / sum(layer.param.size for layer in layers)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Callable, Sequence, Tuple
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class SparsityReport:
         return aligned(header, rows, totals, numbers=(3, 4, 5))
 
 
-class Explanation(Tuple[Verdict, ...]):
+class Explanation(tuple[Verdict, ...]):
     """The verdict on every param; prints as a table."""
 
     def __str__(self) -> str:

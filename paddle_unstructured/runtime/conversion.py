@@ -8,6 +8,8 @@ from typing import Sequence
 
 import numpy as np
 
+from .. import arguments
+from ..arguments import StrPath
 from ..reporting.table import aligned
 from ..saved_model import Model, open_model, prefix_of, save_model
 from .agreement import Agreement, compare
@@ -63,7 +65,7 @@ class ConversionTable:
         return "\n".join(part for part in (aligned(header, rows, numbers=(2,)), self.note, sizes) if part)
 
 
-def convert(model_path: str, out_path: str, *, int8: Int8 | None = None) -> ConversionTable:
+def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> ConversionTable:
     """Convert a saved inference model so that its zeros make it faster.
 
     The whole net becomes one operator: batch norms are folded, activations fused, weights stored without their zeros.
@@ -73,8 +75,8 @@ def convert(model_path: str, out_path: str, *, int8: Int8 | None = None) -> Conv
     layers that no kernel for bytes covers run in floats between the others, and the table says so.
 
     Args:
-        model_path: An inference model, as `open_model` takes it. Paddle must be in static mode.
-        out_path: The prefix of the two files that are written.
+        model: An inference model, as `open_model` takes it. Paddle must be in static mode.
+        out: The prefix of the two files that are written.
         int8: Calibration data and how to use them; None for floats.
 
     Returns:
@@ -89,15 +91,18 @@ def convert(model_path: str, out_path: str, *, int8: Int8 | None = None) -> Conv
         >>> print(convert("runs/gmp90/inference", "runs/gmp90/fast"))  # doctest: +SKIP
         >>> print(convert("runs/gmp90/inference", "runs/gmp90/int8", int8=Int8("images.npy")))  # doctest: +SKIP
     """
-    model, out = open_model(model_path), prefix_of(out_path)
-    before = _bytes(model.files.program, model.files.params)
+    prefix = prefix_of(arguments.path("out", out))
+    if int8 is not None:
+        arguments.instance("int8", int8, Int8, rule='None or what says how, `Int8("images.npy")` say')
+    opened = open_model(arguments.path("model", model))
+    before = _bytes(opened.files.program, opened.files.params)
     try:
-        writer, choices, note = _converted(model, int8)
+        writer, choices, note = _converted(opened, int8)
     except Refusal as refusal:
-        save_model(model, out)
-        return ConversionTable((), str(refusal), before, _bytes(out + ".json", out + ".pdiparams"))
-    save_as_operator(writer.text, writer.arrays, model, out)
-    return ConversionTable(tuple(choices), "", before, _bytes(out + ".json", out + ".pdiparams"), note)
+        save_model(opened, prefix)
+        return ConversionTable((), str(refusal), before, _bytes(prefix + ".json", prefix + ".pdiparams"))
+    save_as_operator(writer.text, writer.arrays, opened, prefix)
+    return ConversionTable(tuple(choices), "", before, _bytes(prefix + ".json", prefix + ".pdiparams"), note)
 
 
 def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[KernelChoice], str]:

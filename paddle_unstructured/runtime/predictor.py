@@ -9,14 +9,14 @@ from typing import Any
 
 import paddle
 
-from ..arguments import whole
+from ..arguments import StrPath, whole
 from ..formats import pair
 from ..formats.pir_json import ops_of, read_program
 from ..saved_model import find_model
 from .operator import NAME, register
 
 
-def create_predictor(path: str, *, threads: int = 1) -> Any:
+def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
     """Open a converted model (or any inference model) in Paddle's Predictor, on the CPU.
 
     Args:

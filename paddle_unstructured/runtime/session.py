@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
+from .. import arguments
+from ..arguments import StrPath
 from ..formats import pair
 from ..formats.atomic import finish
 from ..formats.pdiparams import read, scan
@@ -32,7 +32,7 @@ class Session:
         >>> probabilities, = session.run(images)  # float32 [n, 3, 224, 224]  # doctest: +SKIP
     """
 
-    def __init__(self, path: str, *, threads: int = 1) -> None:
+    def __init__(self, path: StrPath, *, threads: int = 1) -> None:
         prefix = _prefix(path)
         program, params = prefix + ".json", prefix + ".pdiparams"
         finish(prefix)
@@ -61,8 +61,8 @@ class Session:
         return self._engine.run(x)
 
 
-def _prefix(path: str) -> str:
-    path = os.fspath(path)
+def _prefix(path: StrPath) -> str:
+    path = arguments.path("path", path)
     return next((path[: -len(end)] for end in (".json", ".pdiparams") if path.endswith(end)), path)
 
 
@@ -70,7 +70,7 @@ def _read_plan(program: str) -> tuple[str, list[str]]:
     """The plan in a PIR Program's file, and the names of the parameters that it reads."""
     ops = ops_of(read_program(program))
     with understood(program):
-        names = {op["O"]["%"]: param_name(op) for op in ops if param_name(op) is not None}
+        names = {op["O"]["%"]: param_name(op) or "" for op in ops if param_name(op) is not None}
         lists = {
             op["O"][0]["%"]: [names.get(each["%"], "") for each in op["I"]]
             for op in ops

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from ..arguments import fraction, function
+from ..arguments import StrPath, fraction, function
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, magnitude, scores
 from ..graph import Param, PirGraph, open_graph
@@ -25,7 +25,7 @@ from ..patterns import Element, Pattern
 from ..ranking.cut import cut
 from ..reporting.report import check_initialized
 from ..selection import Select, judge
-from .table import Path, SensitivityRow, SensitivityTable, resumed
+from .table import SensitivityRow, SensitivityTable, resumed
 
 SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -43,7 +43,7 @@ def sensitivity(
     criterion: Criterion = magnitude,
     pattern: Pattern | str = Element(),
     select: Select | None = None,
-    path: Path | None = None,
+    path: StrPath | None = None,
     progress: bool = True,
 ) -> SensitivityTable:
     """Measure how the score drops when one layer at a time is pruned to each sparsity.
@@ -167,7 +167,11 @@ def _check_limits(layers: Sequence[PrunedLayer], highest: float) -> None:
 
 
 def _begun(
-    graph: PirGraph, layers: Sequence[PrunedLayer], evaluate: Callable[[], float], asked: list[float], path: Path | None
+    graph: PirGraph,
+    layers: Sequence[PrunedLayer],
+    evaluate: Callable[[], float],
+    asked: list[float],
+    path: StrPath | None,
 ) -> SensitivityTable:
     """The table in the file, or a new one with the dense score."""
     criterion, digest = layers[0].criterion, hashlib.sha256()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Mapping, Sequence, Union
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from .. import arguments
+from ..arguments import StrPath
 from ..formats.atomic import aside, replace_file
 from ..reporting.table import aligned
 
 FORMAT, VERSION = "paddle_unstructured.sensitivity", 1
-
-Path = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)
@@ -88,19 +87,19 @@ class SensitivityTable:
         except (KeyError, TypeError) as error:
             raise ValueError(f"a sensitivity table with missing or unknown fields: {error}.") from error
 
-    def save(self, path: Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Write JSON atomically: `path` holds the old file or the new one, never a part of it."""
-        replace_file(path, self.to_json())
+        replace_file(arguments.path("path", path), self.to_json())
 
     @classmethod
-    def load(cls, path: Path) -> SensitivityTable:
+    def load(cls, path: StrPath) -> SensitivityTable:
         """Read a saved table; raises FileNotFoundError, or ValueError as `from_json` does."""
-        with open(path, "rb") as file:
+        with open(arguments.path("path", path), "rb") as file:
             content = file.read()
         try:
             return cls.from_json(content)
         except ValueError as error:
-            raise ValueError(f"{os.fspath(path)} is {error}") from error
+            raise ValueError(f"{arguments.path('path', path)} is {error}") from error
 
     def __str__(self) -> str:
         drops = {(row.param, row.sparsity): f"{round(row.drop, 4) + 0.0:.4f}" for row in self.rows}  # + 0.0: no "-0"
@@ -113,7 +112,7 @@ class SensitivityTable:
             header, rows, numbers=range(1, len(header))
         )
 
-    def plot(self, path: Path | None = None) -> Any:
+    def plot(self, path: StrPath | None = None) -> Any:
         """Draw drop against sparsity, one curve a layer, named at its end.
 
         Args:
@@ -160,7 +159,7 @@ class SensitivityTable:
         return figure
 
 
-def resumed(path: Path, here: SensitivityTable, asked: Sequence[float]) -> SensitivityTable:
+def resumed(path: StrPath, here: SensitivityTable, asked: Sequence[float]) -> SensitivityTable:
     """The table in the file.
 
     Raises:
@@ -176,13 +175,13 @@ def resumed(path: Path, here: SensitivityTable, asked: Sequence[float]) -> Sensi
     ):
         if a != b:
             raise ValueError(
-                f"{os.fspath(path)} belongs to another analysis: its {what} {a!r}, here {b!r}; give "
+                f"{arguments.path('path', path)} belongs to another analysis: its {what} {a!r}, here {b!r}; give "
                 "another `path` or remove the file."
             )
     further = [s for s in there.sparsities if s not in asked]
     if further:
         raise ValueError(
-            f"{os.fspath(path)} has the sparsities {further} too, which are not in `sparsities` {asked}; "
+            f"{arguments.path('path', path)} has the sparsities {further} too, which are not in `sparsities` {asked}; "
             "add them or give another `path`."
         )
     return there

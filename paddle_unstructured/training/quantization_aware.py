@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Iterable
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
-from ..arguments import number
+from ..arguments import StrPath, number
 from ..graph import Param, PirGraph, open_graph
 from ..reporting.table import aligned
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
@@ -79,7 +78,7 @@ def quantize_aware(
     return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason})
 
 
-def round_weight(weight: Tensor, axis: int) -> Tensor:
+def round_weight(weight: Tensor, axis: int | None) -> Tensor:
     """Round to int8 and back, symmetric for each output channel c.
 
         s_c = max|w_c| / 127,    s_c * round(w / s_c);    d/dw = 1
@@ -156,9 +155,7 @@ class QuantizationAware:
             for layer in self.layers
         }
 
-    def export(
-        self, feed: Any, fetch: Any, path: Path | str, pruner: Any = None, exe: Any = None, **kwargs: Any
-    ) -> Any:
+    def export(self, feed: Any, fetch: Any, path: StrPath, pruner: Any = None, exe: Any = None, **kwargs: Any) -> Any:
         """Write the inference model without any rounding, as `paddle_unstructured.export.export` does, and its ranges.
 
         Args:

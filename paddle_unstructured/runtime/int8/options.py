@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from ...arguments import names, one_of
+from ...arguments import StrPath, names, one_of
 from .calibration_data import Data
 from .calibrators import CALIBRATORS
 
@@ -36,7 +36,7 @@ class Int8:
     calibration: str = "minmax"
     equalize: bool = False
     correct_bias: bool = True
-    ranges: str | Mapping[str, Mapping[str, Sequence[float]]] | None = None
+    ranges: StrPath | Mapping[str, Mapping[str, Sequence[float]]] | None = None
     skip: Sequence[str] = ()
 
     def __post_init__(self) -> None:

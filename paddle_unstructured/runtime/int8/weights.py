@@ -56,7 +56,7 @@ def quantize_weight(
 
 
 def _rounded(flat: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(flat / scale[:, None]), -MOST, MOST)
+    return np.asarray(np.clip(np.rint(flat / scale[:, None]), -MOST, MOST))
 
 
 def _fitting_scale(flat: np.ndarray, bias: np.ndarray, input_scale: float) -> np.ndarray:
