@@ -1,5 +1,7 @@
 """The Python of the documentation runs as it stands, in a small world with the names that a training script has."""
 
+import builtins
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
-from docs.pages import ROOT, Block, blocks
+from docs.pages import ROOT, Block, blocks, page
 
 import paddle_unstructured
 from paddle_unstructured import UnstructuredPruner
@@ -104,3 +106,25 @@ def test_the_python_of_a_page_runs(name: str, block: Block, monkeypatch, tmp_pat
     names = world(block.code)
     with paddle.utils.unique_name.guard("page"), paddle.static.program_guard(names["main"], names["startup"]):
         exec(compile(block.code, str(Path(name)), "exec"), names)
+
+
+def changes_of_paddle() -> list[tuple[str, str, str]]:
+    """Rows of the table of what Paddle 3 changed: a call, the error, what to write instead."""
+    table = page("docs/migration.md").split("| written for Paddle 2 |")[1].split("\n\n")[0]
+    return re.findall(r"^\| `(.+)` \| `(\w+)` \| (.+) \|$", table, re.M)
+
+
+@pytest.mark.filterwarnings("ignore")  # that it is deprecated
+@pytest.mark.parametrize(("before", "error", "now"), changes_of_paddle(), ids=[row[0] for row in changes_of_paddle()])
+def test_what_paddle_changed_is_true_and_so_is_the_cure(before: str, error: str, now: str):
+    names = world("")
+    with paddle.utils.unique_name.guard("page"), paddle.static.program_guard(names["main"], names["startup"]):
+        with pytest.raises(getattr(builtins, error)) as raised:
+            eval(before, names)
+        assert type(raised.value).__name__ == error
+        if now.startswith("`"):
+            eval(now.strip("`"), names)
+
+
+def test_the_table_of_changes_is_found():
+    assert len(changes_of_paddle()) == 12
