@@ -261,9 +261,10 @@ class UnstructuredPruner:
                     "the criterion has not seen its batches yet, so there is no threshold; train on, and "
                     "call step() after each batch."
                 )
-            self._check_weights()
+            report.check_initialized(self._graph, self._params)
             feeds = self._plan.feeds(self._plan.asked(self.steps))
-            self._threshold = _highest(self._device.plan(self._plan.allocation, feeds)[1], self._threshold)
+            _, thresholds = self._device.plan(self._plan.allocation, feeds, step=self.steps)
+            self._threshold = _highest(thresholds, self._threshold)
         return self._threshold
 
     def set_static_masks(self) -> None:
@@ -356,7 +357,6 @@ class UnstructuredPruner:
         self.steps, self._applied, self._updates, self._threshold = progress
         for gathering, sums in gathered:
             gathering.restore(sums)
-            self._device.forget_programs()
         self._apply()
         if state.get("schedule", _name(self._plan.schedule)) != _name(self._plan.schedule):
             _log.warning(
@@ -413,19 +413,18 @@ class UnstructuredPruner:
 
     def _update_masks(self, sparsity: float) -> None:
         distributed.synchronize(self._graph)
-        self._check_weights()
+        report.check_initialized(self._graph, self._params)
         feeds = self._plan.feeds(sparsity)
         before = self._pruned
         gathered = [name for gathering in self._plan.gatherings for name in gathering.names]
-        self._pruned, thresholds = self._device.prune(self._plan.allocation, feeds, forget=gathered)
+        self._pruned, thresholds = self._device.prune(self._plan.allocation, feeds, step=self.steps, forget=gathered)
         self._threshold = _highest(thresholds, self._threshold)
         self._applied, self._updates = sparsity, self._updates + 1
         for gathering in self._plan.gatherings:
             gathering.start_over()
             if self.target_reached() and not self._by_threshold:
                 gathering.release()
-                self._device.forget_programs()
-        _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
+            _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
         if "high" in feeds:
             self._log_held_layers(feeds["low"], feeds["high"])
         self._warn_of_empty_layers(before)
@@ -436,23 +435,12 @@ class UnstructuredPruner:
             due = self._plan.due(step + gathering.needs, self._applied)
             if due and not gathering.attached and gathering.can_attach:
                 gathering.attach()
-                self._device.forget_programs()
 
     def _is_informed(self) -> bool:
         """Whether criteria that watch have seen their number of batches."""
         for gathering in self._plan.gatherings:
             gathering.check_gradients()
         return all(gathering.is_full for gathering in self._plan.gatherings)
-
-    def _check_weights(self) -> None:
-        report.check_initialized(self._graph, self._params)
-        finite = self._device.finite()
-        if not finite.all():
-            names = ", ".join(param.name for param, good in zip(self._params, finite) if not good)
-            raise ValueError(
-                f"NaN in the weights (or in the scores they get) of {names} at step {self.steps}; the "
-                "masks were not updated. Look for the step that made them, a lower learning rate helps."
-            )
 
     def _log_held_layers(self, low: np.ndarray, high: np.ndarray) -> None:
         held = {p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least}

@@ -73,12 +73,9 @@ def average_statistics(program: Any = None, scope: Any = None) -> None:
     if not names or world_size() == 1:
         return
 
-    def build(tensors: Any) -> list[Any]:
+    with graph.tensors(names) as tensors:
         for name, mean in zip(names, average([tensors[name] for name in names])):
             paddle.assign(mean, output=tensors[name])
-        return []
-
-    graph.side_program([], names, {}, build)()
 
 
 def same_everywhere(program: Any = None, scope: Any = None) -> bool:
@@ -147,13 +144,9 @@ def _check_alike(graph: PirGraph) -> None:
 
 def _broadcast(graph: PirGraph) -> None:
     names = sorted(_variables(graph))
-
-    def build(tensors: Any) -> list[Any]:
+    with graph.tensors(names) as tensors:
         for name in names:
             from_rank_0(tensors[name])
-        return []
-
-    graph.side_program([], names, {}, build)()
 
 
 def _statistics(graph: PirGraph) -> list[str]:

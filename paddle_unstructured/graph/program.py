@@ -1,13 +1,15 @@
-"""A static Program of Paddle 3 (PIR): its params, its masks, and small Programs of ours on the same scope."""
+"""A static Program of Paddle 3 (PIR): its params, its masks, and its variables as eager tensors."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, Callable, Iterator, Mapping, Sequence
+import contextlib
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
+from paddle import Tensor
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
+from paddle.utils import dlpack
 
 from .. import arguments
 from ..arguments import StrPath
@@ -15,8 +17,6 @@ from ..formats import pdparams
 from .base import Param
 from .in_place import multiply_
 from .roles import is_learning_rate, readings, role_of, writes
-
-Build = Callable[[Mapping[str, Any]], Sequence[Any]]  # inputs by name -> outputs
 
 
 class PirGraph:
@@ -231,47 +231,30 @@ class PirGraph:
                 return True
         return False
 
-    # -- Programs of ours
+    # -- eager work on what the Program computes with
 
-    def side_program(
-        self,
-        params: Sequence[Param],
-        others: Sequence[str],
-        feeds: Mapping[str, tuple[Sequence[int], str]],
-        build: Build,
-    ) -> Callable[..., list[np.ndarray]]:
-        """A Program on the same scope and device.
+    @contextlib.contextmanager
+    def tensors(self, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+        """Variables of the scope as eager tensors on the same memory: what is written into them in place is stored.
+
+        Inside the `with`, Paddle is in dynamic mode on the graph's device and records no gradients. No Program is built
+        and none runs, so the first call is as fast as any. The tensors are not to be kept: a later run of a Program may
+        give its variables other memory.
 
         Args:
-            params: Whose weights and masks it reads, and may write in place.
-            others: Names of further persistable variables for the same.
-            feeds: What is given at each run, name -> (shape, dtype).
-            build: From {name of a weight, mask, variable or feed: tensor} to what a run returns.
+            names: Initialised variables, each once.
 
-        Returns:
-            A function of the feeds that runs the Program and returns the outputs as arrays.
+        Yields:
+            Tensors by name.
         """
-        values = {p.name: self._values[p.name] for p in params}
-        values.update((p.mask_name, self._masks[p.name]) for p in params)
-        values.update((name, self.persistable(name)) for name in others)
-        program = paddle.static.Program()
-        with (
-            warnings.catch_warnings(),
-            paddle.utils.unique_name.guard(),
-            paddle.static.program_guard(program, paddle.static.Program()),
-        ):
-            warnings.filterwarnings("ignore", "Tensor do not have 'place'")  # of Paddle's own zeros_like
-            tensors = {f: paddle.static.data(_feed_name(f), list(shape), dtype) for f, (shape, dtype) in feeds.items()}
-            tensors.update((name, _persistable_data(name, value)) for name, value in values.items())
-            outputs = list(build(tensors))
+        with paddle.base.dygraph.guard(self.place), paddle.no_grad():
+            yield {name: self._shared(name) for name in names}
 
-        def run(**fed: np.ndarray) -> list[np.ndarray]:
-            found: list[np.ndarray] = self._executor.run(
-                program, feed={_feed_name(f): v for f, v in fed.items()}, fetch_list=outputs, scope=self.scope
-            )
-            return found
-
-        return run
+    def _shared(self, name: str) -> Tensor:
+        stored = self.scope.find_var(name).get_tensor()
+        if not stored._place()._equals(self.place):  # an op would move it, and write into the copy
+            stored.set(self.stored(name), self.place)
+        return dlpack.from_dlpack(stored._to_dlpack())
 
 
 def _multiply_in_place(value: Any, mask: Any) -> None:
@@ -313,7 +296,3 @@ def _fits(array: Any, value: Any) -> bool:
 
 def _dtype_name(dtype: Any) -> str:
     return str(dtype).split(".")[-1]
-
-
-def _feed_name(name: str) -> str:
-    return "paddle_unstructured." + name

@@ -1,10 +1,10 @@
-"""The mask update on the device: scores -> units -> cut -> masks -> weights, as Programs of ours on the same scope."""
+"""The mask update on the device: scores -> units -> cut -> masks -> weights, eagerly and in place."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Callable, Mapping, Sequence
+from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -19,7 +19,8 @@ from ..patterns import Pattern
 from ..ranking.cut import Cut
 
 Feeds = Mapping[str, np.ndarray]
-Tensors = Mapping[str, Tensor]  # weights, masks and feeds by name
+Tensors = Mapping[str, Tensor]  # weights, masks and what criteria look at, by name
+_EXACT = ("float32", "float64")  # all others are scored as float32
 
 
 @dataclass(frozen=True)
@@ -33,147 +34,142 @@ class PrunedLayer:
 
 
 class MaskUpdate:
-    """What can be done to the masks of some params. Every method runs one Program, built at its first call.
+    """What can be done to the masks of some params. Per layer results come back as arrays [layers].
 
-    Per layer results come back as arrays [layers].
+    Args:
+        graph: Gives the tensors that the names stand for, `graph.tensors(names)`, with the memory they are stored in.
+        layers: In the order in which equal scores fall.
     """
 
     def __init__(self, graph: PirGraph, layers: Sequence[PrunedLayer]) -> None:
         self._graph, self._layers = graph, list(layers)
         self._params = [layer.param for layer in layers]
         self._shadows: list[tuple[str, Param]] = []
-        self._programs: dict[str, Callable[..., list[np.ndarray]]] = {}
 
-    def prune(self, allocation: Allocation, feeds: Feeds, forget: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    def prune(
+        self, allocation: Allocation, feeds: Feeds, *, step: int, forget: Sequence[str] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Update masks and weights, and set the variables `forget` to zero.
 
-        Returns weights pruned, and the score at which each layer was cut.
-        """
+        Returns:
+            Weights pruned, and the score at which each layer was cut.
 
-        def build(tensors: Tensors) -> list[Tensor]:
-            decision = self._decide(allocation, tensors, feeds)
+        Raises:
+            ValueError: A weight, or a score it gets, is not a number; nothing is changed.
+        """
+        with self._tensors(forget, scored=True) as tensors:
+            decision = self._decide(allocation, tensors, feeds, step)
             for layer, keep in zip(self._layers, decision.keep):
-                mask = layer.pattern.spread(keep, layer.param)
                 # A product, not an assignment: what was pruned stays pruned, whatever an allocation says.
-                multiply_(tensors[layer.param.mask_name], mask.cast(layer.param.dtype))
+                mask_(tensors[layer.param.mask_name], layer.pattern.spread(keep, layer.param))
             self._apply(tensors)
             for name in forget:
                 paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
-            return [decision.pruned, decision.threshold]
+            return decision.pruned.numpy(), decision.threshold.numpy()
 
-        pruned, threshold = self._run("prune", build, feeds, scored=True)
-        return pruned, threshold
-
-    def plan(self, allocation: Allocation, feeds: Feeds) -> tuple[np.ndarray, np.ndarray]:
+    def plan(self, allocation: Allocation, feeds: Feeds, *, step: int) -> tuple[np.ndarray, np.ndarray]:
         """What `prune` would return; nothing is changed."""
-
-        def build(tensors: Tensors) -> list[Tensor]:
-            decision = self._decide(allocation, tensors, feeds)
-            return [decision.pruned, decision.threshold]
-
-        pruned, threshold = self._run("plan", build, feeds, scored=True)
-        return pruned, threshold
+        with self._tensors(scored=True) as tensors:
+            decision = self._decide(allocation, tensors, feeds, step)
+            return decision.pruned.numpy(), decision.threshold.numpy()
 
     def apply(self) -> np.ndarray:
         """weight = weight * mask, for weights and what is tied to them. Returns weights pruned."""
-
-        def build(tensors: Tensors) -> list[Tensor]:
+        with self._tensors() as tensors:
             self._apply(tensors)
-            return [self._zeros_in_masks(tensors)]
-
-        return self._run("apply", build)[0]
+            return self._zeros_in_masks(tensors)
 
     def take_zeros(self) -> np.ndarray:
         """mask = (weight != 0). Returns weights pruned."""
-
-        def build(tensors: Tensors) -> list[Tensor]:
+        with self._tensors() as tensors:
             for param in self._params:
                 paddle.assign((tensors[param.name] != 0).cast(param.dtype), output=tensors[param.mask_name])
-            return [self._zeros_in_masks(tensors)]
-
-        return self._run("take_zeros", build)[0]
+            return self._zeros_in_masks(tensors)
 
     def kept_magnitude(self) -> np.ndarray:
         """Sum of |weight * mask|; nothing is changed."""
-
-        def build(tensors: Tensors) -> list[Tensor]:
-            sizes = (paddle.abs(self._weight(tensors, param)) for param in self._params)
-            kept = (
-                paddle.where(tensors[param.mask_name] != 0, size, paddle.zeros_like(size))
-                for size, param in zip(sizes, self._params)
-            )
-            return [_stacked(paddle.sum(size).cast("float64") for size in kept)]
-
-        return self._run("kept_magnitude", build)[0]
-
-    def finite(self) -> np.ndarray:
-        """Whether each layer's weights, and the scores they get, are free of NaN; bool."""
-
-        def build(tensors: Tensors) -> list[Tensor]:
-            flaws = [paddle.any(paddle.isnan(self._weight(tensors, p))) for p in self._params]
-            for i, layer in enumerate(self._layers):
-                if layer.criterion is not criteria.magnitude:  # which makes NaN of nothing else
-                    flaws[i] = paddle.logical_or(flaws[i], paddle.any(paddle.isnan(self._scores(tensors, layer))))
-            return [_stacked(paddle.logical_not(flaw) for flaw in flaws)]
-
-        return self._run("finite", build, scored=True)[0]
-
-    def forget_programs(self) -> None:
-        """Build Programs anew at their next run: variables they read have come or gone."""
-        self._programs.clear()
+        with self._tensors() as tensors:
+            return _stacked(paddle.sum(self._kept_magnitude(tensors, param)).cast("float64") for param in self._params)
 
     def tie(self, shadow: str, param: Param) -> None:
         """Let `apply` and `prune` mask another variable of the scope like a param."""
         self._shadows.append((shadow, param))
-        self.forget_programs()
 
-    def _decide(self, allocation: Allocation, tensors: Tensors, feeds: Feeds) -> Cut:
-        units = [
-            layer.pattern.units(self._scores(tensors, layer), layer.param, tensors[layer.param.mask_name])
-            for layer in self._layers
-        ]
-        alive = [layer.pattern.alive(tensors[layer.param.mask_name], layer.param) for layer in self._layers]
+    @contextlib.contextmanager
+    def _tensors(self, others: Sequence[str] = (), *, scored: bool = False) -> Iterator[Tensors]:
+        """Weights, masks, shadows and other variables by name; if they are scored, what criteria look at, too."""
+        names = [name for param in self._params for name in (param.name, param.mask_name)]
+        names += [shadow for shadow, _ in self._shadows] + list(others)
+        if scored:
+            names += [layer.information() for layer in self._layers if layer.information]
+        with self._graph.tensors(dict.fromkeys(names)) as tensors:
+            yield tensors
+
+    def _decide(self, allocation: Allocation, tensors: Tensors, feeds: Feeds, step: int) -> Cut:
+        informed = list(zip(self._layers, self._information(tensors)))
+        units, alive, sums = [], [], []
+        for layer, information in informed:
+            weight, scores = _scores(layer, tensors, information)
+            mask = as_scored(tensors[layer.param.mask_name])
+            sums.append(paddle.sum(scores))
+            if layer.criterion is not criteria.magnitude:  # which is as sound as the weight
+                sums[-1] = sums[-1] + paddle.sum(weight)
+            units.append(layer.pattern.units(scores, layer.param, mask))
+            alive.append(layer.pattern.alive(mask, layer.param))
+        doubtful = [pair for pair, finite in zip(informed, np.isfinite(_stacked(sums))) if not finite]
+        flawed = [layer.param.name for layer, known in doubtful if not is_sound(*_scores(layer, tensors, known))]
+        if flawed:
+            raise ValueError(
+                f"NaN or infinity in the weights, or NaN in the scores they get, of {', '.join(flawed)} at step "
+                f"{step}; the masks were not updated. Look for the step that made it, a lower learning rate helps."
+            )
         sizes = [layer.pattern.size(layer.param) for layer in self._layers]
-        return allocation.decide(units, alive, sizes, **{name: tensors[name] for name in feeds})
+        return allocation.decide(units, alive, sizes, **{n: paddle.to_tensor(array) for n, array in feeds.items()})
+
+    def _information(self, tensors: Tensors) -> list[Tensor | None]:
+        """What each layer's criterion looks at beside the weight."""
+        names = [layer.information() if layer.information else None for layer in self._layers]
+        # What was gathered is each rank's own; all must score alike, or the masks would differ.
+        gathered = [name for name in names if name is not None and is_gathered(name)]
+        known = {**tensors, **dict(zip(gathered, distributed.average([tensors[name] for name in gathered])))}
+        return [None if name is None else known[name] for name in names]
 
     def _apply(self, tensors: Tensors) -> None:
         for name, param in [(p.name, p) for p in self._params] + self._shadows:
-            target, mask = tensors[name], tensors[param.mask_name]
-            multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
+            mask_(tensors[name], tensors[param.mask_name])
 
-    def _zeros_in_masks(self, tensors: Tensors) -> Tensor:
+    def _zeros_in_masks(self, tensors: Tensors) -> np.ndarray:
         return _stacked(paddle.sum((tensors[param.mask_name] == 0).cast("int64")) for param in self._params)
 
-    def _scores(self, tensors: Tensors, layer: PrunedLayer) -> Tensor:
-        information = self._information(tensors, layer) if layer.information else None
-        return criteria.scores(layer.criterion, self._weight(tensors, layer.param), layer.param, information)
-
     @staticmethod
-    def _information(tensors: Tensors, layer: PrunedLayer) -> Tensor:
-        found = tensors[layer.information()]
-        # What was gathered is each rank's own; all must score alike, or the masks would differ.
-        return distributed.average([found])[0] if is_gathered(layer.information()) else found
-
-    @staticmethod
-    def _weight(tensors: Tensors, param: Param) -> Tensor:
-        weight = tensors[param.name]
-        return weight if param.dtype in ("float32", "float64") else weight.cast("float32")
-
-    def _run(
-        self,
-        name: str,
-        build: Callable[[Tensors], list[Tensor]],
-        feeds: Feeds = MappingProxyType({}),
-        scored: bool = False,
-    ) -> list[np.ndarray]:
-        if name not in self._programs:
-            shapes = {feed: (value.shape, str(value.dtype)) for feed, value in feeds.items()}
-            others = [shadow for shadow, _ in self._shadows]
-            if scored:
-                others += [layer.information() for layer in self._layers if layer.information]
-            self._programs[name] = self._graph.side_program(self._params, others, shapes, build)
-        return self._programs[name](**feeds)
+    def _kept_magnitude(tensors: Tensors, param: Param) -> Tensor:
+        size = paddle.abs(as_scored(tensors[param.name]))
+        return paddle.where(tensors[param.mask_name] != 0, size, paddle.zeros_like(size))
 
 
-def _stacked(values: Any) -> Tensor:
-    return paddle.stack(list(values))
+def mask_(target: Tensor, mask: Tensor) -> None:
+    """target = target * mask, in place."""
+    if target.dtype == paddle.float16:  # which a CPU cannot multiply
+        paddle.assign((target.cast("float32") * mask.cast("float32")).cast(target.dtype), output=target)
+    else:
+        multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
+
+
+def as_scored(tensor: Tensor) -> Tensor:
+    """A weight or mask in the dtype that scores have: half precision as float32."""
+    return tensor if str(tensor.dtype).split(".")[-1] in _EXACT else tensor.cast("float32")
+
+
+def is_sound(weight: Tensor, scores: Tensor) -> bool:
+    """Whether all weights are finite, and no score is NaN."""
+    return bool(paddle.all(paddle.isfinite(weight))) and not bool(paddle.any(paddle.isnan(scores)))
+
+
+def _scores(layer: PrunedLayer, tensors: Tensors, information: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The weight in the dtype in which it is scored, and its scores."""
+    weight = as_scored(tensors[layer.param.name])
+    return weight, criteria.scores(layer.criterion, weight, layer.param, information)
+
+
+def _stacked(values: Iterable[Tensor]) -> np.ndarray:
+    return paddle.stack(list(values)).numpy()

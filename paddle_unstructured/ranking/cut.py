@@ -1,7 +1,7 @@
 """The exact cut: which units fall when layers race for one budget, each within bounds of its own.
 
 Every unit has a score. The lowest fall first, equal scores in stored order; `total` weights are to fall, at least
-`low[i]` and at most `high[i]` of them in layer `i`. All of it is tensors on the device, eager or static alike: no
+`low[i]` and at most `high[i]` of them in layer `i`. All of it is tensors on the device: no
 weight visits the host, and only a few passes touch every score.
 
 The rank is found digit by digit, as a radix select finds it. The first digit is a coarse bin of the score's range; the
@@ -109,11 +109,11 @@ class Race:
         live = paddle.ones_like(self.low).cast("bool") if self.live is None else self.live
         bound = self.low if self.bound is None else self.bound
         below = base.unsqueeze(1) + paddle.cumsum(counts, axis=1)  # weights up to and including each digit
-        shares = paddle.where(live.unsqueeze(1), self._within(below), bound.unsqueeze(1).expand_as(below))
-        common = _first(paddle.sum(shares, axis=0, keepdim=True) >= self.total)  # [1]
-        least, most = _first(below >= self.low.unsqueeze(1)), _first(below >= self.high.unsqueeze(1))
+        shares = self._within(below, paddle.where(live, self.low, bound), paddle.where(live, self.high, bound))
+        common = _first(paddle.sum(shares, axis=0, keepdim=True), self.total)  # [1]
+        least, most = _first(below, self.low), _first(below, self.high)
         raced = paddle.maximum(paddle.minimum(common.expand_as(least), most), least)
-        digit = paddle.where(live, raced, _first(below >= bound.unsqueeze(1)))
+        digit = paddle.where(live, raced, _first(below, bound))
         left = paddle.where(digit > common, self.low, self.high)
         at = paddle.take_along_axis(counts, digit.unsqueeze(1), 1).squeeze(1)
         through = paddle.take_along_axis(below, digit.unsqueeze(1), 1).squeeze(1)
@@ -129,15 +129,17 @@ class Race:
     def settled(self) -> Tensor:
         """Share the rest of the budget among the equal scores at the rank, in stored order: pruned, [layers]."""
         assert self.base is not None and self.at is not None  # the race has been narrowed
-        sure, possible = self._within(self.base), self._within(self.base + self.at)
+        sure = self._within(self.base, self.low, self.high)
+        possible = self._within(self.base + self.at, self.low, self.high)
         room = paddle.where(self.live, possible - sure, paddle.zeros_like(sure))
         rest = self.total - paddle.sum(paddle.where(self.live, sure, self.bound))
         before = paddle.cumsum(room, axis=0) - room
         taken = paddle.minimum(paddle.maximum(rest - before, paddle.zeros_like(room)), room)
         return paddle.where(self.live, sure + taken, self.bound)
 
-    def _within(self, pruned: Tensor) -> Tensor:
-        low, high = (self.low, self.high) if pruned.ndim == 1 else (self.low.unsqueeze(1), self.high.unsqueeze(1))
+    @staticmethod
+    def _within(pruned: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        low, high = (low, high) if pruned.ndim == 1 else (low.unsqueeze(1), high.unsqueeze(1))
         return paddle.maximum(paddle.minimum(pruned, high), low)
 
 
@@ -263,8 +265,8 @@ def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
 def score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Where the scores of living units lie, judged from every k-th: lowest, and six times the mean above it."""
     step = [max(1, int(np.prod(s.shape)) // _SAMPLE) for s in scores]
-    sample = paddle.concat([s[::k].cast("float32") for s, k in zip(scores, step)])
-    living = paddle.concat([a[::k].cast("bool") for a, k in zip(alive, step)])
+    sample = paddle.concat([as_dtype(_every(k, s), paddle.float32) for s, k in zip(scores, step)])
+    living = paddle.concat([as_dtype(_every(k, a), paddle.float32) for a, k in zip(alive, step)]) > 0
     living = paddle.logical_and(living, paddle.abs(sample) < 1e30)  # a pattern protects units with infinite scores
     sample = paddle.where(living, sample, paddle.zeros_like(sample))
     lowest = paddle.min(sample, axis=0, keepdim=True)
@@ -273,8 +275,12 @@ def score_range(scores: list[Tensor], alive: list[Tensor]) -> tuple[Tensor, Tens
     return lowest, paddle.maximum(paddle.maximum(6.0 * mean, 1e-3 * paddle.abs(lowest)), paddle.full([1], 1e-30))
 
 
+def _every(step: int, tensor: Tensor) -> Tensor:
+    return tensor if step == 1 else tensor[::step]
+
+
 def as_dtype(tensor: Tensor, dtype: object) -> Tensor:
-    """Cast, without an op where there is nothing to cast: Paddle's executor starts slowly on many ops."""
+    """Cast, without a copy where there is nothing to cast."""
     return tensor if tensor.dtype == dtype else tensor.cast(dtype)
 
 
@@ -305,9 +311,9 @@ def each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _first(true: Tensor) -> Tensor:
-    """Index of the first True along the last axis of a row that never turns back; its last index if there is none."""
-    return paddle.minimum(paddle.sum(1 - true.cast("int64"), axis=-1), paddle.full([1], BINS - 1, "int64"))
+def _first(rising: Tensor, least: Tensor) -> Tensor:
+    """Index of the first number >= `least` [rows] in each row [rows, BINS]; the last index if there is none."""
+    return paddle.searchsorted(rising, least.unsqueeze(1)).squeeze(1).clip(max=BINS - 1)
 
 
 def _shifts(scores: list[Tensor]) -> list[int]:

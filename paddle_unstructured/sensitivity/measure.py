@@ -8,19 +8,17 @@ import os
 from dataclasses import replace
 from itertools import groupby
 from math import isfinite
-from typing import Any, Callable, Iterable, Mapping, Sequence, Union
+from typing import Any, Callable, Iterable, Sequence, Union
 
 import numpy as np
 import paddle
-from paddle import Tensor
 
 from ..arguments import StrPath, fraction, function
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, magnitude, scores
 from ..graph import Param, PirGraph, open_graph
-from ..graph.in_place import multiply_
 from ..masking.plan import information
-from ..masking.update import PrunedLayer
+from ..masking.update import PrunedLayer, as_scored, is_sound, mask_
 from ..patterns import Element, Pattern
 from ..ranking.cut import cut
 from ..reporting.report import check_initialized
@@ -90,9 +88,8 @@ def sensitivity(
     done = {(row.param, row.sparsity) for row in table.rows}
     due = [(layer, sparsity) for layer in layers for sparsity in asked if (layer.param.name, sparsity) not in done]
     for layer, steps in groupby(_with_bar(due, len(done), progress), key=lambda step: step[0]):
-        prune = _pruning(graph, layer)
         for _, sparsity in steps:
-            score, pruned = _measured(graph, layer.param, sparsity, prune, evaluate)
+            score, pruned = _measured(graph, layer, sparsity, evaluate)
             table = table.with_row(SensitivityRow(layer.param.name, sparsity, score, table.dense - score, pruned))
             if path is not None:
                 table.save(path)
@@ -176,7 +173,7 @@ def _begun(
     """The table in the file, or a new one with the dense score."""
     criterion, digest = layers[0].criterion, hashlib.sha256()
     for layer in layers:
-        digest.update(np.ascontiguousarray(_bits(graph, layer.param)).data)
+        digest.update(np.ascontiguousarray(graph.stored(layer.param.name)).data)
     table = SensitivityTable(
         float("nan"),
         {layer.param.name: layer.param.size for layer in layers},
@@ -196,48 +193,40 @@ def _begun(
 # -- measuring
 
 
-def _pruning(graph: PirGraph, layer: PrunedLayer) -> Callable[..., list[np.ndarray]]:
-    """A Program that prunes `total` weights of one param; what a mask in the Program holds at zero counts first."""
-    param, pattern, masks = layer.param, layer.pattern, graph.declared_masks([layer.param])
+def _measured(graph: PirGraph, layer: PrunedLayer, sparsity: float, evaluate: Callable[[], float]) -> tuple[float, int]:
+    """Score with the layer pruned, and the weights that fell; the weights are as before, whatever happens."""
+    param = layer.param
+    saved = graph.stored(param.name)
+    try:
+        pruned = _prune(graph, layer, round(sparsity * param.size))
+        return _score(evaluate, f"{param.name} at sparsity {sparsity:g}"), pruned
+    finally:
+        graph.store(param.name, saved)
 
-    def build(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        weight, total = tensors[param.name], tensors["total"]
-        real = weight if param.dtype in ("float32", "float64") else weight.cast("float32")
-        score = scores(layer.criterion, real, param, tensors[layer.information()] if layer.information else None)
-        nan = paddle.isnan(score)  # refused below; the cut could not bear it
-        score = paddle.where(nan, paddle.zeros_like(score), score)
-        mask = tensors[masks[0]] if masks else paddle.ones_like(weight)
+
+def _prune(graph: PirGraph, layer: PrunedLayer, total: int) -> int:
+    """Prune `total` weights of one param; what a mask in the Program holds at zero counts first."""
+    param, pattern, masks = layer.param, layer.pattern, graph.declared_masks([layer.param])
+    others = [layer.information()] if layer.information else []
+    with graph.tensors([param.name, *masks, *others]) as tensors:
+        weight = as_scored(tensors[param.name])
+        mask = as_scored(tensors[masks[0]]) if masks else paddle.ones_like(weight)
+        score = scores(layer.criterion, weight, param, tensors[others[0]] if others else None)
+        if not is_sound(weight, score):
+            raise ValueError(
+                f"NaN or infinity in the weights of {param.name}, or NaN in their scores; nothing can be ranked."
+            )
+        budget = paddle.full([1], total, "int64")
         decision = cut(
             [pattern.units(score, param, mask)],
             [pattern.alive(mask, param)],
             [pattern.size(param)],
-            total=total,
-            low=total,
-            high=total,
+            total=budget,
+            low=budget,
+            high=budget,
         )
-        multiply_(weight, pattern.spread(decision.keep[0], param).cast(param.dtype))
-        return [decision.pruned, paddle.any(nan)]
-
-    others = [param.name, *masks] + ([layer.information()] if layer.information else [])
-    return graph.side_program([], others, {"total": ([1], "int64")}, build)
-
-
-def _measured(
-    graph: PirGraph,
-    param: Param,
-    sparsity: float,
-    prune: Callable[..., list[np.ndarray]],
-    evaluate: Callable[[], float],
-) -> tuple[float, int]:
-    """Score with the param pruned, and the weights that fell; the param is as before, whatever happens."""
-    saved = _bits(graph, param)
-    try:
-        pruned, has_nan = prune(total=np.array([round(sparsity * param.size)], "int64"))
-        if has_nan:
-            raise ValueError(f"NaN in the weights of {param.name}, or in the scores they get; nothing can be ranked.")
-        return _score(evaluate, f"{param.name} at sparsity {sparsity:g}"), int(pruned[0])
-    finally:
-        graph.scope.find_var(param.name).get_tensor().set(saved, graph.place)
+        mask_(tensors[param.name], pattern.spread(decision.keep[0], param))
+        return int(decision.pruned.numpy()[0])
 
 
 def _score(evaluate: Callable[[], float], where: str) -> float:
@@ -246,11 +235,6 @@ def _score(evaluate: Callable[[], float], where: str) -> float:
     if score.size != 1 or score.dtype.kind not in "fiub" or not isfinite(score.item()):
         raise ValueError(f"`evaluate` must return a finite number, got {answer!r} for {where}.")
     return float(score.item())
-
-
-def _bits(graph: PirGraph, param: Param) -> np.ndarray:
-    """A copy on the host; bfloat16 as uint16, which goes back as it came."""
-    return np.array(graph.scope.find_var(param.name).get_tensor())
 
 
 def _with_bar(due: list[Any], done: int, progress: bool) -> Iterable[Any]:
