@@ -70,3 +70,18 @@ def test_every_file_that_a_page_names_exists():
         spans += re.findall(r"`(?:python|bash) ((?:benchmarks|scripts|demo)/\w+\.\w+)", text)
         missing += [f"{file.relative_to(ROOT)}: {path}" for path in spans if not (ROOT / path).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=lambda file: file.name
+)
+def test_tables_lists_and_code_begin_after_an_empty_line(file):
+    """Else the site shows their bars and dashes as running text."""
+    inside, before, found = False, "", []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        fence = line.lstrip().startswith("```")
+        begins = re.match(r"\||[-*] |\d+\. ", line) and not re.match(r"\||[-*] |\d+\. | {2,}\S", before)
+        if not inside and (begins or fence) and before and not before.startswith("<!--"):
+            found += [f"line {number}: {line[:60]}"]
+        inside, before = inside != fence, line
+    assert found == []
