@@ -171,10 +171,10 @@ class Candidates:
         if all(isinstance(s, int) for s in sizes):
             size = paddle.gather(paddle.assign(np.array(sizes, "int64")), layer)
         else:
-            size = paddle.concat(
+            size = joined(
                 [paddle.full_like(i, s) if isinstance(s, int) else paddle.gather(s, i) for s, i in zip(sizes, index)]
             )
-        score = paddle.concat([as_dtype(paddle.gather(s, i), paddle.float64) for s, i in zip(scores, index)])
+        score = joined([as_dtype(paddle.gather(s, i), paddle.float64) for s, i in zip(scores, index)])
         return cls.of_scores(index, layer, size, score, len(bins))
 
     @classmethod
@@ -235,6 +235,11 @@ def whole_units(low: Tensor, high: Tensor, sizes: list[Size], dead: Tensor) -> t
     high = high // step * step
     low = paddle.minimum((low + step - 1) // step * step, high)
     return paddle.maximum(low, dead), paddle.maximum(high, dead)
+
+
+def joined(tensors: list[Tensor]) -> Tensor:
+    """One after the other. All may be empty, which Paddle 3.0 refuses."""
+    return paddle.concat([*tensors, paddle.zeros([1], tensors[0].dtype)])[:-1]
 
 
 def flattened(tensors: list[Tensor]) -> list[Tensor]:

@@ -23,6 +23,7 @@ from .cut import (
     as_dtype,
     coarse_bins,
     flattened,
+    joined,
     resolved,
     score_range,
     weigh,
@@ -127,7 +128,7 @@ def _lamp(near: Candidates, above: Tensor) -> Tensor:
         highest = paddle.concat([none, paddle.cumsum(_squares(paddle.flip(rising, [0])), axis=0)])
         at_least = paddle.numel(score) - paddle.searchsorted(rising, score)
         lamps.append(_squares(score) / paddle.maximum(paddle.gather(highest, at_least) + beyond, tiny))
-    return paddle.where(near.score < _PROTECTED, paddle.concat(lamps), near.score)
+    return paddle.where(near.score < _PROTECTED, joined(lamps), near.score)
 
 
 def _squares(scores: Tensor) -> Tensor:

@@ -117,6 +117,19 @@ def test_a_count_of_nothing_has_every_bin_though_paddle_forgets_minlength(monkey
     assert weigh(paddle.zeros([0], "int64"), paddle.zeros([0], "int64"), 3).tolist() == [0, 0, 0]
 
 
+def test_no_candidate_is_no_reason_to_join_nothing(monkeypatch):
+    """As Paddle 3.0 does: its `concat` refuses tensors that are all empty."""
+    concat = paddle.concat
+
+    def refusing(tensors, *words, **more):
+        assert any(tensor.size for tensor in tensors)
+        return concat(tensors, *words, **more)
+
+    monkeypatch.setattr(paddle, "concat", refusing)
+    assert decide([[3, 1], [2]], 0).keep == [[1, 1], [1]]
+    assert decide([[3, 1], [2]], 0, sizes=[[2, 1], 1]).keep == [[1, 1], [1]]
+
+
 def test_everything_falls_at_total_all():
     result = decide([[0.0, 1.0], [2.0]], 3)
     assert (result.keep, result.pruned) == ([[0, 0], [0]], [2, 1])
