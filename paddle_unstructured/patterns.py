@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import ClassVar, Protocol
 
 import paddle
 from paddle import Tensor
 
 from .arguments import one_of, sentence, whole
-from .graph.base import Param
+from .graph.base import Param, Role
 from .ranking.cut import Size
 
 _NORMS = {
@@ -78,13 +78,17 @@ class NM(Element):
     a schedule goes gradually from dense to n:m; at the sparsity (m - n) / m the pattern is complete. Equal scores in a
     group fall in stored order.
 
+    The input axis is the one that the weight's product sums over. Embeddings, which nothing multiplies, have none; of
+    an embedding that is the output layer too, the axis of that product counts.
+
     Args:
         n: Weights kept per group, 1 <= n < m.
         m: Group length, 2 to 32.
-        indivisible: Where m does not divide the input axis: "error", or "skip" to leave that layer dense.
+        indivisible: Where there is no such axis, or m does not divide it (a first convolution of three channels, a
+            depthwise one): "skip" to leave that layer dense, or "error".
 
     Raises:
-        ValueError: A value outside the above, or a layer without an input axis that m divides.
+        ValueError: A value outside the above; with "error", a layer as described there.
 
     Example:
         >>> from paddle_unstructured.graph import Param
@@ -97,7 +101,7 @@ class NM(Element):
 
     n: int
     m: int
-    indivisible: str = "error"
+    indivisible: str = "skip"
 
     def __post_init__(self) -> None:
         whole("m", self.m, least=2, most=32)
@@ -118,15 +122,12 @@ class NM(Element):
         return (self.m - self.n) / self.m
 
     def check(self, param: Param) -> str | None:
-        axis = param.input_axis
-        if axis is not None and param.shape[axis] % self.m == 0:
-            return None
-        found = "no input axis" if axis is None else f"{param.shape[axis]} weights along its input axis"
-        if self.indivisible == "skip":
-            return f"{found}, which groups of {self.m} do not divide"
+        _, fault = grouped_axis(param, self.m)
+        if not fault or self.indivisible == "skip":
+            return fault or None
         raise ValueError(
             f"{self.n}:{self.m} needs groups of {self.m} along the input axis, and param {param.name!r} "
-            f"({param.role}, shape {list(param.shape)}) has {found}; leave it out with `select`, or give "
+            f"({param.role}, shape {list(param.shape)}) has {fault}; leave it out with `select`, or give "
             f'NM({self.n}, {self.m}, indivisible="skip").'
         )
 
@@ -134,8 +135,7 @@ class NM(Element):
         return param.size // self.m * (self.m - self.n)
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
-        axis = param.input_axis
-        assert axis is not None  # or `check` would have refused the param
+        axis, _ = grouped_axis(param, self.m)
         grouped = [*param.shape[:axis], param.shape[axis] // self.m, self.m, *param.shape[axis + 1 :]]
         if mask is not None:
             scores = paddle.where(mask > 0, scores, paddle.full_like(scores, -float("inf")))
@@ -153,6 +153,30 @@ class NM(Element):
         return paddle.stack(kept, axis + 1).reshape(list(param.shape))
 
 
+def grouped_axis(param: Param, m: int) -> tuple[int, str]:
+    """The stored axis along which groups of m compete, and "", or why there is none.
+
+    All products that the weight enters must sum over that axis, in runs that m divides.
+    """
+    readings = [reading for reading in param.readings or (param,) if reading.role != "embedding"]
+    axes = {reading.input_axis for reading in readings}
+    if not readings:
+        return -1, "rows that are looked up, and nothing that multiplies them"
+    if None in axes:
+        return -1, "no input axis"
+    if len(axes) > 1:
+        ops = " and ".join(sorted(f"{r.reader} over axis {r.input_axis}" for r in readings))
+        return -1, f"products that sum over different axes: {ops}"
+    (axis,) = axes
+    runs = [reading.run for reading in readings if isinstance(reading, Role)]
+    run = gcd(param.shape[axis], *runs)
+    if run % m:
+        whole = run == param.shape[axis]
+        found = f"{run} weights along its input axis" if whole else f"runs of {run} weights that one product sums over"
+        return -1, f"{found}, which groups of {m} do not divide"
+    return axis, ""
+
+
 class _Blocks:
     """Units that are boxes of weights, `extents(param)` wide along each stored axis."""
 
@@ -167,19 +191,19 @@ class _Blocks:
         return param.size
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
-        split, inner = self._split(scores, param)
-        return _NORMS[self._norm](split, inner) if inner else paddle.abs(split)
+        split, inner, units = self._split(scores, param)
+        return _NORMS[self._norm](split, inner).reshape(units) if inner else paddle.abs(split)
 
     def size(self, param: Param) -> Size:
         extents = self.extents(param)
         if all(length % extent == 0 for length, extent in zip(param.shape, extents)):
             return prod(extents)
-        split, inner = self._split(paddle.ones(list(param.shape), "float32"), param)
-        return paddle.sum(split, axis=inner).flatten().cast("int64")
+        split, inner, _ = self._split(paddle.ones(list(param.shape), "float32"), param)
+        return (paddle.sum(split, axis=inner) if inner else split).flatten().cast("int64")
 
     def alive(self, mask: Tensor, param: Param) -> Tensor:
-        split, inner = self._split(mask, param)
-        return paddle.max(split, axis=inner) if inner else split
+        split, inner, units = self._split(mask, param)
+        return paddle.max(split, axis=inner).reshape(units) if inner else split
 
     def spread(self, keep: Tensor, param: Param) -> Tensor:
         shape, copies, filled = [], [], []
@@ -191,23 +215,29 @@ class _Blocks:
         mask = paddle.tile(keep.reshape(shape), copies).reshape(filled)
         return mask if filled == list(param.shape) else mask[tuple(slice(0, length) for length in param.shape)]
 
-    def _split(self, tensor: Tensor, param: Param) -> tuple[Tensor, list[int]]:
-        """[a, b, ...] -> [a/m, m, b/n, n, ...] and the axes inside blocks; short blocks are filled up with zeros.
+    def _split(self, tensor: Tensor, param: Param) -> tuple[Tensor, list[int], list[int]]:
+        """[a, b, ...] -> [a/m, m, b/n, n, ...], the axes inside blocks, and units along each stored axis.
 
-        An extent of 1 gets no axis: reducing over many axes is slow, even over empty ones.
+        Short blocks are filled up with zeros. An extent of 1 gets no axis, for reducing over many axes is slow, even
+        over empty ones; and an axis that lies in one block is not split, for Paddle knows 9 axes at most.
         """
-        shape, inner = [], []
+        shape, inner, units = [], [], []
         for axis, (length, extent) in enumerate(zip(param.shape, self.extents(param))):
-            short = -length % extent
+            units.append(-(-length // extent))
+            if 1 < length <= extent:
+                inner.append(len(shape))
+                shape.append(length)
+                continue
+            short = -length % extent if length > 1 else 0
             if short:
                 filling = list(tensor.shape)
                 filling[axis] = short
                 tensor = paddle.concat([tensor, paddle.zeros(filling, tensor.dtype)], axis=axis)
-            shape.append((length + short) // extent)
-            if extent > 1:
+            shape.append(units[-1])
+            if 1 < extent < length:
                 inner.append(len(shape))
                 shape.append(extent)
-        return tensor.reshape(shape), inner
+        return tensor.reshape(shape), inner, units
 
 
 @dataclass(frozen=True)
@@ -226,7 +256,8 @@ class Block(_Blocks):
         norm: "l2", "l1" or "max".
         kernel: "whole": a block spans the whole kernel window; "position": every kernel position has blocks of its own.
         narrow: Layers with fewer than m or n weights along these axes, such as depthwise convolutions and the first
-            one of an image: "short" to prune them in short blocks, "skip" to leave them dense.
+            one of an image: "short" to prune them in short blocks, "skip" to leave them dense, and those without such
+            axes too.
 
     For the sparse int8 kernels there is `Int8Block`.
 
@@ -261,6 +292,8 @@ class Block(_Blocks):
 
     def check(self, param: Param) -> str | None:
         first, second = self._axes(param)
+        if (first is None or second is None) and self.narrow == "skip":
+            return "it has not both an output and an input axis"
         if first is None or second is None:
             raise ValueError(
                 f"Block needs an output and an input axis, and param {param.name!r} ({param.role}, shape "

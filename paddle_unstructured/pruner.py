@@ -22,7 +22,7 @@ from .masking.update import MaskUpdate, PrunedLayer
 from .patterns import Pattern
 from .reporting import report
 from .schedules import Constant, Schedule
-from .selection import Select
+from .selection import Select, share
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +131,7 @@ class UnstructuredPruner:
         Raises:
             ValueError: A weight is NaN or has no value; masks, weights and the count stay as they were.
         """
+        self._leave_frozen()
         self._graph.attach()
         for gathering in self._plan.gatherings:
             gathering.count()
@@ -217,7 +218,11 @@ class UnstructuredPruner:
         return set()
 
     def sparsity(self) -> float:
-        """Fraction of the selected weights that the masks hold at zero. Costs nothing."""
+        """Fraction of the selected weights that the masks hold at zero. Costs nothing.
+
+        `explain()` says which weights are not selected, and `sparsity_report` how many of all these are; what nobody
+        asked to leave out was logged when the pruner was made.
+        """
         return int(self._pruned.sum()) / int(self._sizes.sum())
 
     def pruned_by_layer(self) -> dict[str, int]:
@@ -295,13 +300,15 @@ class UnstructuredPruner:
         return float(values[count] if count < values.size else np.nextafter(values[-1], values.dtype.type(np.inf)))
 
     def sparse_by_layer(self, program: Any = None) -> dict[str, float]:
-        """Fraction of zeros of every prunable weight of a Program (default: the pruner's), by name."""
+        """Fraction of zeros of every weight of a Program (default: the pruner's), by name; also of what cannot be
+        followed to its op."""
         return report.sparsity_by_layer(program or self._graph.program, self.scope)
 
     @staticmethod
     def total_sparse(program: Any, scope: Any = None) -> float:
-        """Fraction of zeros in all prunable weights of a Program; norms and biases do not count."""
-        return report.sparsity_of(program, scope, lambda param: param.is_weight)
+        """Fraction of zeros in all weights of a Program; norms and biases do not count, but what cannot be followed
+        to its op does."""
+        return report.sparsity_of(program, scope, report.may_be_weight)
 
     @staticmethod
     def total_sparse_conv1x1(program: Any, scope: Any = None) -> float:
@@ -396,9 +403,30 @@ class UnstructuredPruner:
         if not self._by_threshold:
             parts["schedule"] = _name(self._plan.schedule)
         said = ", ".join(f"{name}={part}" for name, part in parts.items())
-        return f"{type(self).__name__}({said}, params={len(self._params)}, weights={self._sizes.sum()})"
+        pruned, whole = share(self._plan.verdicts)
+        of = f" of {whole}" if pruned < whole else ""
+        return f"{type(self).__name__}({said}, params={len(self._params)}, weights={pruned}{of})"
 
     # -- at work
+
+    def _leave_frozen(self) -> None:
+        """Before the first update: leave what an optimizer that came after this pruner does not train, as one that
+        came before it would have made us do."""
+        if self._pruned.any() or self._graph.is_attached:
+            return
+        plan = self._plan.without_frozen(self._graph)
+        if plan is self._plan:
+            return
+        for gathering in self._plan.gatherings:
+            if gathering.attached:
+                gathering.release()
+        left = {param.name for param in plan.params}
+        self._graph.let_go([param for param in self._params if param.name not in left])
+        self._plan, self._params = plan, plan.params
+        self._sizes = np.array([param.size for param in self._params])
+        self._pruned = np.zeros_like(self._sizes)
+        self._device = MaskUpdate(self._graph, plan.layers)
+        self._watch_ahead(self.steps - 1)
 
     @property
     def _by_threshold(self) -> bool:

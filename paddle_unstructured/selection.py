@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Sequence, Union
+from typing import Any, Callable, Collection, Iterable, Sequence, Union
 
 from .arguments import function, wrong_kind
 from .graph.base import Param
@@ -13,11 +13,14 @@ from .graph.base import Param
 Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
 
 _log = logging.getLogger(__name__)
+RELEVANT = 0.01  # what makes less than this part of all weights is told, but not warned of
 _WHY_NOT = {
     "bias": "a bias",
+    "token": "a token: it is joined to activations, and multiplies nothing",
     "prelu alpha": "the slope of a PReLU",
     "scale": "a factor that scales activations",
-    "weight scale": "the scale of an int8 weight",
+    "weight scale": "the scale of a weight",
+    "weight offset": "the offset of a weight",
     "unused": "nothing in the Program reads it",
 }
 
@@ -32,12 +35,26 @@ class Verdict:
 
 
 def all_weights(param: Param) -> tuple[bool, str]:
-    """Select every weight of a convolution, linear layer, embedding or recurrent layer. The default."""
+    """Select every weight of a convolution, linear layer, embedding or recurrent layer that is trained. The default.
+
+    In an inference Program nothing is trained, and every weight is selected.
+    """
+    if not param.size:
+        return False, "it has no elements"
     if param.is_weight:
-        return param.size > 0, f"{param.role} weight" if param.size else "it has no elements"
+        return not param.frozen, f"{param.role} weight" + (f", but {param.frozen}" if param.frozen else "")
+    if param.broken:
+        return False, param.broken
     if param.role == "unknown":
         return False, f"read by {param.reader}, an op whose weights this package does not know"
+    if param.role == "bias" and sum(extent > 1 for extent in param.shape) > 1:
+        return False, "added to activations, as a bias or a position embedding is"
     return False, _WHY_NOT.get(param.role, f"the {param.role.removeprefix('norm ')} of a norm")
+
+
+def can_be_insisted_on(param: Param) -> bool:
+    """Whether a param that `all_weights` leaves alone is pruned where the user's selection says so."""
+    return param.size > 0 and (param.is_weight or param.role == "unknown")
 
 
 def conv1x1_only(param: Param) -> tuple[bool, str]:
@@ -45,13 +62,14 @@ def conv1x1_only(param: Param) -> tuple[bool, str]:
 
     Those are what sparse kernels on mobile devices accept (Paddle Lite also asks for stride 1 and no padding).
     """
-    if not param.is_weight:
-        return all_weights(param)
+    chosen, reason = all_weights(param)
+    if not chosen:
+        return chosen, reason
     return param.is_conv1x1, "conv2d weight, 1x1" if param.is_conv1x1 else "not a 1x1 conv2d of one group"
 
 
 def named(names: str) -> Select:
-    """Select the weights whose whole name matches a regular expression.
+    """Select the weights whose whole name matches a regular expression, those that are not selected by default too.
 
     Raises:
         ValueError: It is none.
@@ -68,10 +86,11 @@ def named(names: str) -> Select:
         raise ValueError(f"`names` must be a regular expression, got {names!r}: {error}.") from error
 
     def select(param: Param) -> tuple[bool, str]:
-        chosen, reason = all_weights(param)
-        if not chosen or pattern.fullmatch(param.name):
-            return chosen, f"{reason}, named {names}" if chosen else reason
-        return False, f"its name does not match {names}"
+        _, reason = all_weights(param)
+        if not can_be_insisted_on(param):
+            return False, reason
+        fits = pattern.fullmatch(param.name) is not None
+        return fits, f"{reason}, named {names}" if fits else f"its name does not match {names}"
 
     return select
 
@@ -86,8 +105,8 @@ def judge(params: Iterable[Param], select: Select = all_weights, skip: Sequence[
 
 
 def _verdict(param: Param, select: Select, skip: Sequence[str]) -> Verdict:
-    pruned, reason = all_weights(param)
-    if not pruned:
+    by_default, reason = all_weights(param)
+    if not can_be_insisted_on(param):
         return Verdict(param, False, reason)
     if param.name in skip:
         return Verdict(param, False, "named by skip_params_func")
@@ -96,8 +115,49 @@ def _verdict(param: Param, select: Select, skip: Sequence[str]) -> Verdict:
         return Verdict(param, bool(answer[0]), str(answer[1]))
     if isinstance(answer, bool):
         name = getattr(select, "__name__", repr(select))
-        return Verdict(param, answer, reason if answer else f"not selected by {name}")
+        why = reason if by_default else f"{reason}; selected by {name}"
+        return Verdict(param, answer, why if answer else f"not selected by {name}")
     raise TypeError(f"`select` must answer True, False or (bool, reason), got {answer!r} for param {param.name!r}.")
+
+
+def share(verdicts: Iterable[Verdict]) -> tuple[int, int]:
+    """(pruned, all) weights: every weight counts, and every param that may be one."""
+    counted = [v for v in verdicts if v.pruned or v.param.is_weight or v.param.is_unfollowed]
+    return sum(v.param.size for v in counted if v.pruned), sum(v.param.size for v in counted)
+
+
+def tell(verdicts: Sequence[Verdict], left_by_pattern: Collection[str] = ()) -> None:
+    """Log what nobody asked to leave out, with its part of all weights, and which frozen weights are pruned.
+
+    Args:
+        left_by_pattern: Names of params that the pattern does not fit.
+    """
+    whole = share(verdicts)[1]
+    dense = [v for v in verdicts if not v.pruned and v.param.size]
+    held = [v for v in dense if v.reason == all_weights(v.param)[1]]  # not by the user's selection
+    for what, found in (
+        (
+            "cannot be followed to their op and stay dense; insist with `select`",
+            [v for v in held if v.param.is_unfollowed],
+        ),
+        (
+            "are not trained and stay as they are; insist with `select`",
+            [v for v in held if v.param.is_weight and v.param.frozen],
+        ),
+        ("do not fit the pattern and stay dense", [v for v in dense if v.param.name in left_by_pattern]),
+    ):
+        size = sum(v.param.size for v in found)
+        if found:
+            level = logging.WARNING if size > RELEVANT * whole else logging.INFO
+            _log.log(level, "%d of %d weights (%.1f %%) %s: %s", size, whole, 100 * size / whole, what, _listed(found))
+    insisted = [v for v in verdicts if v.pruned and not all_weights(v.param)[0]]
+    if insisted:
+        _log.warning("pruned because `select` says so: %s", _listed(insisted, all_weights))
+
+
+def _listed(verdicts: Sequence[Verdict], why: Select | None = None) -> str:
+    said = [f"{v.param.name} ({v.reason if why is None else why(v.param)[1]})" for v in verdicts]
+    return "; ".join(said[:8]) + (f"; and {len(said) - 8} more" if len(said) > 8 else "")
 
 
 def names_to_skip(

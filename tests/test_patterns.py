@@ -5,11 +5,15 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import paddle
 import pytest
-from nets import tensor
+from nets import Net, tensor
+from paddle import nn
 
-from paddle_unstructured import NM, Block, Element, Int8Block, Param, export, magnitude
+from paddle_unstructured import NM, Block, Element, Filter, Int8Block, Param, UnstructuredPruner, export, magnitude
 from paddle_unstructured.compat.paddleslim import to_pattern
+from paddle_unstructured.export.checks import check
+from paddle_unstructured.graph import open_graph
 from paddle_unstructured.patterns import parse_pattern
 from paddle_unstructured.ranking.cut import cut
 
@@ -248,3 +252,109 @@ def test_a_block_for_int8_leaves_narrow_layers_dense():
     assert Int8Block().check(conv(8, 3, 3, 3)) == "8 x 3 weights are less than a block of 1 x 4"
     assert Int8Block(4).check(conv(2, 8, 1, 1)) == "2 x 8 weights are less than a block of 4 x 4"
     assert Int8Block(2).check(conv(8, 4, 3, 3)) is Int8Block(2).check(linear(5, 2)) is None
+
+
+# -- groups along the axis that products sum over
+
+
+def built(layers, shape, dtype="float32"):
+    """The verdicts of a 2:4 pruner, by shape."""
+    program = paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, paddle.static.Program()):
+        layers(paddle.static.data("x", shape, dtype))
+    return {param.shape: NM(2, 4).check(param) for param in open_graph(program).params() if param.is_weight}
+
+
+def weight(*shape: int):
+    return paddle.create_parameter(list(shape), "float32")
+
+
+def split_inputs(extents):
+    def layers(x):
+        return sum(x[:, : part.shape[0]] @ part for part in paddle.split(weight(sum(extents), 3), extents, axis=0))
+
+    return layers
+
+
+GROUPED = {
+    "an embedding": (
+        lambda x: nn.Embedding(7, 8)(x),
+        "int64",
+        (7, 8),
+        "rows that are looked up, and nothing that multiplies them",
+    ),
+    "an embedding tied to the output": (
+        lambda x: (lambda e: paddle.matmul(e(x), e.weight, transpose_y=True))(nn.Embedding(7, 8)),
+        "int64",
+        (7, 8),
+        None,
+    ),
+    "a tied autoencoder": (
+        lambda x: (lambda w: paddle.matmul(x @ w, w, transpose_y=True))(weight(8, 4)),
+        "float32",
+        (8, 4),
+        "products that sum over different axes: pd_op.matmul over axis 0 and pd_op.matmul over axis 1",
+    ),
+    "three inputs": (
+        lambda x: x[:, :3] @ weight(3, 4),
+        "float32",
+        (3, 4),
+        "3 weights along its input axis, which groups of 4 do not divide",
+    ),
+    "fused outputs": (lambda x: [x @ part for part in paddle.split(weight(8, 6), 3, axis=1)], "float32", (8, 6), None),
+    "inputs in fours": (split_inputs([4, 4]), "float32", (8, 3), None),
+    "a seam inside a group": (
+        split_inputs([6, 2]),
+        "float32",
+        (8, 3),
+        "runs of 2 weights that one product sums over, which groups of 4 do not divide",
+    ),
+    "groups of a transposed convolution": (
+        lambda x: nn.Conv2DTranspose(8, 4, 1, groups=4)(x.unsqueeze([2, 3])),
+        "float32",
+        (8, 1, 1, 1),
+        "runs of 2 weights that one product sums over, which groups of 4 do not divide",
+    ),
+}
+
+
+@pytest.mark.usefixtures("static")
+@pytest.mark.parametrize("case", GROUPED)
+def test_groups_run_along_the_axis_that_every_product_sums_over(case):
+    layers, dtype, shape, reason = GROUPED[case]
+    assert built(layers, [2, 8], dtype)[shape] == reason
+
+
+@pytest.mark.usefixtures("static")
+def test_groups_of_a_tied_embedding_lie_along_the_axis_of_the_product():
+    net = Net(lambda x: (lambda e: e(x.cast("int64")) @ e.weight.t())(nn.Embedding(6, 8)), [2, 3])
+    UnstructuredPruner(net.program, pattern="2:4").step()
+    kept = (net.get("embedding_0.w_0") != 0).reshape(6, 2, 4)
+    assert (kept.sum(-1) == 2).all()
+
+
+@pytest.mark.usefixtures("static")
+@pytest.mark.parametrize("pattern", ["2:4", "1x4", Block(2, 4), Block(2, 3, kernel="position"), Filter(), Block(3, 5)])
+def test_every_pattern_prunes_a_conv3d(pattern):
+    net = Net(lambda x: nn.Conv3D(4, 8, 3)(x), [2, 4, 3, 3, 3])
+    pruner = UnstructuredPruner(net.program, ratio=0.5, pattern=pattern)
+    pruner.step()
+    assert 0.25 <= pruner.sparsity() <= 0.5 and net.zeros("conv3d_0.w_0") == round(pruner.sparsity() * 8 * 4 * 27)
+    assert check(net.program, pattern=pruner.layers[0].pattern).holds
+
+
+@pytest.mark.usefixtures("static")
+def test_two_of_four_leaves_what_it_does_not_fit_dense_and_says_so(caplog):
+    def rgb(x):
+        x = nn.Conv2D(8, 8, 3, groups=8)(nn.Conv2D(3, 8, 1)(x))
+        return nn.Linear(8, 2)(x.mean([2, 3]))
+
+    net = Net(rgb, [2, 3, 5, 5])
+    pruner = UnstructuredPruner(net.program, pattern="2:4")
+    pruner.step()
+    assert [p.name for p in pruner.params] == ["linear_0.w_0"] and net.zeros("linear_0.w_0") == 8
+    assert "96 of 112 weights (85.7 %) do not fit the pattern and stay dense" in caplog.text
+    found = check(net.program, pattern="2:4", sparsity=0.5)
+    assert found.holds and "14.3% of all weights" in str(found)
+    with pytest.raises(ValueError, match="3 weights along its input axis"):
+        UnstructuredPruner(Net(rgb, [2, 3, 5, 5]).program, pattern=NM(2, 4, indivisible="error"))

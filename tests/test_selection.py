@@ -266,9 +266,7 @@ def test_a_bias_is_not_pruned_and_the_reason_says_so(layers, shape):
     "layers, shape, reader",
     [
         (lambda x: nn.Bilinear(4, 4, 3)(x, x), [2, 4], "pd_op.bilinear"),
-        (lambda x: paddle.einsum("bi,io->bo", x, parameter(4, 6)), [2, 4], "pd_op.einsum"),
         (lambda x: x @ paddle.sin(parameter(4, 6)), [2, 4], "pd_op.sin"),
-        (lambda x: paddle.concat([x, parameter(3, 4)]), [2, 4], "pd_op.concat"),
     ],
 )
 def test_a_weight_of_an_unknown_reader_is_skipped_and_the_reason_names_the_reader(layers, shape, reader):

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..arguments import fraction
 from ..graph import Param, open_graph
-from ..patterns import NM, Element, Int8Block, Pattern, parse_pattern
+from ..patterns import NM, Element, Int8Block, Pattern, grouped_axis, parse_pattern
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
-from ..selection import all_weights, judge, named
+from ..selection import RELEVANT, all_weights, judge, named
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Finding:
     Attributes:
         zeros: Weights that are exactly zero, of `weights`.
         fault: What does not hold, or "".
+        left: Why nothing is asked of it: a pruner leaves it dense too. Or "".
     """
 
     name: str
@@ -30,10 +31,11 @@ class Finding:
     weights: int
     zeros: int
     fault: str
+    left: str = ""
 
     @property
     def sparsity(self) -> float:
-        return self.zeros / self.weights
+        return self.zeros / self.weights if self.weights else 0.0
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,36 @@ class CheckResult:
     def holds(self) -> bool:
         return not self.offenders
 
+    @property
+    def share(self) -> float:
+        """Weights that were checked / all weights."""
+        return sum(f.weights for f in self._asked) / sum(f.weights for f in self.findings)
+
+    @property
+    def _asked(self) -> list[Finding]:
+        return [finding for finding in self.findings if not finding.left]
+
     def to_dict(self) -> dict[str, Any]:
+        """For machines; "left" and "share" where something was left out."""
         rows = [{**asdict(f), "shape": list(f.shape), "sparsity": f.sparsity} for f in self.findings]
-        return {"holds": self.holds, "params": rows}
+        rows = [{key: value for key, value in row.items() if key != "left" or value} for row in rows]
+        return {"holds": self.holds, **({"share": self.share} if self.share < 1 else {}), "params": rows}
 
     def __str__(self) -> str:
         rows = [
-            (f.name, "x".join(map(str, f.shape)), f"{f.weights}", f"{f.zeros}", f"{f.sparsity:.4f}", f.fault or "holds")
+            (
+                f.name,
+                "x".join(map(str, f.shape)),
+                f"{f.weights}",
+                f"{f.zeros}",
+                f"{f.sparsity:.4f}",
+                f.fault or (f"not asked: {f.left}" if f.left else "holds"),
+            )
             for f in self.findings
         ]
-        weights, zeros = (sum(getattr(f, name) for f in self.findings) for name in ("weights", "zeros"))
-        said = f"{len(self.offenders)} of {len(rows)} params do not hold" if self.offenders else "all hold"
+        weights, zeros = (sum(getattr(f, name) for f in self._asked) for name in ("weights", "zeros"))
+        said = f"{len(self.offenders)} of {len(self._asked)} params do not hold" if self.offenders else "all hold"
+        said += f", {self.share:.1%} of all weights" if self.share < 1 else ""
         total = ("total", "", f"{weights}", f"{zeros}", f"{zeros / weights:.4f}", said)
         return aligned(("name", "shape", "weights", "zeros", "sparsity", "result"), rows, [total], numbers=(2, 3, 4))
 
@@ -80,9 +101,12 @@ def check(
         program: A PIR Program, training or inference.
         scope: Where its weights are. Default: the global scope.
         pattern: "2:4": at most 2 of 4 consecutive weights along the input axis are not zero. "2x1" (outputs x inputs),
-            "1x4" (an `Int8Block`) or a `Block`: every zero lies in a block of zeros.
+            "1x4" (an `Int8Block`) or a `Block`: every zero lies in a block of zeros. What a pruner with that pattern
+            leaves dense is listed, and nothing is asked of it; what `params` names and the pattern does not fit is at
+            fault.
         sparsity: At least this fraction of all checked weights is zero, in [0, 1]; each param may be short of it by
-            less than one unit of the pattern, which is what rounding costs.
+            less than one unit of the pattern, which is what rounding costs. Weights that cannot be followed to their op
+            count too, once they are more than 1 % of all: what claims a sparsity may not leave them out.
         params: A regular expression that the whole name must match. Default: every weight that could be pruned.
         each: `sparsity` is asked of every param, not of all together.
 
@@ -90,7 +114,8 @@ def check(
         The findings. When the sparsity does not hold over all, the params that are below it are at fault.
 
     Raises:
-        ValueError: Nothing to check for, no param of that name, or weights without a value.
+        ValueError: Nothing to check for, no param of that name, a pattern that fits none of them, or weights without a
+            value.
         TypeError: A pattern that is none of the above.
 
     Example:
@@ -103,18 +128,31 @@ def check(
         fraction("sparsity", sparsity)
     asked = _asked(pattern)
     graph = open_graph(program, scope)
-    chosen = choose_params(graph.params(), params)
-    check_initialized(graph, chosen)
-    arrays = [graph.array(param.name) != 0 for param in chosen]
-    short = [0.0 if sparsity is None else sparsity * kept.size - (kept.size - kept.sum()) for kept in arrays]
-    slack = [unit_size(asked, param) for param in chosen]
-    overall = sum(short) < sum(slack)  # each param may be short by less than a unit
+    everything = graph.params()
+    chosen = choose_params(everything, params)
+    left = {param.name: reason for param in chosen if not params and (reason := _left_alone(asked, param))}
+    if len(left) == len(chosen):
+        raise ValueError(f"{asked!r} fits none of {', '.join(f'{name} ({why})' for name, why in left.items())}.")
+    unfollowed = [] if params else [param for param in everything if param.is_unfollowed and param.size]
+    whole = sum(param.size for param in (*chosen, *unfollowed))
+    claimed = sparsity is not None and sum(param.size for param in unfollowed) > RELEVANT * whole
+    left.update((param.name, "" if claimed else all_weights(param)[1]) for param in unfollowed)
+    check_initialized(graph, [*chosen, *unfollowed])
+    kept = {param.name: graph.array(param.name) != 0 for param in (*chosen, *unfollowed)}
+    counted = [param for param in (*chosen, *unfollowed) if not left.get(param.name)]
+    short = {p.name: 0.0 if sparsity is None else sparsity * p.size - (p.size - kept[p.name].sum()) for p in counted}
+    slack = {param.name: unit_size(asked, param) for param in counted}
+    overall = sum(short.values()) < sum(slack.values())  # each param may be short by less than a unit
     findings = []
-    for param, kept, lacking, unit in zip(chosen, arrays, short, slack):
-        fault = pattern_fault(kept, asked, param)
-        if not fault and lacking >= unit and (each or not overall):
-            fault = f"sparsity {1 - kept.mean():.4f} is below {sparsity:g}"
-        findings.append(Finding(param.name, param.shape, kept.size, int(kept.size - kept.sum()), fault))
+    for param in (*chosen, *unfollowed):
+        name, fault = param.name, ""
+        if name in slack:
+            fault = "" if param.is_unfollowed and not params else pattern_fault(kept[name], asked, param)
+            if not fault and short[name] >= slack[name] and (each or not overall):
+                fault = f"sparsity {1 - kept[name].mean():.4f} is below {sparsity:g}"
+                fault += f"; {all_weights(param)[1]}" if param in unfollowed else ""
+        zeros = int(param.size - kept[name].sum())
+        findings.append(Finding(name, param.shape, param.size, zeros, fault, left.get(name, "")))
     return CheckResult(tuple(findings))
 
 
@@ -125,9 +163,10 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
         kept: bool, the param's shape; False where a weight is zero.
     """
     if isinstance(pattern, NM):
-        if param.input_axis is None or param.shape[param.input_axis] % pattern.m:
+        axis, unfit = grouped_axis(param, pattern.m)
+        if unfit:
             return f"groups of {pattern.m} do not divide its input axis; check the others by `params`"
-        full = _in_groups(kept, param.input_axis, pattern.m).sum(-1)
+        full = _in_groups(kept, axis, pattern.m).sum(-1)
         broken, what = full > pattern.n, f"groups of {pattern.m} keep more than {pattern.n}"
     elif hasattr(pattern, "extents"):
         if None in (param.output_axis, param.input_axis):
@@ -139,6 +178,14 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
     else:
         return ""
     return f"{int(broken.sum())} of {broken.size} {what}" if broken.any() else ""
+
+
+def _left_alone(pattern: Pattern, param: Param) -> str:
+    """Why a pruner with the pattern leaves the param dense, or "" if it does not, or refuses it."""
+    try:
+        return pattern.check(param) or ""
+    except ValueError:
+        return ""
 
 
 def _asked(pattern: Any) -> Pattern:

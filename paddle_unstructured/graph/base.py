@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 WEIGHT_ROLES = (
     "conv2d",
@@ -18,6 +19,26 @@ WEIGHT_ROLES = (
 )
 
 
+class Role(NamedTuple):
+    """What one op makes of a param.
+
+    Attributes:
+        role, reader, output_axis, input_axis, groups: As for `Param`.
+        run: How many neighbours along the input axis one product sums over without a seam; 0: all of them.
+        through: The op that the param passes on its way to `reader` ("pd_op.split"), casts and reshapes aside.
+        broken: Of an "unknown" weight: what makes its zeros others before its op sees them, or "".
+    """
+
+    role: str
+    reader: str
+    output_axis: int | None = None
+    input_axis: int | None = None
+    groups: int = 1
+    run: int = 0
+    through: str = ""
+    broken: str = ""
+
+
 @dataclass(frozen=True)
 class Param:
     """One parameter of a Program and the part it plays there.
@@ -26,11 +47,16 @@ class Param:
         name: Its name in the scope.
         shape: As stored.
         dtype: As Paddle writes it, "float32".
-        role: One of `WEIGHT_ROLES`, or "bias", "norm scale", "norm bias", "norm mean", "norm variance",
-            "prelu alpha", "scale", "weight scale" (of an int8 weight), "unknown", "unused".
+        role: One of `WEIGHT_ROLES`, or "bias", "token" (that is joined to activations), "norm scale", "norm bias",
+            "norm mean", "norm variance", "norm statistics", "prelu alpha", "scale", "weight scale" (what a weight is
+            multiplied by), "unknown", "unused".
         reader: The op that gives it this role, "pd_op.conv2d"; empty if nothing reads it.
-        output_axis, input_axis: Which stored axis counts outputs and inputs; None where the role has none.
+        output_axis, input_axis: Which stored axis counts outputs and inputs; None where the role has none. Of an
+            embedding that is also multiplied: those of the product.
         groups: Groups of a convolution.
+        readings: Of a weight, what every op makes of it that reads it as one.
+        through, broken: As for `Role`.
+        frozen: Why training leaves it as it is, or "".
     """
 
     name: str
@@ -41,6 +67,10 @@ class Param:
     output_axis: int | None = None
     input_axis: int | None = None
     groups: int = 1
+    readings: tuple[Role, ...] = ()
+    through: str = ""
+    broken: str = ""
+    frozen: str = ""
 
     @property
     def size(self) -> int:
@@ -50,6 +80,11 @@ class Param:
     @property
     def is_weight(self) -> bool:
         return self.role in WEIGHT_ROLES
+
+    @property
+    def is_unfollowed(self) -> bool:
+        """Perhaps a weight: its op is not known, or what is zero in it is not zero there."""
+        return self.role == "unknown" and len(self.shape) > 1
 
     @property
     def is_conv1x1(self) -> bool:

@@ -16,7 +16,7 @@ from ..arguments import StrPath
 from ..formats import pdparams
 from .base import Param
 from .in_place import multiply_
-from .roles import is_learning_rate, readings, role_of, writes
+from .roles import Roles, is_learning_rate, trains, writes
 
 
 class PirGraph:
@@ -35,24 +35,51 @@ class PirGraph:
         self._masks: dict[str, Any] = {}
         self._tied: list[tuple[Any, Any]] = []  # (shadow, mask)
         self._ops_seen = -1
+        self._roles: tuple[int, Roles] | None = None  # and the number of ops that they were read off
 
     # -- what is there
 
     def params(self) -> list[Param]:
         """All parameters, in the order in which the Program first reads them."""
-        order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
-        placed = []
+        placed, frozen = [], self._frozen()
+        self._roles = None
         for i, (name, value) in enumerate(reversed(self._values.items())):  # PIR lists the newest parameter first
             if is_learning_rate(value):  # a scheduler's rate is listed among the parameters
                 continue
-            role, place = role_of(value, order)
-            placed.append((place, i, Param(name, tuple(value.shape), _dtype_name(value.dtype), *role)))
+            role, place, readings = self._read().of(value)
+            param = Param(
+                *(name, tuple(value.shape), _dtype_name(value.dtype), *role[:5]),
+                readings=readings,
+                through=role.through,
+                broken=role.broken,
+                frozen=frozen.get(name, ""),
+            )
+            placed.append((place, i, param))
         return [param for *_, param in sorted(placed, key=lambda entry: entry[:2])]
 
+    def _read(self) -> Roles:
+        """What the ops make of values, read anew where ops have come or gone."""
+        if self._roles is None or self._roles[0] != self.program.num_ops():
+            self._roles = self.program.num_ops(), Roles(walk(self.program.global_block()))
+        return self._roles[1]
+
+    def _frozen(self) -> dict[str, str]:
+        """Params that are not trained while others are, by name, and why; in an inference Program there are none."""
+        trained = {
+            name
+            for name, value in self._values.items()
+            if not is_learning_rate(value) and any(trains(op, value) for op in value.all_used_ops())
+        }
+        if trained:
+            return dict.fromkeys(self._values.keys() - trained, "the optimizer does not train it")
+        stopped = {name for name, value in self._values.items() if value.stop_gradient}
+        alive = {name for name in self._values.keys() - stopped if not is_learning_rate(self._values[name])}
+        return dict.fromkeys(stopped, "it is not trained (stop_gradient)") if alive else {}
+
     def reader(self, param: Param) -> Any:
-        """The first op that reads the param in its role, directly or through casts and reshapes."""
+        """The first op that reads the param in its role, directly or behind ops that leave it a weight."""
         order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
-        found = [op for op, role in readings(self._values[param.name]) if role.reader == param.reader]
+        found = [op for op, role in self._read().readings(self._values[param.name]) if role.reader == param.reader]
         return min(found, key=lambda op: order[op.id()])
 
     def norm_scale(self, param: Param) -> str | None:
@@ -74,11 +101,8 @@ class PirGraph:
         return all(op.id() != outer.id() for outer in self.program.global_block().ops)
 
     def is_made_of_params(self, value: Any) -> bool:
-        """Whether a value is a parameter, or one that was only cast or reshaped."""
-        producer = value.get_defining_op()
-        while producer is not None and producer.name() in ("pd_op.reshape", "pd_op.cast", "pd_op.unsqueeze"):
-            producer = producer.operand_source(0).get_defining_op()
-        return producer is not None and producer.name() == "builtin.parameter"
+        """Whether a value is a parameter, or computed from parameters and constants alone."""
+        return self._read().is_made_of_params(value)
 
     def declared_masks(self, params: Sequence[Param]) -> list[str]:
         """Masks of these params that are in the Program already."""
@@ -184,13 +208,23 @@ class PirGraph:
         mask = self.mask(param)
         return mask.shape == param.shape and not self.array(param.name)[~mask].any()
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether `attach` has seen the Program as it is."""
+        return bool(self.program.num_ops() == self._ops_seen)
+
+    def let_go(self, params: Sequence[Param]) -> None:
+        """Forget masks that were declared; their variables stay, and nothing is multiplied by them."""
+        for param in params:
+            del self._masks[param.name]
+
     def attach(self) -> None:
         """End the Program with weight = weight * mask, after whatever writes weights in it.
 
         Idempotent, and nearly free while nobody appends ops. A Program that writes no weight (inference, or training
         before `minimize`) is left alone.
         """
-        if self.program.num_ops() == self._ops_seen:
+        if self.is_attached:
             return
         if self._has_unmasked_writes():
             with paddle.static.program_guard(self.program):

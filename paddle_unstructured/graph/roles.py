@@ -1,12 +1,14 @@
-"""What a parameter is for, read off the PIR ops that use it."""
+"""What a parameter is for, read off the PIR ops that use it, directly or behind others that only move or scale it."""
 
 from __future__ import annotations
 
-from typing import Any, Iterator, NamedTuple
+from itertools import accumulate
+from math import gcd
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 import paddle
 
-from .base import WEIGHT_ROLES
+from .base import WEIGHT_ROLES, Role
 
 # Slots of ops as Paddle names them. (output axis, input axis) of the stored weight, or None.
 _CONVS = {
@@ -27,20 +29,16 @@ _PRODUCTS = {
     "fc": ("input", "w"),
 }
 WEIGHT_ROUNDING = "fake_channel_wise_quantize_dequantize_abs_max"  # of quantization-aware training
-_TRANSPARENT = {
-    WEIGHT_ROUNDING,
-    "cast",
-    "assign",
-    "share_data",
-    "reshape",
-    "unsqueeze",
-    "squeeze",
-    "transpose",
-    "expand",
-    "tile",
-    "flatten",
+_MOVES = {
+    *("cast", "assign", "share_data", "reshape", "unsqueeze", "squeeze", "transpose", "expand", "tile", "flatten"),
     "contiguous",
 }
+_KEEPS = {WEIGHT_ROUNDING, "dropout", "tanh", "relu", "abs", "sign"}  # each weight by itself, zero stays zero
+_SUMS = {"add", "subtract"}
+_FACTORS = {"multiply", "divide"}
+_LISTS = {"split", "split_with_num", "unbind"}  # give a list, which builtin.split takes apart
+_NUMBERS = {"shape", "shape64", "numel", "full_like", "zeros_like", "ones_like"}  # say nothing of the values they read
+_FACTOR_ONLY = "what is computed from it only scales weights"
 _NORM_SLOTS = {
     "scale": "norm scale",
     "bias": "norm bias",
@@ -54,49 +52,297 @@ _NORM_SLOTS = {
     "u": "norm statistics",
     "v": "norm statistics",
 }
-_ELEMENTWISE = {"add": "bias", "subtract": "bias", "multiply": "scale", "divide": "scale"}
 
 
-class Role(NamedTuple):
-    role: str
-    reader: str
-    output_axis: int | None = None
-    input_axis: int | None = None
-    groups: int = 1
+class _Path(NamedTuple):
+    """Where a weight stands on its way to its op.
 
-
-def role_of(value: Any, order: dict[int, int]) -> tuple[Role, int]:
-    """The role of a parameter's value, and where in the Program it is first read in that role.
-
-    A weight that is read twice (shared, or penalised in the loss) keeps the role of its first reader that makes it a
-    weight; only a parameter that no known op reads is "unknown".
+    Attributes:
+        axes: Which stored axis each axis of the value is; -1 for one that is not a stored axis.
+        seams: For each stored axis, the greatest common divisor of the places at which it was cut or joined; 0: none.
+        through, broken: As in `Role`.
+        folded: Shape and axes before a reshape that merged them; the one that takes them apart brings them back.
     """
-    found = sorted(((order.get(op.id(), len(order)), role) for op, role in readings(value)), key=lambda f: f[0])
-    for wanted in (WEIGHT_ROLES, None):
-        for place, role in found:
-            if (role.role in wanted) if wanted else role.role != "unknown":
-                return role, place
-    if found:
-        return found[0][1], found[0][0]
-    return Role("unused", ""), len(order)
+
+    axes: tuple[int, ...]
+    seams: tuple[int, ...]
+    through: str = ""
+    broken: str = ""
+    folded: tuple[list[int], tuple[int, ...]] | None = None
+
+    def moved(self, op: Any, kind: str) -> _Path:
+        """Behind a cast, a transpose or another shape."""
+        axes, before, after = (
+            axes_after(op, kind, self.axes),
+            list(op.operand_source(0).shape),
+            list(op.result(0).shape),
+        )
+        if kind == "transpose":
+            return self._replace(axes=axes, folded=None)
+        if axes != (-1,) * len(after) or not self.axes:
+            return self._replace(axes=axes)
+        folded = self.folded or (before, self.axes)
+        if after == folded[0]:
+            return self._replace(axes=folded[1], folded=None)
+        same = next((i for i, (a, b) in enumerate(zip(before, after)) if a != b), 0)
+        return self._replace(axes=(*self.axes[:same], *axes[same:]), folded=folded)
+
+    def by(self, op: Any, axes: Sequence[int] | None = None, broken: str = "") -> _Path:
+        """Behind an op that is more than a change of shape."""
+        why = broken and f"its zeros are no zeros where it is used: {op.name()} {broken}"
+        kept = self if axes is None else self._replace(axes=tuple(axes), folded=None)
+        return kept._replace(through=self.through or op.name(), broken=self.broken or why)
+
+    def cut(self, axis: int, *places: int) -> _Path:
+        """An axis of the value begins or ends at these places of another one."""
+        seams, stored = list(self.seams), self.axes[axis]
+        if stored >= 0:
+            seams[stored] = gcd(seams[stored], *places)
+        return self._replace(seams=tuple(seams), folded=None)
 
 
-def readings(
-    value: Any, axes: tuple[int, ...] | None = None, rank: int | None = None, depth: int = 0
-) -> Iterator[tuple[Any, Role]]:
-    """Every forward op that reads the value, directly or through casts, reshapes and transposes."""
-    axes = tuple(range(len(value.shape))) if axes is None else axes
-    rank = len(value.shape) if rank is None else rank  # of the parameter itself
-    for op in value.all_used_ops():
-        name = _kind(op)
-        if _is_bookkeeping(op, value):
-            continue
-        if op.name() == "builtin.combine":
-            yield from _readings_of_list(op, value)
-        elif (name in _TRANSPARENT or is_dequantization(op)) and depth < 8 and _operand(op, value) == 0:
-            yield from readings(op.result(0), axes_after(op, name, axes), rank, depth + 1)
-        else:
-            yield op, _named(op, name, value, axes, rank)
+class Roles:
+    """Reads the ops of one Program.
+
+    Args:
+        ops: All of them in order, those of inner blocks included.
+    """
+
+    def __init__(self, ops: Iterable[Any]) -> None:
+        self._order: dict[int, int] = {}
+        self._made: dict[int, bool] = {}  # ops that see no activations -> whether they see parameters
+        for place, op in enumerate(ops):
+            self._order[op.id()] = place
+            self._note(op)
+
+    def of(self, value: Any) -> tuple[Role, int, tuple[Role, ...]]:
+        """The role of a parameter, where in the Program it is first read in that role, and all its roles as a weight.
+
+        A weight that is read twice (shared, or penalised in the loss) keeps the role of its first reader that makes it
+        a weight; only a parameter that no known op reads is "unknown".
+        """
+        found = sorted(
+            ((self._order.get(op.id(), len(self._order)), role) for op, role in self.readings(value)), key=_first
+        )
+        weights = [(place, role) for place, role in found if role.role in WEIGHT_ROLES]
+        broken = [(place, role) for place, role in found if role.broken]
+        named = [(place, role) for place, role in found if role.role != "unknown"]
+        for place, role in (*weights, *broken, *named, *found):
+            every = tuple(role for _, role in weights)
+            return _multiplied(role, every), place, every
+        return Role("unused", ""), len(self._order), ()
+
+    def readings(self, value: Any) -> Iterator[tuple[Any, Role]]:
+        """Every forward op that reads a parameter, directly or behind ops that leave it a weight."""
+        rank = len(value.shape)
+        source = next((op for op in value.all_used_ops() if _overwrites(op, value)), None)
+        path = _Path(tuple(range(rank)), (0,) * rank)
+        if source is not None and not self._comes_from(source.operand_source(0), value):
+            path = path._replace(broken=f"{source.name()} writes it anew at every run")
+        yield from self._follow(value, path, set(), rank, 0)
+
+    def is_made_of_params(self, value: Any) -> bool:
+        """Whether a value is a parameter, or computed from parameters and constants alone."""
+        producer = value.get_defining_op()
+        return producer is not None and self._made.get(producer.id(), False)
+
+    # -- what sees activations
+
+    def _note(self, op: Any) -> None:
+        name = op.name()
+        if name == "builtin.parameter":
+            self._made[op.id()] = True
+        elif name == "pd_op.data":
+            if op.result(0).persistable:
+                self._made[op.id()] = True
+        elif _kind(op) in _NUMBERS:
+            self._made[op.id()] = False
+        elif not list(op.blocks()):
+            producers = [source.get_defining_op() for source in op.operands_source() if source.initialized()]
+            known = [None if producer is None else self._made.get(producer.id()) for producer in producers]
+            if None not in known:
+                self._made[op.id()] = any(known)
+
+    def _is_pure(self, value: Any) -> bool:
+        """Whether no activation is in the value: parameters, constants, or both."""
+        producer = value.get_defining_op()
+        return producer is not None and producer.id() in self._made
+
+    def _comes_from(self, value: Any, origin: Any) -> bool:
+        waiting, seen = [value], set()
+        while waiting:
+            now = waiting.pop()
+            if now.is_same(origin):
+                return True
+            producer = now.get_defining_op()
+            if producer is not None and producer.id() not in seen:
+                seen.add(producer.id())
+                waiting += [source for source in producer.operands_source() if source.initialized()]
+        return False
+
+    # -- the way of a weight
+
+    def _follow(self, value: Any, path: _Path, seen: set[int], rank: int, depth: int) -> Iterator[tuple[Any, Role]]:
+        for op in value.all_used_ops():
+            if _is_bookkeeping(op, value):
+                continue
+            if _overwrites_another(op, value):
+                yield from self._follow(op.operand_source(1), path, seen, rank, depth + 1)
+                continue
+            if op.name() == "builtin.combine":
+                uses = [use for use in op.result(0).all_used_ops() if not _is_bookkeeping(use, op.result(0))]
+                steps = [(use, self._list(use, op, value, path)) for use in uses]
+            else:
+                steps = [(op, self._step(op, value, path, rank))]
+            for reader, step in steps:
+                if isinstance(step, Role):
+                    yield reader, step if not step.broken else Role("unknown", step.reader, broken=step.broken)
+                elif reader.id() not in seen and depth < 64:
+                    seen.add(reader.id())
+                    if _kind(reader) in _PRODUCTS or _kind(reader) == "einsum":  # of parameters alone
+                        yield from self._product_of_params(reader, value, path, seen, rank, depth)
+                    else:
+                        for result, behind in step:
+                            yield from self._follow(result, behind, seen, rank, depth + 1)
+
+    def _product_of_params(
+        self, op: Any, value: Any, path: _Path, seen: set[int], rank: int, depth: int
+    ) -> Iterator[tuple[Any, Role]]:
+        """A weight that is a product of parameters (low rank), or a number that is one (power iteration)."""
+        result = op.result(0)
+        lost = path.by(op, (-1,) * len(result.shape))
+        behind = {role.role for _, role in self._follow(result, lost, seen, rank, depth + 1)}
+        counts = behind - {"weight scale", "weight offset", "unknown"}
+        yield op, self._named(op, value, path, rank) if counts else Role("unknown", op.name(), broken=_FACTOR_ONLY)
+
+    def _step(self, op: Any, value: Any, path: _Path, rank: int) -> Role | list[tuple[Any, _Path]]:
+        """What the op makes of the value: a role, or other values through which the weight passes."""
+        kind, place = _kind(op), _operand(op, value)
+        if place == 0 and kind in _MOVES:
+            return [(op.result(0), path.moved(op, kind))]
+        if place == 0 and kind in _KEEPS:
+            return [(op.result(0), path if kind == WEIGHT_ROUNDING else path.by(op))]
+        if place == 0 and kind in ("pad", "slice", "strided_slice", "gather", "gather_nd", "index_select", *_LISTS):
+            return self._parts(op, kind, path)
+        if kind == "scale" and place == 0 and self._is_pure(op.operand_source(1)):
+            moved = "adds a number to every weight" if op.attrs()["bias"] else ""
+            return [(op.result(0), path.by(op, broken=moved))]
+        if kind == "spectral_norm" and _slot(op, value) == "weight":
+            return [(op.result(0), path.by(op))]
+        if kind in _SUMS | _FACTORS:
+            return self._elementwise(op, kind, value, path, rank)
+        if self._is_product_of_params(op, kind, value):
+            return []
+        return self._named(op, value, path, rank)
+
+    def _elementwise(self, op: Any, kind: str, value: Any, path: _Path, rank: int) -> Role | list[tuple[Any, _Path]]:
+        place = _operand(op, value)
+        other, result = op.operand_source(1 - place), op.result(0)
+        if other.is_same(value):
+            return [(result, path.by(op))] if kind in ("multiply", "add") else Role("unknown", op.name())
+        if not self._is_pure(other):
+            return Role("bias" if kind in _SUMS else "scale", op.name())
+        if list(value.shape) != list(result.shape):  # spread over something larger: the other one is the weight
+            return Role("weight scale" if kind in _FACTORS else "weight offset", op.name())
+        if kind == "divide" and place == 1:
+            return Role("unknown", op.name())
+        if kind in _FACTORS:
+            return [(result, path if is_dequantization(op) else path.by(op))]
+        # A sum of weights is a weight; a number, or a mean, that is taken from every weight moves its zeros.
+        is_weight = self.is_made_of_params(other) and list(other.shape) == list(result.shape)
+        does = "adds something to" if kind == "add" else "takes something from"
+        return [(result, path.by(op, broken="" if is_weight else f"{does} every weight"))]
+
+    def _parts(self, op: Any, kind: str, path: _Path) -> Role | list[tuple[Any, _Path]]:
+        axes, extents = path.axes, list(op.operand_source(0).shape)
+        if kind == "pad":
+            before = op.attrs()["paddings"][::2]
+            for i, shift in enumerate(before):
+                path = path.cut(i, shift, shift + extents[i]) if op.result(0).shape[i] != extents[i] else path
+            return [(op.result(0), path.by(op))]
+        if kind in ("slice", "strided_slice"):
+            return [(op.result(0), _sliced(op, path, extents))]
+        if kind in ("gather", "gather_nd", "index_select"):
+            return self._gathered(op, kind, path)
+        results = _taken_apart(op.result(0))
+        axis = _axis_of(op, len(extents))
+        if axis is None:
+            return Role("unknown", op.name())
+        if kind == "unbind":
+            return [(result, path.by(op, axes[:axis] + axes[axis + 1 :])) for result in results]
+        ends = list(accumulate(result.shape[axis] for result in results))
+        return [(result, path.cut(axis, end - result.shape[axis], end).by(op)) for result, end in zip(results, ends)]
+
+    def _gathered(self, op: Any, kind: str, path: _Path) -> Role | list[tuple[Any, _Path]]:
+        """Rows by number: those that the input asks for make it an embedding."""
+        index = op.operand_source(1)
+        if not self._is_pure(index):
+            if len(path.axes) == 2 and (kind != "gather_nd" or index.shape[-1] == 1):
+                return Role("embedding", op.name(), *_stored(path.axes, 1, 0), through=path.through)
+            return Role("unknown", op.name())
+        kept = path.axes[index.shape[-1] :] if kind == "gather_nd" else None
+        lost = (-1,) * len(op.result(0).shape) if kept is None else (-1,) * (len(index.shape) - 1) + kept
+        return [(op.result(0), path.by(op, lost))]
+
+    def _list(self, op: Any, combine: Any, value: Any, path: _Path) -> Role | list[tuple[Any, _Path]]:
+        """What an op makes of a value that it reads in a list."""
+        kind, members = _kind(op), combine.operands_source()
+        if kind in ("rnn", "cudnn_lstm"):  # those of an LSTM or GRU, [gates * hidden, input], and biases
+            return _role("rnn", op, path, 0, 1) if len(value.shape) == 2 else Role("bias", op.name())
+        if kind == "einsum":
+            return self._einsum(op, members, value, path)
+        if kind not in ("concat", "stack", "add_n"):
+            return Role("unknown", op.name())
+        if not all(self._is_pure(member) for member in members):
+            return Role("bias" if kind == "add_n" else "token", op.name())
+        result, place = op.result(0), next(i for i, member in enumerate(members) if member.is_same(value))
+        axis = _axis_of(op, len(result.shape))
+        if kind == "add_n":
+            return [(result, path.by(op))]
+        if axis is None:
+            return Role("unknown", op.name())
+        if kind == "stack":
+            return [(result, path.by(op, (*path.axes[:axis], -1, *path.axes[axis:])))]
+        start = sum(member.shape[axis] for member in members[:place])
+        return [(result, path.cut(axis, start, start + value.shape[axis]).by(op))]
+
+    def _einsum(self, op: Any, members: Sequence[Any], value: Any, path: _Path) -> Role | list[tuple[Any, _Path]]:
+        """A product whose letters say which axes are summed over."""
+        if all(map(self.is_made_of_params, members)):
+            return []
+        place = next(i for i, member in enumerate(members) if member.is_same(value))
+        terms, _, output = op.attrs()["equation"].replace(" ", "").partition("->")
+        own = terms.split(",")[place]
+        if "." in terms or not output or len(set(own)) < len(own):
+            return Role("unknown", op.name())
+        others = set("".join(term for i, term in enumerate(terms.split(",")) if i != place))
+        summed = [i for i, letter in enumerate(own) if letter in others and letter not in output]
+        free = [i for i, letter in enumerate(own) if letter in output and letter not in others]
+        if not summed:
+            return Role("scale", op.name())
+        return _role("linear", op, path, free[-1] if free else -1, summed[0] if len(summed) == 1 else -1)
+
+    def _is_product_of_params(self, op: Any, kind: str, value: Any) -> bool:
+        factors = [source for source in op.operands_source() if not source.is_same(value)] if kind in _PRODUCTS else []
+        return bool(factors) and _slot(op, value) in _PRODUCTS[kind] and all(map(self.is_made_of_params, factors))
+
+    # -- the op that makes it what it is
+
+    def _named(self, op: Any, value: Any, path: _Path, rank: int) -> Role:
+        name, slot = _kind(op), _slot(op, value)
+        if name in _CONVS and slot == "filter":
+            return _conv(op, name, path)
+        if name in _PRODUCTS and slot in _PRODUCTS[name]:
+            return _product(op, slot == _PRODUCTS[name][0], path)
+        if name == "embedding" and slot == "weight":
+            return _role("embedding", op, path, 1, 0)
+        if name == "prelu" and slot == "alpha":
+            return Role("prelu alpha", op.name())
+        if "norm" in name and slot in _NORM_SLOTS:
+            return Role(_NORM_SLOTS[slot], op.name())
+        if slot in ("bias", "bias_e") or (name == "addmm" and slot == "input"):
+            return Role("bias", op.name())
+        return Role("unknown", op.name())
 
 
 def writes(op: Any, value: Any) -> bool:
@@ -104,6 +350,11 @@ def writes(op: Any, value: Any) -> bool:
     if not op.name().endswith("_") or "norm" in op.name():
         return False
     return _operand(op, value) == (1 if op.name() == "pd_op.assign_out_" else 0)
+
+
+def trains(op: Any, value: Any) -> bool:
+    """Whether the op is an optimizer's update of the value."""
+    return writes(op, value) and "grad" in slots(op)
 
 
 def is_dequantization(op: Any) -> bool:
@@ -116,73 +367,8 @@ def is_dequantization(op: Any) -> bool:
     return cast.operand_source(0).dtype == paddle.int8 and _is_parameter(cast.operand_source(0))
 
 
-def _is_parameter(value: Any) -> bool:
-    producer = value.get_defining_op()
-    return producer is not None and producer.name() == "builtin.parameter"
-
-
 def is_learning_rate(value: Any) -> bool:
     return any(_slot(op, value) == "learning_rate" for op in value.all_used_ops())
-
-
-def _is_bookkeeping(op: Any, value: Any) -> bool:
-    """Backward, optimizer and stack ops: they do not say what a parameter is for."""
-    return "_grad" in op.name() or op.name().startswith("cf.") or writes(op, value)
-
-
-def _kind(op: Any) -> str:
-    """pd_op.add_ -> add."""
-    return str(op.name().split(".")[-1].rstrip("_"))
-
-
-def _named(op: Any, name: str, value: Any, axes: tuple[int, ...], rank: int) -> Role:
-    slot = _slot(op, value)
-    if name in _CONVS and slot == "filter":
-        return _conv(op, name, axes)
-    if name in _PRODUCTS and slot in _PRODUCTS[name]:
-        return _product(op, left=slot == _PRODUCTS[name][0], axes=axes)
-    if name == "embedding" and slot == "weight":
-        return Role("embedding", op.name(), *_stored(axes, 1, 0))
-    if name == "prelu" and slot == "alpha":
-        return Role("prelu alpha", op.name())
-    if "norm" in name and slot in _NORM_SLOTS:
-        return Role(_NORM_SLOTS[slot], op.name())
-    if slot in ("bias", "bias_e") or (name == "addmm" and slot == "input"):
-        return Role("bias", op.name())
-    if is_dequantization(op):
-        return Role("weight scale", op.name())
-    if name in _ELEMENTWISE and _meets_activations(op, value, rank):
-        return Role(_ELEMENTWISE[name], op.name())
-    return Role("unknown", op.name())
-
-
-def _conv(op: Any, name: str, axes: tuple[int, ...]) -> Role:
-    groups = int(op.attrs().get("groups", 1))
-    role = "conv2d" if name == "fused_conv2d_add_act" else name
-    return Role(role, op.name(), *_stored(axes, *_CONVS[name]), groups)
-
-
-def _product(op: Any, left: bool, axes: tuple[int, ...]) -> Role:
-    """x @ y contracts the last axis of x with the last but one of y; transposes swap them."""
-    attrs = op.attrs()
-    flag = ("transpose_x", "trans_x") if left else ("transpose_y", "trans_y")
-    swapped = any(attrs.get(f, False) for f in flag)
-    if len(axes) == 1:
-        return Role("linear", op.name(), None, axes[0])
-    rows, columns = len(axes) - 2, len(axes) - 1
-    output, contracted = (rows, columns) if left != swapped else (columns, rows)
-    return Role("linear", op.name(), *_stored(axes, output, contracted))
-
-
-def _readings_of_list(op: Any, value: Any) -> Iterator[tuple[Any, Role]]:
-    """Weights that enter an op in a list: those of an LSTM or GRU, [gates*hidden, input] and biases."""
-    for reader in op.result(0).all_used_ops():
-        if _is_bookkeeping(reader, op.result(0)):
-            continue
-        if _kind(reader) in ("rnn", "cudnn_lstm"):
-            yield reader, (Role("rnn", reader.name(), 0, 1) if len(value.shape) == 2 else Role("bias", reader.name()))
-        else:
-            yield reader, Role("unknown", reader.name())
 
 
 def axes_after(op: Any, name: str, axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -192,11 +378,11 @@ def axes_after(op: Any, name: str, axes: tuple[int, ...]) -> tuple[int, ...]:
     before, after = list(op.operand_source(0).shape), list(op.result(0).shape)
     if before == after:
         return axes
+    result = [-1] * len(after)
     kept = [i for i, extent in enumerate(before) if extent != 1]
     real = [i for i, extent in enumerate(after) if extent != 1]
     if [before[i] for i in kept] != [after[i] for i in real]:
         return (-1,) * len(after)
-    result = [-1] * len(after)
     for old, new in zip(kept, real):
         result[new] = axes[old]
     # Axes of one element: keep those that stayed in place, so that a conv1d's [out, 1, k] is still understood.
@@ -204,6 +390,108 @@ def axes_after(op: Any, name: str, axes: tuple[int, ...]) -> tuple[int, ...]:
         if extent == 1 and i < len(after) and after[i] == 1 and result[i] == -1:
             result[i] = axes[i]
     return tuple(result)
+
+
+def slots(op: Any) -> list[str]:
+    """Names of an op's operands; none for ops without a yaml entry (builtin, custom)."""
+    try:
+        return list(op.get_input_names())
+    except ValueError:
+        return []
+
+
+def _role(name: str, op: Any, path: _Path, output: int, contracted: int, groups: int = 1, run: int = 0) -> Role:
+    axes = _stored(path.axes, output, contracted)
+    seam = gcd(run, 0 if axes[1] is None else path.seams[axes[1]])
+    return Role(name, op.name(), *axes, groups, seam, path.through, path.broken)
+
+
+def _conv(op: Any, name: str, path: _Path) -> Role:
+    groups, (output, contracted) = int(op.attrs().get("groups", 1)), _CONVS[name]
+    role = "conv2d" if name == "fused_conv2d_add_act" else name
+    # A transposed convolution stores the inputs of all groups on one axis, and each group sums over its own.
+    run = op.operand_source(1).shape[0] // groups if groups > 1 and contracted == 0 else 0
+    return _role(role, op, path, output, contracted, groups, run)
+
+
+def _product(op: Any, left: bool, path: _Path) -> Role:
+    """x @ y contracts the last axis of x with the last but one of y; transposes swap them."""
+    attrs, rank = op.attrs(), len(path.axes)
+    flag = ("transpose_x", "trans_x") if left else ("transpose_y", "trans_y")
+    swapped = any(attrs.get(f, False) for f in flag)
+    if rank == 1:
+        return _role("linear", op, path, -1, 0)
+    output, contracted = (rank - 2, rank - 1) if left != swapped else (rank - 1, rank - 2)
+    return _role("linear", op, path, output, contracted)
+
+
+def _multiplied(role: Role, every: Sequence[Role]) -> Role:
+    """An embedding that is also multiplied (a tied output layer) has the axes of the product."""
+    product = next((other for other in every if other.role != "embedding"), role)
+    if role.role != "embedding":
+        return role
+    return role._replace(output_axis=product.output_axis, input_axis=product.input_axis)
+
+
+def _sliced(op: Any, path: _Path, extents: Sequence[int]) -> _Path:
+    attrs = op.attrs()
+    starts = _numbers(op.operand_source(1))
+    strides = _numbers(op.operand_source(3)) if _kind(op) == "strided_slice" else [1] * len(attrs["axes"])
+    for i, axis in enumerate(attrs["axes"]):
+        after = op.result(0).shape[axis] if not attrs.get("decrease_axis") else None
+        if starts is None or strides is None or strides[i] != 1 or after is None:
+            path = path.cut(axis, 1)
+        elif after != extents[axis]:
+            start = max(starts[i] + extents[axis] if starts[i] < 0 else starts[i], 0)
+            path = path.cut(axis, start, start + after)
+    gone = set(attrs.get("decrease_axis") or ())
+    return path.by(op, [axis for i, axis in enumerate(path.axes) if i not in gone])
+
+
+def _taken_apart(values: Any) -> list[Any]:
+    return [result for op in values.all_used_ops() if op.name() == "builtin.split" for result in op.results()]
+
+
+def _axis_of(op: Any, rank: int) -> int | None:
+    """The axis of a split, concat, stack or unbind, as an attribute or a constant; None if it is computed."""
+    attrs = op.attrs()
+    if "axis" in attrs:
+        return int(attrs["axis"]) % rank
+    axis = op.operand_source(op.num_operands() - 1).get_defining_op()
+    return int(axis.attrs()["value"]) % rank if axis is not None and axis.name() == "pd_op.full" else None
+
+
+def _numbers(value: Any) -> list[int] | None:
+    op = value.get_defining_op()
+    return list(op.attrs()["value"]) if op is not None and op.name() == "pd_op.full_int_array" else None
+
+
+def _first(entry: tuple[int, Role]) -> int:
+    return entry[0]
+
+
+def _overwrites(op: Any, value: Any) -> bool:
+    return op.name() == "pd_op.assign_out_" and _operand(op, value) == 1
+
+
+def _overwrites_another(op: Any, value: Any) -> bool:
+    """Whether the op copies the value into another parameter, which is read in its stead."""
+    return op.name() == "pd_op.assign_out_" and _operand(op, value) == 0 and _is_parameter(op.operand_source(1))
+
+
+def _is_parameter(value: Any) -> bool:
+    producer = value.get_defining_op()
+    return producer is not None and producer.name() == "builtin.parameter"
+
+
+def _is_bookkeeping(op: Any, value: Any) -> bool:
+    """Backward, optimizer and stack ops, and copies into one buffer: they do not say what a parameter is for."""
+    return "_grad" in op.name() or op.name().startswith("cf.") or _kind(op) == "coalesce_tensor" or writes(op, value)
+
+
+def _kind(op: Any) -> str:
+    """pd_op.add_ -> add."""
+    return str(op.name().split(".")[-1].rstrip("_"))
 
 
 def _stored(axes: tuple[int, ...], output: int, contracted: int) -> tuple[int | None, int | None]:
@@ -215,22 +503,6 @@ def _operand(op: Any, value: Any) -> int:
     return next((i for i, source in enumerate(op.operands_source()) if source.is_same(value)), -1)
 
 
-def slots(op: Any) -> list[str]:
-    """Names of an op's operands; none for ops without a yaml entry (builtin, custom)."""
-    try:
-        return list(op.get_input_names())
-    except ValueError:
-        return []
-
-
 def _slot(op: Any, value: Any) -> str:
     names, place = slots(op), _operand(op, value)
     return names[place] if 0 <= place < len(names) else ""
-
-
-def _meets_activations(op: Any, value: Any, rank: int) -> bool:
-    """Whether an elementwise op joins the value with activations, and not with another parameter or with itself."""
-    other = op.operand_source(1 - _operand(op, value)).get_defining_op()
-    if other is not None and other.name() == "builtin.parameter":
-        return False
-    return rank == 1 or list(op.result(0).shape) != list(value.shape)

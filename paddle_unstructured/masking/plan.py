@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..graph import Gathering, Param, PirGraph
 from ..patterns import Pattern
 from ..reporting import report
 from ..schedules import Schedule
-from ..selection import Select, Verdict, judge, names_to_skip
+from ..selection import Select, Verdict, judge, names_to_skip, tell
 from .update import PrunedLayer
 
 
@@ -29,6 +29,7 @@ class PruningPlan:
         layers: The pruned ones, in the order in which equal scores fall.
         allocation, schedule: Parts.
         gatherings: What has to be watched in the training Program before the layers can be scored.
+        judged: The verdict on a param as the Program is now.
     """
 
     verdicts: list[Verdict]
@@ -36,6 +37,7 @@ class PruningPlan:
     allocation: Allocation
     schedule: Schedule
     gatherings: list[Gathering]
+    judged: Callable[[Param], Verdict]
 
     @property
     def params(self) -> list[Param]:
@@ -51,6 +53,38 @@ class PruningPlan:
 
     def due(self, step: int, applied: float) -> bool:
         return self.allocation.due(step, self.asked(step), applied)
+
+    def without_frozen(self, graph: PirGraph) -> PruningPlan:
+        """The plan without layers that an optimizer which came after it does not train; itself if there are none.
+
+        Raises:
+            ValueError: None is left.
+        """
+        now = {param.name: param for param in graph.params()}
+        verdicts = [
+            self.judged(now[v.param.name]) if v.pruned and now[v.param.name].frozen != v.param.frozen else v
+            for v in self.verdicts
+        ]
+        pruned = [verdict.param for verdict in verdicts if verdict.pruned]
+        gone = {param.name for param in self.params} - {param.name for param in pruned}
+        if not gone:
+            return self
+        if not pruned:
+            raise ValueError(_nothing(verdicts))
+        tell(verdicts)
+        parts = {layer.param.name: (layer.pattern, layer.criterion) for layer in self.layers}
+        gatherings = _gatherings(graph, pruned, parts)
+        allocation = self.allocation
+        if isinstance(allocation, PerLayer):
+            own = {key: value for key, value in allocation.sparsities.items() if key not in gone}
+            allocation = replace(allocation, sparsities=own)
+        return replace(
+            self,
+            verdicts=verdicts,
+            layers=_layers(graph, pruned, parts, gatherings),
+            allocation=allocation,
+            gatherings=gatherings,
+        )
 
 
 def make_plan(
@@ -89,7 +123,8 @@ def make_plan(
     paddleslim.check_schedule(chosen_allocation, ratio, schedule)
     chosen_select = paddleslim.to_select(prune_params_type, select)
     params = graph.params()
-    verdicts = judge(params, chosen_select, sorted(names_to_skip(skip_params_func, graph.program, params)))
+    skipped = names_to_skip(skip_params_func, graph.program, params)
+    verdicts = judge(params, chosen_select, skipped)
     if rules is None:
         parts = {v.param.name: (chosen_pattern, chosen_criterion) for v in verdicts if v.pruned}
     else:
@@ -99,24 +134,21 @@ def make_plan(
             for v in verdicts
         ]
         parts = {name: (choice.pattern, choice.criterion) for name, choice in found.items()}
+    selected = {verdict.param.name for verdict in verdicts if verdict.pruned}
     verdicts = [_fitted(verdict, parts) for verdict in verdicts]
     pruned = [verdict.param for verdict in verdicts if verdict.pruned]
     _check_params(graph, verdicts, pruned)
     if rules is not None:
         chosen_allocation = PerLayer({param.name: found[param.name].sparsity for param in pruned})
     gatherings = _gatherings(graph, pruned, parts)
-    layers = [
-        PrunedLayer(
-            param,
-            parts[param.name][1],
-            parts[param.name][0],
-            information(graph, param, parts[param.name][1], gatherings),
-        )
-        for param in pruned
-    ]
+    layers = _layers(graph, pruned, parts, gatherings)
     chosen_schedule = paddleslim.to_schedule(_own_sparsity(layers, chosen_allocation), ratio, schedule)
-    plan = PruningPlan(verdicts, layers, chosen_allocation, chosen_schedule, gatherings)
+    plan = PruningPlan(
+        *(verdicts, layers, chosen_allocation, chosen_schedule, gatherings),
+        judged=lambda param: judge([param], chosen_select, skipped)[0],
+    )
     plan.feeds(getattr(chosen_schedule, "final", plan.asked(0)))  # refuses now what could not be met later
+    tell(verdicts, selected - {param.name for param in pruned})
     return plan
 
 
@@ -126,12 +158,28 @@ def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]]) ->
     return verdict if unfit is None else Verdict(verdict.param, False, unfit)
 
 
+def _layers(
+    graph: PirGraph,
+    pruned: Sequence[Param],
+    parts: Mapping[str, tuple[Pattern, Criterion]],
+    gatherings: Sequence[Gathering],
+) -> list[PrunedLayer]:
+    return [
+        PrunedLayer(param, criterion, pattern, information(graph, param, criterion, gatherings))
+        for param, (pattern, criterion) in ((param, parts[param.name]) for param in pruned)
+    ]
+
+
+def _nothing(verdicts: Sequence[Verdict]) -> str:
+    return (
+        f"nothing to prune: none of the {len(verdicts)} params of the Program is selected.\n"
+        f"{report.Explanation(verdicts)}"
+    )
+
+
 def _check_params(graph: PirGraph, verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
     if not pruned:
-        raise ValueError(
-            f"nothing to prune: none of the {len(verdicts)} params of the Program is selected.\n"
-            f"{report.Explanation(verdicts)}"
-        )
+        raise ValueError(_nothing(verdicts))
     taken = graph.declared_masks(pruned)
     if taken:
         raise ValueError(

@@ -8,11 +8,12 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from ..graph import Param, PirGraph, open_graph
+from ..graph import WEIGHT_ROLES, Param, PirGraph, open_graph
 from ..selection import Select, Verdict, all_weights, judge
 from .table import aligned, shape_text
 
 STATISTICS = ("norm mean", "norm variance", "norm statistics")
+_NOT_COUNTED = {*STATISTICS, "unused"}  # nobody trains the ones, nobody reads the others
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Row:
         """zeros / weights; 0 for an empty param."""
         return self.zeros / self.weights if self.weights else 0.0
 
+    @property
+    def is_unfollowed(self) -> bool:
+        """As `Param.is_unfollowed`."""
+        return self.role == "unknown" and len(self.shape) > 1
+
 
 @dataclass(frozen=True)
 class SparsityReport:
@@ -47,8 +53,8 @@ class SparsityReport:
 
     @property
     def totals(self) -> dict[str, float]:
-        """Sparsity of the selected weights, of all that is trained (no running statistics of norms), and of the weights
-        of 1x1 convolutions; never mixed."""
+        """Sparsity of the selected weights, of all that the Program uses (no running statistics of norms, no buffer
+        that nothing reads), and of the weights of 1x1 convolutions; never mixed."""
         return {name: zeros / weights if weights else 0.0 for name, (zeros, weights) in self.counts.items()}
 
     @property
@@ -56,9 +62,20 @@ class SparsityReport:
         """(zeros, weights) behind `totals`."""
         return {
             "selected": _count(r for r in self.rows if r.pruned),
-            "all": _count(r for r in self.rows if r.role not in STATISTICS),
+            "all": _count(r for r in self.rows if r.role not in _NOT_COUNTED),
             "conv1x1": _count(r for r in self.rows if r.name in self.conv1x1),
         }
+
+    @property
+    def unfollowed(self) -> tuple[Row, ...]:
+        """Params that may be weights and are not selected: it is not known how they reach their op."""
+        return tuple(row for row in self.rows if row.is_unfollowed and not row.pruned)
+
+    @property
+    def share(self) -> float:
+        """Selected weights / all weights of layers, those that cannot be followed included; 0 if there are none."""
+        whole = sum(r.weights for r in self.rows if r.pruned or r.is_unfollowed or r.role in WEIGHT_ROLES)
+        return self.counts["selected"][1] / whole if whole else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -67,6 +84,8 @@ class SparsityReport:
                 name: {"zeros": zeros, "weights": weights, "sparsity": self.totals[name]}
                 for name, (zeros, weights) in self.counts.items()
             },
+            "share": self.share,
+            "unfollowed": [row.name for row in self.unfollowed],
         }
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -86,10 +105,14 @@ class SparsityReport:
             for r in self.rows
         ]
         titles = {"selected": "selected weights", "all": "all weights", "conv1x1": "1x1 conv weights"}
+        of = {"selected": f"{self.share:.1%} of the weights of layers" if 0 < self.share < 1 else ""}
         totals = [
-            (titles[name], "", "", f"{weights}", f"{zeros}", f"{self.totals[name]:.4f}", "")
+            (titles[name], "", "", f"{weights}", f"{zeros}", f"{self.totals[name]:.4f}", of.get(name, ""))
             for name, (zeros, weights) in self.counts.items()
         ]
+        if self.unfollowed:
+            zeros, weights = _count(self.unfollowed)
+            totals.append(("not followed", "", "", f"{weights}", f"{zeros}", f"{zeros / weights:.4f}", "not selected"))
         header = ("name", "role", "shape", "weights", "zeros", "sparsity", "pruned")
         return aligned(header, rows, totals, numbers=(3, 4, 5))
 
@@ -139,8 +162,13 @@ def sparsity_of(program: Any, scope: Any, counted: Callable[[Param], bool]) -> f
 
 
 def sparsity_by_layer(program: Any, scope: Any) -> dict[str, float]:
-    """Fraction of zeros of every prunable weight, by name."""
-    return {row.name: row.sparsity for row in _rows_of(program, scope, lambda param: param.is_weight)}
+    """Fraction of zeros of every weight, by name, those that cannot be followed included."""
+    return {row.name: row.sparsity for row in _rows_of(program, scope, may_be_weight)}
+
+
+def may_be_weight(param: Param) -> bool:
+    """A weight, or a param whose op is not known and that may be one: a total that left it out would claim too much."""
+    return param.is_weight or param.is_unfollowed
 
 
 def check_initialized(graph: PirGraph, params: Sequence[Param]) -> None:
