@@ -162,12 +162,12 @@ def grouped_axis(param: Param, m: int) -> tuple[int, str]:
     axes = {reading.input_axis for reading in readings}
     if not readings:
         return -1, "rows that are looked up, and nothing that multiplies them"
-    if None in axes:
+    axis = next(iter(axes))
+    if axis is None or None in axes:
         return -1, "no input axis"
     if len(axes) > 1:
         ops = " and ".join(sorted(f"{r.reader} over axis {r.input_axis}" for r in readings))
         return -1, f"products that sum over different axes: {ops}"
-    (axis,) = axes
     runs = [reading.run for reading in readings if isinstance(reading, Role)]
     run = gcd(param.shape[axis], *runs)
     if run % m:
@@ -221,7 +221,9 @@ class _Blocks:
         Short blocks are filled up with zeros. An extent of 1 gets no axis, for reducing over many axes is slow, even
         over empty ones; and an axis that lies in one block is not split, for Paddle knows 9 axes at most.
         """
-        shape, inner, units = [], [], []
+        shape: list[int] = []
+        inner: list[int] = []
+        units: list[int] = []
         for axis, (length, extent) in enumerate(zip(param.shape, self.extents(param))):
             units.append(-(-length // extent))
             if 1 < length <= extent:

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -18,6 +18,7 @@ from .arguments import StrPath
 from .formats import pair, pdiparams, pdparams
 from .formats.atomic import aside, finish
 from .graph import PirGraph, open_graph
+from .graph.inference_mode import to_inference
 from .graph.program import walk
 
 KINDS = {
@@ -173,8 +174,21 @@ def open_model(path: StrPath, place: Any = None) -> Model:
         _read_params(files, graph)
     block = program.global_block()
     feeds = tuple(op.attrs()["name"] for op in block.ops if op.name() == "pd_op.data" and not op.result(0).persistable)
-    fetches = tuple(op.operand_source(0) for op in block.ops if op.name() == "pd_op.fetch")
-    return Model(files, program, scope, graph.place, feeds, fetches)
+    return Model(files, program, scope, graph.place, feeds, _fetches(program))
+
+
+def in_inference_mode(model: Model) -> Model:
+    """The model with its norms and dropout set to inference; its Program is changed.
+
+    Raises:
+        ValueError: Its outputs depend on random numbers; see `to_inference`.
+    """
+    to_inference(model.program)
+    return replace(model, fetches=_fetches(model.program))
+
+
+def _fetches(program: Any) -> tuple[Any, ...]:
+    return tuple(op.operand_source(0) for op in program.global_block().ops if op.name() == "pd_op.fetch")
 
 
 def save_model(model: Model, out: StrPath) -> None:

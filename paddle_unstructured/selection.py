@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Iterable, Sequence, Union
 
 from .arguments import function, wrong_kind
@@ -95,7 +95,7 @@ def named(names: str) -> Select:
     return select
 
 
-def judge(params: Iterable[Param], select: Select = all_weights, skip: Sequence[str] = ()) -> list[Verdict]:
+def judge(params: Iterable[Param], select: Select = all_weights, skip: Collection[str] = ()) -> list[Verdict]:
     """Ask `select` about every weight; what is no weight, or named in `skip`, is never pruned.
 
     Raises:
@@ -104,7 +104,7 @@ def judge(params: Iterable[Param], select: Select = all_weights, skip: Sequence[
     return [_verdict(param, select, skip) for param in params]
 
 
-def _verdict(param: Param, select: Select, skip: Sequence[str]) -> Verdict:
+def _verdict(param: Param, select: Select, skip: Collection[str]) -> Verdict:
     by_default, reason = all_weights(param)
     if not can_be_insisted_on(param):
         return Verdict(param, False, reason)
@@ -150,13 +150,14 @@ def tell(verdicts: Sequence[Verdict], left_by_pattern: Collection[str] = ()) -> 
         if found:
             level = logging.WARNING if size > RELEVANT * whole else logging.INFO
             _log.log(level, "%d of %d weights (%.1f %%) %s: %s", size, whole, 100 * size / whole, what, _listed(found))
-    insisted = [v for v in verdicts if v.pruned and not all_weights(v.param)[0]]
+    insisted = [replace(v, reason=all_weights(v.param)[1]) for v in verdicts if v.pruned]
+    insisted = [v for v in insisted if not all_weights(v.param)[0]]
     if insisted:
-        _log.warning("pruned because `select` says so: %s", _listed(insisted, all_weights))
+        _log.warning("pruned because `select` says so: %s", _listed(insisted))
 
 
-def _listed(verdicts: Sequence[Verdict], why: Select | None = None) -> str:
-    said = [f"{v.param.name} ({v.reason if why is None else why(v.param)[1]})" for v in verdicts]
+def _listed(verdicts: Sequence[Verdict]) -> str:
+    said = [f"{v.param.name} ({v.reason})" for v in verdicts]
     return "; ".join(said[:8]) + (f"; and {len(said) - 8} more" if len(said) > 8 else "")
 
 

@@ -14,9 +14,8 @@ import paddle
 from ..arguments import StrPath
 from ..channels.shrink import Removal, remove_channels
 from ..graph import Param, PirGraph, open_graph
-from ..graph.program import walk
 from ..reporting.report import SparsityReport, check_initialized, sparsity_report
-from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
+from ..saved_model import KINDS, Model, drafts, in_inference_mode, open_model, prefix_of, save_model
 from .checks import pattern_fault, unit_size
 from .recalibration import recalibrate as measure_norms
 
@@ -62,7 +61,8 @@ def export(
     The Program and its scope are left as they are, so training can go on.
 
     Args:
-        program: A PIR Program, training (before or after `minimize`) or test; norms and dropout are set to inference.
+        program: A PIR Program, training (before or after `minimize`) or test; norms and dropout are set to inference,
+            and what masks channels or samples at random (`Dropout2D`, drop path) is taken out.
         feed, fetch: Its inputs (or their names) and outputs, values of the Program.
         path: Prefix of the files `path`.json and `path`.pdiparams, which `paddle.static.load_inference_model` and
             `paddle.inference` read.
@@ -80,7 +80,8 @@ def export(
 
     Raises:
         ValueError: The target is not reached or a pattern is broken, with the layers; weights have no value; inputs
-            or outputs that are not the Program's, inputs that are missing or not needed. Nothing is written.
+            or outputs that are not the Program's, inputs that are missing or not needed; outputs that depend on random
+            numbers. Nothing is written.
         TypeError: `pruner` is none.
 
     Example:
@@ -117,9 +118,7 @@ def finish(
     ]
     if strangers:
         raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
-    for op in walk(model.program.global_block()):  # Paddle leaves out those in branches and loops
-        if op.has_attr("is_test"):
-            op.set_bool_attr("is_test", True)
+    model = in_inference_mode(model)
     _mask(model, masks)
     if recalibrate is not None:
         measure_norms(model, recalibrate)

@@ -12,7 +12,7 @@ import paddle
 from ..compression.precision import restored, rounded
 from ..graph import Param
 from ..reporting.table import aligned
-from ..saved_model import Model
+from ..saved_model import Model, in_inference_mode
 from .inputs import check_inputs, random_inputs
 
 SCALE = "_int8_scale"  # of a weight `w`: `w_int8_scale`
@@ -119,6 +119,7 @@ def quantize_weights(
             f"`model` must be an inference model, but {model.files.program} returns nothing (a training "
             "checkpoint?); export it first."
         )
+    model = in_inference_mode(_cloned(model, model.scope))
     params = [param for param in model.graph.params() if param.is_weight]
     kept = _kept(model, params, {skip} if isinstance(skip, str) else set(skip))
     if inputs is not None:
@@ -176,12 +177,17 @@ def _why_not(param: Param) -> str:
 
 def _copy(model: Model) -> Model:
     """The Program and its variables once more."""
-    mapping, scope = paddle.pir.IrMapping(), paddle.static.Scope()
-    program = model.program.clone(mapping)
-    copied = Model(model.files, program, scope, model.place, model.feeds, tuple(map(mapping.look_up, model.fetches)))
+    copied = _cloned(model, paddle.static.Scope())
     for name in model.param_names:
         copied.graph.store(name, model.graph.stored(name))
     return copied
+
+
+def _cloned(model: Model, scope: Any) -> Model:
+    """The Program once more, over a scope."""
+    mapping = paddle.pir.IrMapping()
+    program = model.program.clone(mapping)
+    return Model(model.files, program, scope, model.place, model.feeds, tuple(map(mapping.look_up, model.fetches)))
 
 
 def _row(param: Param, model: Model, quantized: Model, kept: str) -> Int8Row:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import arguments
 from ..arguments import StrPath
 from ..reporting.table import aligned
-from ..saved_model import Model, open_model, prefix_of, save_model
+from ..saved_model import Model, in_inference_mode, open_model, prefix_of, save_model
 from .agreement import Agreement, compare
 from .engine import Engine
 from .int8.options import Int8
@@ -96,6 +96,7 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
         arguments.instance("int8", int8, Int8, rule='None or what says how, `Int8("images.npy")` say')
     opened = open_model(arguments.path("model", model))
     before = _bytes(opened.files.program, opened.files.params)
+    opened = in_inference_mode(opened) if opened.fetches else opened
     try:
         writer, choices, note = _converted(opened, int8)
     except Refusal as refusal:

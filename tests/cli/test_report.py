@@ -68,6 +68,7 @@ def test_pruning_by_groups_leaves_a_layer_dense_that_they_do_not_divide(model, r
     assert code == 0
     assert "no: 2 weights along its input axis, which groups of 4 do not divide" in out
     assert run("check", "p", "--pattern", "2:4", "--sparsity", "0.5", "--params", DIVISIBLE)[0] == 0
+    assert run("check", "p", "--pattern", "2:4", "--sparsity", "0.5")[0] == 0
 
 
 def test_check_as_json_says_the_same(model, run):
@@ -75,10 +76,12 @@ def test_check_as_json_says_the_same(model, run):
     found = json.loads(out)
     assert code == 1 and found["holds"] is False
     assert {row["name"]: row["fault"] for row in found["params"]} == {
-        "conv2d_0.w_0": "groups of 4 do not divide its input axis; check the others by `params`",
+        "conv2d_0.w_0": "",
         "conv2d_1.w_0": "4 of 4 groups of 4 keep more than 2",
         "linear_0.w_0": "12 of 12 groups of 4 keep more than 2",
     }
+    left = {row["name"]: row["left"] for row in found["params"] if "left" in row}
+    assert left == {"conv2d_0.w_0": "2 weights along its input axis, which groups of 4 do not divide"}
 
 
 def test_check_asks_all_together_or_each(model, run):
