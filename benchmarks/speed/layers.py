@@ -107,21 +107,21 @@ def _net(weights: list[np.ndarray], block: int, linear: bool) -> Any:
 def _byte_net(weights: list[np.ndarray], block: int, linear: bool) -> Any:
     """The same on bytes."""
     from paddle_unstructured.runtime.engine import Engine
-    from paddle_unstructured.runtime.int8.plan_lines import ByteWriter
+    from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
     from paddle_unstructured.runtime.int8.quantizer import Quantizer
-    from paddle_unstructured.runtime.int8.weights import Weight8
+    from paddle_unstructured.runtime.int8.weights import Int8Weight
     from paddle_unstructured.runtime.plan import PlanWriter, Window
 
     kernel, to = weights[0].shape[2], Quantizer(0.02, 100)
     plan = PlanWriter(weights[0].shape[1], 2 if linear else 4)
-    writer, window = ByteWriter(plan), Window((kernel,) * 2, pad=(kernel // 2,) * 4)
+    writer, window = Int8Writer(plan), Window((kernel,) * 2, pad=(kernel // 2,) * 4)
     value = writer.quantize(0, to)
     for weight in weights:
         scale = np.full(len(weight), np.abs(weight).max() / 127, "float32")
         integers = np.rint(weight / scale[0]).astype("int8")
         integers[(integers == 0) & (weight != 0)] = 1  # a weight that is kept stays one
         value = writer.convolution(
-            value, Weight8(integers, scale, np.zeros_like(scale)), window, to, block=block, linear=linear
+            value, Int8Weight(integers, scale, np.zeros_like(scale)), window, to, block=block, linear=linear
         )
     plan.output(writer.dequantize(value if linear else writer.global_pool(value, to)), rank=2)
     return Engine(plan.text, plan.arrays)

@@ -67,5 +67,4 @@ double load_rate() { return 12 * 64 / best_seconds(entries<12, 1, true, false>);
 double entry1_rate() { return 7 * 16e-9 / best_seconds(entries<7, 1, true, true>); }
 double entry2_rate() { return 10 * 16e-9 / best_seconds(entries<5, 2, true, true>); }
 double entry4_rate() { return 16 * 16e-9 / best_seconds(entries<4, 4, true, true>); }
-
 }

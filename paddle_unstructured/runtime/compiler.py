@@ -32,23 +32,23 @@ FLAGS = (
 )
 ISAS = {  # name -> (table, floats in a vector, vector registers, flags)
     "avx512": (
-        "kAvx512Kernels",
+        "kAvx512",
         16,
         32,
         ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"),
     ),
-    "avx2": ("kAvx2Kernels", 8, 16, ("-mavx2", "-mfma")),
-    "portable": ("kPortableKernels", 4, 16, ()),
+    "avx2": ("kAvx2", 8, 16, ("-mavx2", "-mfma")),
+    "portable": ("kPortable", 4, 16, ()),
 }
 _AVX512_VNNI = (*ISAS["avx512"][3], "-mavx512vnni")
-ISAS8 = {  # the kernels for int8
-    "avx512_vbmi": ("kAvx512VbmiKernels8", 16, 32, (*_AVX512_VNNI, "-mavx512vbmi")),
-    "avx512_vnni": ("kAvx512VnniKernels8", 16, 32, _AVX512_VNNI),
-    "avx_vnni": ("kAvxVnniKernels8", 8, 16, ("-mavx2", "-mfma", "-mavxvnni")),
-    "avx2": ("kAvx2Kernels8", 8, 16, ("-mavx2", "-mfma")),
-    "portable": ("kPortableKernels8", 4, 16, ()),
+ISAS_INT8 = {  # the kernels for int8
+    "avx512_vbmi": ("kAvx512Vbmi", 16, 32, (*_AVX512_VNNI, "-mavx512vbmi")),
+    "avx512_vnni": ("kAvx512Vnni", 16, 32, _AVX512_VNNI),
+    "avx_vnni": ("kAvxVnni", 8, 16, ("-mavx2", "-mfma", "-mavxvnni")),
+    "avx2": ("kAvx2", 8, 16, ("-mavx2", "-mfma")),
+    "portable": ("kPortable", 4, 16, ()),
 }
-EXACT = ("-ffp-contract=off",)  # for int8: every instruction set makes the same bits
+EXACT = ("-ffp-contract=off",)  # for all but the float32 kernels: every instruction set makes the same int8 bits
 # A library that travels brings the C++ runtime along, hidden; what it asks of the machine is the C library.
 PORTABLE_LINK = ("-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL")
 
@@ -135,7 +135,7 @@ def build_operator(folder: Path, compiler: str, kernels: Path, paddle: Path) -> 
 
 def kernel_digest() -> str:
     """Of everything that decides what the kernel library computes, the compiler apart."""
-    return digest([*FLAGS, repr((ISAS, ISAS8, EXACT)), *_texts("kernels", "engine")])
+    return digest([*FLAGS, repr((ISAS, ISAS_INT8, EXACT)), *_texts("kernels", "engine")])
 
 
 def operator_digest() -> str:
@@ -191,7 +191,7 @@ class _Unit:
 def _units(compiler: str, more: Sequence[Path]) -> list[_Unit]:
     """The kernels once per instruction set, the executor, and `more`."""
     kernels = sorted((SOURCES / "kernels").rglob("*.cpp"))
-    known = {name: isa for name, isa in ISAS8.items() if name != "avx_vnni" or knows(compiler, isa[3])}
+    known = {name: isa for name, isa in ISAS_INT8.items() if name != "avx_vnni" or knows(compiler, isa[3])}
     units = [
         _Unit(source, f"{_name(source)}_{name}", [*_isa_flags(name, isa), *(EXACT if _is_int8(source) else ())])
         for source in kernels
@@ -199,12 +199,12 @@ def _units(compiler: str, more: Sequence[Path]) -> list[_Unit]:
     ]
     has = ["-DPU_HAS_AVX_VNNI"] * ("avx_vnni" in known)
     engine = sorted((SOURCES / "engine").rglob("*.cpp"))
-    units += [_Unit(source, _name(source), [*has, *(EXACT if _is_int8(source) else ())]) for source in engine]
+    units += [_Unit(source, _name(source), [*has, *EXACT]) for source in engine]
     return units + [_Unit(source, f"more_{source.stem}", has) for source in more]
 
 
 def _is_int8(source: Path) -> bool:
-    return source.stem.endswith("8") or source.parent.name == "int8" or source.stem == "quantization"
+    return source.parent.name == "int8"
 
 
 def _name(source: Path) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
+import os
+import warnings
 from typing import Any, Sequence
 
 import numpy as np
@@ -12,6 +15,9 @@ from .build import kernel_library
 
 _DTYPES = {"float32": 0, "int16": 1, "int32": 2, "int8": 3}
 _ERROR_SIZE = 2048
+_FIRST_LINE_OF_VERSION_1 = "paddle_unstructured plan 1\n"
+
+_logger = logging.getLogger(__name__)
 
 
 class _Array(ctypes.Structure):
@@ -36,21 +42,41 @@ def library() -> ctypes.CDLL:
         ("pu_model_create", pointer, [text, ctypes.POINTER(_Array), ctypes.c_int32, ctypes.c_int32, text, size]),
         ("pu_model_free", None, [pointer]),
         ("pu_model_isa", text, [pointer]),
+        ("pu_model_isa_int8", text, [pointer]),
         ("pu_model_input", _Shape, [pointer]),
         ("pu_model_output_count", ctypes.c_int32, [pointer]),
         ("pu_model_infer", ctypes.c_int32, [pointer, size, size, ctypes.POINTER(_Shape), text, size]),
         ("pu_model_run", ctypes.c_int32, [pointer, pointer, size, size, size, ctypes.POINTER(pointer), text, size]),
-        ("pu_digest", ctypes.c_uint64, [ctypes.POINTER(_Array), ctypes.c_int32]),
+        ("pu_digest", ctypes.c_uint64, [text, ctypes.POINTER(_Array), ctypes.c_int32, text, size]),
     ]:
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
     return lib
 
 
-def digest(arrays: Sequence[np.ndarray]) -> int:
-    """What a plan's word `digest` must be for these arrays."""
+def signed(plan: str, arrays: Sequence[np.ndarray]) -> str:
+    """The plan with the digest that it must have: over all its lines but the first two, and over the arrays.
+
+    Raises:
+        ValueError: The plan cannot be read.
+    """
+    first, _, lines = plan.split("\n", 2)
     kept, described = _described(arrays)
-    return int(library().pu_digest(described, len(kept)))
+    error = ctypes.create_string_buffer(_ERROR_SIZE)
+    found = library().pu_digest(plan.encode(), described, len(kept), error, _ERROR_SIZE)
+    if error.value:
+        raise ValueError(error.value.decode())
+    return f"{first}\ncontents digest={found:016x}\n{lines}"
+
+
+def warn_of_old_names() -> None:
+    """Warn of an environment variable that has another name now."""
+    if os.environ.get("PADDLE_UNSTRUCTURED_ISA8"):
+        warnings.warn(
+            "PADDLE_UNSTRUCTURED_ISA8 is PADDLE_UNSTRUCTURED_ISA_INT8 now; the old name works for this release.",
+            FutureWarning,
+            stacklevel=3,
+        )
 
 
 class Engine:
@@ -68,13 +94,20 @@ class Engine:
     def __init__(self, plan: str, arrays: Sequence[np.ndarray], *, threads: int = 1) -> None:
         self._model = None
         self._library = library()
+        warn_of_old_names()
         kept, described = _described(arrays)
         error = ctypes.create_string_buffer(_ERROR_SIZE)
         self._model = self._library.pu_model_create(plan.encode(), described, len(kept), threads, error, _ERROR_SIZE)
         if not self._model:
             raise ValueError(error.value.decode())
+        if plan.startswith(_FIRST_LINE_OF_VERSION_1):
+            _logger.warning(
+                "this model was converted by an earlier version: whether its plan was changed since cannot be told; "
+                "convert it again"
+            )
         shape = self._library.pu_model_input(self._model)
         self.isa: str = self._library.pu_model_isa(self._model).decode()
+        self.isa_int8: str = self._library.pu_model_isa_int8(self._model).decode()
         self.rank, self.channels = int(shape.rank), int(shape.channels)
         self._outputs = int(self._library.pu_model_output_count(self._model))
 

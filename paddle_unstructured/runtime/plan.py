@@ -10,9 +10,9 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from .engine import digest
+from .engine import signed
 
-FIRST_LINE = "paddle_unstructured plan 1"
+FIRST_LINE = "paddle_unstructured plan 2"
 BLOCKS = (4, 2, 1)  # neighbouring outputs that a kernel handles together
 MOST_INT16 = np.iinfo(np.int16).max
 
@@ -50,7 +50,7 @@ class SparseRows:
         return int(self.values.shape[1])
 
 
-def compress(matrix: np.ndarray, block: int) -> SparseRows:
+def sparse_rows(matrix: np.ndarray, block: int) -> SparseRows:
     """Leave out the blocks that are all zero.
 
     Args:
@@ -58,7 +58,7 @@ def compress(matrix: np.ndarray, block: int) -> SparseRows:
         block: Neighbouring outputs; missing ones at the end count as zeros.
 
     Example:
-        >>> rows = compress(np.array([[0, 5, 0], [7, 6, 0]], np.float32), 2)
+        >>> rows = sparse_rows(np.array([[0, 5, 0], [7, 6, 0]], np.float32), 2)
         >>> rows.values.tolist(), rows.columns.tolist(), rows.counts.tolist()
         ([[0.0, 7.0], [5.0, 6.0]], [0, 1], [2])
     """
@@ -79,7 +79,7 @@ def find_block(matrix: np.ndarray, *, waste: float = 0.02) -> int:
     """
     kept = np.count_nonzero(matrix)
     for block in BLOCKS[:-1]:
-        rows = compress(matrix, block)
+        rows = sparse_rows(matrix, block)
         beyond = -len(matrix) % block * int(rows.counts[-1])  # the last block may reach beyond the outputs
         stored = rows.values.size - beyond
         if kept and stored - kept <= waste * stored:
@@ -139,7 +139,7 @@ class PlanWriter:
             words["linear"] = 1
         if block == 0:
             return self.add("conv", [value], **words, weights="dense", params=self.keep(matrix, bias))
-        rows = compress(matrix, block)
+        rows = sparse_rows(matrix, block)
         return self.add(
             "conv",
             [value],
@@ -163,13 +163,9 @@ class PlanWriter:
 
     @property
     def text(self) -> str:
-        """The whole plan; its digest is that of the arrays as they are now."""
-        head = [
-            FIRST_LINE,
-            _line("parameters", {"digest": f"{digest(self.arrays):016x}"}),
-            _line("input", {"channels": self.channels, "rank": self.rank}),
-        ]
-        return "\n".join([*head, *self._nodes, *self._outputs])
+        """The whole plan; its digest is that of the lines and arrays as they are now."""
+        head = [FIRST_LINE, "contents digest=0", _line("input", {"channels": self.channels, "rank": self.rank})]
+        return signed("\n".join([*head, *self._nodes, *self._outputs]), self.arrays)
 
     def keep(self, *arrays: np.ndarray) -> str:
         """Append arrays; returns the word `params` of the line that reads them. Integers stay what they are."""

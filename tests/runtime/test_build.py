@@ -59,7 +59,7 @@ def test_what_is_compiled_for_int8_is_exact():
     assert {unit.name for unit in units if "int8" in unit.source.parts} <= {
         unit.name for unit in units if compiler.EXACT[0] in unit.flags
     }
-    assert len({unit.name for unit in units}) == len(units) > len(compiler.ISAS) + len(compiler.ISAS8)
+    assert len({unit.name for unit in units}) == len(units) > len(compiler.ISAS) + len(compiler.ISAS_INT8)
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def test_the_library_of_a_wheel_is_used_if_it_is_whole_and_of_these_sources(stat
 @pytest.mark.parametrize("sanitizers", ["address,undefined", pytest.param("thread", marks=pytest.mark.slow)])
 def test_the_kernels_pass_their_tests_under_sanitizers(sanitizers, monkeypatch):
     """The source for AVX-VNNI too, in the encoding of AVX-512: machines with the latter are easier to find."""
-    isa = (*compiler.ISAS8["avx_vnni"][:3], ("-mavx2", "-mfma", "-mavx512vl", "-mavx512vnni"))
-    monkeypatch.setitem(compiler.ISAS8, "avx_vnni", isa)
+    isa = (*compiler.ISAS_INT8["avx_vnni"][:3], ("-mavx2", "-mfma", "-mavx512vl", "-mavx512vnni"))
+    monkeypatch.setitem(compiler.ISAS_INT8, "avx_vnni", isa)
     flags = [
         "-std=c++17",
         "-O1",

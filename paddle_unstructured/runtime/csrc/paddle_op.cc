@@ -74,11 +74,16 @@ struct ModelKey {
 
 int32_t dtype_of(const paddle::Tensor& tensor) {
   switch (tensor.dtype()) {
-    case paddle::DataType::FLOAT32: return 0;
-    case paddle::DataType::INT16: return 1;
-    case paddle::DataType::INT32: return 2;
-    case paddle::DataType::INT8: return 3;
-    default: PD_THROW("paddle_unstructured: a parameter is neither float32 nor int8, int16 or int32");
+    case paddle::DataType::FLOAT32:
+      return 0;
+    case paddle::DataType::INT16:
+      return 1;
+    case paddle::DataType::INT32:
+      return 2;
+    case paddle::DataType::INT8:
+      return 3;
+    default:
+      PD_THROW("paddle_unstructured: a parameter is neither float32 nor int8, int16 or int32");
   }
 }
 
@@ -102,8 +107,7 @@ std::shared_ptr<pu_model> load_model(const ModelKey& key, const std::vector<padd
   return std::shared_ptr<pu_model>(model, pu_model_free);
 }
 
-std::shared_ptr<pu_model> find_model(const std::vector<paddle::Tensor>& params, const std::string& plan,
-                                     int threads) {
+std::shared_ptr<pu_model> find_model(const std::vector<paddle::Tensor>& params, const std::string& plan, int threads) {
   static Cache<ModelKey, pu_model> cache;
   ModelKey key{plan, {}, count_threads(threads)};
   for (const paddle::Tensor& param : params) key.places.push_back(param.data());
@@ -116,8 +120,8 @@ std::vector<int64_t> dimensions(const pu_shape& shape, int64_t batch) {
 }
 
 std::vector<std::vector<int64_t>> infer_shapes(const std::vector<int64_t>& x,
-                                               const std::vector<std::vector<int64_t>>& params,
-                                               const std::string& plan, const int& threads) {
+                                               const std::vector<std::vector<int64_t>>& params, const std::string& plan,
+                                               const int& threads) {
   (void)params;
   (void)threads;
   PD_CHECK(x.size() == 2 || x.size() == 4, "paddle_unstructured: the input must have 2 or 4 dimensions");
@@ -167,13 +171,13 @@ std::vector<paddle::Tensor> run(const paddle::Tensor& x, const std::vector<paddl
 }  // namespace
 
 // An operator of Paddle has a fixed number of outputs, so there is one for each number.
-#define PU_BUILD_OP(name, ...)                          \
-  PD_BUILD_OP(name)                                     \
-      .Inputs({"X", paddle::Vec("Params")})             \
-      .Outputs({__VA_ARGS__})                           \
-      .Attrs({"plan: std::string", "threads: int"})     \
-      .SetKernelFn(PD_KERNEL(run))                      \
-      .SetInferShapeFn(PD_INFER_SHAPE(infer_shapes))    \
+#define PU_BUILD_OP(name, ...)                       \
+  PD_BUILD_OP(name)                                  \
+      .Inputs({"X", paddle::Vec("Params")})          \
+      .Outputs({__VA_ARGS__})                        \
+      .Attrs({"plan: std::string", "threads: int"})  \
+      .SetKernelFn(PD_KERNEL(run))                   \
+      .SetInferShapeFn(PD_INFER_SHAPE(infer_shapes)) \
       .SetInferDtypeFn(PD_INFER_DTYPE(infer_dtypes))
 
 PU_BUILD_OP(paddle_unstructured_net1, "Out1");

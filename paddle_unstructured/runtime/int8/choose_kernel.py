@@ -13,7 +13,7 @@ BREAK_EVEN = {1: 0.4, 2: 0.1, 4: 0.1}
 BREAK_EVEN_LINEAR = {1: 0.7, 2: 0.5, 4: 0.4}
 
 
-def choose_block8(matrix: np.ndarray, zeros: float, *, linear: bool) -> tuple[int, str, str]:
+def choose_block(matrix: np.ndarray, zeros: float, *, linear: bool) -> tuple[int, str, str]:
     """The kernel of a convolution of one group, or of a linear layer.
 
     Args:

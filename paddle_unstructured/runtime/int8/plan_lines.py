@@ -9,11 +9,11 @@ import numpy as np
 
 from ..plan import PlanWriter, Window
 from .quantizer import Quantizer
-from .weights import Weight8, compress8, reordered
+from .weights import Int8Weight, reordered, sparse_groups
 
 
 @dataclass(frozen=True)
-class ByteWriter:
+class Int8Writer:
     """Writes lines for bytes into a plan; every method returns the number of the value that is made.
 
     A quantizer of None asks for real numbers in floats.
@@ -30,7 +30,7 @@ class ByteWriter:
     def convolution(
         self,
         value: int,
-        weight: Weight8,
+        weight: Int8Weight,
         window: Window,
         to: Quantizer | None,
         *,
@@ -46,15 +46,15 @@ class ByteWriter:
         matrix = reordered(weight.values)
         if block == 0:
             params = self.plan.keep(matrix.reshape(outputs, -1), weight.scale, weight.bias)
-            return self.plan.add("conv8", [value], **words, weights="dense", params=params)
-        rows = compress8(matrix, block)
+            return self.plan.add("int8.conv", [value], **words, weights="dense", params=params)
+        rows = sparse_groups(matrix, block)
         params = self.plan.keep(rows.values, rows.columns, rows.counts, weight.scale, weight.bias)
-        return self.plan.add("conv8", [value], **words, weights="sparse", block=block, params=params)
+        return self.plan.add("int8.conv", [value], **words, weights="sparse", block=block, params=params)
 
-    def depthwise(self, value: int, weight: Weight8, window: Window, to: Quantizer, *, act: str = "none") -> int:
+    def depthwise(self, value: int, weight: Int8Weight, window: Window, to: Quantizer, *, act: str = "none") -> int:
         """One filter for each channel: values [channels, 1, k, k], k 3 or 5, stride 1 or 2."""
         return self.plan.add(
-            "depthwise8",
+            "int8.depthwise",
             [value],
             out=len(weight.values),
             **window.words,
@@ -64,26 +64,26 @@ class ByteWriter:
         )
 
     def pairwise(self, kind: str, values: Sequence[int], to: Quantizer, *, act: str = "none") -> int:
-        """ "add8", or "multiply8", whose second value may be a single pixel for each channel."""
+        """ "int8.add", or "int8.multiply", whose second value may be a single pixel for each channel."""
         return self.plan.add(kind, values, act=act, **to.words)
 
     def lookup(self, value: int, table: np.ndarray, to: Quantizer) -> int:
         """table[q], int16 [256]."""
-        return self.plan.add("lookup8", [value], **to.words, params=self.plan.keep(table))
+        return self.plan.add("int8.lookup", [value], **to.words, params=self.plan.keep(table))
 
     def pool(self, value: int, window: Window, words: dict[str, int | str], to: Quantizer) -> int:
         """A maximum keeps what bytes mean; a mean has a quantizer of its own."""
         own = {} if words["type"] == "max" else to.words
-        return self.plan.add("pool8", [value], **window.words, **words, **own)
+        return self.plan.add("int8.pool", [value], **window.words, **words, **own)
 
     def global_pool(self, value: int, to: Quantizer) -> int:
-        return self.plan.add("global_pool8", [value], **to.words)
+        return self.plan.add("int8.global_pool", [value], **to.words)
 
     def concat(self, values: Sequence[int]) -> int:
-        return self.plan.add("concat8", values)
+        return self.plan.add("int8.concat", values)
 
     def flatten(self, value: int) -> int:
-        return self.plan.add("flatten8", [value])
+        return self.plan.add("int8.flatten", [value])
 
 
 def _target(to: Quantizer | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from .observe import Observed, observe
 from .options import Int8
 from .placement import float_layers
 from .ranges import calibrated, complete, learned, read_ranges
-from .write_plan import ByteEmitter
+from .write_plan import Int8Emitter
 
 
 def quantize(net: Net, options: Int8) -> tuple[PlanWriter, list[KernelChoice]]:
@@ -41,7 +41,7 @@ def quantize(net: Net, options: Int8) -> tuple[PlanWriter, list[KernelChoice]]:
     found = {**calibrated(seen, options.calibration), **given}
     ranges = found if seen else complete(net, found, floats)
     means = {layer: one.mean for layer, one in seen.items()} if options.correct_bias else {}
-    return ByteEmitter(net, assign(net, ranges, floats.keys()), floats, means).run()
+    return Int8Emitter(net, assign(net, ranges, floats.keys()), floats, means).run()
 
 
 def batches_of(net: Net, options: Int8) -> Sequence[np.ndarray]:

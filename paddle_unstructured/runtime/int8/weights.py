@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..plan import SparseRows, compress
+from ..plan import SparseRows, sparse_rows
 
 MOST = 127
 _SAFE = 2.0**31 - 2.0**24  # an accumulator that stays below cannot wrap
 
 
 @dataclass(frozen=True)
-class Weight8:
+class Int8Weight:
     """w is about scale[o] * values[o].
 
     Attributes:
@@ -29,7 +29,7 @@ class Weight8:
 
 def quantize_weight(
     weight: np.ndarray, bias: np.ndarray, input_scale: float, means: np.ndarray | None = None
-) -> Weight8:
+) -> Int8Weight:
     """Round a weight, and put what rounding shifts on average back into the bias.
 
         scale_o = max|w_o| / 127,  q = rint(w / scale_o),  bias'_o = bias_o - sum_ck (scale_o q - w)_ock E[x_c]
@@ -52,7 +52,7 @@ def quantize_weight(
     if means is not None:
         error = (values * scale.astype(np.float64)[:, None] - flat).reshape(*weight.shape[:2], -1).sum(2)  # [out, in]
         bias = bias - ((error[:, 0] * means) if weight.shape[1] == 1 and len(means) > 1 else error @ means)
-    return Weight8(values.astype(np.int8).reshape(weight.shape), scale, np.asarray(bias, np.float32))
+    return Int8Weight(values.astype(np.int8).reshape(weight.shape), scale, np.asarray(bias, np.float32))
 
 
 def _rounded(flat: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def reordered(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(filled.transpose(0, 2, 3, 1)).reshape(len(values), -1, 4)
 
 
-def compress8(matrix: np.ndarray, block: int) -> SparseRows:
+def sparse_groups(matrix: np.ndarray, block: int) -> SparseRows:
     """Leave out the blocks of `block` outputs x 4 inputs that are all zero.
 
     Args:
@@ -90,7 +90,7 @@ def compress8(matrix: np.ndarray, block: int) -> SparseRows:
     Returns:
         values int8 [entries, block, 4]; columns count groups of 4.
     """
-    rows = compress((matrix != 0).any(2), block)  # which blocks, and where
+    rows = sparse_rows((matrix != 0).any(2), block)  # which blocks, and where
     filled = np.pad(matrix, ((0, -len(matrix) % block), (0, 0), (0, 0))).reshape(-1, block, *matrix.shape[1:])
     row = np.repeat(np.arange(len(rows.counts)), rows.counts)
     return SparseRows(np.ascontiguousarray(filled[row, :, rows.columns]), rows.columns, rows.counts)

@@ -12,18 +12,18 @@ from ..net import Layer, Net
 from ..plan import PlanWriter, Window
 from ..write_plan import Emitter, KernelChoice, ungrouped
 from .activations import activation, function_of, table
-from .choose_kernel import choose_block8
+from .choose_kernel import choose_block
 from .lowering import layers_of
 from .placement import is_matrix, is_single_pixel
-from .plan_lines import ByteWriter
+from .plan_lines import Int8Writer
 from .quantizer import Quantizer
-from .weights import Weight8, quantize_weight, reordered
+from .weights import Int8Weight, quantize_weight, reordered
 
 _AROUND = Window((3, 3), pad=(1, 1, 1, 1))
 
 
 @dataclass
-class ByteEmitter:
+class Int8Emitter:
     """Writes layers one after the other; each value is made in bytes or in floats, and in the other when it is read so.
 
     Args:
@@ -42,7 +42,7 @@ class ByteEmitter:
     def __post_init__(self) -> None:
         words, layers = self.net.input.words, layers_of(self.net)
         self.outside = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={self.net.input: 0})
-        self.writer = ByteWriter(self.outside.writer)
+        self.writer = Int8Writer(self.outside.writer)
         self.read_as_bytes = {source for layer in layers if layer not in self.floats for source in layer.inputs}
 
     def run(self) -> tuple[PlanWriter, list[KernelChoice]]:
@@ -112,13 +112,13 @@ class ByteEmitter:
         a, b = layer.inputs
         swap = layer.kind == "multiply" and is_single_pixel(a) and not is_single_pixel(b)
         values = [self._bytes(each) for each in ((b, a) if swap else (a, b))]
-        return self.writer.pairwise(f"{layer.kind}8", values, to, act=layer.act)
+        return self.writer.pairwise(f"int8.{layer.kind}", values, to, act=layer.act)
 
     def _matrix(self, layer: Layer, to: Quantizer | None) -> int:
         whole = ungrouped(layer.weight, layer.groups) if layer.groups > 1 else layer.weight
         weight = self._quantized(layer, whole, self.means.get(layer.inputs[0]))
         linear, zeros = layer.kind == "linear", sparsity(layer.weight)
-        block, kernel, why = choose_block8(reordered(weight.values), zeros, linear=linear)
+        block, kernel, why = choose_block(reordered(weight.values), zeros, linear=linear)
         if layer.groups > 1:
             why = f"{layer.groups} groups as one block-diagonal matrix: {why}"
         self._note(layer, kernel, why, to)
@@ -140,7 +140,7 @@ class ByteEmitter:
             self._bytes(layer.inputs[0]), self._quantized(layer, filters, None), _AROUND, to, act=layer.act
         )
 
-    def _quantized(self, layer: Layer, weight: np.ndarray, means: np.ndarray | None) -> Weight8:
+    def _quantized(self, layer: Layer, weight: np.ndarray, means: np.ndarray | None) -> Int8Weight:
         return quantize_weight(weight, layer.bias, self.quantizers[layer.inputs[0]].scale, means)
 
     def _note(self, layer: Layer, kernel: str, why: str, to: Quantizer | None = None) -> None:

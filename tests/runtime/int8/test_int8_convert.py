@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import int8_reference
 import numpy as np
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 import pytest
-import reference8
 from int8_nets import NETS, SHAPE, images, saved
 from runtime_nets import ISAS, relative_error, save_net
 
@@ -34,14 +34,14 @@ def quantized(prefix, **words):
 
 
 def kinds(writer):
-    return [line["kind"] for line in reference8.parsed(writer.text)]
+    return [line["kind"] for line in int8_reference.parsed(writer.text)]
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_layers_run_in_bytes(tmp_path, net):
     writer, choices = quantized(saved(tmp_path, net))
     found = kinds(writer)
-    assert set(found) - set(reference8.BYTES) <= {"parameters", "input", "output", "softmax"}
+    assert set(found) - set(int8_reference.BYTES) <= {"contents", "input", "output", "softmax"}
     outside = [(choice.layer, choice.why) for choice in choices if choice.kernel.startswith("fp32")]
     assert outside == [("softmax", "no kernel for bytes")] * (net == "odd")
     assert found.count("quantize") == 1 and found[2] == "quantize"
@@ -49,9 +49,9 @@ def test_layers_run_in_bytes(tmp_path, net):
 
 def test_the_single_pixels_of_squeeze_and_excite_are_the_second_value(tmp_path):
     writer, _ = quantized(saved(tmp_path, "mobile"))
-    made = reference8.values(writer.text, writer.arrays, DATA[:1])
-    line = next(line for line in reference8.parsed(writer.text) if line["kind"] == "multiply8")
-    plane, gate = (made[i].q.shape for i in reference8.numbers(line, "from"))
+    made = int8_reference.values(writer.text, writer.arrays, DATA[:1])
+    line = next(line for line in int8_reference.parsed(writer.text) if line["kind"] == "int8.multiply")
+    plane, gate = (made[i].q.shape for i in int8_reference.numbers(line, "from"))
     assert plane[2:] != (1, 1) and gate[2:] == (1, 1)
 
 
@@ -61,7 +61,7 @@ def test_outputs_are_close_to_those_in_floats(tmp_path, net, words):
     prefix = saved(tmp_path, net)
     writer, _ = quantized(prefix, **words)
     x = images(128, seed=1)
-    found = compare(open_model(prefix).run(x=x), reference8.run(writer.text, writer.arrays, x))
+    found = compare(open_model(prefix).run(x=x), int8_reference.run(writer.text, writer.arrays, x))
     assert found.same_first >= 0.9 and found.mean < 0.01, str(found)  # close calls: the nets are not trained
 
 
@@ -73,7 +73,7 @@ def test_the_engine_equals_the_reference(tmp_path, monkeypatch, net, isa, sparsi
     monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA", isa)
     writer, _ = quantized(saved(tmp_path, net, sparsity=sparsity))
     x = images(5, seed=2) if net == "odd" else images(5, seed=2)[:, :, :15, :13]
-    expected = reference8.run(writer.text, writer.arrays, x)[0]
+    expected = int8_reference.run(writer.text, writer.arrays, x)[0]
     for threads in (1, 3):
         try:
             got = Engine(writer.text, writer.arrays, threads=threads).run(x)[0]
@@ -94,7 +94,7 @@ def test_session_and_predictor_return_what_the_engine_does(models):
     dense, fast, table = models
     writer, _ = quantized(dense)
     x = images(3, seed=3)
-    expected = reference8.run(writer.text, writer.arrays, x)[0]
+    expected = int8_reference.run(writer.text, writer.arrays, x)[0]
     assert (Session(fast).run(x)[0] == expected).all()
     predictor = create_predictor(fast, threads=2)
     predictor.get_input_handle("x").copy_from_cpu(x)
@@ -197,7 +197,7 @@ def test_skipped_layers_run_in_floats(tmp_path):
     assert set(floats) == {"conv2d_2.w_0", "linear_0.w_0"} and floats["linear_0.w_0"].kernel == "fp32 dense"
     assert floats["linear_0.w_0"].why == "as `skip` says"
     x = images(8, seed=1)
-    found = compare(open_model(prefix).run(x=x), reference8.run(writer.text, writer.arrays, x))
+    found = compare(open_model(prefix).run(x=x), int8_reference.run(writer.text, writer.arrays, x))
     assert found.mean < 0.01
     with pytest.raises(ValueError, match="must name weights of the model, got conv9"):
         quantized(prefix, skip=["conv9"])
@@ -212,7 +212,7 @@ def test_several_outputs_in_bytes_and_floats(tmp_path):
     prefix = save_net(tmp_path, layers, SHAPE, sparsity=0.0)
     writer, _ = quantized(prefix)
     x = images(4, seed=1)
-    for got, expected in zip(reference8.run(writer.text, writer.arrays, x), open_model(prefix).run(x=x)):
+    for got, expected in zip(int8_reference.run(writer.text, writer.arrays, x), open_model(prefix).run(x=x)):
         assert relative_error(got, expected) < 0.03
 
 
@@ -223,7 +223,10 @@ def test_vectors_go_in_and_out(tmp_path):
     prefix = save_net(tmp_path, layers, [-1, 9], sparsity=0.0)
     data = np.random.default_rng(0).normal(size=(50, 9)).astype("float32")
     writer, _ = quantized(prefix, data=data)
-    assert relative_error(reference8.run(writer.text, writer.arrays, data)[0], open_model(prefix).run(x=data)[0]) < 0.03
+    assert (
+        relative_error(int8_reference.run(writer.text, writer.arrays, data)[0], open_model(prefix).run(x=data)[0])
+        < 0.03
+    )
 
 
 def test_a_norm_on_the_input_runs_in_floats(tmp_path):
@@ -232,7 +235,7 @@ def test_a_norm_on_the_input_runs_in_floats(tmp_path):
 
     prefix = save_net(tmp_path, layers, SHAPE, sparsity=0.0)
     writer, choices = quantized(prefix)
-    assert kinds(writer)[2:5] == ["affine", "quantize", "conv8"] and "on the input" in choices[0].why
+    assert kinds(writer)[2:5] == ["affine", "quantize", "int8.conv"] and "on the input" in choices[0].why
 
 
 def narrow_and_wide_channels(tmp_path):
@@ -267,7 +270,7 @@ def test_equalization_changes_no_output_in_floats_and_helps_bytes(tmp_path):
     errors = []
     for words in ({}, {"equalize": True}):
         writer, _ = quantize(read_net(model), Int8(DATA, **words))
-        errors.append(relative_error(reference8.run(writer.text, writer.arrays, x)[0], expected))
+        errors.append(relative_error(int8_reference.run(writer.text, writer.arrays, x)[0], expected))
     assert errors[1] < errors[0] / 4
 
 
@@ -281,7 +284,7 @@ def test_bias_correction_moves_the_mean_output_towards_that_in_floats(tmp_path):
     expected, errors = open_model(prefix).run(x=DATA)[0], []
     for correct in (False, True):
         writer, _ = quantized(prefix, correct_bias=correct)
-        errors.append(np.abs((reference8.run(writer.text, writer.arrays, DATA)[0] - expected).mean(0)).mean())
+        errors.append(np.abs((int8_reference.run(writer.text, writer.arrays, DATA)[0] - expected).mean(0)).mean())
     assert errors[1] < errors[0]
 
 
@@ -296,7 +299,7 @@ def test_ranges_from_training_need_no_data(tmp_path):
     middle = net.outputs[0][0].inputs[0].inputs[0].name
     ranges = {first: {"input": [-6, 6], "output": [0, 5]}, middle: {"output": [0, 4]}, last: {"input": [0, 3]}}
     writer, _ = quantize(net, Int8(ranges=ranges))
-    lines = reference8.parsed(writer.text)
+    lines = int8_reference.parsed(writer.text)
     assert [round(float(line["scale"]) * 255, 4) for line in lines if "scale" in line] == [12, 5, 4, 3]
     table = convert(prefix, str(tmp_path / "fast"), int8=Int8(ranges=ranges))
     assert "ranges learned in training" in str(table)

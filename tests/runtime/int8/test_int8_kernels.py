@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import int8_reference
 import numpy as np
 import pytest
-import reference8
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from paddle_unstructured.runtime.engine import Engine
-from paddle_unstructured.runtime.int8.plan_lines import ByteWriter
+from paddle_unstructured.runtime.engine import Engine, signed
+from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
-from paddle_unstructured.runtime.int8.weights import Weight8
-from paddle_unstructured.runtime.plan import PlanWriter, Window
+from paddle_unstructured.runtime.int8.weights import Int8Weight
+from paddle_unstructured.runtime.plan import FIRST_LINE, PlanWriter, Window
 
 NAMES = ("avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2", "portable")
 UNIT = Quantizer(1.0, 0)  # a byte is its own number
@@ -20,7 +20,7 @@ UNIT = Quantizer(1.0, 0)  # a byte is its own number
 
 def is_here(name):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PADDLE_UNSTRUCTURED_ISA8", name)
+        patch.setenv("PADDLE_UNSTRUCTURED_ISA_INT8", name)
         writer = PlanWriter(1)
         writer.output(0, rank=4)
         try:
@@ -31,20 +31,20 @@ def is_here(name):
     return True
 
 
-ISAS8 = [name for name in NAMES if is_here(name)]
+ISAS_INT8 = [name for name in NAMES if is_here(name)]
 
 
 def run(writer, x, threads=1, isa=None):
     with pytest.MonkeyPatch.context() as patch:
         if isa is not None:
-            patch.setenv("PADDLE_UNSTRUCTURED_ISA8", isa)
+            patch.setenv("PADDLE_UNSTRUCTURED_ISA_INT8", isa)
         return Engine(writer.text, writer.arrays, threads=threads).run(x)
 
 
 def require_equal(writer, x, threads=1):
     """On every instruction set; returns what the reference says."""
-    expected = reference8.run(writer.text, writer.arrays, x)
-    for isa in ISAS8:
+    expected = int8_reference.run(writer.text, writer.arrays, x)
+    for isa in ISAS_INT8:
         for got, want in zip(run(writer, x, threads, isa), expected):
             assert got.shape == want.shape
             np.testing.assert_array_equal(got, want, err_msg=isa)
@@ -54,7 +54,7 @@ def require_equal(writer, x, threads=1):
 def net(layer, channels, source=UNIT, rank=4):
     """quantize, one layer for bytes, dequantize unless it makes floats."""
     writer = PlanWriter(channels)
-    write = ByteWriter(writer)
+    write = Int8Writer(writer)
     value = layer(write, write.quantize(0, source))
     if "to=float" not in writer.text:
         value = write.dequantize(value)
@@ -83,7 +83,7 @@ def pick_weight8(random, values, source, step):
     reach = np.sqrt(max(np.count_nonzero(values) / len(values), 1)) * 100 * source.scale * 70
     scale = random.uniform(0.3, 3, len(values)) * 100 * step / reach
     bias = random.normal(size=len(values)) * 30 * step
-    return Weight8(values, scale.astype("float32"), bias.astype("float32"))
+    return Int8Weight(values, scale.astype("float32"), bias.astype("float32"))
 
 
 quantizers = st.builds(
@@ -109,7 +109,7 @@ def at_least(window, height, width):
 
 
 def test_a_1x1_convolution_written_out():
-    weight = Weight8(
+    weight = Int8Weight(
         np.array([[[[1]], [[-2]]], [[[0]], [[127]]]], "int8"),
         np.array([1, 0.5], "float32"),
         np.array([10, 0.25], "float32"),
@@ -212,7 +212,7 @@ def test_deep_convolutions_run_in_blocks(block, inputs, pixels):
 def test_the_largest_sums_do_not_saturate(kind, block):
     """255 * 127 in every product: pairs of them leave 16 bits."""
     values = pick_weights(np.random.default_rng(0), 6, 512, 1, 1, kind=kind)
-    weight = Weight8(values, np.ones(6, "float32"), np.zeros(6, "float32"))
+    weight = Int8Weight(values, np.ones(6, "float32"), np.zeros(6, "float32"))
     writer = net(lambda w, v: w.convolution(v, weight, Window(), None, block=block), 512)
     got = require_equal(writer, np.full((1, 512, 3, 5), 255, "float32"))[0]
     assert (got == (-1 if kind == "low" else 1) * 512 * 255 * 127).all()
@@ -221,7 +221,7 @@ def test_the_largest_sums_do_not_saturate(kind, block):
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
 def test_scales_of_any_size_saturate(scale):
     random = np.random.default_rng(0)
-    weight = Weight8(pick_weights(random, 9, 5, 1, 1), np.full(9, 1e-3, "float32"), np.zeros(9, "float32"))
+    weight = Int8Weight(pick_weights(random, 9, 5, 1, 1), np.full(9, 1e-3, "float32"), np.zeros(9, "float32"))
     for zero in (0, 130, 255):
         to = Quantizer(float(np.float32(scale)), zero)
         writer = net(lambda w, v: w.convolution(v, weight, Window(), to), 5)  # noqa: B023
@@ -245,17 +245,17 @@ def test_scales_of_any_size_saturate(scale):
 )
 def test_sums_products_tables_and_moves(channels, height, width, threads, a, b, to, act, seed):
     random, writer = np.random.default_rng(seed), PlanWriter(channels)
-    write = ByteWriter(writer)
+    write = Int8Writer(writer)
     first, second = write.quantize(0, a), write.quantize(0, b)
     window = Window((1, 1))
     weight = pick_weight8(random, pick_weights(random, channels, channels, 1, 1), b, b.scale)
     other = write.convolution(second, weight, window, b)
     single = write.global_pool(other, b)
     made = [
-        write.pairwise("add8", [first, other], to, act=act),
-        write.pairwise("multiply8", [first, other], to, act=act),
-        write.pairwise("multiply8", [first, single], to),
-        write.pairwise("multiply8", [single, single], to),
+        write.pairwise("int8.add", [first, other], to, act=act),
+        write.pairwise("int8.multiply", [first, other], to, act=act),
+        write.pairwise("int8.multiply", [first, single], to),
+        write.pairwise("int8.multiply", [single, single], to),
         write.lookup(other, random.integers(0, 256, 256).astype("int16"), to),
         write.concat([other, second, other]),
         write.flatten(other),
@@ -286,8 +286,8 @@ def test_pooling(type_, ceil, exclusive, kernel, stride, pad, channels, height, 
     window = Window((kernel, kernel), (stride, stride), tuple(min(p, kernel - 1) for p in pad))
     words = {"type": type_, "ceil": ceil, "exclusive": exclusive}
     writer = net(lambda w, v: w.pool(v, window, words, to), channels, source)
-    line = reference8.parsed(writer.text)[3]
-    assume(type_ == "max" or reference8.counted(line, height, width).min() > 0)
+    line = int8_reference.parsed(writer.text)[3]
+    assume(type_ == "max" or int8_reference.counted(line, height, width).min() > 0)
     x = source.scale * (pick_bytes(np.random.default_rng(seed), 2, channels, height, width) - source.zero)
     require_equal(writer, x.astype("float32"), 2)
 
@@ -301,7 +301,7 @@ def test_what_is_not_a_number_becomes_zero_and_what_is_too_large_saturates():
 
 def test_vectors_pass_as_single_pixels():
     random, writer = np.random.default_rng(3), PlanWriter(50, 2)
-    write = ByteWriter(writer)
+    write = Int8Writer(writer)
     weight = pick_weight8(random, pick_weights(random, 30, 50, 1, 1), UNIT, 1.0)
     value = write.convolution(write.quantize(0, UNIT), weight, Window(), Quantizer(1.0, 9), linear=True)
     writer.output(write.dequantize(value), rank=2)
@@ -311,7 +311,7 @@ def test_vectors_pass_as_single_pixels():
 def mixed_net(random):
     """Bytes and floats, three outputs; branches that live long."""
     writer = PlanWriter(3)
-    write, half, same = ByteWriter(writer), Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((3, 3), pad=(1, 1, 1, 1))
+    write, half, same = Int8Writer(writer), Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((3, 3), pad=(1, 1, 1, 1))
     to = Quantizer(0.05, 20)
 
     def conv(value, shape, window, source, block=0, target=to, act="relu"):
@@ -324,9 +324,9 @@ def mixed_net(random):
     deep = write.depthwise(stem, pick_weight8(random, pick_weights(random, 18, 1, 3, 3), to, 0.05), same, to)
     wide = conv(deep, (40, 18, 1, 1), Window(), to, 1)
     back = conv(wide, (18, 40, 3, 3), same, to, 2, act="none")
-    total = write.pairwise("add8", [back, stem], to)
+    total = write.pairwise("int8.add", [back, stem], to)
     gate = conv(write.global_pool(total, to), (18, 18, 1, 1), Window(), to, 4)
-    gated = write.pairwise("multiply8", [total, gate], to)
+    gated = write.pairwise("int8.multiply", [total, gate], to)
     plain = writer.add("activation", [write.dequantize(gated)], act="hard_swish")
     last = conv(write.flatten(write.global_pool(gated, to)), (10, 18, 1, 1), Window(), to, target=None, act="none")
     for value in (plain, last):
@@ -341,8 +341,8 @@ def test_a_whole_net_of_bytes_and_floats(threads, batch):
     random = np.random.default_rng(batch)
     for size in ((33, 47), (2, 3)):
         x = random.normal(size=(batch, 3, *size)).astype("float32")
-        want = reference8.run(writer.text, writer.arrays, x)
-        for isa in ISAS8:
+        want = int8_reference.run(writer.text, writer.arrays, x)
+        for isa in ISAS_INT8:
             got = run(writer, x, threads, isa)
             np.testing.assert_allclose(got[0], want[0], rtol=1e-6, atol=1e-6, err_msg=isa)  # ends in floats
             np.testing.assert_array_equal(got[1], want[1], err_msg=isa)
@@ -350,7 +350,7 @@ def test_a_whole_net_of_bytes_and_floats(threads, batch):
 
 def plan_of(text, arrays):
     channels = text.split("in=")[1].split()[0]
-    return "\n".join([PlanWriter(channels, arrays=list(arrays)).text, text])
+    return signed(f"{FIRST_LINE}\ncontents digest=0\ninput channels={channels} rank=4\n{text}", arrays)
 
 
 def damaged(text, arrays, match):
@@ -359,7 +359,7 @@ def damaged(text, arrays, match):
 
 
 CONV = (
-    "quantize from=0 scale=0.1 zero=3\nconv8 from=1 in=4 out=2 kernel=1,1 stride=1,1 pad=0,0,0,0 dilation=1,1 "
+    "quantize from=0 scale=0.1 zero=3\nint8.conv from=1 in=4 out=2 kernel=1,1 stride=1,1 pad=0,0,0,0 dilation=1,1 "
     "act=none scale=0.1 zero=3 weights=dense params=0,1,2\ndequantize from=2\noutput from=3 rank=4"
 )
 LAST = ("dequantize from=2\noutput from=3 rank=4",)
@@ -373,34 +373,34 @@ def with_array(place, array):
 @pytest.mark.parametrize(
     "old, new, match",
     [
-        ("scale=0.1 zero=3\nconv8", "scale=0 zero=3\nconv8", "scale that is not a positive number"),
-        ("scale=0.1 zero=3\nconv8", "scale=-1 zero=3\nconv8", "scale that is not a positive number"),
-        ("scale=0.1 zero=3\nconv8", "scale=inf zero=3\nconv8", "number that is none"),
-        ("scale=0.1 zero=3\nconv8", "scale=0.1 zero=256\nconv8", "zero out of range"),
-        ("scale=0.1 zero=3\nconv8", "scale=0.1 zero=-1\nconv8", "zero out of range"),
-        ("conv8 from=1", "conv8 from=0", "takes bytes, and reads floats"),
-        ("dequantize from=2", "quantize from=2 scale=1 zero=0", "takes floats, and reads bytes"),
-        ("dequantize from=2", "activation from=2 act=relu", "takes floats, and reads bytes"),
-        ("output from=3", "output from=2", "returns bytes"),
-        ("act=none", "act=tanh", "activation that bytes do not take"),
-        ("act=none", "act=clamp:3:1", "activation that bytes do not take"),
+        ("scale=0.1 zero=3\nint8.conv", "scale=0 zero=3\nint8.conv", "scale that is not a positive number"),
+        ("scale=0.1 zero=3\nint8.conv", "scale=-1 zero=3\nint8.conv", "scale that is not a positive number"),
+        ("scale=0.1 zero=3\nint8.conv", "scale=inf zero=3\nint8.conv", "number that is none"),
+        ("scale=0.1 zero=3\nint8.conv", "scale=0.1 zero=256\nint8.conv", "zero out of range"),
+        ("scale=0.1 zero=3\nint8.conv", "scale=0.1 zero=-1\nint8.conv", "zero out of range"),
+        ("int8.conv from=1", "int8.conv from=0", "takes int8, and reads float32"),
+        ("dequantize from=2", "quantize from=2 scale=1 zero=0", "takes float32, and reads int8"),
+        ("dequantize from=2", "activation from=2 act=relu", "takes float32, and reads int8"),
+        ("output from=3", "output from=2", "returns int8"),
+        ("act=none", "act=tanh", "activation that int8 does not take"),
+        ("act=none", "act=clamp:3:1", "activation that int8 does not take"),
         ("in=4", "in=5", "wrong type or size"),
         ("in=4", "in=3", "channel that is not there"),
-        (*LAST, "lookup8 from=2 scale=1 zero=0 params=1\ndequantize from=3\noutput from=4 rank=4", "wrong type"),
+        (*LAST, "int8.lookup from=2 scale=1 zero=0 params=1\ndequantize from=3\noutput from=4 rank=4", "wrong type"),
         (
             *LAST,
-            "lookup8 from=2 scale=1 zero=0 params=3\ndequantize from=3\noutput from=4 rank=4",
+            "int8.lookup from=2 scale=1 zero=0 params=3\ndequantize from=3\noutput from=4 rank=4",
             "without 256 entries",
         ),
-        (*LAST, "lookup8 from=2 scale=1 zero=0 params=4\ndequantize from=3\noutput from=4 rank=4", "no byte"),
-        (*LAST, "concat8 from=1,2\ndequantize from=3\noutput from=4 rank=4", None),
-        ("dequantize from=2", "quantize from=0 scale=0.2 zero=3\nconcat8 from=1,3", "different scales"),
+        (*LAST, "int8.lookup from=2 scale=1 zero=0 params=4\ndequantize from=3\noutput from=4 rank=4", "no byte"),
+        (*LAST, "int8.concat from=1,2\ndequantize from=3\noutput from=4 rank=4", None),
+        ("dequantize from=2", "quantize from=0 scale=0.2 zero=3\nint8.concat from=1,3", "different scales"),
         (
             "dequantize from=2",
-            "quantize from=0 scale=1e-37 zero=3\nadd8 from=1,2 act=none scale=1e-37 zero=0",
+            "quantize from=0 scale=1e-37 zero=3\nint8.add from=1,2 act=none scale=1e-37 zero=0",
             "do not fit together",
         ),
-        ("dequantize from=2", "add8 from=1 act=none scale=1 zero=0", "another number of values"),
+        ("dequantize from=2", "int8.add from=1 act=none scale=1 zero=0", "another number of values"),
     ],
 )
 def test_damaged_lines_are_refused(old, new, match):
@@ -449,6 +449,16 @@ def test_damaged_indices_are_refused(columns, counts, match):
 
 
 def test_an_unknown_instruction_set_is_refused(monkeypatch):
-    monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA8", "mmx")
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA_INT8", "mmx")
     with pytest.raises(ValueError, match="must be avx512_vbmi, avx512_vnni, avx_vnni, avx2 or portable"):
         Engine(mixed_net(np.random.default_rng(0)).text, mixed_net(np.random.default_rng(0)).arrays)
+
+
+def test_the_old_name_of_the_variable_works_with_a_warning(monkeypatch):
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA8", "portable")
+    writer = mixed_net(np.random.default_rng(0))
+    with pytest.warns(FutureWarning, match="PADDLE_UNSTRUCTURED_ISA_INT8 now"):
+        assert Engine(writer.text, writer.arrays).isa_int8 == "portable"
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA_INT8", "avx2")
+    with pytest.warns(FutureWarning):
+        assert Engine(writer.text, writer.arrays).isa_int8 == "avx2"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
-from reference8 import fma, run, values
+from int8_reference import fma, run, values
 
-HEAD = "paddle_unstructured plan 1\nparameters digest=0\ninput channels={} rank=4\n"
+HEAD = "paddle_unstructured plan 2\ncontents digest=0\ninput channels={} rank=4\n"
 
 
 def plan(channels, *lines):
@@ -48,7 +48,8 @@ def test_quantize_written_out():
 
 def test_a_convolution_written_out():
     """Inputs 2 and 3 (bytes 12 and 13 around zero 10, step 0.5); weights 4 and -1 in steps of 0.25; bias 1."""
-    line = "conv8 from=1 in=2 out=1 kernel=1,1 stride=1,1 pad=0,0,0,0 dilation=1,1 act={} {} weights=dense params=0,1,2"
+    window = "kernel=1,1 stride=1,1 pad=0,0,0,0 dilation=1,1"
+    line = f"int8.conv from=1 in=2 out=1 {window} act={{}} {{}} weights=dense params=0,1,2"
     arrays = [array(4, -1, 99, 99, dtype="int8")[None], array(0.25), array(1)]
     x = np.array([1.0, 1.5], "float32").reshape(1, 2, 1, 1)
     first = "quantize from=0 scale=0.5 zero=10"
@@ -60,9 +61,8 @@ def test_a_convolution_written_out():
 
 
 def test_padding_is_the_zero_point():
-    line = (
-        "depthwise8 from=1 out=1 kernel=3,3 stride=1,1 pad=1,1,1,1 dilation=1,1 act=none scale=1.0 zero=0 params=0,1,2"
-    )
+    window = "kernel=3,3 stride=1,1 pad=1,1,1,1 dilation=1,1"
+    line = f"int8.depthwise from=1 out=1 {window} act=none scale=1.0 zero=0 params=0,1,2"
     text = plan(1, "quantize from=0 scale=1.0 zero=100", line)
     made = values(text, [np.ones((1, 1, 3, 3), "int8"), array(1), array(0)], image([1, 2], [3, 4]))
     assert made[2].q.ravel().tolist() == [10, 10, 10, 10]
@@ -75,7 +75,7 @@ def test_sparse_rows_equal_the_dense_matrix():
     words = "from=1 in=3 out=3 kernel=2,3 stride=1,1 pad=0,0,0,0 dilation=1,1 act=none to=float"
     scale, bias, x = array(0.1, 0.2, 0.3), array(1, 2, 3), random.normal(size=(2, 3, 4, 5)).astype("float32")
     first, last = "quantize from=0 scale=0.02 zero=128", "output from=2 rank=4"
-    dense = run(plan(3, first, f"conv8 {words} weights=dense params=0,1,2", last), [matrix[:3], scale, bias], x)
+    dense = run(plan(3, first, f"int8.conv {words} weights=dense params=0,1,2", last), [matrix[:3], scale, bias], x)
     rows = [
         np.stack(
             [matrix[2 * i : 2 * i + 2, place] for i, places in enumerate([[0, 3, 5], [1, 2, 3, 4]]) for place in places]
@@ -84,7 +84,7 @@ def test_sparse_rows_equal_the_dense_matrix():
         array(3, 4, dtype="int16"),
     ]
     sparse = run(
-        plan(3, first, f"conv8 {words} weights=sparse block=2 params=0,1,2,3,4", last), [*rows, scale, bias], x
+        plan(3, first, f"int8.conv {words} weights=sparse block=2 params=0,1,2,3,4", last), [*rows, scale, bias], x
     )
     assert (dense[0] == sparse[0]).all()
 
@@ -93,14 +93,14 @@ def test_sums_and_products_written_out():
     text = plan(
         1,
         "quantize from=0 scale=0.5 zero=4",
-        "lookup8 from=1 scale=0.25 zero=0 params=0",
-        "add8 from=1,2 act=relu6 scale=0.5 zero=2",
-        "global_pool8 from=1 scale=0.125 zero=0",
-        "multiply8 from=1,4 act=none scale=0.25 zero=9",
-        "concat8 from=1,1",
-        "flatten8 from=6",
-        "pool8 from=1 type=max kernel=2,2 stride=1,1 pad=0,0,0,0 dilation=1,1 ceil=0 exclusive=1",
-        "pool8 from=1 type=avg kernel=2,2 stride=2,2 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=0 scale=0.25 zero=1",
+        "int8.lookup from=1 scale=0.25 zero=0 params=0",
+        "int8.add from=1,2 act=relu6 scale=0.5 zero=2",
+        "int8.global_pool from=1 scale=0.125 zero=0",
+        "int8.multiply from=1,4 act=none scale=0.25 zero=9",
+        "int8.concat from=1,1",
+        "int8.flatten from=6",
+        "int8.pool from=1 type=max kernel=2,2 stride=1,1 pad=0,0,0,0 dilation=1,1 ceil=0 exclusive=1",
+        "int8.pool from=1 type=avg kernel=2,2 stride=2,2 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=0 scale=0.25 zero=1",
         "dequantize from=9",
     )
     double = np.clip((np.arange(256) - 4) * 4, 0, 255).astype("int16")  # twice the number, in half the step

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from paddle_unstructured.runtime.int8.activations import activation, function_of, table, useful_inputs
-from paddle_unstructured.runtime.int8.choose_kernel import choose_block8
+from paddle_unstructured.runtime.int8.choose_kernel import choose_block
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
-from paddle_unstructured.runtime.int8.weights import compress8, quantize_weight, reordered
+from paddle_unstructured.runtime.int8.weights import quantize_weight, reordered, sparse_groups
 from paddle_unstructured.runtime.net import Layer
 
 RANDOM = np.random.default_rng(0)
@@ -79,10 +79,10 @@ def test_the_depth_runs_over_kernel_row_kernel_column_and_input():
 def test_blocks_written_out():
     matrix = np.zeros((3, 3, 4), "int8")
     matrix[0, 2], matrix[1, 0], matrix[2, 2] = [1, 0, 0, 2], [3, 0, 0, 0], [0, 0, 0, -4]
-    rows = compress8(matrix, 1)
+    rows = sparse_groups(matrix, 1)
     assert rows.values.tolist() == [[[1, 0, 0, 2]], [[3, 0, 0, 0]], [[0, 0, 0, -4]]]
     assert (rows.columns.tolist(), rows.counts.tolist()) == ([2, 0, 2], [1, 1, 1])
-    rows = compress8(matrix, 2)
+    rows = sparse_groups(matrix, 2)
     assert rows.values.tolist() == [[[0] * 4, [3, 0, 0, 0]], [[1, 0, 0, 2], [0] * 4], [[0, 0, 0, -4], [0] * 4]]
     assert (rows.columns.tolist(), rows.counts.tolist()) == ([0, 2, 2], [2, 1])
     assert rows.values.dtype == np.int8 and rows.columns.dtype == rows.counts.dtype == np.int16
@@ -95,13 +95,13 @@ def test_blocks_written_out():
 def test_the_kernel_follows_from_the_blocks(block, zeros, kernel):
     kept = np.repeat(RANDOM.random((64 // block, 100)) >= zeros, block, axis=0)
     matrix = (RANDOM.integers(1, 127, (64, 100, 4)) * kept[:, :, None]).astype("int8")
-    found, name, why = choose_block8(matrix, 1 - kept.mean(), linear=False)
+    found, name, why = choose_block(matrix, 1 - kept.mean(), linear=False)
     assert (found, name) == (block if zeros > 0.5 else 0, kernel) and "1x4 blocks" in why
 
 
 def test_zeros_at_random_are_no_blocks():
     matrix = (RANDOM.integers(1, 127, (64, 100, 4)) * (RANDOM.random((64, 100, 4)) > 0.5)).astype("int8")
-    assert choose_block8(matrix, 0.5, linear=False)[0] == 0
+    assert choose_block(matrix, 0.5, linear=False)[0] == 0
 
 
 def test_a_quantizer_written_out():

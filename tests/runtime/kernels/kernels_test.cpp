@@ -1,5 +1,5 @@
 // The kernels and their executor against plain loops, for every instruction set of this machine: meant for sanitizers,
-// which see what a wrong result does not show. Run by tests/test_runtime_build.py.
+// which see what a wrong result does not show. Run by tests/runtime/test_build.py.
 
 #include <cmath>
 #include <cstdio>
@@ -53,6 +53,16 @@ struct Arrays {
     return std::to_string(described.size() - 1);
   }
 };
+
+// The plan with the digest that it must have; as it is if it cannot be read.
+std::string signed_plan(const std::string& lines, const Arrays& arrays) {
+  const std::string head = "paddle_unstructured plan 2\ncontents digest=";
+  char digest[32], error[256] = "";
+  const uint64_t found = pu_digest((head + "0\n" + lines).c_str(), arrays.described.data(),
+                                   static_cast<int32_t>(arrays.described.size()), error, sizeof error);
+  std::snprintf(digest, sizeof digest, "%016llx", static_cast<unsigned long long>(found));
+  return head + digest + "\n" + lines;
+}
 
 struct Case {
   int inputs, outputs, kernel, stride, pad, dilation, height, width, batch, threads, block;  // block 0: dense
@@ -134,11 +144,7 @@ std::string plan_of(const Case& c, Arrays& arrays, const std::vector<float>& wei
     plan << " weights=sparse block=" << c.block << " params=" << add_sparse(arrays, c, weights, depth);
   }
   plan << "," << arrays.add(bias) << "\noutput from=1 rank=4";
-  char digest[32];
-  std::snprintf(digest, sizeof digest, "%016llx", static_cast<unsigned long long>(pu_digest(
-      arrays.described.data(), static_cast<int32_t>(arrays.described.size()))));
-  return "paddle_unstructured plan 1\nparameters digest=" + std::string(digest) + "\ninput channels=" +
-         std::to_string(c.inputs) + " rank=4\n" + plan.str();
+  return "input channels=" + std::to_string(c.inputs) + " rank=4\n" + plan.str();
 }
 
 double expected(const Case& c, const std::vector<float>& x, const std::vector<float>& weights,
@@ -152,10 +158,14 @@ double expected(const Case& c, const std::vector<float>& x, const std::vector<fl
         if (y < 0 || y >= c.height || z < 0 || z >= c.width) continue;
         const int from = c.depthwise ? output : channel;
         const size_t weight = (static_cast<size_t>(output * channels + channel) * static_cast<size_t>(c.kernel) +
-                               static_cast<size_t>(i)) * static_cast<size_t>(c.kernel) + static_cast<size_t>(j);
-        total += double{weights[weight]} *
-                 x[(static_cast<size_t>(sample * c.inputs + from) * static_cast<size_t>(c.height) +
-                    static_cast<size_t>(y)) * static_cast<size_t>(c.width) + static_cast<size_t>(z)];
+                               static_cast<size_t>(i)) *
+                                  static_cast<size_t>(c.kernel) +
+                              static_cast<size_t>(j);
+        total +=
+            double{weights[weight]} *
+            x[(static_cast<size_t>(sample * c.inputs + from) * static_cast<size_t>(c.height) + static_cast<size_t>(y)) *
+                  static_cast<size_t>(c.width) +
+              static_cast<size_t>(z)];
       }
   return total;
 }
@@ -175,15 +185,14 @@ void compare(const Case& c, const std::vector<float>& x, const std::vector<float
 void test_one_layer() {
   const Case c = random_case();
   const size_t depth = static_cast<size_t>((c.depthwise ? 1 : c.inputs) * c.kernel * c.kernel);
-  const std::vector<float> weights = c.depthwise ? numbers(static_cast<size_t>(c.outputs) * depth)
-                                                 : sparse_weights(c, depth);
+  const std::vector<float> weights =
+      c.depthwise ? numbers(static_cast<size_t>(c.outputs) * depth) : sparse_weights(c, depth);
   const std::vector<float> bias = numbers(static_cast<size_t>(c.outputs));
   Arrays arrays;
-  const std::string plan = plan_of(c, arrays, weights, bias, depth);
+  const std::string plan = signed_plan(plan_of(c, arrays, weights, bias, depth), arrays);
   char error[512] = "";
   const auto count = static_cast<int32_t>(arrays.described.size());
-  pu_model* const model =
-      pu_model_create(plan.c_str(), arrays.described.data(), count, c.threads, error, sizeof error);
+  pu_model* const model = pu_model_create(plan.c_str(), arrays.described.data(), count, c.threads, error, sizeof error);
   if (model == nullptr) give_up(c.text() + ": " + error);
   const std::vector<float> x = numbers(static_cast<size_t>(c.batch * c.inputs * c.height * c.width));
   std::vector<float> y(static_cast<size_t>(c.batch * c.outputs * c.output_size(c.height) * c.output_size(c.width)));
@@ -205,12 +214,8 @@ const char kBranches[] =
 
 // Several threads of the caller share one model whose runs have threads of their own.
 void test_shared_model() {
-  char digest[64];
-  std::snprintf(digest, sizeof digest, "parameters digest=%016llx\n",
-                static_cast<unsigned long long>(pu_digest(nullptr, 0)));
   char error[512] = "";
-  pu_model* const model = pu_model_create((std::string("paddle_unstructured plan 1\n") + digest + kBranches).c_str(),
-                                          nullptr, 0, 3, error, sizeof error);
+  pu_model* const model = pu_model_create(signed_plan(kBranches, {}).c_str(), nullptr, 0, 3, error, sizeof error);
   if (model == nullptr) give_up(error);
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 3; ++caller)
@@ -229,14 +234,14 @@ void test_shared_model() {
 }
 
 // Digits and letters of a plan exchanged at random: refused or run, but never beyond any memory.
-void run_damaged(const std::string& plan, const Arrays& arrays) {
+void run_damaged(const std::string& lines, const Arrays& arrays) {
   const char letters[] = "0123456789,=- \nabc";
   for (int round = 0; round < 3000; ++round) {
-    std::string damaged = plan;
+    std::string damaged = lines;
     for (int i = pick(1, 3); i > 0; --i)
-      damaged[static_cast<size_t>(pick(60, static_cast<int>(plan.size()) - 1))] = letters[pick(0, 17)];
+      damaged[static_cast<size_t>(pick(0, static_cast<int>(lines.size()) - 1))] = letters[pick(0, 17)];
     char error[256] = "";
-    pu_model* const model = pu_model_create(damaged.c_str(), arrays.described.data(),
+    pu_model* const model = pu_model_create(signed_plan(damaged, arrays).c_str(), arrays.described.data(),
                                             static_cast<int32_t>(arrays.described.size()), 1, error, sizeof error);
     if (model == nullptr) continue;
     pu_shape shape[2];
@@ -263,11 +268,10 @@ void test_damaged_plans() {
   Case c{4, 6, 3, 1, 1, 1, 6, 6, 1, 1, 1, false};
   const std::vector<float> weights = sparse_weights(c, 36), bias = numbers(6);
   Arrays arrays;
-  const std::string plan = plan_of(c, arrays, weights, bias, 36);
-  run_damaged(plan, arrays);
+  run_damaged(plan_of(c, arrays, weights, bias, 36), arrays);
 }
 
-#include "bytes_test.h"
+#include "int8_test.h"
 
 }  // namespace
 
@@ -276,7 +280,7 @@ int main() {
     setenv("PADDLE_UNSTRUCTURED_ISA", isa, 1);
     char error[256] = "";
     const char nothing[] =
-        "paddle_unstructured plan 1\nparameters digest=0\ninput channels=1 rank=4\noutput from=0 rank=4";
+        "paddle_unstructured plan 2\ncontents digest=0\ninput channels=1 rank=4\noutput from=0 rank=4";
     pu_model_create(nothing, nullptr, 0, 1, error, sizeof error);  // refused in any case; the message tells why
     if (std::string(error).find("this processor has") != std::string::npos) {
       std::printf("%s: not on this processor\n", isa);
@@ -288,8 +292,8 @@ int main() {
     std::printf("%s: ok\n", isa);
   }
   unsetenv("PADDLE_UNSTRUCTURED_ISA");
-  test_bytes();
-  unsetenv("PADDLE_UNSTRUCTURED_ISA8");
-  test_damaged_plans_of_bytes();
+  test_int8();
+  unsetenv("PADDLE_UNSTRUCTURED_ISA_INT8");
+  test_damaged_plans_of_int8();
   std::printf("all tests passed\n");
 }

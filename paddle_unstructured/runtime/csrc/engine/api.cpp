@@ -13,6 +13,7 @@ using paddle_unstructured::Model;
 using paddle_unstructured::Network;
 using paddle_unstructured::Output;
 using paddle_unstructured::Parameters;
+using paddle_unstructured::parse_head;
 using paddle_unstructured::parse_plan;
 
 struct pu_model {
@@ -64,8 +65,7 @@ Parameters parameters_of(const pu_array* arrays, int32_t count) {
 pu_model* pu_model_create(const char* plan, const pu_array* arrays, int32_t array_count, int32_t threads, char* error,
                           int64_t error_size) {
   pu_model* created = nullptr;
-  guarded([&] { created = new pu_model{Model(plan, parameters_of(arrays, array_count), threads)}; }, error,
-          error_size);
+  guarded([&] { created = new pu_model{Model(plan, parameters_of(arrays, array_count), threads)}; }, error, error_size);
   return created;
 }
 
@@ -73,7 +73,7 @@ void pu_model_free(pu_model* model) { delete model; }
 
 const char* pu_model_isa(const pu_model* model) { return model->model.isa(); }
 
-const char* pu_model_isa8(const pu_model* model) { return model->model.isa8(); }
+const char* pu_model_isa_int8(const pu_model* model) { return model->model.isa_int8(); }
 
 pu_shape pu_model_input(const pu_model* model) {
   return {model->model.network().input_channels(), -1, -1, model->model.network().input_rank()};
@@ -113,8 +113,8 @@ int32_t pu_plan_infer(const pu_plan* plan, int64_t height, int64_t width, pu_sha
   return guarded([&] { write_shapes(plan->network.infer(height, width), outputs); }, error, error_size);
 }
 
-uint64_t pu_digest(const pu_array* arrays, int32_t array_count) {
+uint64_t pu_digest(const char* plan, const pu_array* arrays, int32_t array_count, char* error, int64_t error_size) {
   uint64_t digest = 0;
-  guarded([&] { digest = parameters_of(arrays, array_count).digest(); }, nullptr, 0);
+  guarded([&] { digest = parameters_of(arrays, array_count).digest(parse_head(plan)); }, error, error_size);
   return digest;
 }

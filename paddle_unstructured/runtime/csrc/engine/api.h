@@ -1,4 +1,4 @@
-// The library's door: plain C, so that ctypes and the Paddle operator enter alike. No exception leaves it.
+// The library's interface: plain C, so that ctypes and the Paddle operator enter alike. No exception leaves it.
 #pragma once
 
 #include <stdint.h>
@@ -28,8 +28,9 @@ PU_API pu_model* pu_model_create(const char* plan, const pu_array* arrays, int32
                                  char* error, int64_t error_size);
 PU_API void pu_model_free(pu_model* model);
 
+// The instruction sets of its kernels, for float32 and for int8.
 PU_API const char* pu_model_isa(const pu_model* model);
-PU_API const char* pu_model_isa8(const pu_model* model);  // of the kernels for bytes
+PU_API const char* pu_model_isa_int8(const pu_model* model);
 PU_API pu_shape pu_model_input(const pu_model* model);  // height and width are -1
 PU_API int32_t pu_model_output_count(const pu_model* model);
 
@@ -48,8 +49,9 @@ PU_API int32_t pu_plan_output_count(const pu_plan* plan);
 PU_API int32_t pu_plan_infer(const pu_plan* plan, int64_t height, int64_t width, pu_shape* outputs, char* error,
                              int64_t error_size);
 
-// What a plan's word `digest` must be for these arrays.
-PU_API uint64_t pu_digest(const pu_array* arrays, int32_t array_count);
+// What the word `digest` of a plan must be, for its other lines and these arrays. 0 and a message after an error.
+PU_API uint64_t pu_digest(const char* plan, const pu_array* arrays, int32_t array_count, char* error,
+                          int64_t error_size);
 
 #ifdef __cplusplus
 }

@@ -3,23 +3,25 @@
 #include <algorithm>
 
 #include "error.h"
+#include "value.h"
 
 namespace paddle_unstructured {
 namespace {
 
-constexpr int64_t kMostFloats = int64_t{1} << 36;
+constexpr int64_t kMostBytes = int64_t{1} << 38;
+constexpr int64_t kAlign = kPlaneAlign * kPixelBytes;
 
 struct Piece {
-  int64_t first, last;       // steps
-  int64_t begin, end;        // floats
+  int64_t first, last;  // steps
+  int64_t begin, end;   // bytes
 };
 
-// The lowest place of `floats` floats that is free from step `first` to step `last`; `pieces` is sorted by place.
-int64_t find_place(const std::vector<Piece>& pieces, int64_t first, int64_t last, int64_t floats) {
-  int64_t begin = kGuard;
+// The lowest place of `bytes` bytes that is free from step `first` to step `last`; `pieces` is sorted by place.
+int64_t find_place(const std::vector<Piece>& pieces, int64_t first, int64_t last, int64_t bytes) {
+  int64_t begin = kGuardBytes;
   for (const Piece& piece : pieces) {
     if (piece.last < first || last < piece.first) continue;
-    if (begin + floats <= piece.begin) break;
+    if (begin + bytes <= piece.begin) break;
     begin = std::max(begin, piece.end);
   }
   return begin;
@@ -28,36 +30,35 @@ int64_t find_place(const std::vector<Piece>& pieces, int64_t first, int64_t last
 }  // namespace
 
 // Each value is followed by a guard that nobody writes; the arena begins with one. Larger values choose first.
-Layout lay_out(const std::vector<Shape>& shapes, const Lifetimes& lifetimes) {
-  std::vector<size_t> order(shapes.size());
+Layout lay_out(const std::vector<int64_t>& sizes, const Lifetimes& lifetimes) {
+  std::vector<size_t> order(sizes.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return shapes[a].floats() > shapes[b].floats(); });
-  Layout layout{std::vector<int64_t>(shapes.size()), kGuard};
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sizes[a] > sizes[b]; });
+  Layout layout{std::vector<int64_t>(sizes.size()), kGuardBytes};
   std::vector<Piece> pieces;
   for (const size_t value : order) {
     if (lifetimes.last_use[value] == Lifetimes::kNever) continue;
-    const int64_t floats = round_up(shapes[value].floats(), kPlaneAlign) + kGuard;
+    const int64_t bytes = round_up(sizes[value], kAlign) + kGuardBytes;
     const auto first = static_cast<int64_t>(value);
     const int64_t last = lifetimes.last_use[value];
-    const int64_t begin = find_place(pieces, first, last, floats);
+    const int64_t begin = find_place(pieces, first, last, bytes);
     layout.offset[value] = begin;
-    layout.floats = std::max(layout.floats, begin + floats);
-    const Piece piece{first, last, begin, begin + floats};
+    layout.bytes = std::max(layout.bytes, begin + bytes);
+    const Piece piece{first, last, begin, begin + bytes};
     pieces.insert(std::upper_bound(pieces.begin(), pieces.end(), piece,
                                    [](const Piece& a, const Piece& b) { return a.begin < b.begin; }),
                   piece);
   }
-  require(layout.floats <= kMostFloats, "the input is too large for this model; give a smaller one");
+  require(layout.bytes <= kMostBytes, "the input is too large for this model; give a smaller one");
   return layout;
 }
 
-void Arena::reserve(int64_t floats) {
-  if (floats <= floats_) return;
-  memory_ = AlignedFloats();
-  floats_ = 0;
-  memory_ = AlignedFloats(floats);
-  floats_ = floats;
+void Arena::reserve(int64_t bytes) {
+  if (bytes <= bytes_) return;
+  memory_ = AlignedArray<uint8_t>();
+  bytes_ = 0;
+  memory_ = AlignedArray<uint8_t>(bytes);
+  bytes_ = bytes;
 }
 
 }  // namespace paddle_unstructured

@@ -4,8 +4,8 @@
 
 #include <vector>
 
+#include "memory.h"
 #include "shape.h"
-#include "weights.h"
 
 namespace paddle_unstructured {
 
@@ -16,22 +16,22 @@ struct Lifetimes {
 };
 
 struct Layout {
-  std::vector<int64_t> offset;  // floats, of each value
-  int64_t floats;               // of the arena, guards included
+  std::vector<int64_t> offset;  // bytes, of each value
+  int64_t bytes;                // of the arena, guards included
 };
 
-Layout lay_out(const std::vector<Shape>& shapes, const Lifetimes& lifetimes);
+// `sizes`: bytes of each value.
+Layout lay_out(const std::vector<int64_t>& sizes, const Lifetimes& lifetimes);
 
 // Grows only. Zeroed when it grows, so that guards and padding always hold numbers.
 class Arena {
  public:
-  void reserve(int64_t floats);
-  float* data() const { return memory_.data(); }
-  int64_t floats() const { return floats_; }
+  void reserve(int64_t bytes);
+  uint8_t* data() const { return memory_.data(); }
 
  private:
-  AlignedFloats memory_;
-  int64_t floats_ = 0;
+  AlignedArray<uint8_t> memory_;
+  int64_t bytes_ = 0;
 };
 
 }  // namespace paddle_unstructured

@@ -1,21 +1,26 @@
 // What an operation gets when it runs: its inputs and output, the kernels, and helpers to share the work.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
-#include "../kernels/table8.h"
-#include "shape.h"
+#include "dispatch.h"
 #include "threads.h"
+#include "value.h"
 
 namespace paddle_unstructured {
 
 struct Context {
-  const KernelTable& kernels;
-  const KernelTable8& kernels8;
-  ThreadPool* pool;                     // null: this sample has one thread
-  const std::vector<float*>& scratch;   // one per worker, as large as the operation asked for
-  std::vector<Activations> inputs;
-  Activations output;
+  const Kernels& kernels;
+  ThreadPool* pool;                         // null: this sample has one thread
+  const std::vector<uint8_t*>& scratch_of;  // one per worker, as large as the operation asked for
+  std::vector<Value> inputs;
+  Value output;
+
+  template <typename T>
+  T* scratch(int worker) const {
+    return reinterpret_cast<T*>(scratch_of[static_cast<size_t>(worker)]);
+  }
 
   void share(int64_t tasks, TaskRef task) const {
     if (pool != nullptr) return pool->run(tasks, task);

@@ -2,42 +2,69 @@
 
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "error.h"
+#include "processor.h"
 
 namespace paddle_unstructured {
 namespace {
 
-#if defined(__x86_64__)
-bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+enum class Width { kPortable, k256, k512 };
+
+template <typename Table>
+struct Candidate {
+  const Table* table;
+  Width width;
+  bool is_here;
+};
+
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-const KernelTable* find(const std::string& name) {
-  if (name == "avx512") return has_avx512() ? &kAvx512Kernels : nullptr;
-  if (name == "avx2") return has_avx2() ? &kAvx2Kernels : nullptr;
-  return name == "portable" ? &kPortableKernels : nullptr;
+// The first candidate that is named and here; without a name, the first that is here and not wider than allowed.
+template <typename Table>
+const Table& select(const std::vector<Candidate<Table>>& fastest_first, const std::string& named, Width widest,
+                    const char* variable_name) {
+  std::string names;
+  for (const Candidate<Table>& each : fastest_first) {
+    const bool fits = named.empty() ? each.width <= widest : named == each.table->name;
+    if (fits && each.is_here) return *each.table;
+    names += (names.empty() ? "" : &each == &fastest_first.back() ? " or " : ", ") + std::string(each.table->name);
+  }
+  fail(variable_name, " must be ", names, ", and one that this processor has, got ", named);
 }
-
-const KernelTable& widest() { return has_avx512() ? kAvx512Kernels : has_avx2() ? kAvx2Kernels : kPortableKernels; }
-#else
-const KernelTable* find(const std::string& name) { return name == "portable" ? &kPortableKernels : nullptr; }
-
-const KernelTable& widest() { return kPortableKernels; }
-#endif
 
 }  // namespace
 
-const KernelTable& select_kernels() {
-  const char* const forced = std::getenv("PADDLE_UNSTRUCTURED_ISA");
-  if (forced == nullptr || *forced == '\0') return widest();
-  const KernelTable* const table = find(forced);
-  require(table != nullptr,
-          "PADDLE_UNSTRUCTURED_ISA must be avx512, avx2 or portable, and one that this processor has, got ", forced);
-  return *table;
+Kernels select_kernels() {
+  const Processor here = detect_processor();
+  const std::vector<Candidate<f32::KernelTable>> f32_tables{
+#if defined(__x86_64__)
+      {&f32::kAvx512, Width::k512, here.avx512},
+      {&f32::kAvx2, Width::k256, here.avx2},
+#endif
+      {&f32::kPortable, Width::kPortable, true},
+  };
+  const std::vector<Candidate<int8::KernelTable>> int8_tables{
+#if defined(__x86_64__)
+      {&int8::kAvx512Vbmi, Width::k512, here.avx512_vbmi},
+      {&int8::kAvx512Vnni, Width::k512, here.avx512_vnni},
+#ifdef PU_HAS_AVX_VNNI
+      {&int8::kAvxVnni, Width::k256, here.avx_vnni},
+#endif
+      {&int8::kAvx2, Width::k256, here.avx2},
+#endif
+      {&int8::kPortable, Width::kPortable, true},
+  };
+  const std::string isa = variable("PADDLE_UNSTRUCTURED_ISA");
+  std::string isa_int8 = variable("PADDLE_UNSTRUCTURED_ISA_INT8");
+  if (isa_int8.empty()) isa_int8 = variable("PADDLE_UNSTRUCTURED_ISA8");  // its name before version 2 of the plan
+  const Width allowed = isa == "portable" ? Width::kPortable : isa == "avx2" ? Width::k256 : Width::k512;
+  return {select(f32_tables, isa, Width::k512, "PADDLE_UNSTRUCTURED_ISA"),
+          select(int8_tables, isa_int8, allowed, "PADDLE_UNSTRUCTURED_ISA_INT8")};
 }
 
 }  // namespace paddle_unstructured

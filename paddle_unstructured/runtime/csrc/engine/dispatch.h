@@ -1,11 +1,20 @@
-// Which instruction set runs: the widest that this processor has, or the one that PADDLE_UNSTRUCTURED_ISA names.
+// Which kernels run: those that the environment names, else the fastest that this processor has.
+//
+// PADDLE_UNSTRUCTURED_ISA names the float32 kernels, and how wide the int8 ones may be (avx2 allows avx_vnni and avx2);
+// PADDLE_UNSTRUCTURED_ISA_INT8 names the latter.
 #pragma once
 
-#include "../kernels/table.h"
+#include "../kernels/f32/table.h"
+#include "../kernels/int8/table.h"
 
 namespace paddle_unstructured {
 
-// Throws ModelError if the variable names a set that does not exist, was not built, or is not on this processor.
-const KernelTable& select_kernels();
+struct Kernels {
+  const f32::KernelTable& f32;
+  const int8::KernelTable& int8;
+};
+
+// Throws ModelError if a variable names a set that does not exist, was not built, or is not on this processor.
+Kernels select_kernels();
 
 }  // namespace paddle_unstructured

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "dispatch.h"
-#include "dispatch8.h"
 #include "error.h"
+#include "kinds.h"
 
 namespace paddle_unstructured {
 namespace {
@@ -16,20 +15,16 @@ size_t read_value(const Node& node, int64_t value, size_t made) {
   return static_cast<size_t>(value);
 }
 
-size_t count_inputs(const std::string& kind) {
-  return kind == "add" || kind == "multiply" || kind == "add8" || kind == "multiply8" ? 2 : 1;
-}
-
 // Dense [channels, pixels] into planes with their own pitch, and back.
-void spread(const float* from, const Activations& to) {
+void spread(const float* from, const Value& to) {
   const int64_t pixels = to.shape.pixels();
   for (int64_t channel = 0; channel < to.shape.channels; ++channel, from += pixels)
-    std::copy(from, from + pixels, to.plane(channel));
+    std::copy(from, from + pixels, to.channel(channel));
 }
 
-void gather(const Activations& from, float* to) {
+void gather(const Value& from, float* to) {
   for (int64_t channel = 0; channel < from.shape.channels; ++channel)
-    to = std::copy(from.plane(channel), from.plane(channel) + from.shape.pixels(), to);
+    to = std::copy(from.channel(channel), from.channel(channel) + from.shape.pixels(), to);
 }
 
 std::vector<Shape> shapes_of(const Step& step, const std::vector<Shape>& shapes) {
@@ -38,20 +33,17 @@ std::vector<Shape> shapes_of(const Step& step, const std::vector<Shape>& shapes)
   return inputs;
 }
 
-Activations value_of(const Workspace& workspace, size_t value) {
-  return {workspace.arena.data() + workspace.layout.offset[value], workspace.shapes[value]};
-}
-
 }  // namespace
 
 Network::Network(const Plan& plan)
-    : input_rank_(plan.input.integer("rank", 2, 4)), input_channels_(plan.input.integer("channels", 1, kLargest)) {
+    : input_rank_(plan.input.integer("rank", 2, 4)),
+      input_channels_(plan.input.integer("channels", 1, kLargest)) {
   if (input_rank_ == 3) plan.input.refuse("has rank 3");
   for (const Node& node : plan.nodes) add_step(node);
   for (const Node& node : plan.outputs) {
     input_is_read_in_place_ = input_is_read_in_place_ && node.integers("from")[0] != 0;
     outputs_.push_back({read_value(node, node.integers("from")[0], steps_.size() + 1), node.integer("rank", 2, 4)});
-    if (what_is(outputs_.back().value).bytes) node.refuse("returns bytes");
+    if (format_of(outputs_.back().value).is_int8()) node.refuse("returns int8");
   }
   fuse_steps();
   find_lifetimes();
@@ -62,16 +54,18 @@ Network::Network(const Plan& plan)
 void Network::add_step(const Node& node) {
   Step step;
   for (const int64_t value : node.integers("from")) step.inputs.push_back(read_value(node, value, steps_.size() + 1));
-  const bool any_number = node.kind() == "concat" || node.kind() == "concat8";
-  const bool fits = any_number ? !step.inputs.empty() : step.inputs.size() == count_inputs(node.kind());
-  if (!fits) node.refuse("reads another number of values than its kind does");
-  step.operation = make_operation(node);
-  std::vector<Quantization> read;
+  const Kind& kind = find_kind(node);
+  if (kind.inputs != kAnyNumber && step.inputs.size() != static_cast<size_t>(kind.inputs))
+    node.refuse("reads another number of values than its kind does");
+  step.operation = kind.make(node);
+  std::vector<Format> formats;
   for (const size_t value : step.inputs) {
-    read.push_back(what_is(value));
+    formats.push_back(format_of(value));
+    if (formats.back().type != kind.reads)
+      node.refuse(kind.reads == Type::kInt8 ? "takes int8, and reads float32" : "takes float32, and reads int8");
     input_is_read_in_place_ = input_is_read_in_place_ && (value != 0 || step.operation->reads_pixels_only());
   }
-  step.makes = step.operation->accept(node, read);
+  step.makes = step.operation->accept(node, formats);
   step.runs = step.operation;
   steps_.push_back(std::move(step));
 }
@@ -113,11 +107,11 @@ void Network::load(const Plan& plan, const LoadContext& context) {
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i].operation->load(plan.nodes[i], context);
 }
 
-std::vector<Shape> Network::room_for(const std::vector<Shape>& shapes) const {
-  std::vector<Shape> room = shapes;
-  for (size_t value = 0; value < room.size(); ++value)
-    if (what_is(value).bytes) room[value].channels = groups_of(room[value].channels);
-  return room;
+std::vector<int64_t> Network::bytes_for(const std::vector<Shape>& shapes) const {
+  std::vector<int64_t> bytes;
+  for (size_t value = 0; value < shapes.size(); ++value)
+    bytes.push_back(bytes_of(shapes[value], format_of(value).type));
+  return bytes;
 }
 
 std::vector<Shape> Network::infer_values(int64_t height, int64_t width) const {
@@ -147,37 +141,45 @@ Model::Model(const std::string& plan, const Parameters& parameters, int threads)
     : Model(parse_plan(plan), parameters, threads) {}
 
 Model::Model(const Plan& plan, const Parameters& parameters, int threads)
-    : kernels_(select_kernels()), kernels8_(select_kernels8()), threads_(threads), network_(plan) {
+    : kernels_(select_kernels()),
+      threads_(threads),
+      network_(plan) {
   require(threads >= 1 && threads <= kMostThreads, "threads must be in [1, ", kMostThreads, "], got ", threads);
-  require(plan.digest == parameters.digest(),
-          "the parameters are not those that this model was converted with (their digest differs); the file is damaged "
+  require(plan.head.digest == parameters.digest(plan.head),
+          "the plan and its parameters are not those that were converted (their digest differs); the file is damaged "
           "or belongs to another model: convert it again");
-  network_.load(plan, {parameters, kernels_, kernels8_, threads});
+  network_.load(plan, {parameters, kernels_, threads});
 }
 
 void Model::prepare(Workspace& workspace, const std::vector<Shape>& shapes) const {
   if (workspace.shapes == shapes) return;
   workspace.shapes.clear();  // stays empty if memory runs out
-  workspace.layout = lay_out(network_.room_for(shapes), network_.lifetimes());
-  workspace.arena.reserve(workspace.layout.floats);
+  workspace.layout = lay_out(network_.bytes_for(shapes), network_.lifetimes());
+  workspace.arena.reserve(workspace.layout.bytes);
   workspace.shapes = shapes;
 }
 
 void Model::prepare_scratch(Team& team, const std::vector<Shape>& shapes) const {
-  int64_t floats = 1;
+  int64_t bytes = 1;
   for (const Step& step : network_.steps())
-    if (!step.fused_away) floats = std::max(floats, step.runs->scratch_floats(shapes_of(step, shapes)));
+    if (!step.fused_away) bytes = std::max(bytes, step.runs->scratch_bytes(shapes_of(step, shapes)));
   team.scratch_memory.resize(static_cast<size_t>(threads_));
   team.scratch.clear();
   for (Arena& memory : team.scratch_memory) {
-    memory.reserve(floats + 2 * kGuard);
-    team.scratch.push_back(memory.data() + kGuard);
+    memory.reserve(bytes + 2 * kGuardBytes);
+    team.scratch.push_back(memory.data() + kGuardBytes);
   }
 }
 
-void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch, ThreadPool* pool,
+Value Model::value_of(const Workspace& workspace, size_t value) const {
+  const Format format = network_.format_of(value);
+  return {workspace.arena.data() + workspace.layout.offset[value], workspace.shapes[value], format.type,
+          format.quantization};
+}
+
+void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool,
                        const float* input) const {
-  Activations first = value_of(workspace, 0);
+  Value first = value_of(workspace, 0);
   if (network_.input_is_read_in_place() && first.shape.pixels() > 1 && first.pitch() == first.shape.pixels()) {
     first.data = const_cast<float*>(input);  // nobody writes to it
   } else {
@@ -186,7 +188,7 @@ void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch,
   const std::vector<Step>& steps = network_.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].fused_away) continue;
-    Context context{kernels_, kernels8_, pool, scratch, {}, value_of(workspace, i + 1)};
+    Context context{kernels_, pool, scratch, {}, value_of(workspace, i + 1)};
     for (const size_t value : steps[i].inputs)
       context.inputs.push_back(value == 0 ? first : value_of(workspace, value));
     steps[i].runs->run(context);
@@ -195,7 +197,7 @@ void Model::run_sample(Workspace& workspace, const std::vector<float*>& scratch,
 
 void Model::copy_outputs(const Workspace& workspace, int64_t sample, const std::vector<float*>& outputs) const {
   for (size_t i = 0; i < outputs.size(); ++i) {
-    const Activations value = value_of(workspace, network_.outputs()[i].value);
+    const Value value = value_of(workspace, network_.outputs()[i].value);
     gather(value, outputs[i] + sample * value.shape.values());
   }
 }
@@ -247,7 +249,7 @@ void Model::run(const float* input, int64_t batch, int64_t height, int64_t width
   for (Workspace& workspace : team.workspaces) prepare(workspace, shapes);
   team.pool.run(batch, [&](int64_t sample, int worker) {
     Workspace& workspace = team.workspaces[static_cast<size_t>(worker)];
-    const std::vector<float*> scratch{team.scratch[static_cast<size_t>(worker)]};
+    const std::vector<uint8_t*> scratch{team.scratch[static_cast<size_t>(worker)]};
     run_sample(workspace, scratch, nullptr, input + sample * sample_floats);
     copy_outputs(workspace, sample, outputs);
   });

@@ -26,7 +26,7 @@ class Team {
   ThreadPool pool;
   std::vector<Workspace> workspaces;  // one per thread; used together only where samples are shared out
   std::vector<Arena> scratch_memory;
-  std::vector<float*> scratch;        // one per thread
+  std::vector<uint8_t*> scratch;  // one per thread
 };
 
 struct Output {
@@ -38,8 +38,8 @@ struct Step {
   std::shared_ptr<Operation> operation;  // the node's own, which holds its weights
   std::shared_ptr<Operation> runs;       // the same, or one that does an earlier step's work too
   std::vector<size_t> inputs;            // of what runs
-  Quantization makes;       // what its value is
-  bool fused_away = false;  // a later step does its work; its value is never made
+  Format makes;                          // what its value is
+  bool fused_away = false;               // a later step does its work; its value is never made
 };
 
 struct Fetch {
@@ -60,15 +60,15 @@ class Network {
 
   void load(const Plan& plan, const LoadContext& context);
   bool input_is_read_in_place() const { return input_is_read_in_place_; }
-  // The shapes, where four channels of bytes count as one of floats: what the values need of the arena.
-  std::vector<Shape> room_for(const std::vector<Shape>& shapes) const;
+  // What the values need of the arena.
+  std::vector<int64_t> bytes_for(const std::vector<Shape>& shapes) const;
+  Format format_of(size_t value) const { return value == 0 ? Format{} : steps_[value - 1].makes; }
   // Of one sample; height and width may be kUnknown.
   std::vector<Shape> infer_values(int64_t height, int64_t width) const;
   std::vector<Output> infer(int64_t height, int64_t width) const;
 
  private:
   void add_step(const Node& node);
-  Quantization what_is(size_t value) const { return value == 0 ? Quantization{} : steps_[value - 1].makes; }
   void fuse_steps();
   bool is_read_once(size_t value) const;
   void find_lifetimes();
@@ -87,8 +87,8 @@ class Model {
   Model(const std::string& plan, const Parameters& parameters, int threads);
 
   const Network& network() const { return network_; }
-  const char* isa() const { return kernels_.name; }
-  const char* isa8() const { return kernels8_.name; }
+  const char* isa() const { return kernels_.f32.name; }
+  const char* isa_int8() const { return kernels_.int8.name; }
 
   // input: [batch, channels, height, width]; outputs[i]: as `Network::infer` says, dense.
   void run(const float* input, int64_t batch, int64_t height, int64_t width, const std::vector<float*>& outputs) const;
@@ -98,13 +98,14 @@ class Model {
 
   void prepare(Workspace& workspace, const std::vector<Shape>& shapes) const;
   void prepare_scratch(Team& team, const std::vector<Shape>& shapes) const;
-  void run_sample(Workspace& workspace, const std::vector<float*>& scratch, ThreadPool* pool, const float* input) const;
+  void run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool,
+                  const float* input) const;
+  Value value_of(const Workspace& workspace, size_t value) const;
   void copy_outputs(const Workspace& workspace, int64_t sample, const std::vector<float*>& outputs) const;
 
   class Borrowed;  // a team, given back at the end of the run
 
-  const KernelTable& kernels_;
-  const KernelTable8& kernels8_;
+  Kernels kernels_;
   int threads_;
   Network network_;
   mutable std::mutex mutex_;

@@ -11,6 +11,19 @@ size_t item_size(DType dtype) { return dtype == DType::kInt8 ? 1 : dtype == DTyp
 
 void mix(uint64_t& state, uint64_t word) { state = (state ^ word) * 0x100000001b3ull; }
 
+void mix_bytes(uint64_t& state, const void* from, size_t bytes) {
+  const auto* const data = static_cast<const unsigned char*>(from);
+  mix(state, bytes);
+  size_t at = 0;
+  for (uint64_t word; at + 8 <= bytes; at += 8) {
+    std::memcpy(&word, data + at, 8);
+    mix(state, word);
+  }
+  uint64_t tail = 0;
+  if (at < bytes) std::memcpy(&tail, data + at, bytes - at);
+  mix(state, tail);
+}
+
 }  // namespace
 
 const Array& Parameters::array(const Node& node, size_t slot) const {
@@ -46,20 +59,12 @@ std::vector<int32_t> Parameters::integers(const Node& node, size_t slot) const {
   return std::vector<int32_t>(first, first + found.count);
 }
 
-uint64_t Parameters::digest() const {
+uint64_t Parameters::digest(const PlanHead& plan) const {
   uint64_t state = 0xcbf29ce484222325ull;
+  if (plan.version > 1) mix_bytes(state, plan.described.data(), plan.described.size());
   for (const Array& each : arrays_) {
-    const size_t bytes = static_cast<size_t>(each.count) * item_size(each.dtype);
-    const auto* const data = static_cast<const unsigned char*>(each.data);
-    mix(state, bytes);
-    size_t at = 0;
-    for (uint64_t word; at + 8 <= bytes; at += 8) {
-      std::memcpy(&word, data + at, 8);
-      mix(state, word);
-    }
-    uint64_t tail = 0;
-    if (at < bytes) std::memcpy(&tail, data + at, bytes - at);
-    mix(state, tail);
+    if (plan.version > 1) mix(state, static_cast<uint64_t>(each.dtype));
+    mix_bytes(state, each.data, static_cast<size_t>(each.count) * item_size(each.dtype));
   }
   return state;
 }

@@ -28,8 +28,9 @@ class Parameters {
   // int16 or int32 values as int32.
   std::vector<int32_t> integers(const Node& node, size_t slot) const;
 
-  // FNV-1a, 64 bits, over the bytes of all arrays eight at a time; what `digest` in the plan must be.
-  uint64_t digest() const;
+  // FNV-1a, 64 bits, eight bytes at a time, over the plan's text below its digest and the types, sizes and bytes of all
+  // arrays; in version 1 over sizes and bytes of the arrays alone. What `digest` in the plan must be.
+  uint64_t digest(const PlanHead& plan) const;
 
  private:
   std::vector<Array> arrays_;

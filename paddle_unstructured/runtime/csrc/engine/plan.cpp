@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <locale>
@@ -10,7 +11,8 @@
 namespace paddle_unstructured {
 namespace {
 
-constexpr char kFirstLine[] = "paddle_unstructured plan 1";
+constexpr char kFirstLine[] = "paddle_unstructured plan 2";
+constexpr char kFirstLineOfVersion1[] = "paddle_unstructured plan 1";
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;
@@ -35,11 +37,16 @@ struct NamedActivation {
 };
 
 const NamedActivation kActivations[] = {
-    {"none", {ActivationKind::kClamp, -INFINITY, INFINITY}, 0}, {"relu", {ActivationKind::kClamp, 0, INFINITY}, 0},
-    {"relu6", {ActivationKind::kClamp, 0, 6}, 0},               {"clamp", {ActivationKind::kClamp, 0, 0}, 2},
-    {"hard_sigmoid", {ActivationKind::kHardSigmoid, 0, 0}, 2},  {"hard_swish", {ActivationKind::kHardSwish, 0, 0}, 0},
-    {"sigmoid", {ActivationKind::kSigmoid, 0, 0}, 0},           {"swish", {ActivationKind::kSwish, 0, 0}, 0},
-    {"leaky_relu", {ActivationKind::kLeakyRelu, 0, 0}, 1},      {"tanh", {ActivationKind::kTanh, 0, 0}, 0},
+    {"none", {ActivationKind::kClamp, -INFINITY, INFINITY}, 0},
+    {"relu", {ActivationKind::kClamp, 0, INFINITY}, 0},
+    {"relu6", {ActivationKind::kClamp, 0, 6}, 0},
+    {"clamp", {ActivationKind::kClamp, 0, 0}, 2},
+    {"hard_sigmoid", {ActivationKind::kHardSigmoid, 0, 0}, 2},
+    {"hard_swish", {ActivationKind::kHardSwish, 0, 0}, 0},
+    {"sigmoid", {ActivationKind::kSigmoid, 0, 0}, 0},
+    {"swish", {ActivationKind::kSwish, 0, 0}, 0},
+    {"leaky_relu", {ActivationKind::kLeakyRelu, 0, 0}, 1},
+    {"tanh", {ActivationKind::kTanh, 0, 0}, 0},
     {"gelu", {ActivationKind::kGelu, 0, 0}, 0},
 };
 
@@ -101,15 +108,34 @@ Activation Node::activation() const {
   refuse("has an unknown activation: " + text("act"));
 }
 
-Plan parse_plan(const std::string& text) {
+namespace {
+
+// Version 1 named the kinds of int8 with an 8 at their end, and its digest covered the parameters alone.
+std::string as_version_2(const std::string& line) {
+  const size_t end = std::min(line.find(' '), line.size());
+  if (end == 0 || line[end - 1] != '8') return line;
+  return "int8." + line.substr(0, end - 1) + line.substr(end);
+}
+
+}  // namespace
+
+PlanHead parse_head(const std::string& text) {
   const std::vector<std::string> lines = split(text, '\n');
-  require(lines.size() >= 3 && lines[0] == kFirstLine, "the plan must begin with '", kFirstLine,
+  const bool is_version_1 = !lines.empty() && lines[0] == kFirstLineOfVersion1;
+  require(lines.size() >= 3 && (is_version_1 || lines[0] == kFirstLine), "the plan must begin with '", kFirstLine,
           "'; the model was converted by another version: convert it again");
-  const Node digest(lines[1], 2);
-  Plan plan{std::strtoull(digest.text("digest").c_str(), nullptr, 16), Node(lines[2], 3), {}, {}};
+  const uint64_t digest = std::strtoull(Node(lines[1], 2).text("digest").c_str(), nullptr, 16);
+  if (is_version_1) return {1, digest, ""};
+  return {2, digest, text.substr(lines[0].size() + lines[1].size() + 2)};
+}
+
+Plan parse_plan(const std::string& text) {
+  const PlanHead head = parse_head(text);
+  const std::vector<std::string> lines = split(text, '\n');
+  Plan plan{head, Node(lines[2], 3), {}, {}};
   if (plan.input.kind() != "input") plan.input.refuse("must be the input");
   for (size_t i = 3; i < lines.size(); ++i) {
-    Node node(lines[i], static_cast<int>(i) + 1);
+    Node node(head.version == 1 ? as_version_2(lines[i]) : lines[i], static_cast<int>(i) + 1);
     if (node.kind() == "output") {
       plan.outputs.push_back(std::move(node));
     } else if (plan.outputs.empty()) {

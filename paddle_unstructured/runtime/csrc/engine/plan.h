@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../kernels/table.h"
+#include "../kernels/planes.h"
 
 namespace paddle_unstructured {
 
@@ -33,13 +33,21 @@ class Node {
   int number_;
 };
 
+struct PlanHead {
+  int version;
+  uint64_t digest;        // as the plan says
+  std::string described;  // what the digest covers beside the parameters: all lines below it; nothing in version 1
+};
+
 struct Plan {
-  uint64_t digest;  // of all parameters
+  PlanHead head;
   Node input;
-  std::vector<Node> nodes;    // node i makes value i + 1; value 0 is the input
+  std::vector<Node> nodes;  // node i makes value i + 1; value 0 is the input
   std::vector<Node> outputs;
 };
 
+// The first two lines.
+PlanHead parse_head(const std::string& text);
 Plan parse_plan(const std::string& text);
 
 }  // namespace paddle_unstructured

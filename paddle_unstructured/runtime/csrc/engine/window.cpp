@@ -33,11 +33,9 @@ int64_t WindowSize::output_size(int64_t size, int axis, int32_t padding) const {
   return (ceil ? (span + stride[axis] - 1) / stride[axis] : span / stride[axis]) + 1;
 }
 
-Window WindowSize::bind(const Activations& input, const Shape& output) const {
-  return {input.data,
-          static_cast<ptrdiff_t>(input.pitch()),
-          static_cast<int32_t>(input.shape.height),
-          static_cast<int32_t>(input.shape.width),
+Window WindowSize::bind(const Shape& input, const Shape& output) const {
+  return {static_cast<int32_t>(input.height),
+          static_cast<int32_t>(input.width),
           static_cast<int32_t>(output.height),
           static_cast<int32_t>(output.width),
           kernel[0],
@@ -50,8 +48,16 @@ Window WindowSize::bind(const Activations& input, const Shape& output) const {
           dilation[1]};
 }
 
+int64_t WindowSize::pixel_under(int32_t ky, int32_t kx, const Shape& input) const {
+  const int64_t y = int64_t{ky} * dilation[0] - pad[0], x = int64_t{kx} * dilation[1] - pad[2];
+  const bool inside = y >= 0 && y < input.height && x >= 0 && x < input.width;
+  return inside ? y * input.width + x : -1;
+}
+
 PoolingWindow::PoolingWindow(const Node& node)
-    : WindowSize(node), maximum(node.text("type") == "max"), exclusive(node.integer("exclusive", 0, 1) == 1) {
+    : WindowSize(node),
+      maximum(node.text("type") == "max"),
+      exclusive(node.integer("exclusive", 0, 1) == 1) {
   if (!maximum && node.text("type") != "avg") node.refuse("has an unknown type: " + node.text("type"));
   if (dilation[0] != 1 || dilation[1] != 1) node.refuse("has a dilation");
 }

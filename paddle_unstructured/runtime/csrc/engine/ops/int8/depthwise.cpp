@@ -1,0 +1,77 @@
+// Depthwise convolutions on int8.
+
+#include <algorithm>
+
+#include "../convolution.h"
+#include "operation.h"
+
+namespace paddle_unstructured::int8 {
+namespace {
+
+class DepthwiseConvolution : public Operation {
+ public:
+  explicit DepthwiseConvolution(const Node& node)
+      : size_(node),
+        output_(read_quantization(node)),
+        range_(byte_range(node, output_)) {}
+
+  Format accept(const Node&, const std::vector<Format>& inputs) override {
+    input_ = inputs[0].quantization;
+    return int8_format(output_);
+  }
+
+  void load(const Node& node, const LoadContext& context) override {
+    const int32_t channels = size_.channels, kernel = size_.window.kernel[0], taps = kernel * kernel;
+    const int32_t words = (kernel + 3) / 4;
+    const int8_t* const values = context.parameters.bytes(node, 0, int64_t{channels} * taps);
+    const float* const scale = context.parameters.floats(node, 1, channels);
+    const float* const bias = context.parameters.floats(node, 2, channels);
+    WeightSums sums(channels);
+    weight_.assign(static_cast<size_t>(round_up(channels, kGroup) * kernel * words), 0);
+    for (int32_t channel = 0; channel < channels; ++channel)
+      for (int32_t tap = 0; tap < taps; ++tap) {
+        const int8_t weight = values[int64_t{channel} * taps + tap];
+        if (weight == -128) node.refuse("has a weight of -128");
+        sums.add(static_cast<size_t>(channel), weight);
+        const int32_t row = tap / kernel, column = tap % kernel;
+        const int64_t word = ((int64_t{channel / kGroup} * kernel + row) * words + column / 4) * kGroup;
+        weight_[static_cast<size_t>(word + channel % kGroup)] |=
+            static_cast<int32_t>(uint32_t{static_cast<uint8_t>(weight)} << 8 * (column % 4));
+      }
+    terms_ = output_terms(node, channels, scale, bias, sums, input_, &output_);
+  }
+
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return size_.output_shape(inputs[0]); }
+
+  void run(const Context& context) const override {
+    const Value &input = context.inputs[0], &output = context.output;
+    Depthwise task{};
+    task.input = planes_of(input);
+    task.window = size_.window.bind(input.shape, output.shape);
+    task.output = output.bytes();
+    task.output_pitch = static_cast<ptrdiff_t>(output.group_pitch());
+    task.weight = weight_.data();
+    task.bias = terms_.bias.data();
+    task.zero = static_cast<uint8_t>(input_.zero);
+    task.finish = {terms_.scale.data(), static_cast<float>(output_.zero), range_.low, range_.high};
+    context.share_range(output.shape.groups(), 1, [&](int64_t first, int64_t last) {
+      Depthwise part = task;
+      part.first = static_cast<int32_t>(first);
+      part.last = static_cast<int32_t>(last);
+      kernels_for(context.kernels.int8, terms_.fits).depthwise(part);
+    });
+  }
+
+ private:
+  DepthwiseSize size_;
+  Quantization input_, output_;
+  ByteRange range_;
+  std::vector<int32_t> weight_;
+  OutputTerms terms_;
+};
+
+}  // namespace
+
+std::unique_ptr<Operation> make_depthwise(const Node& node) { return std::make_unique<DepthwiseConvolution>(node); }
+
+}  // namespace paddle_unstructured::int8

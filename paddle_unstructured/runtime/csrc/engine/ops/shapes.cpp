@@ -1,0 +1,33 @@
+#include "shapes.h"
+
+#include "../error.h"
+
+namespace paddle_unstructured {
+
+Shape shape_of_sum(const std::vector<Shape>& inputs) {
+  const Shape &a = inputs[0], &b = inputs[1];
+  require(may_equal(a.channels, b.channels) && may_equal(a.height, b.height) && may_equal(a.width, b.width),
+          "a sum of two activations of different sizes; give an input of the size that the model was made for");
+  return a.known() ? a : b;
+}
+
+Shape shape_of_product(const std::vector<Shape>& inputs) {
+  const Shape &a = inputs[0], &b = inputs[1];
+  const bool sizes = !a.known() || !b.known() || a.pixels() == 1 || b.pixels() == 1 || a == b;
+  require(may_equal(a.channels, b.channels) && sizes,
+          "a product of activations of different sizes; give an input of the size that the model was made for");
+  return a.known() && a.pixels() == 1 ? b : a;
+}
+
+Shape shape_of_concat(const std::vector<Shape>& inputs) {
+  Shape all = inputs[0];
+  for (size_t i = 1; i < inputs.size(); ++i) {
+    require(may_equal(all.height, inputs[i].height) && may_equal(all.width, inputs[i].width),
+            "a concatenation of activations of different sizes");
+    const bool known = all.channels != kUnknown && inputs[i].channels != kUnknown;
+    all.channels = known ? all.channels + inputs[i].channels : kUnknown;
+  }
+  return all;
+}
+
+}  // namespace paddle_unstructured

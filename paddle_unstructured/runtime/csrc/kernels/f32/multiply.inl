@@ -1,0 +1,198 @@
+// Weights times a panel of pixels: output[row][pixel] = bias[row] + sum over k of weight[row][k] * panel[k][pixel].
+//
+//                          tile: `Vectors` vectors of pixels
+//                         |<------->|
+//                         +---------+  -+
+//                         |  panel  |   | block of the depth: rows of the panel that fit the first-level cache
+//                      k  | x x x x |   |
+//                         |         |  -+- the next block: the sums go to the output and come back
+//                         |         |   |
+//                         +---------+  -+
+//            k
+//   +-----------------+   +---------+  -+
+//   |   w       w     |   | + + + + |   | M outputs, whose sums stay in registers (M = 1, 2, 4 for sparse rows,
+//   |       w         |   | + + + + |   | 4 for dense ones)
+//   +--- weights -----+   +---------+  -+
+//   |                 |   | output  |   | a slice of the outputs: what one task takes
+//   +-----------------+   +---------+  -+
+//
+//   for each M outputs (of a slice)                                   sparse_tile, dense_tile
+//     sums[M][Vectors] = first block ? bias : output                  Accumulators::start
+//     for each k that has weights (dense: for each k)
+//       for v < Vectors: x = panel[k][v]                              add_entry
+//         for m < M: sums[m][v] += weight[m] * x
+//     output = last block ? clamp(sums) : sums                        Accumulators::finish
+//
+// Sparse rows follow Elsen et al., "Fast Sparse ConvNets", 2019, arXiv:1911.09723: one broadcast weight and one index
+// serve `Vectors` vectors of pixels.
+
+namespace paddle_unstructured::f32 {
+namespace {
+
+template <int Vectors, int Block>
+struct Accumulators {
+  Vec at[Block][Vectors];
+
+  PU_INLINE void start(const Tile& tile, const float* bias, const float* output) {
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m, output += tile.output_pitch) {
+      hold_pointer(output);
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v) at[m][v] = tile.first ? broadcast(bias[m]) : load_aligned(output + v * kLanes);
+    }
+  }
+
+  PU_INLINE void finish(const Tile& tile, float* output) const {
+    const Vec low = broadcast(tile.low), high = broadcast(tile.high);
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m, output += tile.output_pitch) {
+      hold_pointer(output);
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v) {
+        const Vec sum = at[m][v];
+        store_aligned(output + v * kLanes, tile.last ? clamp(sum, low, high) : sum);
+      }
+    }
+  }
+};
+
+template <int Vectors, int Block>
+PU_INLINE void add_entry(Accumulators<Vectors, Block>& sums, const float* pixels, const float* value) {
+  Vec weight[Block];
+  PU_UNROLL(4)
+  for (int m = 0; m < Block; ++m) weight[m] = broadcast(value[m]);
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) {
+    Vec x = load_aligned(pixels + v * kLanes);
+    if (Block > 1) hold(x);
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m) sums.at[m][v] += weight[m] * x;
+  }
+}
+
+// Short entries come two at a time, the odd one first: half the branches, and their end is foreseen more often.
+template <int Vectors, int Block>
+void sparse_tile(const SparseRows rows, const Tile tile) {
+  for (int32_t i = 0; i < rows.count; ++i) {
+    const ptrdiff_t row = static_cast<ptrdiff_t>(rows.row[i]) * Block;
+    float* const output = tile.output + row * tile.output_pitch;
+    Accumulators<Vectors, Block> sums;
+    sums.start(tile, tile.bias + row, output);
+    const auto add = [&](int32_t entry) {
+      add_entry(sums, tile.panel + rows.column[entry] * tile.panel_pitch,
+                rows.value + static_cast<ptrdiff_t>(entry) * Block);
+    };
+    int32_t entry = rows.start[i];
+    const int32_t last = rows.start[i + 1];
+    constexpr int32_t kStep = Block == 1 ? 2 : 1;
+    if ((last - entry) % kStep != 0) add(entry++);
+    for (; entry < last; entry += kStep) {
+      add(entry);
+      if (kStep == 2) add(entry + 1);
+    }
+    sums.finish(tile, output);
+  }
+}
+
+template <int Vectors>
+void dense_tile(const DenseRows& rows, const Tile& tile) {
+  for (int32_t row = rows.first_row; row < rows.last_row; row += kGroup) {
+    const float* value = rows.value + row / kGroup * rows.group_pitch;
+    float* const output = tile.output + row * tile.output_pitch;
+    Accumulators<Vectors, kGroup> sums;
+    sums.start(tile, tile.bias + row, output);
+    const float* pixels = tile.panel;
+    for (int32_t k = 0; k < rows.depth; ++k, value += kGroup, pixels += tile.panel_pitch) {
+      Vec x[Vectors];
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v) x[v] = load_aligned(pixels + v * kLanes);
+      PU_UNROLL(4)
+      for (int m = 0; m < kGroup; ++m) {
+        const Vec weight = broadcast(value[m]);
+        PU_UNROLL(16)
+        for (int v = 0; v < Vectors; ++v) sums.at[m][v] += weight * x[v];
+      }
+    }
+    sums.finish(tile, output);
+  }
+}
+
+template <int Block>
+struct SparseRun {
+  const SparseRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    sparse_tile<Vectors, Block>(rows, tile);
+  }
+};
+
+struct DenseRun {
+  const DenseRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    dense_tile<Vectors>(rows, tile);
+  }
+};
+
+template <int Block, int Most>
+void sparse(const SparseRows& rows, const Tile& tile) {
+  with_constant<Most>(tile.vectors, SparseRun<Block>{rows, tile});
+}
+
+void dense(const DenseRows& rows, const Tile& tile) {
+  with_constant<kDenseVectors>(tile.vectors, DenseRun{rows, tile});
+}
+
+template <int Block>
+void sparse_vector(const SparseVector& task) {
+  constexpr int kChains = Block == 1 ? 4 : 2;  // independent sums hide the latency of the additions
+  for (int32_t i = 0; i < task.rows.count; ++i) {
+    const int32_t row = task.rows.row[i] * Block, last = task.rows.start[i + 1];
+    float sums[kChains][Block] = {};
+    int32_t e = task.rows.start[i];
+    for (; e + kChains <= last; e += kChains) PU_UNROLL(4)
+    for (int c = 0; c < kChains; ++c) {
+      const float x = task.input[task.rows.column[e + c]];
+      PU_UNROLL(4)
+      for (int m = 0; m < Block; ++m) sums[c][m] += task.rows.value[static_cast<ptrdiff_t>(e + c) * Block + m] * x;
+    }
+    for (; e < last; ++e)
+      for (int m = 0; m < Block; ++m)
+        sums[0][m] += task.rows.value[static_cast<ptrdiff_t>(e) * Block + m] * task.input[task.rows.column[e]];
+    for (int m = 0; m < Block; ++m) {
+      float total = task.first ? task.bias[row + m] : task.output[row + m];
+      for (int c = 0; c < kChains; ++c) total += sums[c][m];
+      task.output[row + m] = total;
+    }
+  }
+}
+
+// kLanes / kGroup inputs at a time, each repeated for the kGroup outputs whose weights lie side by side.
+void dense_vector(const DenseVector& task) {
+  constexpr int kStep = kLanes / kGroup;
+  const IntVec repeat = lane_numbers() / kGroup;
+  const int32_t depth = task.rows.depth;
+  for (int32_t row = task.rows.first_row; row < task.rows.last_row; row += kGroup) {
+    const float* value = task.rows.value + row / kGroup * task.rows.group_pitch;
+    Vec sums[2] = {};
+    int32_t k = 0;
+    for (; k + 2 * kStep <= depth; k += 2 * kStep) {
+      const Vec x = load(task.input + k);  // may read into the guard; the shuffle takes 2 * kStep of it
+      sums[0] += load(value + k * kGroup) * __builtin_shuffle(x, repeat);
+      sums[1] += load(value + (k + kStep) * kGroup) * __builtin_shuffle(load(task.input + k + kStep), repeat);
+    }
+    float total[kGroup];
+    for (int m = 0; m < kGroup; ++m) {
+      total[m] = task.bias[row + m];
+      for (int i = m; i < kLanes; i += kGroup) total[m] += sums[0][i] + sums[1][i];
+    }
+    for (; k < depth; ++k)
+      for (int m = 0; m < kGroup; ++m) total[m] += value[k * kGroup + m] * task.input[k];
+    for (int m = 0; m < kGroup && row + m < task.rows.last_row; ++m) task.output[row + m] = total[m];
+  }
+}
+
+}  // namespace
+}  // namespace paddle_unstructured::f32

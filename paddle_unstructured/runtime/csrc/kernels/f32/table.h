@@ -1,0 +1,118 @@
+// The kernels for float32: what each one is told, and the table that holds them.
+#pragma once
+
+#include "../planes.h"
+
+namespace paddle_unstructured::f32 {
+
+struct Planes {  // of the input
+  const float* data;
+  ptrdiff_t pitch;  // floats between channels
+};
+
+// Columns [0, columns) of K-block rows: panel[k * panel_pitch + pixel], 64-byte aligned, `vectors` vectors of pixels.
+struct Tile {
+  const float* panel;
+  ptrdiff_t panel_pitch;
+  float* output;           // of output row 0, at the tile's first pixel
+  ptrdiff_t output_pitch;  // between output rows
+  int32_t vectors;
+  const float* bias;  // one per output row
+  bool first;         // start from the bias; otherwise from what the output holds
+  bool last;          // clamp what is stored
+  float low, high;
+};
+
+// Rows of one K block, sorted by how many entries they have: entries [start[i], start[i+1]) belong to row block row[i].
+// `row` counts blocks of M outputs; `column` counts panel rows; an entry has M values.
+struct SparseRows {
+  const int32_t* start;
+  const int32_t* row;
+  int32_t count;
+  const uint16_t* column;
+  const float* value;
+};
+
+// Groups of kGroup outputs: value[(group * depth + k) * kGroup + output]; the last group is filled with zeros.
+struct DenseRows {
+  const float* value;
+  int32_t depth;          // panel rows
+  int32_t first_row;      // of the outputs, a multiple of kGroup
+  int32_t last_row;       // one past
+  ptrdiff_t group_pitch;  // floats between groups
+};
+
+struct SparseVector {  // the same for a single pixel, whose panel is a plain vector
+  SparseRows rows;
+  const float* input;
+  const float* bias;
+  float* output;
+  bool first;
+};
+
+struct DenseVector {
+  DenseRows rows;
+  const float* input;
+  const float* bias;
+  float* output;
+};
+
+// Panel rows [first, last) of the window, pixels [pixel, pixel + vectors * lanes) of the output plane. Rows of the
+// panel are (channel, kernel row, kernel column) in that order.
+struct Pack {
+  Planes input;
+  Window window;
+  int32_t first, last;
+  int64_t pixel;
+  int32_t vectors;
+  float* panel;  // pitch: vectors * lanes
+};
+
+struct Depthwise {  // channels [first, last), one filter each; dilation 1, kernel 3x3 or 5x5, stride 1 or 2
+  Planes input;
+  Window window;
+  int32_t first_row, last_row;  // of the output
+  float* output;                // of first_row
+  ptrdiff_t output_pitch;
+  const float* weight;
+  const float* bias;
+  int32_t first, last;
+  float low, high;
+};
+
+struct Pool {  // channels [first, last)
+  Planes input;
+  Window window;
+  float* output;
+  ptrdiff_t output_pitch;
+  int32_t first, last;
+  bool maximum;
+  bool exclusive;  // the mean counts pixels of the plane alone
+};
+
+struct KernelTable {
+  const char* name;
+  int32_t lanes;              // floats of a vector
+  int32_t sparse_vectors[3];  // most vectors of a tile, for blocks of 1, 2 and 4 outputs
+  int32_t dense_vectors;
+
+  void (*sparse[3])(const SparseRows& rows, const Tile& tile);  // blocks of 1, 2, 4 outputs
+  void (*sparse_vector[3])(const SparseVector& task);
+  void (*dense)(const DenseRows& rows, const Tile& tile);
+  void (*dense_vector)(const DenseVector& task);
+  void (*pack)(const Pack& task);
+  void (*depthwise)(const Depthwise& task);
+  void (*pool)(const Pool& task);
+  float (*sum)(const float* values, int64_t count);
+  void (*activate)(const Activation& activation, const float* input, float* output, int64_t count);
+  void (*add)(const float* a, const float* b, float* output, int64_t count);
+  void (*multiply)(const float* a, const float* b, float* output, int64_t count);
+  void (*scale_shift)(const float* input, float scale, float shift, float* output, int64_t count);
+  void (*softmax)(const float* input, float* output, int64_t count);
+};
+
+extern const KernelTable kAvx512;
+extern const KernelTable kAvx2;
+extern const KernelTable kPortable;
+
+}  // namespace paddle_unstructured::f32

@@ -1,0 +1,54 @@
+// The int8 kernels of one instruction set, compiled as f32/kernels.cpp is, but with -ffp-contract=off.
+#include "table.h"
+
+#include "../simd/int8.h"
+#include "../simd/windows.h"
+
+namespace {
+// Vectors of pixels in a tile: sums, weights, one vector of pixels and the rows that wait to be joined have to fit.
+#if PU_REGISTERS == 32
+constexpr int kSparseVectors1 = 8, kSparseVectors2 = 7, kSparseVectors4 = 5, kDenseVectors = 6;
+#elif PU_LANES == 8
+constexpr int kSparseVectors1 = 4, kSparseVectors2 = 4, kSparseVectors4 = 2, kDenseVectors = 2;
+#else  // every vector takes many instructions: short code matters more
+constexpr int kSparseVectors1 = 2, kSparseVectors2 = 1, kSparseVectors4 = 1, kDenseVectors = 1;
+#endif
+}  // namespace
+
+#include "multiply.inl"
+#include "pack.inl"
+#include "depthwise.inl"
+#include "elementwise.inl"
+#include "pooling.inl"
+#include "quantize.inl"
+
+namespace paddle_unstructured::int8 {
+
+extern const KernelTable PU_TABLE;
+const KernelTable PU_TABLE = {
+    PU_ISA,
+    PU_LANES,
+    {kSparseVectors1, kSparseVectors2, kSparseVectors4},
+    kDenseVectors,
+    {sparse<1, kSparseVectors1>, sparse<2, kSparseVectors2>, sparse<4, kSparseVectors4>},
+    {sparse_vector<1>, sparse_vector<2>, sparse_vector<4>},
+    dense,
+    dense_vector,
+    pack,
+    depthwise,
+    pool,
+    requantize,
+    real_row,
+    real_vector,
+    quantize_group,
+    quantize,
+    dequantize_plane,
+    dequantize,
+    add,
+    multiply,
+    multiply_group,
+    lookup,
+    sum,
+};
+
+}  // namespace paddle_unstructured::int8

@@ -1,0 +1,249 @@
+// Weights times a panel of int8 pixels. As f32/multiply.inl draws it, where every x and every w is a word of four
+// bytes, of four neighbouring inputs, and rows of the output come by four: the bytes of four channels lie together.
+//
+//   tile  | panel: k = (tap, group) x vectors of pixels, a word of 4 unsigned bytes each     uint8 [k][pixel][4]
+//   block | depth that the first-level cache holds: sums [row][pixel] wait in int32 between blocks
+//   slice | output rows that one task takes; it begins on a whole vector of them
+//
+//   for each 4 output rows (of a slice)                               sparse_tile, dense_tile
+//     for each M of them (M = 1, 2, 4)
+//       sums[M][Vectors] = first block ? bias : sums                  start_row
+//       for each k that has weights (dense: for each k)               add_entries
+//         for v < Vectors: x = panel[k][v]
+//           for m < M: sums[m][v] += x . weight[m]                    dot: 4 products, exact in int32
+//       last block: rint(fma(sums, scale, zero)), two rows to a pair  finish_row, join_rows
+//     last block: interleave 4 rows to bytes, clamp, store            store_group
+
+namespace paddle_unstructured::int8 {
+namespace {
+
+// What is common to all rows of a tile.
+struct Finish {
+  Vec zero;
+  ByteClamp clamp;
+
+  explicit PU_INLINE Finish(const Requantization& q) : zero(broadcast(q.zero)), clamp(clamp_of(q)) {}
+};
+
+template <int Vectors>
+PU_INLINE void start_row(const Tile& tile, ptrdiff_t row, IntVec (&sums)[Vectors]) {
+  const int32_t* const before = tile.sums + row * Vectors * kLanes;
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v)
+    sums[v] = tile.first ? broadcast_int(tile.bias[row]) : load_aligned_ints(before + v * kLanes);
+}
+
+template <int Vectors>
+PU_INLINE void store_row(const Tile& tile, ptrdiff_t row, const IntVec (&sums)[Vectors]) {
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) store_aligned_ints(tile.sums + (row * Vectors + v) * kLanes, sums[v]);
+}
+
+template <int Vectors>
+PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row, IntVec (&sums)[Vectors]) {
+  const Vec scale = broadcast(tile.finish.scale[row]);
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero));
+}
+
+// Rows 2 * half and 2 * half + 1 of the four.
+template <int Vectors>
+PU_INLINE void join_rows(const IntVec (&a)[Vectors], const IntVec (&b)[Vectors], Pairs (&half)[Vectors]) {
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v) half[v] = pair(a[v], b[v]);
+}
+
+template <int Vectors>
+PU_INLINE void store_group(const Tile& tile, const Finish& finish, ptrdiff_t row, const Pairs (&halves)[2][Vectors]) {
+  uint8_t* const output = tile.output + row / kGroup * tile.output_pitch;
+  PU_UNROLL(16)
+  for (int v = 0; v < Vectors; ++v)
+    store_aligned_ints(output + v * kLanes * kGroup, clamped(interleaved(halves[0][v], halves[1][v]), finish.clamp));
+}
+
+// Where the entries of the next row begin: all rows of a slice lie behind each other.
+struct Cursor {
+  const int32_t* start;
+  const uint16_t* column;
+  const int32_t* value;
+};
+
+template <int Vectors, int Block>
+PU_INLINE void add_entries(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, IntVec (&sums)[Block][Vectors]) {
+  const uint16_t* const last = at.column + (at.start[1] - at.start[0]);
+  for (++at.start; at.column < last; ++at.column, at.value += Block) {
+    const uint8_t* const x = panel + *at.column * pitch;
+    Weights weight[Block];
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m) weight[m] = weights(broadcast_int(at.value[m]));
+    PU_UNROLL(16)
+    for (int v = 0; v < Vectors; ++v) {
+      const Pixels four = pixels(load_aligned_ints(x + v * kLanes * kGroup));
+      PU_UNROLL(4)
+      for (int m = 0; m < Block; ++m) sums[m][v] = dot(sums[m][v], four, weight[m]);
+    }
+  }
+}
+
+template <int Vectors, int Block, bool Last>
+void sparse_tile(const SparseRows& rows, const Tile& given) {
+  const Tile tile = given;  // the compiler then knows that no store changes it
+  const Finish finish(tile.finish);
+  const ptrdiff_t first = rows.start[rows.first];
+  Cursor at{rows.start + rows.first, rows.column + first, rows.value + first * Block};
+  for (ptrdiff_t row = ptrdiff_t{rows.first} * Block, last = ptrdiff_t{rows.last} * Block; row < last; row += kGroup) {
+    Pairs halves[2][Vectors];
+    IntVec sums[4][Vectors];  // the compiler keeps what is alive of it in registers: all loops here are unrolled
+    PU_UNROLL(4)
+    for (int m = 0; m < kGroup; m += Block) {
+      IntVec(&block)[Block][Vectors] = reinterpret_cast<IntVec(&)[Block][Vectors]>(sums[m]);
+      PU_UNROLL(4)
+      for (int i = 0; i < Block; ++i) start_row(tile, row + m + i, block[i]);
+      add_entries<Vectors, Block>(at, tile.panel, tile.panel_pitch, block);
+      PU_UNROLL(4)
+      for (int i = 0; i < Block; ++i) {
+        if (Last)
+          finish_row(tile, finish, row + m + i, block[i]);
+        else
+          store_row(tile, row + m + i, block[i]);
+        if (Last && (m + i) % 2 == 1) join_rows(sums[m + i - 1], sums[m + i], halves[(m + i) / 2]);
+      }
+    }
+    if (Last) store_group(tile, finish, row, halves);
+  }
+}
+
+template <int Vectors, bool Last>
+void dense_tile(const DenseRows& rows, const Tile& given) {
+  const Tile tile = given;
+  const Finish finish(tile.finish);
+  for (ptrdiff_t row = rows.first_row; row < rows.last_row; row += kGroup) {
+    const int32_t* value = rows.value + row / kGroup * rows.group_pitch;
+    IntVec sums[kGroup][Vectors];
+    PU_UNROLL(4)
+    for (int m = 0; m < kGroup; ++m) start_row(tile, row + m, sums[m]);
+    const uint8_t* x = tile.panel;
+    for (int32_t k = 0; k < rows.depth; ++k, value += kGroup, x += tile.panel_pitch) {
+      Pixels four[Vectors];
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v) four[v] = pixels(load_aligned_ints(x + v * kLanes * kGroup));
+      PU_UNROLL(4)
+      for (int m = 0; m < kGroup; ++m) {
+        const Weights weight = weights(broadcast_int(value[m]));
+        PU_UNROLL(16)
+        for (int v = 0; v < Vectors; ++v) sums[m][v] = dot(sums[m][v], four[v], weight);
+      }
+    }
+    Pairs halves[2][Vectors];
+    PU_UNROLL(4)
+    for (int m = 0; m < kGroup; ++m) {
+      if (Last)
+        finish_row(tile, finish, row + m, sums[m]);
+      else
+        store_row(tile, row + m, sums[m]);
+      if (Last && m % 2 == 1) join_rows(sums[m - 1], sums[m], halves[m / 2]);
+    }
+    if (Last) store_group(tile, finish, row, halves);
+  }
+}
+
+template <int Block>
+struct SparseRun {
+  const SparseRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    if (tile.last)
+      sparse_tile<Vectors, Block, true>(rows, tile);
+    else
+      sparse_tile<Vectors, Block, false>(rows, tile);
+  }
+};
+
+struct DenseRun {
+  const DenseRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    if (tile.last)
+      dense_tile<Vectors, true>(rows, tile);
+    else
+      dense_tile<Vectors, false>(rows, tile);
+  }
+};
+
+template <int Block, int Most>
+void sparse(const SparseRows& rows, const Tile& tile) {
+  with_constant<Most>(tile.vectors, SparseRun<Block>{rows, tile});
+}
+
+void dense(const DenseRows& rows, const Tile& tile) {
+  with_constant<kDenseVectors>(tile.vectors, DenseRun{rows, tile});
+}
+
+// ---- a single pixel ----------------------------------------------------------------------------------------------
+
+PU_INLINE Quad words(const int32_t* from) {  // of one entry; reads four, the array is padded
+  Quad w;
+  std::memcpy(&w, from, sizeof w);
+  return w;
+}
+
+template <int Block>
+void sparse_vector(const SparseVector& task) {
+  constexpr int kChains = 4;  // independent sums hide the latency
+  for (int32_t i = task.rows.first; i < task.rows.last; ++i) {
+    const int32_t last = task.rows.start[i + 1];
+    Quad sums[kChains] = {};
+    int32_t e = task.rows.start[i];
+    const auto step = [&](int chain) {
+      sums[chain] = dot4(sums[chain], word_at(task.input + task.rows.column[e] * kGroup),
+                         words(task.rows.value + static_cast<ptrdiff_t>(e) * Block));
+      ++e;
+    };
+    while (e + kChains <= last) {
+      PU_UNROLL(4)
+      for (int c = 0; c < kChains; ++c) step(c);
+    }
+    while (e < last) step(0);
+    const Quad total = sums[0] + sums[1] + sums[2] + sums[3];
+    PU_UNROLL(4)
+    for (int m = 0; m < Block; ++m) {
+      const ptrdiff_t row = static_cast<ptrdiff_t>(i) * Block + m;
+      task.output[row] = (task.first ? task.bias[row] : task.output[row]) + total[m];
+    }
+  }
+}
+
+// kLanes / 4 panel rows at a time, each repeated for the four outputs whose weights lie side by side.
+void dense_vector(const DenseVector& task) {
+  constexpr int kStep = kLanes / kGroup;
+  const IntVec repeat = lane_numbers() / kGroup;
+  const int32_t depth = task.rows.depth;
+  for (ptrdiff_t row = task.rows.first_row; row < task.rows.last_row; row += kGroup) {
+    const int32_t* const value = task.rows.value + row / kGroup * task.rows.group_pitch;
+    IntVec sums[2] = {};
+    int32_t k = 0;
+    const auto step = [&](int chain) {  // the input may be read beyond: there is a guard
+      sums[chain] = dot(sums[chain], pixels(__builtin_shuffle(load_ints(task.input + k * kGroup), repeat)),
+                        weights(load_ints(value + k * kGroup)));
+      k += kStep;
+    };
+    while (k + 2 * kStep <= depth) {
+      step(0);
+      step(1);
+    }
+    while (k + kStep <= depth) step(0);
+    Quad rest{};
+    for (; k < depth; ++k) rest = dot4(rest, word_at(task.input + k * kGroup), words(value + k * kGroup));
+    const IntVec all = sums[0] + sums[1];
+    for (int m = 0; m < kGroup; ++m) {
+      int32_t total = task.bias[row + m] + rest[m];
+      for (int i = m; i < kLanes; i += kGroup) total += all[i];
+      task.output[row + m] = total;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace paddle_unstructured::int8

@@ -1,0 +1,325 @@
+"""The plan language in slow, obvious numpy: what every kernel for bytes must equal to the bit.
+
+    outputs = run(plan, arrays, x)        # as Engine(plan, arrays).run(x)
+    made = values(plan, arrays, x)        # value 0, 1, 2, ...: float32 arrays, or Bytes
+
+Lines for bytes are exact: sums are integers, and `fma` rounds once. Lines for floats are computed in float64, rounded
+at the end of each; kernels sum in another order and differ from them in the last bits. Needs numpy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import erf
+from typing import Any, Callable, Sequence, Union
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """real = scale * (q - zero); q is uint8 [n, channels, height, width]."""
+
+    q: np.ndarray
+    scale: np.float32
+    zero: int
+
+    @property
+    def centered(self) -> np.ndarray:
+        return self.q.astype(np.int64) - self.zero
+
+
+Value = Union[np.ndarray, Bytes]
+Line = dict  # word -> text, with "kind"
+
+
+# ---- arithmetic ------------------------------------------------------------------------------------------------------
+def fma(a: Any, b: Any, c: Any) -> np.ndarray:
+    """a*b + c of float32, rounded once.
+
+    The product of two float32 is exact in float64. The sum is rounded to odd in float64 (an inexact sum ends in a one
+    bit), after which rounding to float32 is as if the exact sum had been rounded. Source: Boldo and Melquiond,
+    "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008.
+    """
+    product, c = np.asarray(np.float64(np.float32(a)) * np.float64(np.float32(b))), np.float64(np.float32(c))
+    total = np.asarray(product + c)
+    with np.errstate(invalid="ignore"):
+        part = total - product
+        error = (product - (total - part)) + (c - part)  # exactly: Knuth's two-sum
+    bits = total.view(np.int64)
+    inexact = np.isfinite(total) & np.isfinite(error) & (error != 0) & (bits % 2 == 0)
+    step = np.where((error > 0) == (total > 0), 1, -1)
+    with np.errstate(over="ignore"):
+        return np.where(inexact, bits + step, bits).view(np.float64).astype(np.float32)
+
+
+def saturated(real: np.ndarray, low: int = 0, high: int = 255) -> np.ndarray:
+    return np.clip(np.rint(real), low, high).astype(np.uint8)
+
+
+def bounds(act: str) -> tuple[float, float]:
+    """Of an activation that the lines for bytes know."""
+    name, *numbers = act.split(":")
+    if name == "clamp":
+        low, high = (float(np.float32(number)) for number in numbers)
+        return low, high
+    return {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}[name]
+
+
+def byte_bounds(act: str, scale: np.float32, zero: int) -> tuple[int, int]:
+    low, high = (np.clip(np.rint(bound / float(scale)) + zero, 0, 255) for bound in bounds(act))
+    return int(low), int(high)
+
+
+def activated(act: str, x: np.ndarray) -> np.ndarray:
+    """Any activation, in the precision of x."""
+    name, *numbers = act.split(":")
+    first = [float(np.float32(number)) for number in numbers]
+    if name in ("none", "relu", "relu6", "clamp"):
+        return np.clip(x, *bounds(act))
+    with np.errstate(over="ignore"):
+        sigmoid = 1 / (1 + np.exp(-x))
+    return {
+        "hard_sigmoid": lambda: np.clip(first[0] * x + first[1], 0, 1),
+        "sigmoid": lambda: sigmoid,
+        "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6,
+        "swish": lambda: x * sigmoid,
+        "tanh": lambda: np.tanh(x),
+        "leaky_relu": lambda: np.where(x < 0, first[0] * x, x),
+        "gelu": lambda: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2))),
+    }[name]()
+
+
+# ---- windows ---------------------------------------------------------------------------------------------------------
+def numbers(line: Line, word: str) -> list[int]:
+    return [int(part) for part in line[word].split(",")]
+
+
+def output_size(line: Line, size: int, axis: int) -> int:
+    pad = numbers(line, "pad")[2 * axis : 2 * axis + 2]
+    span = size + sum(pad) - (numbers(line, "kernel")[axis] - 1) * numbers(line, "dilation")[axis] - 1
+    stride = numbers(line, "stride")[axis]
+    return (-(-span // stride) if line.get("ceil") == "1" else span // stride) + 1
+
+
+def taps(line: Line, x: np.ndarray, beyond: float) -> np.ndarray:
+    """[kernel rows, kernel columns, n, channels, height, width]: what lies under each tap; `beyond` outside."""
+    (rows, columns), (down, across), (high, wide) = (numbers(line, w) for w in ("kernel", "dilation", "stride"))
+    top, _, left, _ = numbers(line, "pad")
+    out = [output_size(line, size, axis) for axis, size in enumerate(x.shape[2:])]
+    found = np.full((rows, columns, *x.shape[:2], *out), beyond, x.dtype)
+    for i, j, y, z in np.ndindex(rows, columns, *out):
+        at, on = y * high - top + i * down, z * wide - left + j * across
+        if 0 <= at < x.shape[2] and 0 <= on < x.shape[3]:
+            found[i, j, :, :, y, z] = x[:, :, at, on]
+    return found
+
+
+def counted(line: Line, height: int, width: int) -> np.ndarray:
+    """[output height, output width]: the pixels that a mean divides by, as Paddle counts them."""
+    sides = []
+    for axis, size in enumerate((height, width)):
+        kernel, stride, pad = (numbers(line, w) for w in ("kernel", "stride", "pad"))
+        first = np.arange(output_size(line, size, axis)) * stride[axis] - pad[2 * axis]
+        if line["exclusive"] == "1":
+            sides.append(np.minimum(first + kernel[axis], size) - np.maximum(first, 0))
+        else:
+            sides.append(np.minimum(first + kernel[axis], size + pad[2 * axis]) - first)
+    return sides[0][:, None] * sides[1][None, :]
+
+
+# ---- lines for bytes -------------------------------------------------------------------------------------------------
+def scale_of(line: Line) -> tuple[np.float32, int]:
+    return np.float32(float(line["scale"])), int(line["zero"])
+
+
+def quantize(line: Line, arrays: list, x: np.ndarray) -> Bytes:
+    scale, zero = scale_of(line)
+    real = fma(x, np.float32(1 / float(scale)), zero)
+    return Bytes(saturated(np.where(np.isnan(x), np.float32(zero), real)), scale, zero)
+
+
+def dequantize(line: Line, arrays: list, x: Bytes) -> np.ndarray:
+    return x.centered.astype(np.float32) * x.scale
+
+
+def byte_matrix(line: Line, arrays: list) -> np.ndarray:
+    """Weights as [out, kernel rows, kernel columns, channels rounded up to 4]; leaves scale and bias in `arrays`."""
+    out, (rows, columns), groups = int(line["out"]), numbers(line, "kernel"), -(-int(line["in"]) // 4)
+    if line["weights"] == "dense":
+        return arrays.pop(0).astype(np.int64).reshape(out, rows, columns, groups * 4)
+    values, places, counts = arrays.pop(0).astype(np.int64), arrays.pop(0), arrays.pop(0)
+    block = int(line["block"])
+    values = values.reshape(-1, block, 4)
+    matrix = np.zeros((len(counts) * block, rows * columns * groups, 4), np.int64)
+    at = 0
+    for row, count in enumerate(counts):
+        for entry in range(at, at + count):
+            matrix[row * block : (row + 1) * block, places[entry]] = values[entry]
+        at += count
+    return matrix[:out].reshape(out, rows, columns, groups * 4)
+
+
+def finished(line: Line, total: np.ndarray, sums: np.ndarray, arrays: list, x: Bytes) -> Value:
+    """From the sums of products [n, out, height, width] to the line's value; sums: of each output's weights."""
+    weight_scale, bias = (np.float64(array.ravel()) for array in arrays)
+    step = float(x.scale) * weight_scale
+    bias32 = np.clip(np.rint(bias / step), -(2.0**31), 2.0**31 - 1).astype(np.int64) - x.zero * sums
+    total = total + bias32[:, None, None]
+    assert abs(total).max() < 2**31, "the plan is not valid: a sum leaves int32"
+    real = total.astype(np.int32).astype(np.float32)
+    if line.get("to") == "float":
+        low, high = (np.float32(bound) for bound in bounds(line["act"]))
+        return np.minimum(np.maximum(real * np.float32(step)[:, None, None], low), high)
+    scale, zero = scale_of(line)
+    factor = np.float32(step / float(scale))[:, None, None]
+    return Bytes(saturated(fma(real, factor, zero), *byte_bounds(line["act"], scale, zero)), scale, zero)
+
+
+def int8_conv(line: Line, arrays: list, x: Bytes) -> Value:
+    weight = byte_matrix(line, arrays)[:, :, :, : x.q.shape[1]]  # what is beyond the channels is zero
+    under = taps(line, x.q.astype(np.float64), x.zero)
+    total = np.einsum("oijc,ijnchw->nohw", weight.astype(np.float64), under, optimize=True)  # whole numbers: exact
+    return finished(line, total.astype(np.int64), weight.sum((1, 2, 3)), arrays, x)
+
+
+def int8_depthwise(line: Line, arrays: list, x: Bytes) -> Value:
+    weight = arrays.pop(0).astype(np.int64).reshape(x.q.shape[1], *numbers(line, "kernel"))
+    total = np.einsum("cij,ijnchw->nchw", weight, taps(line, x.q.astype(np.int64), x.zero))
+    return finished(line, total, weight.sum((1, 2)), arrays, x)
+
+
+def int8_add(line: Line, arrays: list, a: Bytes, b: Bytes) -> Bytes:
+    scale, zero = scale_of(line)
+    by_a, by_b = (np.float32(float(side.scale) / float(scale)) for side in (a, b))
+    offset = np.float32(zero - a.zero * float(by_a) - b.zero * float(by_b))
+    real = fma(np.float32(a.q), by_a, fma(np.float32(b.q), by_b, offset))
+    return Bytes(saturated(real, *byte_bounds(line["act"], scale, zero)), scale, zero)
+
+
+def int8_multiply(line: Line, arrays: list, a: Bytes, b: Bytes) -> Bytes:
+    scale, zero = scale_of(line)
+    factor = np.float32(float(a.scale) * float(b.scale) / float(scale))
+    real = fma(np.float32(a.centered * b.centered), factor, zero)
+    return Bytes(saturated(real, *byte_bounds(line["act"], scale, zero)), scale, zero)
+
+
+def int8_lookup(line: Line, arrays: list, x: Bytes) -> Bytes:
+    return Bytes(arrays[0].astype(np.uint8).ravel()[x.q], *scale_of(line))
+
+
+def int8_pool(line: Line, arrays: list, x: Bytes) -> Bytes:
+    if line["type"] == "max":
+        return Bytes(taps(line, x.q, 0).max((0, 1)), x.scale, x.zero)
+    scale, zero = scale_of(line)
+    factor = np.float32(float(x.scale) / (counted(line, *x.q.shape[2:]) * float(scale)))
+    return Bytes(saturated(fma(np.float32(taps(line, x.centered, 0).sum((0, 1))), factor, zero)), scale, zero)
+
+
+def int8_global_pool(line: Line, arrays: list, x: Bytes) -> Bytes:
+    scale, zero = scale_of(line)
+    factor = np.float32(float(x.scale) / (x.q[0, 0].size * float(scale)))
+    total = x.centered.sum((2, 3), keepdims=True)
+    return Bytes(saturated(fma(np.float32(total), factor, zero)), scale, zero)
+
+
+def int8_concat(line: Line, arrays: list, *parts: Bytes) -> Bytes:
+    assert {(part.scale, part.zero) for part in parts} == {(parts[0].scale, parts[0].zero)}, "scales differ"
+    return Bytes(np.concatenate([part.q for part in parts], 1), parts[0].scale, parts[0].zero)
+
+
+def int8_flatten(line: Line, arrays: list, x: Bytes) -> Bytes:
+    return Bytes(x.q.reshape(len(x.q), -1, 1, 1), x.scale, x.zero)
+
+
+# ---- lines for floats ------------------------------------------------------------------------------------------------
+def conv(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
+    out, inputs, (rows, columns) = int(line["out"]), int(line["in"]), numbers(line, "kernel")
+    if line["weights"] == "sparse":
+        values, places, counts, bias = arrays
+        block, matrix, at = int(line["block"]), np.zeros((len(counts) * int(line["block"]), inputs * rows * columns)), 0
+        for row, count in enumerate(counts):
+            matrix[row * block : (row + 1) * block, places[at : at + count]] = values.reshape(-1, block)[
+                at : at + count
+            ].T
+            at += count
+    else:
+        matrix, bias = arrays
+    weight = matrix[:out].reshape(out, inputs, rows, columns).astype(np.float64)
+    return np.einsum("ocij,ijnchw->nohw", weight, taps(line, x, 0), optimize=True) + bias.reshape(-1, 1, 1)
+
+
+def depthwise(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
+    weight = arrays[0].reshape(x.shape[1], *numbers(line, "kernel")).astype(np.float64)
+    return np.einsum("cij,ijnchw->nchw", weight, taps(line, x, 0)) + arrays[1].reshape(-1, 1, 1)
+
+
+def pool(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
+    if line["type"] == "max":
+        return taps(line, x, -np.inf).max((0, 1))
+    return taps(line, x, 0).sum((0, 1)) / counted(line, *x.shape[2:])
+
+
+def softmax(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
+    powers = np.exp(x - x.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+FLOATS: dict[str, Callable[..., np.ndarray]] = {
+    "conv": conv,
+    "depthwise": depthwise,
+    "pool": pool,
+    "softmax": softmax,
+    "affine": lambda line, arrays, x: x * arrays[0].reshape(-1, 1, 1) + arrays[1].reshape(-1, 1, 1),
+    "add": lambda line, arrays, a, b: a + b,
+    "multiply": lambda line, arrays, a, b: a * b,
+    "activation": lambda line, arrays, x: x,
+    "global_pool": lambda line, arrays, x: x.mean((2, 3), keepdims=True),
+    "concat": lambda line, arrays, *parts: np.concatenate(parts, 1),
+    "flatten": lambda line, arrays, x: x.reshape(len(x), -1, 1, 1),
+}
+BYTES: dict[str, Callable[..., Value]] = {
+    "quantize": quantize,
+    "dequantize": dequantize,
+    "int8.conv": int8_conv,
+    "int8.depthwise": int8_depthwise,
+    "int8.add": int8_add,
+    "int8.multiply": int8_multiply,
+    "int8.lookup": int8_lookup,
+    "int8.pool": int8_pool,
+    "int8.global_pool": int8_global_pool,
+    "int8.concat": int8_concat,
+    "int8.flatten": int8_flatten,
+}
+
+
+# ---- the interpreter -------------------------------------------------------------------------------------------------
+def parsed(plan: str) -> list[Line]:
+    lines = [line.split() for line in plan.split("\n")[1:]]  # without the first line
+    return [{"kind": kind, **dict(word.split("=", 1) for word in words)} for kind, *words in lines]
+
+
+def values(plan: str, arrays: Sequence[np.ndarray], x: np.ndarray) -> list[Value]:
+    """Every value of a plan, in order, for [n, channels, height, width] or [n, channels]."""
+    made: list[Value] = [np.asarray(x, np.float32).reshape(*x.shape[:2], *(x.shape[2:] or (1, 1)))]
+    for line in parsed(plan):
+        kind = line["kind"]
+        if kind in ("contents", "parameters", "input", "output"):
+            continue
+        inputs = [made[i] for i in numbers(line, "from")]
+        kept = [arrays[i] for i in numbers(line, "params")] if "params" in line else []
+        if kind in BYTES:
+            assert all(isinstance(each, np.ndarray if kind == "quantize" else Bytes) for each in inputs), line
+            made.append(BYTES[kind](line, kept, *inputs))
+        else:
+            assert all(isinstance(each, np.ndarray) for each in inputs), line
+            real = FLOATS[kind](line, kept, *[each.astype(np.float64) for each in inputs])
+            made.append(activated(line.get("act", "none"), real).astype(np.float32))
+    return made
+
+
+def run(plan: str, arrays: Sequence[np.ndarray], x: np.ndarray) -> list[np.ndarray]:
+    """What `Engine(plan, arrays).run(x)` returns."""
+    made, outputs = values(plan, arrays, x), [line for line in parsed(plan) if line["kind"] == "output"]
+    found = [(made[int(line["from"])], line["rank"]) for line in outputs]
+    return [value.reshape(*value.shape[:2]) if rank == "2" else value for value, rank in found]

@@ -1,0 +1,132 @@
+// Int8 plans for the sanitizers; included by kernels_test.cpp. That the numbers are right is tested from Python,
+// here every instruction set must make those of the portable kernels.
+#pragma once
+
+std::vector<int8_t> small_weights(size_t count) {
+  std::vector<int8_t> values(count);
+  for (int8_t& value : values) value = static_cast<int8_t>(pick(-127, 127));
+  return values;
+}
+
+std::string window_words(const Case& c) {
+  std::ostringstream s;
+  s << " kernel=" << c.kernel << "," << c.kernel << " stride=" << c.stride << "," << c.stride << " pad=" << c.pad << ","
+    << c.pad << "," << c.pad << "," << c.pad << " dilation=" << c.dilation << "," << c.dilation;
+  return s.str();
+}
+
+// Some blocks of 4 inputs x c.block outputs; channels that are not there have zeros.
+std::string add_sparse_bytes(Arrays& arrays, const Case& c) {
+  const int groups = (c.inputs + 3) / 4, depth = c.kernel * c.kernel * groups;
+  std::vector<int8_t> values;
+  std::vector<int16_t> columns, counts;
+  for (int row = 0; row < c.outputs; row += c.block) {
+    int16_t count = 0;
+    for (int k = 0; k < depth; ++k) {
+      if (pick(0, 3) != 0) continue;
+      for (int m = 0; m < c.block; ++m)
+        for (int lane = 0; lane < 4; ++lane)
+          values.push_back(k % groups * 4 + lane < c.inputs ? static_cast<int8_t>(pick(-127, 127)) : int8_t{0});
+      columns.push_back(static_cast<int16_t>(k));
+      ++count;
+    }
+    counts.push_back(count);
+  }
+  const std::string first = arrays.add(values), second = arrays.add(columns);
+  return first + "," + second + "," + arrays.add(counts);
+}
+
+std::string layer_of_int8(const Case& c, Arrays& arrays) {
+  std::ostringstream line;
+  const auto outputs = static_cast<size_t>(c.outputs), taps = static_cast<size_t>(c.kernel * c.kernel);
+  std::string params;
+  if (c.depthwise) {
+    line << "int8.depthwise from=1 out=" << c.outputs;
+    params = arrays.add(small_weights(outputs * taps));
+  } else {
+    line << "int8.conv from=1 in=" << c.inputs << " out=" << c.outputs;
+    if (c.block == 0)
+      line << " weights=dense";
+    else
+      line << " weights=sparse block=" << c.block;
+    if (c.block == 0) {
+      const auto inputs = static_cast<size_t>(c.inputs), lanes = (inputs + 3) / 4 * 4;
+      std::vector<int8_t> values = small_weights(outputs * taps * lanes);
+      for (size_t i = 0; i < values.size(); ++i) values[i] = i % lanes < inputs ? values[i] : int8_t{0};
+      params = arrays.add(values);
+    } else {
+      params = add_sparse_bytes(arrays, c);
+    }
+  }
+  params += "," + arrays.add(std::vector<float>(outputs, 0.001f)) + "," + arrays.add(numbers(outputs));
+  line << window_words(c) << " act=relu scale=0.5 zero=7 params=" << params;
+  return line.str();
+}
+
+// Behind the layer everything else that reads bytes.
+std::string plan_of_int8(const Case& c, Arrays& arrays) {
+  const std::string layer = layer_of_int8(c, arrays);
+  std::vector<int16_t> table;
+  for (int i = 0; i < 256; ++i) table.push_back(static_cast<int16_t>(pick(0, 255)));
+  const std::string lookup = arrays.add(table);
+  return "input channels=" + std::to_string(c.inputs) + " rank=4\nquantize from=0 scale=0.02 zero=120\n" + layer +
+         "\npool8 from=2 type=max kernel=3,3 stride=1,1 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=1"
+         "\npool8 from=2 type=avg kernel=2,2 stride=1,1 pad=1,0,1,0 dilation=1,1 ceil=0 exclusive=0 scale=0.5 zero=7"
+         "\nadd8 from=2,3 act=none scale=0.6 zero=9\nglobal_pool8 from=5 scale=0.5 zero=3"
+         "\nmultiply8 from=4,6 act=relu6 scale=0.1 zero=0\nlookup8 from=7 scale=0.5 zero=7 params=" +
+         lookup +
+         "\nconcat8 from=8,2\nflatten8 from=9\ndequantize from=9\ndequantize from=10"
+         "\noutput from=11 rank=4\noutput from=12 rank=2";
+}
+
+std::vector<float> run_bytes(const Case& c, const std::string& plan, const Arrays& arrays,
+                             const std::vector<float>& x) {
+  char error[512] = "";
+  const auto described = static_cast<int32_t>(arrays.described.size());
+  pu_model* const model =
+      pu_model_create(plan.c_str(), arrays.described.data(), described, c.threads, error, sizeof error);
+  if (model == nullptr) give_up(c.text() + ": " + error);
+  const auto count = static_cast<size_t>(2 * c.outputs * c.output_size(c.height) * c.output_size(c.width) * c.batch);
+  std::vector<float> plane(count), flat(count);
+  float* outputs[] = {plane.data(), flat.data()};
+  if (pu_model_run(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
+    give_up(c.text() + ": " + error);
+  pu_model_free(model);
+  if (plane != flat) give_up("flattened bytes differ: " + c.text());
+  return plane;
+}
+
+bool is_here_int8(const char* isa) {
+  setenv("PADDLE_UNSTRUCTURED_ISA_INT8", isa, 1);
+  char error[512] = "";
+  pu_model_create("paddle_unstructured plan 2\ncontents digest=0\ninput channels=1 rank=4\noutput from=0 rank=4",
+                  nullptr, 0, 1, error, sizeof error);
+  return std::string(error).find("this processor has") == std::string::npos;
+}
+
+void test_int8() {
+  std::vector<const char*> here;
+  for (const char* isa : {"avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2"})
+    if (is_here_int8(isa)) here.push_back(isa);
+  for (int i = 0; i < 100; ++i) {
+    const Case c = random_case();
+    Arrays arrays;
+    const std::string plan = signed_plan(plan_of_int8(c, arrays), arrays);
+    const std::vector<float> x = numbers(static_cast<size_t>(c.batch * c.inputs * c.height * c.width));
+    setenv("PADDLE_UNSTRUCTURED_ISA_INT8", "portable", 1);
+    const std::vector<float> expected_bytes = run_bytes(c, plan, arrays, x);
+    for (const char* isa : here) {
+      setenv("PADDLE_UNSTRUCTURED_ISA_INT8", isa, 1);
+      if (run_bytes(c, plan, arrays, x) != expected_bytes) give_up(std::string("wrong bytes: ") + isa + " " + c.text());
+    }
+  }
+  for (const char* isa : here) std::printf("bytes, %s: ok\n", isa);
+}
+
+// As `test_damaged_plans`, for an int8 plan.
+void test_damaged_plans_of_int8() {
+  const Case c{5, 6, 3, 1, 1, 1, 6, 6, 1, 1, 2, false};
+  Arrays arrays;
+  const std::string plan = plan_of_int8(c, arrays);
+  run_damaged(plan, arrays);
+}
