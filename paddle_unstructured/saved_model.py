@@ -20,6 +20,7 @@ from .formats.atomic import aside, finish
 from .graph import PirGraph, open_graph
 from .graph.inference_mode import to_inference
 from .graph.program import walk
+from .inference import check_opens, is_half, reason
 
 KINDS = {
     "inference": (".json", ".pdiparams"),
@@ -91,10 +92,22 @@ class Model:
         return {name: named[name] for name in self.feeds}
 
     def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
-        """What the model returns for these inputs."""
-        outputs: list[np.ndarray] = paddle.static.Executor(self.place).run(
-            self.program, feed=feeds, fetch_list=list(self.fetches), scope=self.scope
-        )
+        """What the model returns for these inputs.
+
+        Raises:
+            ValueError: A model of half precision has an op that the device cannot compute in it.
+        """
+        try:
+            outputs: list[np.ndarray] = paddle.static.Executor(self.place).run(
+                self.program, feed=feeds, fetch_list=list(self.fetches), scope=self.scope
+            )
+        except RuntimeError as error:
+            if not is_half(self.program):
+                raise
+            raise ValueError(
+                f"{self.files.prefix} computes in half precision, which {self.place} cannot do ({reason(error)}); run "
+                "it on a GPU, or export it in float32."
+            ) from error
         return outputs
 
 
@@ -194,16 +207,25 @@ def _fetches(program: Any) -> tuple[Any, ...]:
 def save_model(model: Model, out: StrPath) -> None:
     """Write an inference model with Paddle's `save_inference_model`: `out`.json and `out`.pdiparams.
 
-    The files are complete before they get their names, and the `.json` says which `.pdiparams` belongs to it.
+    The files are complete, and `paddle.inference` has opened them, before they get their names; the `.json` says which
+    `.pdiparams` belongs to it.
+
+    Raises:
+        ValueError: `paddle.inference` cannot open the model; nothing was written.
     """
-    with drafts(out) as draft, paddle.static.scope_guard(model.scope):
-        paddle.static.save_inference_model(
-            draft,
-            list(model.inputs.values()),
-            list(model.fetches),
-            paddle.static.Executor(model.place),
-            program=model.program,
-        )
+    with drafts(out) as draft:
+        with paddle.static.scope_guard(model.scope):
+            paddle.static.save_inference_model(
+                draft,
+                list(model.inputs.values()),
+                list(model.fetches),
+                paddle.static.Executor(model.place),
+                program=model.program,
+            )
+        files = Files("inference", draft)
+        if _exists(files):  # a model without params has one file, which drafts does not let pass for a model
+            _check_whole(files)
+            check_opens(files.program, files.params, half=is_half(model.program))
 
 
 @contextmanager
@@ -252,7 +274,21 @@ def read_program(file: str) -> Any:
         raise ValueError(
             f"{file} has ops that Paddle {paddle.__version__} does not know; install the Paddle that wrote it."
         )
+    _share_variables(program)
     return program
+
+
+def _share_variables(program: Any) -> None:
+    """One op for each variable: two recurrent layers declare one (of dropout) twice, and Paddle's Predictor, which
+    reads a tensor for each declaration, then finds too few in the `.pdiparams` that Paddle itself has saved."""
+    first: dict[str, Any] = {}
+    for op in list(program.global_block().ops):
+        if op.name() == "builtin.parameter":
+            value = op.result(0)
+            kept = first.setdefault(value.name, value)
+            if kept is not value and list(kept.shape) == list(value.shape) and kept.dtype == value.dtype:
+                value.replace_all_uses_with(kept)
+                program.global_block().remove_op(op)
 
 
 def _read_params(files: Files, graph: PirGraph) -> None:

@@ -13,7 +13,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [  # each may import what stands before it, and nothing that stands behind it
     *("arguments", "needs_paddle"),
     *("lazy_names", "formats", "schedules", "graph", "ranking", "checkpoint", "criteria", "patterns", "selection"),
-    *("allocation", "reporting", "saved_model", "compression", "compat", "channels", "distributed", "masking"),
+    *(
+        "allocation",
+        "reporting",
+        "inference",
+        "saved_model",
+        "compression",
+        "compat",
+        "channels",
+        "distributed",
+        "masking",
+    ),
     *("pruner", "sensitivity", "export", "runtime", "training", "cli", "__main__", "__init__"),
 ]
 KNOW_PROGRAMS = {"graph", "channels", "saved_model", "export", "training", "runtime", "compression", "distributed"}

@@ -33,7 +33,7 @@ def evaluate(op: Any, given: Mapping[int, np.ndarray]) -> np.ndarray | None:
             producer = source.get_defining_op() if exists(source) else None
             dtype = str(source.dtype).split(".")[-1].lower() if i in given else ""
             if i in given and dtype in _EXACT:
-                feed[f"operand_{i}"] = np.ascontiguousarray(given[i], dtype)
+                feed[f"operand_{i}"] = np.asarray(given[i], dtype, order="C")
                 mapping.add(source, paddle.static.data(f"operand_{i}", list(given[i].shape), dtype))
             elif producer is not None and i not in given and producer.num_operands() == 0 and "full" in producer.name():
                 mapping.add(source, producer.clone(paddle.pir.IrMapping(), copied).result(0))

@@ -50,7 +50,7 @@ def _array(graph: Any, name: str, kept: Mapping[int, np.ndarray], fold: np.ndarr
         array = (array.astype(np.float64) + fold.reshape(array.shape)).astype(array.dtype)
     for axis, which in kept.items():
         array = array.compress(which, axis)
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def _resize(value: Any, counts: Mapping[int, int]) -> None:

@@ -14,6 +14,7 @@ import paddle
 from ..arguments import StrPath
 from ..channels.shrink import Removal, remove_channels
 from ..graph import Param, PirGraph, open_graph
+from ..inference import warn_of_onednn
 from ..reporting.report import SparsityReport, check_initialized, sparsity_report
 from ..saved_model import KINDS, Model, drafts, in_inference_mode, open_model, prefix_of, save_model
 from .checks import pattern_fault, unit_size
@@ -97,7 +98,9 @@ def export(
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
     model = _stripped(graph, feed, fetch)
-    return finish(model, path, masks, pruner, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
+    written = finish(model, path, masks, pruner, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
+    warn_of_onednn(model.program, path)
+    return written
 
 
 def finish(

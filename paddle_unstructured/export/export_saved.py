@@ -14,6 +14,7 @@ import paddle
 from .. import checkpoint
 from ..arguments import StrPath, flag, one_of, path, whole
 from ..formats import pdparams
+from ..inference import warn_of_onednn
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .export_program import finish
 
@@ -65,6 +66,8 @@ def export_model(
     if kept and not kept.keys() & opened.param_names:
         raise ValueError(f"{masks} has masks for {', '.join(kept)}, and the model has none of these params.")
     batches = None if recalibrate is None else read_batches(path("recalibrate", recalibrate))
+    if to != "onnx":
+        warn_of_onednn(opened.program, target)
     if to == "paddle":
         return finish(opened, target, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
     with tempfile.TemporaryDirectory() as folder:

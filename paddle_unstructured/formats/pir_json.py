@@ -40,6 +40,37 @@ def ops_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     return ops
 
 
+def all_ops(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The ops of all blocks, those of branches and loops after the op that holds them."""
+    pending = list(ops_of(content))
+    while pending:
+        op = pending.pop(0)
+        yield op
+        blocks = [block for region in op.get("regions", []) for block in region.get("blocks", [])]
+        pending[:0] = [inner for block in blocks for inner in block["ops"]]
+
+
+def share_params(content: dict[str, Any]) -> bool:
+    """Let one op stand for each parameter, in place; whether there was one with two.
+
+    Two recurrent layers declare one variable twice, and Paddle's Predictor, which reads a tensor for each declaration,
+    then finds too few in the `.pdiparams` that Paddle itself has saved.
+    """
+    ops, same = ops_of(content), {}
+    first: dict[str, Any] = {}
+    for op in ops:
+        name = param_name(op)
+        if name is not None:
+            kept = first.setdefault(name, op["O"])
+            if kept is not op["O"] and kept["TT"] == op["O"]["TT"]:
+                same[op["O"]["%"]] = kept["%"]
+    for op in all_ops(content) if same else ():
+        for operand in [] if param_name(op) is not None else op["I"]:
+            operand["%"] = same.get(operand["%"], operand["%"])
+    ops[:] = [op for op in ops if param_name(op) is None or op["O"]["%"] not in same]
+    return bool(same)
+
+
 def param_name(op: dict[str, Any]) -> str | None:
     """The name of the parameter that an op stands for; None of any other op."""
     return op["A"][3] if op["#"] == "p" else None

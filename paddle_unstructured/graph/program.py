@@ -118,7 +118,7 @@ class PirGraph:
     def array(self, name: str) -> np.ndarray:
         """A copy on the host: for reports and files, never for a training step. bfloat16 comes as float32."""
         array = self.stored(name)
-        if self.scope.find_var(name).get_tensor()._dtype() == paddle.bfloat16:
+        if _dtype_name(self.scope.find_var(name).get_tensor()._dtype()) == "bfloat16":  # of another type: never equal
             return (array.astype("uint32") << 16).view("float32")
         return array
 
@@ -128,7 +128,7 @@ class PirGraph:
 
     def store(self, name: str, array: np.ndarray) -> None:
         """Set a variable from what `stored` gave."""
-        self.scope.var(name).get_tensor().set(np.ascontiguousarray(array), self.place)
+        self.scope.var(name).get_tensor().set(np.asarray(array, order="C"), self.place)
 
     def mask(self, param: Param) -> np.ndarray:
         """A copy of a mask on the host, bool."""
@@ -136,7 +136,7 @@ class PirGraph:
 
     def set_mask(self, param: Param, mask: np.ndarray) -> None:
         ones = np.uint16(0x3F80) if param.dtype == "bfloat16" else np.dtype(param.dtype).type(1)
-        self.scope.find_var(param.mask_name).get_tensor().set(np.ascontiguousarray(mask) * ones, self.place)
+        self.scope.find_var(param.mask_name).get_tensor().set(np.asarray(mask, order="C") * ones, self.place)
 
     def load_params(self, path: StrPath) -> None:
         """`set_params` from a `.pdparams` file."""

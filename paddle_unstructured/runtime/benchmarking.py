@@ -145,7 +145,7 @@ def _outputs(predictor: Any, samples: list[dict[str, np.ndarray]]) -> list[np.nd
 
 def _runner(predictor: Any, inputs: dict[str, np.ndarray]) -> Callable[[], list[np.ndarray]]:
     for name, array in inputs.items():
-        predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(array))
+        predictor.get_input_handle(name).copy_from_cpu(np.asarray(array, order="C"))
     names = predictor.get_output_names()
 
     def run() -> list[np.ndarray]:

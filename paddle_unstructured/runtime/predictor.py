@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
-from typing import Any
+from typing import Any, Sequence
 
 import paddle
 
 from ..arguments import StrPath, whole
 from ..formats import pair
-from ..formats.pir_json import ops_of, read_program
-from ..saved_model import find_model
+from ..formats.pdiparams import read, scan
+from ..formats.pir_json import all_ops, ops_of, read_program, share_params
+from ..inference import make_config, reason, without_onednn
+from ..saved_model import Files, find_model
+from .engine import Engine
 from .operator import NAME, register
+from .session import read_plans
+
+_LOG = logging.getLogger(__name__)
 
 
 def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
     """Open a converted model (or any inference model) in Paddle's Predictor, on the CPU.
+
+    What Paddle's Predictor does wrong by default is put right: a variable that two recurrent layers share, a oneDNN
+    pass with wrong numbers, interpolations on which oneDNN fails (such a model runs without it; that is logged).
 
     Args:
         path: The prefix of its two files.
@@ -28,8 +38,8 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
 
     Raises:
         FileNotFoundError: There is no model.
-        ValueError: `threads` is not positive; or another op stands before our operator with oneDNN on, whose layout it
-            could not read.
+        ValueError: `threads` is not positive; a file is damaged; or another op stands before our operator with oneDNN
+            on, whose layout it could not read.
         BuildError: The operator must be compiled once, and cannot be.
 
     Example:
@@ -43,27 +53,45 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
             f"`path` must be an inference model (.json and .pdiparams), got a {files.kind} model at {path}."
         )
     program = read_program(files.program)
+    scan(files.params, files.program)  # Paddle does not notice every file that is cut short, and crashes on some
     pair.check(files.program, files.params)
-    if not _set_threads(program, threads):
-        return paddle.inference.create_predictor(make_config(files.program, files.params, threads=threads))
-    register()
+    changed = share_params(program)
+    if _set_threads(program, threads):
+        changed = True
+        register()
+        for plan, names in read_plans(program, files.program):
+            _check(plan, names, files)
+    failing = without_onednn(op["#"].split(".")[-1].rstrip("_") for op in all_ops(program))
+    if failing:
+        _LOG.warning("%s runs without oneDNN, since Paddle's own fails on %s.", path, " and ".join(failing))
     with tempfile.TemporaryDirectory() as folder:  # the weights stay where they are
-        draft = os.path.join(folder, "model.json")
-        with open(draft, "w", encoding="utf-8") as stream:
-            json.dump(program, stream)
-        return paddle.inference.create_predictor(make_config(draft, files.params, threads=threads))
+        draft = files.program
+        if changed:
+            draft = os.path.join(folder, "model.json")
+            with open(draft, "w", encoding="utf-8") as stream:
+                json.dump(program, stream)
+        config = make_config(draft, files.params, threads=threads, onednn=not failing)
+        try:
+            return paddle.inference.create_predictor(config)
+        except Exception as error:  # of any kind that Paddle's C++ comes to Python with
+            raise ValueError(
+                f"{files.program} with {files.params} cannot be opened by paddle.inference on this CPU: "
+                f"{reason(error)}; save or copy the model again if it is damaged."
+            ) from error
 
 
-def make_config(program: str, params: str, *, threads: int = 1) -> Any:
-    """A CPU `Config` with the switches that a `.json` model needs."""
-    config = paddle.inference.Config(program, params)
-    config.disable_gpu()
-    config.disable_glog_info()
-    config.set_cpu_math_library_num_threads(threads)
-    config.enable_new_ir(True)  # without these two, enable_memory_optim fails for .json models
-    config.enable_new_executor(True)
-    config.enable_memory_optim()
-    return config
+def _check(plan: str, names: Sequence[str], files: Files) -> None:
+    """Raise ValueError unless the engine takes plan and parameters; Paddle would only say "std::exception"."""
+    tensors = {tensor.name: tensor for tensor in scan(files.params, files.program)}
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ValueError(
+            f"{files.params} must hold {missing[0]}, which {files.program} reads; convert the model again."
+        )
+    try:
+        Engine(plan, [read(files.params, tensors[name]) for name in names])
+    except ValueError as error:
+        raise ValueError(f"{files.params} and {files.program}: {error}") from None
 
 
 def _set_threads(program: dict[str, Any], threads: int) -> bool:

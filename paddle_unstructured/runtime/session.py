@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import arguments
@@ -67,8 +69,26 @@ def _prefix(path: StrPath) -> str:
 
 
 def _read_plan(program: str) -> tuple[str, list[str]]:
-    """The plan in a PIR Program's file, and the names of the parameters that it reads."""
-    ops = ops_of(read_program(program))
+    """The plan of a model that is nothing but our operator, and the names of its parameters."""
+    content = read_program(program)
+    plans = read_plans(content, program)
+    others = {op["#"].split(".")[-1] for op in ops_of(content)} - {"p", "combine", "data", "fetch"}
+    if len(plans) != 1 or len(others) != 1:
+        raise ValueError(
+            f"{program} must be a model that `convert` converted whole; this one needs Paddle, so run it "
+            "with create_predictor."
+        )
+    return plans[0]
+
+
+def read_plans(content: dict[str, Any], program: str) -> list[tuple[str, list[str]]]:
+    """The plan of each of our operators in a PIR Program's content, and the names of the parameters that it reads.
+
+    Args:
+        content: What `read_program` gave.
+        program: The file, for messages.
+    """
+    ops = ops_of(content)
     with understood(program):
         names = {op["O"]["%"]: param_name(op) or "" for op in ops if param_name(op) is not None}
         lists = {
@@ -76,13 +96,5 @@ def _read_plan(program: str) -> tuple[str, list[str]]:
             for op in ops
             if op["#"].endswith(".combine")
         }
-        found = [op for op in ops if _OPERATOR in op["#"]]
-        plan = attribute(found[0]["A"], "plan") if len(found) == 1 else None
-        params = lists[found[0]["I"][1]["%"]] if plan else []
-    others = {op["#"].split(".")[-1] for op in ops} - {"p", "combine", "data", "fetch"}
-    if plan is None or len(others) != 1:
-        raise ValueError(
-            f"{program} must be a model that `convert` converted whole; this one needs Paddle, so run it "
-            "with create_predictor."
-        )
-    return plan, params
+        found = [(attribute(op["A"], "plan"), op["I"][1]["%"]) for op in ops if _OPERATOR in op["#"]]
+        return [(plan, lists[params]) for plan, params in found if plan]

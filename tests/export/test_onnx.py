@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from nets import Net, convnet, linear
+from nets import Net, convnet, linear, loop
+from odd_models import recurrent
 
 from paddle_unstructured import UnstructuredPruner
 from paddle_unstructured.export import onnx as to_onnx_module
@@ -148,3 +149,16 @@ def test_a_missing_extra_says_what_to_install(pruned, tmp_path, monkeypatch):
     monkeypatch.setattr(to_onnx_module, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'paddle_unstructured\[onnx\]'"):
         to_onnx(pruned, str(tmp_path / "model.onnx"))
+
+
+def bfloat16(x):
+    weight = paddle.static.create_parameter([4, 3], "bfloat16", default_initializer=paddle.nn.initializer.Constant(0.5))
+    return paddle.matmul(x.cast("bfloat16"), weight).cast("float32")
+
+
+@pytest.mark.parametrize("layers", [bfloat16, recurrent(paddle.nn.SimpleRNN), loop], ids=lambda layers: layers.__name__)
+def test_what_onnxruntime_refuses_is_a_value_error(tmp_path, layers):
+    path = saved(Net(layers, [2, 4]), tmp_path / "model")
+    with pytest.raises(ValueError, match="onnxruntime must run what paddle2onnx makes|paddle2onnx cannot convert"):
+        to_onnx(path, str(tmp_path / "model.onnx"))
+    assert not (tmp_path / "model.onnx").exists()

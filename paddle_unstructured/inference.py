@@ -1,0 +1,142 @@
+"""Paddle's own Predictor: what opens an inference model, and what of Paddle 3.3 goes wrong inside it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Iterable
+
+import paddle
+
+from .graph.program import walk
+from .graph.values import exists, kind_of
+
+_LOG = logging.getLogger(__name__)
+
+# oneDNN's instruction cannot read their list of scales: NotImplementedError at the first run.
+WITHOUT_ONEDNN = ("nearest_interp", "bilinear_interp")
+# It fuses the product with what a convolution has left in oneDNN's blocked layout, and reads that as a plain one.
+_HALF = ("float16", "bfloat16")
+WRONG_PASS = "reshape_transpose_matmul_fuse_pass"
+_KEEPS_LAYOUT = {
+    "add",
+    "batch_norm",
+    "concat",
+    "dropout",
+    "multiply",
+    "pool2d",
+    "relu",
+    "relu6",
+    "scale",
+    "swish",
+    "clip",
+}
+
+
+def make_config(program: str, params: str, *, threads: int = 1, onednn: bool = True) -> Any:
+    """A CPU `Config` with the switches that a `.json` model needs, and without the pass that is wrong.
+
+    Args:
+        program, params: The two files.
+        threads: threads of Paddle's kernels.
+        onednn: Whether oneDNN may run what it can.
+    """
+    config = paddle.inference.Config(program, params)
+    config.disable_gpu()
+    config.disable_glog_info()
+    config.set_cpu_math_library_num_threads(threads)
+    config.enable_new_ir(True)  # without these two, enable_memory_optim fails for .json models
+    config.enable_new_executor(True)
+    config.enable_memory_optim()
+    config.delete_pass(WRONG_PASS)
+    if not onednn:
+        config.disable_mkldnn()
+    return config
+
+
+def without_onednn(kinds: Iterable[str]) -> list[str]:
+    """Those of some kinds of ops with which oneDNN fails."""
+    return sorted(set(kinds) & set(WITHOUT_ONEDNN))
+
+
+def check_opens(program: str, params: str, *, half: bool = False) -> None:
+    """Open a model as its users will: `paddle.inference` with its defaults.
+
+    A model that only opens without oneDNN is logged as such.
+
+    Args:
+        program, params: The two files.
+        half: Whether it computes in half precision, which a CPU does for some ops only: what does not open here is
+            logged, and may open on a GPU.
+
+    Raises:
+        ValueError: It does not open.
+    """
+    faults: list[str] = []
+    for onednn in (True, False):
+        config = paddle.inference.Config(program, params)
+        config.disable_glog_info()
+        if not onednn:
+            config.disable_mkldnn()
+        try:
+            paddle.inference.create_predictor(config)
+            break
+        except Exception as error:  # of any kind that Paddle's C++ comes to Python with
+            faults.append(reason(error))
+    if len(faults) == 2 and half:
+        _LOG.warning(
+            "the model computes in half precision, and paddle.inference cannot open it on this CPU (%s); try a GPU.",
+            faults[1],
+        )
+    elif len(faults) == 2:
+        raise ValueError(
+            f"the model was not written, since paddle.inference of Paddle {paddle.__version__} cannot open it: "
+            f"{faults[1]}; look for what the message names in the model, and leave it out of what is exported."
+        )
+    elif faults:
+        _LOG.warning(
+            "paddle.inference opens the model only without oneDNN (%s); call config.disable_mkldnn().", faults[0]
+        )
+
+
+def reason(error: Exception) -> str:
+    """The line of an error of Paddle's C++ that says what is wrong; the others are its stack and its hints."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("(")), lines[-1] if lines else repr(error))
+
+
+def is_half(program: Any) -> bool:
+    """Whether a Program computes in half precision; weights that are cast first do not count."""
+    results = (op.result(0) for op in walk(program.global_block()) if op.num_results() and op.num_operands())
+    return any(exists(v) and v.is_dense_tensor_type() and str(v.dtype).split(".")[-1].lower() in _HALF for v in results)
+
+
+def warn_of_onednn(program: Any, name: str) -> None:
+    """Log what paddle.inference does wrong with a Program if its `Config` stays as it is."""
+    ops = list(walk(program.global_block()))
+    failing = without_onednn(kind_of(op) for op in ops)
+    if failing:
+        _LOG.warning(
+            "%s: paddle.inference fails on %s with oneDNN, its default; call config.disable_mkldnn(), or open the "
+            "model with create_predictor, which does.",
+            name,
+            " and ".join(failing),
+        )
+    elif any(kind_of(op) == "matmul" and any(map(_is_misread, op.operands_source())) for op in ops):
+        _LOG.warning(
+            "%s: paddle.inference computes convolution, reshape, transpose, matmul wrongly with oneDNN, its default; "
+            "call config.delete_pass(%r), or open the model with create_predictor, which does.",
+            name,
+            WRONG_PASS,
+        )
+
+
+def _is_misread(value: Any) -> bool:
+    """Whether a factor is a convolution's output, reshaped and transposed."""
+    for kind in ("transpose", "reshape"):
+        producer = value.get_defining_op() if exists(value) else None
+        if producer is None or kind_of(producer) != kind:
+            return False
+        value = producer.operand_source(0)
+    while exists(value) and kind_of(value.get_defining_op()) in _KEEPS_LAYOUT:
+        value = value.get_defining_op().operand_source(0)
+    return exists(value) and "conv" in kind_of(value.get_defining_op())
