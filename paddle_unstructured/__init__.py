@@ -2,7 +2,7 @@
 
 from .lazy_names import lazy_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _MODULES = {
     ".allocation": ("ERK", "LAMP", "Global", "PerLayer", "Threshold", "Uniform"),
     ".criteria": (

@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 import pytest
 from docs.pages import ROOT, page
 
+import paddle_unstructured
+
 DOORS = [
     "paddle_unstructured",
     *(f"paddle_unstructured.{name}" for name in ("distributed", "export", "runtime", "sensitivity")),
@@ -57,7 +59,11 @@ def test_pages_load_nothing_from_the_network(site):
 def test_pages_of_the_root_are_there_with_links_that_lead_somewhere(site):
     assert "Accuracy, at equal epochs" in (site / "index.html").read_text(encoding="utf-8")
     assert 'href="quickstart/' in (site / "index.html").read_text(encoding="utf-8")
-    assert "0.2.0" in (site / "changelog" / "index.html").read_text(encoding="utf-8")
+    assert paddle_unstructured.__version__ in (site / "changelog" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_changelog_begins_with_this_version():
+    assert re.search(r"^## (.*)$", page("CHANGELOG.md"), re.M)[1] == paddle_unstructured.__version__
 
 
 @pytest.mark.parametrize("door", DOORS)
