@@ -85,3 +85,18 @@ def test_tables_lists_and_code_begin_after_an_empty_line(file):
             found += [f"line {number}: {line[:60]}"]
         inside, before = inside != fence, line
     assert found == []
+
+
+def test_what_extending_quotes_is_in_the_sources():
+    """The indented blocks are cut out of the package: line by line they are still there."""
+    sources = "".join(
+        file.read_text(encoding="utf-8")
+        for file in (ROOT / "paddle_unstructured" / "runtime").rglob("*.*")
+        if file.suffix in (".py", ".cpp")
+    )
+    quoted = [block for language in ("python", "c++") for block in quotes(language)]
+    assert quoted and [line for block in quoted for line in block.splitlines() if line.strip() not in sources] == []
+
+
+def quotes(language: str) -> list[str]:
+    return re.findall(rf"^    ```{re.escape(language)}\n(.*?)^    ```$", page("docs/extending.md"), re.M | re.S)
