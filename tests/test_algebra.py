@@ -224,7 +224,7 @@ def test_parts_that_cannot_meet_are_refused_when_they_are_put_together():
     with pytest.raises(ValueError, match="0.6000"):
         UnstructuredPruner(net.program, pattern=NM(2, 4, indivisible="skip"), ratio=0.6)
     with pytest.raises(ValueError, match="groups of 4 along the input axis"):
-        UnstructuredPruner(net.program, pattern="2:4")
+        UnstructuredPruner(net.program, pattern=NM(2, 4, indivisible="error"))
     with pytest.raises(ValueError, match="norm with a scale"):
         from paddle_unstructured import NormScale
 

@@ -72,6 +72,8 @@ class PirGraph:
         }
         if trained:
             return dict.fromkeys(self._values.keys() - trained, "the optimizer does not train it")
+        if any(op.name() == "pd_op.fetch" for op in self.program.global_block().ops):
+            return {}  # a saved inference model, which still says what was trained once
         stopped = {name for name, value in self._values.items() if value.stop_gradient}
         alive = {name for name in self._values.keys() - stopped if not is_learning_rate(self._values[name])}
         return dict.fromkeys(stopped, "it is not trained (stop_gradient)") if alive else {}

@@ -44,6 +44,8 @@ def why_not(graph: PirGraph, param: Param) -> str:
         return "its output channels are not on one of the first two axes"
     if graph.is_inner(graph.reader(param)):
         return "it is read inside a branch or a loop"
+    if param.through:
+        return f"it passes {param.through} on its way to its layer, and int8 kernels read stored weights"
     return "" if exists(_activation(graph, param)) else "it is multiplied by another parameter"
 
 

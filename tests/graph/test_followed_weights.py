@@ -13,6 +13,7 @@ from nets import Net
 from paddle import nn
 
 from paddle_unstructured import APoZ, Param, Saliency, UnstructuredPruner
+from paddle_unstructured.export import open_model
 from paddle_unstructured.graph import open_graph
 from paddle_unstructured.selection import judge
 
@@ -200,6 +201,13 @@ def test_in_an_inference_program_nothing_is_trained_and_everything_is_pruned():
     for value in net.program.global_block().all_parameters():
         value.stop_gradient = True
     assert [v.pruned for v in judge(open_graph(net.program).params()) if v.param.is_weight] == [True, True]
+
+
+def test_in_a_saved_inference_model_a_weight_that_was_frozen_once_is_pruned(tmp_path):
+    net = Net(frozen_first, [2, 4], lambda: paddle.optimizer.SGD(0.1))
+    path = str(tmp_path / "model")
+    paddle.static.save_inference_model(path, [net.input], [net.output], net.exe, program=net.program)
+    assert [v.pruned for v in judge(open_model(path).graph.params()) if v.param.is_weight] == [True, True]
 
 
 def test_frozen_weights_that_are_insisted_on_are_pruned_with_a_warning(caplog):

@@ -292,6 +292,12 @@ def test_layers_that_are_skipped_or_unfit_stay_float32_and_say_why():
     assert other.quantized.kept == {
         "embedding_0.w_0": "it is embedding, and int8 kernels are for conv2d, depthwise_conv2d, linear"
     }
+    halved = Aware(
+        lambda x: nn.Linear(6, 2)(x @ (paddle.create_parameter([4, 6], "float32", name="half") * 0.5)), (3, 4)
+    )
+    assert halved.quantized.kept == {
+        "half": "it passes pd_op.scale on its way to its layer, and int8 kernels read stored weights"
+    }
 
 
 @pytest.mark.usefixtures("static")
