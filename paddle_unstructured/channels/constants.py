@@ -57,6 +57,8 @@ def along(constants: np.ndarray, rank: int, axis: int) -> np.ndarray:
 def passed_on(op: Any, before: Carrier, after: Carrier, constants: np.ndarray) -> np.ndarray:
     """Constants behind an op that keeps channels apart, [after.extent]; NaN where they vary."""
     kind, attrs = kind_of(op), op.attrs()
+    if kind in ("squeeze", "unsqueeze") and before.extent == after.extent:
+        return constants
     if kind in RESHAPES:
         return _regrouped(constants, before, after)
     if is_elementwise(op):

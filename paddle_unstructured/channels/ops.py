@@ -138,10 +138,31 @@ def _reshape(op: Any, at: Carrier) -> Carrier:
     raise Fixed(f"{op.name()} splits its outputs, or has a shape that is not known")
 
 
+def _unsqueeze(op: Any, at: Carrier) -> Carrier:
+    """By axes, so that extents need not be known: F.pad and Conv1D come with an axis more, and give it back."""
+    axes, rank = numbers(op.operand_source(1)), len(op.result(0).shape)
+    if axes is None:
+        return _reshape(op, at)
+    kept = sorted(set(range(rank)) - {axis % rank for axis in axes})
+    return replace(at, value=op.result(0), axis=kept[at.axis])
+
+
+def _squeeze(op: Any, at: Carrier) -> Carrier:
+    axes, shape = numbers(op.operand_source(1)), at.value.shape
+    if not axes:  # all axes of one element: which they are must be known
+        return _reshape(op, at)
+    gone = {axis % len(shape) for axis in axes if shape[axis] == 1}
+    if at.axis in gone or len(op.result(0).shape) != len(shape) - len(gone):
+        raise unknown(op)
+    return replace(at, value=op.result(0), axis=at.axis - sum(axis < at.axis for axis in gone))
+
+
 _STEPS = {
     "pad": _pad,
     "transpose": _transpose,
     **dict.fromkeys(RESHAPES, _reshape),
+    "squeeze": _squeeze,
+    "unsqueeze": _unsqueeze,
     **dict.fromkeys(_REDUCTIONS, _reduce),
     **dict.fromkeys(_SPATIAL, _spatial),
     **dict.fromkeys(_ELEMENTWISE, _elementwise),

@@ -325,3 +325,14 @@ def test_layers_inside_a_branch_lose_channels_too(tmp_path):
 
     saved = Saved(layers, tmp_path, {"conv2d_0.w_0": [0, 3], "conv2d_0.b_0": [0]})
     assert counts(saved.remove(onednn=False))["conv2d_0.w_0"] == (8, 6)
+
+
+def test_pads_and_one_dimensional_layers_of_an_open_size_are_followed(tmp_path):
+    def layers(x: Any) -> Any:
+        x = F.pad(F.relu(nn.Conv2D(3, 8, 3)(x)), [1, 1, 1, 1])  # an axis more, a pad, an axis less
+        x = F.relu(nn.Conv2D(8, 6, 3)(x)).max(3)
+        return nn.Conv1D(6, 4, 3)(nn.MaxPool1D(2)(F.pad(x, [1, 1])))
+
+    zeros = {"conv2d_0.w_0": [0, 3], "conv2d_0.b_0": [0, 3], "conv2d_1.w_0": [5], "conv2d_1.b_0": [5]}
+    removal = Saved(layers, tmp_path, zeros, shape=(2, 3, -1, -1)).remove()
+    assert counts(removal) == {"conv2d_0.w_0": (8, 6), "conv2d_1.w_0": (6, 5), "conv1d_0.w_0": (4, 4)}
