@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -67,10 +68,15 @@ def load(path: StrPath) -> dict[str, Any]:
         )
     if header.pop("sha256", None) != _digest(tensors, header):
         raise ValueError(f"{path} is damaged: its checksum does not fit its content; use an older checkpoint.")
-    masks = {
-        name: np.unpackbits(tensors[name], count=int(np.prod(shape)), bitorder="little").astype(bool).reshape(shape)
-        for name, shape in json.loads(header["shapes"]).items()
-    }
+    try:
+        return _state(header, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not the whole state of a pruner ({error!r}); use an older checkpoint.") from error
+
+
+def _state(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A state from the parts of a file; KeyError, TypeError or ValueError where they do not fit together."""
+    masks = {name: _unpacked(tensors[name], shape) for name, shape in json.loads(header["shapes"]).items()}
     gathered = [
         {**one, "sums": {name: tensors[_GATHERED + name] for name in one["sums"]}} if one else {}
         for one in json.loads(header.get("gathered", "[]"))
@@ -78,19 +84,54 @@ def load(path: StrPath) -> dict[str, Any]:
     return {**json.loads(header["progress"]), "masks": masks, "gathered": gathered}
 
 
+def _unpacked(bits: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    count = math.prod(arguments.whole("shape", extent) for extent in shape)
+    if bits.dtype != np.uint8 or bits.shape != (-(-count // 8),):
+        raise ValueError(f"{bits.size} bytes are no mask of shape {shape}")
+    return np.unpackbits(bits, count=count, bitorder="little").astype(bool).reshape(shape)
+
+
 def progress_of(state: Mapping[str, Any]) -> tuple[int, float, int, float]:
-    """steps, applied, updates and threshold of a state; ValueError if one is missing or no number."""
+    """steps, applied, updates and threshold of a state; ValueError if one is missing or makes no sense."""
     try:
-        return int(state["steps"]), float(state["applied"]), int(state["updates"]), float(state["threshold"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the state is not one of a pruner: {error!r}; take it from state_dict().") from error
+        return (
+            arguments.whole("steps", state["steps"]),
+            arguments.fraction("applied", state["applied"]),
+            arguments.whole("updates", state["updates"]),
+            arguments.number("threshold", state["threshold"]),
+        )
+    except KeyError as error:
+        raise ValueError(f"the state is not one of a pruner: it has no {error}; take it from state_dict().") from error
+    except ValueError as error:
+        raise ValueError(f"the state is not one of a pruner: {error} Take it from state_dict().") from error
 
 
 def masks_of(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The masks of a state, as bool; ValueError if there are none."""
+    """The masks of a state, as bool; ValueError if there are none, or others than zeros and ones."""
     if not isinstance(state.get("masks"), Mapping):
         raise ValueError("the state is not one of a pruner: it has no masks; take it from state_dict().")
-    return {name: np.asarray(mask) != 0 for name, mask in state["masks"].items()}
+    masks = {name: np.asarray(mask) for name, mask in state["masks"].items()}
+    for name, mask in masks.items():
+        if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+            raise ValueError(f"the mask of {name} must be zeros and ones; take it from state_dict().")
+    return {name: mask != 0 for name, mask in masks.items()}
+
+
+def misfits(state: Mapping[str, Any], masks: Mapping[str, np.ndarray], params: Sequence[Param]) -> dict[str, str]:
+    """Why a mask of the state, or of these params, cannot be loaded; by name of the param."""
+    present = {param.name: param for param in params}
+    dtypes = state.get("dtypes", {})
+    found = {}
+    for name in sorted(present.keys() | masks.keys()):
+        if name not in present:
+            found[name] = "not pruned here"
+        elif name not in masks:
+            found[name] = "not there"
+        elif masks[name].shape != present[name].shape:
+            found[name] = f"{list(masks[name].shape)} there, {list(present[name].shape)} here"
+        elif dtypes.get(name, present[name].dtype) != present[name].dtype:
+            found[name] = f"{dtypes[name]} there, {present[name].dtype} here"
+    return found
 
 
 def check_fit(state: Mapping[str, Any], masks: Mapping[str, np.ndarray], params: Sequence[Param]) -> None:

@@ -18,6 +18,7 @@ from .criteria import Criterion
 from .formats.yaml import write_yaml
 from .graph import Param, open_graph
 from .masking.plan import make_plan
+from .masking.sharing import masks_in
 from .masking.update import MaskUpdate, PrunedLayer
 from .patterns import Pattern
 from .reporting import report
@@ -35,7 +36,9 @@ class UnstructuredPruner:
     on the device from the stored weights.
 
     Args:
-        program: A PIR Program: training (before or after `minimize`) or inference. Its startup Program must have run.
+        program: A PIR Program: training (before or after `minimize`) or inference. Its startup Program may run before
+            or after this; the weights are looked at when they are first needed. Other pruners may work on it: what one
+            has pruned stays pruned for all.
         mode: "ratio": the lowest scored weights, `ratio` of all; "threshold": all weights with |w| < `threshold`.
         ratio: Fraction of the n selected weights to prune, in [0, 1]: exactly round(ratio * n) of them.
         threshold: For mode "threshold": >= 0.
@@ -56,8 +59,7 @@ class UnstructuredPruner:
             `paddle_unstructured.compat.config_list.choices`. Instead of pattern, criterion and allocation.
 
     Raises:
-        ValueError: A value out of range; a word given together with the part it stands for; nothing to prune; weights
-            without a value; a Program that has masks already.
+        ValueError: A value out of range; a word given together with the part it stands for; nothing to prune.
         TypeError: Something that is not a Program, scope or function.
 
     Example:
@@ -107,16 +109,15 @@ class UnstructuredPruner:
         )
         self._params = self._plan.params
         self._sizes = np.array([param.size for param in self._params])
-        self._pruned = np.zeros_like(self._sizes)  # weights per layer that the masks hold at zero
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
         self._held: set[str] = set()  # layers that a bound has held, logged once
         self._threshold = float(threshold) if mode == "threshold" else 0.0
         self.steps = 0
         self._device = MaskUpdate(self._graph, self._plan.layers)
-        if self._graph.declare_masks(self._params):
-            self._pruned = np.array([p.size - int(self._graph.mask(p).sum()) for p in self._params])
-            self._applied = self.sparsity()
+        self._shared = masks_in(self.scope)
+        self._shared.join(self, self._params)
+        self._take_over(self._graph.declare_masks(self._params))
         self._graph.attach()
         self._watch_ahead(-1)
 
@@ -143,8 +144,7 @@ class UnstructuredPruner:
 
     def update_params(self) -> None:
         """Set the masked weights, and what is tied to them, to zero in the scope: needed after weights were loaded."""
-        if self._apply():
-            self._applied = self.sparsity()
+        self._apply_loaded()
 
     def tie(self, shadow: Any, param: str) -> None:
         """Keep a shadow of a weight (a moving average, a master weight) exactly as sparse as the weight.
@@ -231,6 +231,7 @@ class UnstructuredPruner:
 
     def kept_magnitude_by_layer(self) -> dict[str, float]:
         """Sum of |w| over the weights that the masks keep, by param name; computed on the device."""
+        report.check_initialized(self._graph, self._params)
         return {param.name: float(n) for param, n in zip(self._params, self._device.kept_magnitude())}
 
     @property
@@ -317,7 +318,7 @@ class UnstructuredPruner:
 
     # -- state
 
-    def load_weights(self, path: StrPath) -> None:
+    def load_weights(self, path: StrPath, *, partial: bool = False) -> list[str]:
         """Load weights over which no pruner was when they were saved, and apply the masks.
 
         `paddle.static.load` wants every persistable variable of the Program in the file, and refuses a dense checkpoint
@@ -325,12 +326,19 @@ class UnstructuredPruner:
 
         Args:
             path: Of a `.pdparams` file, with or without its ending.
+            partial: Load what fits, as when the head has other classes than the checkpoint; a warning names the rest.
+
+        Returns:
+            Names of the params that were not loaded, and are as before; empty unless `partial`.
 
         Raises:
-            ValueError: The file lacks a param of the Program, or has it in another shape; nothing is changed.
+            ValueError: The file lacks a param of the Program, or has it in another shape; with `partial`, all of them.
+                Nothing is changed.
         """
-        self._graph.load_params(path)
-        self.update_params()
+        left = self._graph.load_params(path, partial=partial)
+        _warn_of_misfits(left, f"params of {path}")
+        self._apply_loaded()
+        return list(left)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks (param name -> bool array), what criteria have gathered, and progress."""
@@ -345,44 +353,69 @@ class UnstructuredPruner:
             "gathered": [gathering.state() for gathering in self._plan.gatherings],
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> list[str]:
         """Go on from a state: set the masks, apply them to the stored weights, and gather on.
 
-        The schedule stays that of this pruner; the log warns if the state was saved under another one.
+        The schedule stays that of this pruner; the log warns if the state was saved under another one. Where another
+        pruner works on a param too, what the two have pruned until now stays pruned.
+
+        Args:
+            state: Of `state_dict()`.
+            partial: Take the masks that fit and leave the others as they are; a warning names them. The next update
+                then asks for the sparsity anew, and criteria that gather begin again.
+
+        Returns:
+            Names of the params, here or in the state, whose masks were not loaded; empty unless `partial`.
 
         Raises:
-            ValueError: The state is of other params; nothing is changed.
+            ValueError: The state is of other params; with `partial`, of none of them. Nothing is changed.
         """
         progress, masks = checkpoint.progress_of(state), checkpoint.masks_of(state)
-        checkpoint.check_fit(state, masks, self._params)
-        gathered = list(zip(self._plan.gatherings, state.get("gathered", [])))
+        left = checkpoint.misfits(state, masks, self._params)
+        if not partial or not any(param.name not in left for param in self._params):
+            checkpoint.check_fit(state, masks, self._params)
+        gathered = [] if left else list(zip(self._plan.gatherings, state.get("gathered", [])))
         for gathering, sums in gathered:
             gathering.check_state(sums)
         report.check_initialized(self._graph, self._params)
+        shared = self._shared.others(self)
         for param in self._params:
-            self._graph.set_mask(param, masks[param.name])
+            if param.name not in left:
+                ours = self._graph.mask(param) if param.name in shared else True
+                self._graph.set_mask(param, masks[param.name] & ours)
         self.steps, self._applied, self._updates, self._threshold = progress
         for gathering, sums in gathered:
             gathering.restore(sums)
         self._apply()
+        if left:
+            _warn_of_misfits(left, "masks")
+            self._applied = min(self._applied, self.sparsity())
         if state.get("schedule", _name(self._plan.schedule)) != _name(self._plan.schedule):
             _log.warning(
                 "the state was saved under the schedule %s; this pruner goes on with %s",
                 state["schedule"],
                 _name(self._plan.schedule),
             )
+        return list(left)
 
     def save(self, path: StrPath) -> None:
         """Write masks and progress into one file (safetensors); a crash leaves the old file or the new one."""
         patterns = {layer.param.name: repr(layer.pattern) for layer in self._plan.layers}
         checkpoint.save(path, self.state_dict(), about={"pruner": repr(self), "patterns": json.dumps(patterns)})
 
-    def load(self, path: StrPath) -> None:
+    def load(self, path: StrPath, *, partial: bool = False) -> list[str]:
         """Go on from a saved file, over weights that are dense, pruned or trained further.
 
         Bring the weights back first, with `paddle.static.load` or `load_weights`. If the criterion gathers gradients or
         outputs, `paddle.static.load` belongs before the pruner is made: it refuses a Program whose accumulators are not
         in the checkpoint.
+
+        Args:
+            path: The file.
+            partial: As for `load_state_dict`.
+
+        Returns:
+            Names of the params whose masks were not loaded; empty unless `partial`.
 
         Raises:
             FileNotFoundError: No such file.
@@ -390,7 +423,7 @@ class UnstructuredPruner:
         """
         state = checkpoint.load(path)
         try:
-            self.load_state_dict(state)
+            return self.load_state_dict(state, partial=partial)
         except ValueError as error:
             raise ValueError(f"{path} cannot be loaded here: {error}") from error
 
@@ -431,6 +464,36 @@ class UnstructuredPruner:
     @property
     def _by_threshold(self) -> bool:
         return isinstance(self._plan.allocation, Threshold)
+
+    @property
+    def _pruned(self) -> np.ndarray:
+        """Weights per layer that the masks hold at zero, by whatever pruner."""
+        return self._shared.pruned(self._params)
+
+    @_pruned.setter
+    def _pruned(self, pruned: np.ndarray) -> None:
+        self._shared.count(self._params, pruned)
+
+    def _take_over(self, kept: Sequence[Param]) -> None:
+        """Begin with the masks that are there already."""
+        held = {param.name: param.size - int(self._graph.mask(param).sum()) for param in kept}
+        self._pruned = np.array([held.get(param.name, 0) for param in self._params])
+        others = self._shared.others(self)
+        if others or any(held.values()):
+            _log.warning(
+                "%d of the %d params have masks already, %s: another pruner %s; what it has pruned, %d weights, stays "
+                "pruned",
+                len(held),
+                len(self._params),
+                ", ".join(held),
+                "works on them too" if others else "has worked on these weights",
+                sum(held.values()),
+            )
+
+    def _apply_loaded(self) -> None:
+        """Apply the masks, which may have been loaded with the weights."""
+        if self._apply():
+            self._applied = self.sparsity()
 
     def _apply(self) -> bool:
         """Apply the masks; whether they hold another number of weights than was known."""
@@ -491,6 +554,12 @@ def _highest(thresholds: np.ndarray, before: float) -> float:
     """The highest of the layers' thresholds; the one before where nothing fell in any of them."""
     found = thresholds[~np.isnan(thresholds)]
     return float(found.max()) if found.size else before
+
+
+def _warn_of_misfits(left: Mapping[str, str], what: str) -> None:
+    if left:
+        listed = ", ".join(f"{name} ({why})" for name, why in left.items())
+        _log.warning("%d %s are not loaded: %s", len(left), what, listed)
 
 
 def _all(parts: Iterable[Any]) -> str:

@@ -17,6 +17,7 @@ class Net:
         layers: From the input to the output; the loss is mean((output - 1)^2).
         shape: Of the input, batch included.
         optimizer: A function that makes the optimizer, or None.
+        started: Whether the startup Program runs at once.
         own_scope: A scope of its own instead of the global one (which is a fresh one in every test).
     """
 
@@ -29,6 +30,7 @@ class Net:
         dtype: str = "float32",
         own_scope: bool = False,
         seed: int = 1,
+        started: bool = True,
     ) -> None:
         self.scope = paddle.static.Scope() if own_scope else paddle.static.global_scope()
         self.exe = paddle.static.Executor(paddle.CPUPlace())
@@ -46,6 +48,13 @@ class Net:
                     optimizer().minimize(self.loss)
         finally:
             paddle.set_default_dtype(default)
+        self.seed = seed
+        if started:
+            self.start()
+
+    def start(self) -> None:
+        """Run the startup Program."""
+        paddle.seed(self.seed)
         self.exe.run(self.startup, scope=self.scope)
 
     def minimize(self, optimizer: Callable[[], Any]) -> None:

@@ -674,18 +674,6 @@ def test_nan_scores_of_a_users_criterion_are_an_error_too():
     assert net.zeros(*TWO) == 0
 
 
-def test_two_pruners_on_one_program_are_refused_and_the_first_goes_on():
-    net = two()
-    first = UnstructuredPruner(net.program, ratio=0.5)
-    net.train(first)
-    ops = net.program.num_ops()
-    with pytest.raises(ValueError, match="pruned by another pruner already.*linear_0.w_0_mask"):
-        UnstructuredPruner(net.program, ratio=0.75)
-    assert net.program.num_ops() == ops
-    net.train(first)
-    assert net.zeros(*TWO) == 18
-
-
 def test_two_pruners_may_share_a_program_if_they_prune_different_params():
     net = two(adam)
     one = UnstructuredPruner(net.program, ratio=0.5, select=lambda param: param.name == TWO[0])

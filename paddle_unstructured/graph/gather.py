@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from typing import Any, Mapping, Sequence
 
 import paddle
@@ -32,6 +33,10 @@ ACTIVATIONS = {
         "prelu",
     )
 }
+
+
+# How often accumulators were attached to a Program, by whatever pruner.
+_turns: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
 def is_gathered(name: str) -> bool:
@@ -136,7 +141,7 @@ class Gathering:
 
     def attach(self) -> None:
         """Put the accumulators into the Program."""
-        self._turn += 1
+        _turns[self._graph.program] = self._turn = _turns.get(self._graph.program, 0) + 1
         block, start = self._graph.program.global_block(), paddle.static.Program()
         before = {op.id() for op in block.ops}
         with paddle.static.program_guard(self._graph.program, start):

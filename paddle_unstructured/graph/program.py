@@ -25,12 +25,11 @@ class PirGraph:
     Args:
         program: The Program; it is changed only by `declare_masks` and `attach`.
         scope: Where its variables live.
-        place: The device that our own Programs run on.
+        place: The device.
     """
 
     def __init__(self, program: Any, scope: Any, place: Any) -> None:
         self.program, self.scope, self.place = program, scope, place
-        self._executor = paddle.static.Executor(place)
         self._values = {value.name: value for value in program.global_block().all_parameters()}
         self._masks: dict[str, Any] = {}
         self._tied: list[tuple[Any, Any]] = []  # (shadow, mask)
@@ -140,40 +139,53 @@ class PirGraph:
         ones = np.uint16(0x3F80) if param.dtype == "bfloat16" else np.dtype(param.dtype).type(1)
         self.scope.find_var(param.mask_name).get_tensor().set(np.asarray(mask, order="C") * ones, self.place)
 
-    def load_params(self, path: StrPath) -> None:
+    def load_params(self, path: StrPath, *, partial: bool = False) -> dict[str, str]:
         """`set_params` from a `.pdparams` file."""
         file = arguments.path("path", path)
         file += "" if file.endswith(".pdparams") else ".pdparams"
-        self.set_params(pdparams.load(file), file)
+        return self.set_params(pdparams.load(file), file, partial=partial)
 
-    def set_params(self, arrays: Mapping[str, np.ndarray], file: str) -> None:
+    def set_params(self, arrays: Mapping[str, np.ndarray], file: str, *, partial: bool = False) -> dict[str, str]:
         """Set all params from arrays as `stored` gives them.
 
+        Args:
+            arrays: Arrays by name of param; further ones are left alone.
+            file: Where they are from, for messages.
+            partial: Leave a param that is missing, or does not fit, as it is.
+
+        Returns:
+            Why a param was not set, by its name; empty unless `partial`.
+
         Raises:
-            ValueError: One is missing or does not fit, by its name and that of the file; nothing is set.
+            ValueError: One is missing or does not fit, by its name and that of the file; with `partial`, all of them.
+                Nothing is set.
         """
-        faults = [
-            name
-            for name, value in self._values.items()
-            if not is_learning_rate(value) and not (name in arrays and _fits(arrays[name], value))
-        ]
-        if faults:
+        params = {name: value for name, value in self._values.items() if not is_learning_rate(value)}
+        faults = {
+            name: f"{_described(arrays[name])} there, {_described(value)} here" if name in arrays else "not there"
+            for name, value in params.items()
+            if not (name in arrays and _fits(arrays[name], value))
+        }
+        if faults and (not partial or len(faults) == len(params)):
             raise ValueError(
                 f"{file} lacks {', '.join(faults)}, or has it in another shape or dtype; it is of another model."
+                + ("" if partial else " `partial=True` loads the rest.")
             )
-        for name in self._values.keys() & arrays.keys():
+        for name in (self._values.keys() & arrays.keys()) - faults.keys():
             self.store(name, arrays[name])
+        return faults
 
     # -- masks
 
-    def declare_masks(self, params: Sequence[Param]) -> bool:
+    def declare_masks(self, params: Sequence[Param]) -> list[Param]:
         """Give each param a mask: a persistable variable of the Program, of the param's shape and dtype.
 
-        Masks that are in the scope already, and that the weights obey, are taken over: another Program over the same
-        weights is being pruned, or was. Any others start as ones.
+        Masks that the Program has already stay as they are: another pruner works on it, or has. So do those that are
+        only in the scope, if the weights obey all of them: another Program over the same weights is being pruned, or
+        was. All others become ones. Weights need no value for that.
 
         Returns:
-            Whether masks were taken over.
+            The params whose masks stay as they are.
 
         Raises:
             ValueError: A param of integers: a quantized weight.
@@ -184,28 +196,25 @@ class PirGraph:
                     f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
                     "prune before the weights are quantized, or leave it out."
                 )
-        start = paddle.static.Program()
-        with paddle.static.program_guard(self.program, start):
+        present = self.persistables()
+        declared = set(present)
+        with paddle.static.program_guard(self.program):
+            reset_insertion_point_to_end()
             for param in params:
-                self._masks[param.name] = paddle.pir.core.create_persistable_value(
-                    dtype=self._values[param.name].dtype,
-                    shape=list(param.shape),
-                    name=param.mask_name,
-                    initializer=paddle.nn.initializer.Constant(1.0),
-                )
-            reset_insertion_point_to_end()  # create_persistable_value leaves it at the block's start
-        if not any(self.is_initialized(param.mask_name) for param in params):
-            self._executor.run(start, scope=self.scope)
-            return False
-        if all(self._obeys_mask(param) for param in params):
-            return True
-        for param in params:  # not by running `start`: a Program that reads the old masks would crash at its next run
+                if param.mask_name not in present:
+                    present[param.mask_name] = _persistable_data(param.mask_name, self._values[param.name])
+                self._masks[param.name] = present[param.mask_name]
+        kept = [param for param in params if param.mask_name in declared and self.is_initialized(param.mask_name)]
+        rest = [param for param in params if param not in kept]
+        if all(map(self._obeys_mask, rest)):
+            return list(params)
+        for param in rest:  # not by a startup Program: a Program that reads masks of before would crash at its next run
             self.scope.var(param.mask_name)
             self.set_mask(param, np.ones(param.shape, bool))
-        return False
+        return kept
 
     def _obeys_mask(self, param: Param) -> bool:
-        if not self.is_initialized(param.mask_name):
+        if not (self.is_initialized(param.mask_name) and self.is_initialized(param.name)):
             return False
         mask = self.mask(param)
         return mask.shape == param.shape and not self.array(param.name)[~mask].any()
@@ -323,6 +332,10 @@ def walk(block: Any) -> Iterator[Any]:
 
 def _data_name(op: Any) -> str | None:
     return op.attrs()["name"] if op.name() == "pd_op.data" else None
+
+
+def _described(tensor: Any) -> str:
+    return f"{_dtype_name(tensor.dtype)} {list(tensor.shape)}"
 
 
 def _fits(array: Any, value: Any) -> bool:

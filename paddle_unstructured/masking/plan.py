@@ -137,7 +137,7 @@ def make_plan(
     selected = {verdict.param.name for verdict in verdicts if verdict.pruned}
     verdicts = [_fitted(verdict, parts) for verdict in verdicts]
     pruned = [verdict.param for verdict in verdicts if verdict.pruned]
-    _check_params(graph, verdicts, pruned)
+    _check_params(verdicts, pruned)
     if rules is not None:
         chosen_allocation = PerLayer({param.name: found[param.name].sparsity for param in pruned})
     gatherings = _gatherings(graph, pruned, parts)
@@ -177,16 +177,9 @@ def _nothing(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def _check_params(graph: PirGraph, verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
+def _check_params(verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
     if not pruned:
         raise ValueError(_nothing(verdicts))
-    taken = graph.declared_masks(pruned)
-    if taken:
-        raise ValueError(
-            f"the Program is pruned by another pruner already: it has the masks {', '.join(taken)}; go on "
-            "with that pruner, or build the Program anew."
-        )
-    report.check_initialized(graph, pruned)
 
 
 def _gatherings(
