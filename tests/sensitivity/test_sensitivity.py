@@ -331,7 +331,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content: str, message: str
         ({"select": conv1x1_only}, ValueError, "nothing to analyse"),
         ({"pattern": "4*2"}, ValueError, "`pattern` must be kept:of"),
         ({"criterion": "magnitude"}, TypeError, "`criterion`"),
-        ({"pattern": "2:4"}, ValueError, "linear_1.w_0.* has 6 weights along its input axis"),
+        ({"pattern": NM(2, 4, indivisible="error")}, ValueError, "linear_1.w_0.* has 6 weights along its input axis"),
         ({"pattern": NM(2, 4, indivisible="skip"), "params": TWO}, ValueError, "got linear_1.w_0 .6 weights along"),
         (
             {"pattern": NM(2, 4), "params": TWO[:1], "sparsities": (0.6,)},
