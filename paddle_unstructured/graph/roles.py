@@ -38,6 +38,7 @@ _SUMS = {"add", "subtract"}
 _FACTORS = {"multiply", "divide"}
 _LISTS = {"split", "split_with_num", "unbind"}  # give a list, which builtin.split takes apart
 _NUMBERS = {"shape", "shape64", "numel", "full_like", "zeros_like", "ones_like"}  # say nothing of the values they read
+_COPIED = "{} copies it into another parameter at every run, and a saved model holds that one"
 _FACTOR_ONLY = "what is computed from it only scales weights"
 _NORM_SLOTS = {
     "scale": "norm scale",
@@ -187,7 +188,7 @@ class Roles:
             if _is_bookkeeping(op, value):
                 continue
             if _overwrites_another(op, value):
-                yield from self._follow(op.operand_source(1), path, seen, rank, depth + 1)
+                yield op, Role("unknown", op.name(), broken=_COPIED.format(op.name()))
                 continue
             if op.name() == "builtin.combine":
                 uses = [use for use in op.result(0).all_used_ops() if not _is_bookkeeping(use, op.result(0))]
@@ -475,8 +476,9 @@ def _overwrites(op: Any, value: Any) -> bool:
 
 
 def _overwrites_another(op: Any, value: Any) -> bool:
-    """Whether the op copies the value into another parameter, which is read in its stead."""
-    return op.name() == "pd_op.assign_out_" and _operand(op, value) == 0 and _is_parameter(op.operand_source(1))
+    """Whether the op copies a parameter into another one, which is read in its stead."""
+    copies = op.name() == "pd_op.assign_out_" and _operand(op, value) == 0
+    return copies and _is_parameter(value) and _is_parameter(op.operand_source(1))
 
 
 def _is_parameter(value: Any) -> bool:

@@ -138,6 +138,15 @@ def test_a_weight_whose_zeros_are_destroyed_is_not_pruned_and_the_reason_names_t
     assert verdict.reason.startswith("its zeros are no zeros where it is used") and reason in verdict.reason
 
 
+def test_weights_that_paddle_copies_at_every_run_are_left_alone_with_a_plain_reason():
+    """`nn.utils.weight_norm` in a static Program: w -> v at every run, and only v is in a saved model."""
+    verdicts = judge(params_of(lambda x: nn.utils.weight_norm(nn.Conv2D(4, 8, 3))(x), IMAGE))
+    reasons = {v.param.name: v.reason for v in verdicts if len(v.param.shape) == 4}
+    assert not any(v.pruned for v in verdicts)
+    assert reasons["conv2d_0.w_0"].startswith("pd_op.assign_out_ copies it into another parameter at every run")
+    assert reasons["conv2d_0.w_1"] == "pd_op.assign_out_ writes it anew at every run"
+
+
 PLAIN = {
     "position embedding": (
         lambda x: x + parameter(1, 3, 4),
