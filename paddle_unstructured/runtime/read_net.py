@@ -39,9 +39,16 @@ def _read_op(reader: Reader, op: Any) -> None:
     try:
         made = _made(reader, op, kind)
     except Refusal as refusal:
+        if _is_part_of_pad(op, kind):
+            raise Refusal("pad3d: the runtime has no kernel for this op, which F.pad is made of") from None
         raise Refusal(f"{kind}: {refusal}") from None
     if made is not None:
         reader.values[op.result(0).id] = made
+
+
+def _is_part_of_pad(op: Any, kind: str) -> bool:
+    """Whether the op only puts in the axis that F.pad needs: what is missing then is the pad."""
+    return kind == "unsqueeze" and [after.name() for after in op.result(0).all_used_ops()] == ["pd_op.pad3d"]
 
 
 def _made(reader: Reader, op: Any, kind: str) -> Symbol | None:

@@ -166,6 +166,7 @@ def test_a_net_with_an_op_without_kernel_stays_with_paddle_and_says_why(tmp_path
         (lambda x: F.relu(x).transpose([0, 2, 3, 1]), "transpose"),
         (lambda x: x.reshape([-1, 24]), "reshape"),
         (lambda x: x.reshape([-1, 12, 2, 2]), "reshape"),
+        (lambda x: F.pad(x, [1, 1, 1, 1], mode="reflect"), "pad3d: the runtime has no kernel for this op, which F.pad"),
     ],
 )
 def test_uses_that_no_kernel_covers_are_refused_with_a_reason(tmp_path, layers, why):
