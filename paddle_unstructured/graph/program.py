@@ -42,10 +42,11 @@ class PirGraph:
         """All parameters, in the order in which the Program first reads them."""
         placed, frozen = [], self._frozen()
         self._roles = None
+        roles = self._read()  # once: counting a Program's ops takes as long as it has ops
         for i, (name, value) in enumerate(reversed(self._values.items())):  # PIR lists the newest parameter first
             if is_learning_rate(value):  # a scheduler's rate is listed among the parameters
                 continue
-            role, place, readings = self._read().of(value)
+            role, place, readings = roles.of(value)
             param = Param(
                 *(name, tuple(value.shape), _dtype_name(value.dtype), *role[:5]),
                 readings=readings,
