@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 import sys
@@ -137,15 +138,27 @@ def log_to_stdout() -> None:
         logger.setLevel(level)
 
 
+def how_to_resume(args: argparse.Namespace) -> str:
+    """What to say after Ctrl-C: the same command goes on from the last epoch that was written."""
+    saved = checkpoints.epochs(args.model_path)
+    if not saved:
+        return "no epoch had been written, so the same command begins anew"
+    return f"repeat the command with --checkpoint {args.model_path} to go on after epoch {max(saved)}"
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     log_to_stdout()
     paddle.enable_static()
     try:
-        run = prepare(args)
-    except (MissingData, ValueError, TypeError) as error:
-        sys.exit(f"train.py: error: {error}")
-    train(run)
+        try:
+            run = prepare(args)
+        except (MissingData, ValueError, TypeError) as error:
+            sys.exit(f"train.py: error: {error}")
+        train(run)
+    except KeyboardInterrupt:
+        print(f"train.py: interrupted; {how_to_resume(args)}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from . import arguments
 from .arguments import StrPath
-from .formats.atomic import replace_file
+from .formats.atomic import check_readable, replace_file
 from .graph.base import Param
 
 FORMAT, VERSION = "paddle_unstructured.pruner", 2
@@ -53,6 +53,7 @@ def load(path: StrPath) -> dict[str, Any]:
         ValueError: Not a state, damaged, or written by a newer version.
     """
     path = arguments.path("path", path)
+    check_readable(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header, tensors = dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from .arguments import add_model, give
 
-ABOUT = "write a pruned model that runs faster on x86 CPUs"
+ABOUT = "write a pruned model that runs faster on x86 CPUs; exit code 3 if it stays as it is"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--int8", action="store_true", help="weights and activations in int8; needs --calibrate")
     parser.add_argument(
         "--calibrate",
+        "--data",
         metavar="FILE",
         nargs="+",
         help="a .npy or .npz of inputs [n, ...] or [batches, n, "
@@ -29,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip", metavar="NAME", nargs="+", help="weights whose layers stay in float32")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     from ..runtime import convert
 
-    give(str(convert(args.model, args.output, int8=_int8(args))))
+    table = convert(args.model, args.output, int8=_int8(args))
+    give(str(table))
+    return 0 if table.converted else 3
 
 
 def _int8(args: argparse.Namespace) -> Any:

@@ -44,6 +44,13 @@ def selection(args: argparse.Namespace) -> Any:
     return conv1x1_only if args.conv1x1_only else all_weights
 
 
+def positive(text: str) -> int:
+    """A whole number of 1 or more, for `type`."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    return int(text)
+
+
 def give(text: str, path: str | None = None) -> None:
     """Print the result, or write it to a file and say so."""
     if path is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Iterator, Sequence
 
 from .. import __version__
@@ -31,21 +32,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words of the command line; default: those of the process.
 
     Returns:
-        The exit code: 0; 1 where a check does not hold; 2 for anything that could not be done, said on stderr.
+        The exit code: 0; 1 where a check does not hold; 2 for anything that could not be done, said on stderr; 3 where
+        a model was left as it is; 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
+    command = f"paddle_unstructured {args.command}"
     with warnings.catch_warnings(), _warnings_on_stderr(), listening(compilation_bar()):
         warnings.simplefilter("ignore")
         try:
             with explained():
-                import paddle
-
-            paddle.enable_static()
+                _import_paddle()
             return args.run(args) or 0
-        except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
-            print(f"paddle_unstructured {args.command}: error: {_in_words(error)}", file=sys.stderr)
+        except KeyboardInterrupt:  # what was not finished has not got its name
+            print(f"{command}: interrupted; what was there before is unchanged", file=sys.stderr)
+            return 130
+        except (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError) as error:
+            print(f"{command}: error: {_in_words(error)}", file=sys.stderr)
             return 2
+
+
+def _import_paddle() -> None:
+    """Import Paddle in static mode, without the advice that it prints."""
+    with redirect_stderr(io.StringIO()):
+        import paddle
+    paddle.enable_static()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +77,7 @@ def _in_words(error: Exception) -> str:
     """What the operating system says without its number, behind the file's name."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return str(error)
+    return str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 @contextmanager

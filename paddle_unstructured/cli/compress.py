@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from .arguments import add_model, give
+from .inputs import translated
 
 ABOUT = "write a model into one small file"
 
@@ -23,4 +25,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..export import compress
 
-    give(str(compress(args.model, args.output, values=args.values, level=args.level)))
+    with nullcontext(args.model) if args.model.endswith(".pdparams") else translated(args.model) as model:
+        give(str(compress(model, args.output, values=args.values, level=args.level)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_model, give
+from .arguments import add_model, give, positive
+from .inputs import add_inputs, inputs_of
 
 ABOUT = "write an inference model, checked, for where it runs"
 
@@ -21,12 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", metavar="FILE", help="what pruner.save() has written: applied, and checked")
     parser.add_argument("--recalibrate", metavar="FILE", help="an .npz of inputs [batches, ...] for batch norms")
     parser.add_argument("--shrink", action="store_true", help="remove channels whose filters are zero")
-    parser.add_argument("--align-channels", metavar="N", type=int, default=1, help="with --shrink; default: 1")
+    add_inputs(parser, "what the written model is tried on, for int8 and onnx")
+    parser.add_argument("--align-channels", metavar="N", type=positive, default=1, help="with --shrink; default: 1")
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..export import export_model
+    from ..export import export_model, open_model
 
+    inputs = None if args.to == "paddle" else inputs_of(args, open_model(args.model))
     written = export_model(
         args.model,
         args.output,
@@ -36,5 +39,6 @@ def run(args: argparse.Namespace) -> None:
         recalibrate=args.recalibrate,
         shrink=args.shrink,
         align_channels=args.align_channels,
+        inputs=inputs,
     )
     give(str(written))

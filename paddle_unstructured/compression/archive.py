@@ -10,6 +10,8 @@ from typing import Mapping
 import numpy as np
 import safetensors
 
+from ..formats.atomic import check_readable
+
 FORMAT, VERSION = "paddle_unstructured.model", 1
 _TYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}
 _NUMPY = {word: name for name, word in _TYPES.items()}
@@ -62,6 +64,7 @@ def check(path: str) -> dict[str, str]:
         FileNotFoundError: There is no such file.
         ValueError: Another format, a newer version, cut off or damaged.
     """
+    check_readable(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             about = dict(file.metadata() or {})

@@ -52,8 +52,10 @@ def decode(frames: np.ndarray, dtype: str, bits: str, count: int, kept: np.ndarr
     Raises:
         ValueError: The frames do not hold that many values.
     """
-    values = np.zeros(count, bits)
     encoded = count if kept is None else int(np.count_nonzero(kept))
+    if encoded:  # before memory is asked for
+        _check_plane(frames, encoded)
+    values = np.zeros(count, bits)
     reader = zstandard().ZstdDecompressor().stream_reader(frames, read_across_frames=True)
     for i in range(values.itemsize if encoded else 0):
         plane = np.frombuffer(reader.read(encoded), np.uint8)
@@ -68,14 +70,35 @@ def decode(frames: np.ndarray, dtype: str, bits: str, count: int, kept: np.ndarr
     return values
 
 
+def _check_plane(frames: np.ndarray, encoded: int) -> None:
+    """The first plane says how many bytes it has."""
+    try:
+        size = zstandard().frame_content_size(frames)
+    except zstandard().ZstdError as error:
+        raise ValueError(f"a byte plane of {encoded} values cannot be read: {error}.") from error
+    if size != encoded:
+        raise ValueError(f"a byte plane of {encoded} values holds {size} bytes.")
+
+
 def compress(content: bytes, level: int) -> bytes:
     """One zstd frame."""
     return bytes(zstandard().ZstdCompressor(level=level).compress(content))
 
 
-def decompress(frame: np.ndarray) -> bytes:
-    """The content of one zstd frame."""
-    return bytes(zstandard().ZstdDecompressor().decompress(frame))
+def decompress(frame: np.ndarray, *, most: int) -> bytes:
+    """The content of one zstd frame.
+
+    Raises:
+        ValueError: It says, or has, more than `most` bytes: 1 byte of a frame can ask for 30,000; or it is damaged.
+    """
+    zstd = zstandard()
+    try:
+        size = zstd.frame_content_size(frame)
+        if size > most:
+            raise ValueError(f"a zstd frame must hold {most} bytes at most, and says that it holds {size}.")
+        return bytes(zstd.ZstdDecompressor().decompress(frame, max_output_size=most))
+    except zstd.ZstdError as error:
+        raise ValueError(f"a zstd frame cannot be read: {error}.") from error
 
 
 def zstandard() -> Any:

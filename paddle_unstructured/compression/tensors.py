@@ -46,6 +46,8 @@ from ..compression import archive, byte_planes
 from ..formats.pdiparams import DTYPES
 from .precision import STORED, restored, rounded
 
+LARGEST_FILE = 1 << 29  # bytes of the Program or the index, before zstd
+MOST_VALUES = 1 << 48  # of a tensor: more than any memory holds
 TOGETHER = 4096  # bytes: an entry of its own would cost about 150 more
 
 
@@ -143,7 +145,7 @@ def read_compressed(model: StrPath) -> Iterator[tuple[str, np.ndarray]]:
 def unpack(path: str) -> Iterator[tuple[str, str, np.ndarray]]:
     """(name, dtype, array) of every tensor in the order of the index, one at a time; the file must be a checked one."""
     entries = archive.entries(path)
-    index = json.loads(byte_planes.decompress(entries["index.json"]))
+    index = _index(entries, path)
     shared = [item for item in index if f"{item['name']}.compressed" not in entries]
     pieces = {
         stored: _pieces(entries, stored, [prod(item["shape"]) for item in shared if item["stored"] == stored])
@@ -164,7 +166,26 @@ def unpack(path: str) -> Iterator[tuple[str, str, np.ndarray]]:
 
 def unpack_file(path: str, name: str) -> bytes:
     """What `add_file` packed."""
-    return byte_planes.decompress(archive.entries(path)[name])
+    return byte_planes.decompress(archive.entries(path)[name], most=LARGEST_FILE)
+
+
+def _index(entries: Mapping[str, np.ndarray], path: str) -> list[dict[str, Any]]:
+    """What tensors there are, checked."""
+    try:
+        index: list[dict[str, Any]] = json.loads(byte_planes.decompress(entries["index.json"], most=LARGEST_FILE))
+        wrong = [
+            item
+            for item in index
+            if not isinstance(item["name"], str)
+            or not {item["dtype"], item["stored"]} <= DTYPES.keys()
+            or not all(type(extent) is int and extent >= 0 for extent in item["shape"])
+            or prod(item["shape"]) > MOST_VALUES
+        ]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} must have an index of its tensors, but it cannot be read: {error!r}.") from error
+    if wrong:
+        raise ValueError(f"{path} must have an index of tensors, but says {str(wrong[0])[:100]}.")
+    return index
 
 
 def _values(entries: Mapping[str, np.ndarray], name: str, stored: str, count: int) -> np.ndarray:
@@ -189,7 +210,9 @@ def _packed(bits: np.ndarray) -> bytes:
 
 
 def _bits(entry: np.ndarray, count: int) -> np.ndarray:
-    packed = np.frombuffer(byte_planes.decompress(entry), np.uint8)
+    packed = np.frombuffer(byte_planes.decompress(entry, most=-(-count // 8)), np.uint8)
+    if packed.size != -(-count // 8):
+        raise ValueError(f"a bitmask of {count} values must have {-(-count // 8)} bytes, and has {packed.size}.")
     return np.unpackbits(packed, count=count, bitorder="little").view(bool)
 
 

@@ -14,6 +14,7 @@ import paddle
 from .. import checkpoint
 from ..arguments import StrPath, flag, one_of, path, whole
 from ..formats import pdparams
+from ..formats.atomic import check_readable
 from ..inference import warn_of_onednn
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .export_program import finish
@@ -31,6 +32,7 @@ def export_model(
     recalibrate: StrPath | None = None,
     shrink: bool = False,
     align_channels: int = 1,
+    inputs: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
     """Write a saved inference model for where it will run.
 
@@ -42,6 +44,7 @@ def export_model(
         masks: What `pruner.save` has written: applied, and checked in what is written.
         recalibrate: An .npz file: input name -> [batches, ...], for `recalibrate` of `export`.
         shrink, align_channels: As for `export`.
+        inputs: arrays by name that "int8" and "onnx" are tried on; default: random ones.
 
     Returns:
         What was written. Prints as a table.
@@ -76,10 +79,10 @@ def export_model(
         if to == "onnx":
             from .onnx import to_onnx
 
-            return to_onnx(draft, target)
+            return to_onnx(draft, target, inputs=None if inputs is None else [inputs])
         from .weight_only_int8 import quantize_weights
 
-        small, report = quantize_weights(open_model(draft))
+        small, report = quantize_weights(open_model(draft), inputs=inputs)
         save_model(small, target)
         return report
 
@@ -101,6 +104,7 @@ def read_batches(file: str) -> Iterator[Mapping[str, np.ndarray]]:
         FileNotFoundError: There is no such file.
         ValueError: It is no .npz file, or its arrays have different numbers of batches.
     """
+    check_readable(file)
     try:
         with np.load(file) as arrays:
             inputs = {name: arrays[name] for name in arrays.files}

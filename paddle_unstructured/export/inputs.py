@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from ..saved_model import Model
 
 
-def random_inputs(model: Model, batch: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+def random_inputs(
+    model: Model, batch: int = 2, seed: int = 0, shapes: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, np.ndarray]:
     """Inputs of the shapes and dtypes that the model asks for.
 
     Args:
         model: Its first axes of unknown size get `batch`.
         batch: Rows.
         seed: The same seed gives the same inputs.
+        shapes: input name -> its shape, where the model leaves sizes open.
 
     Returns:
         Name -> standard normal numbers; of integer and bool inputs 0 and 1.
 
     Raises:
-        ValueError: An axis other than the first has no size; inputs must be given then.
+        ValueError: An axis other than the first has no size, so shapes must be given; or one does not fit.
     """
     random = np.random.default_rng(seed)
     ops = [op for op in model.program.global_block().ops if op.name() == "pd_op.data"]
     values = {op.attrs()["name"]: op.result(0) for op in ops}
-    return {name: _one(name, values[name], batch, random) for name in model.feeds}
+    given = shapes or {}
+    return {name: _one(name, values[name], batch, random, given.get(name)) for name in model.feeds}
 
 
-def _one(name: str, value: Any, batch: int, random: np.random.Generator) -> np.ndarray:
+def dtype_of(value: Any) -> str:
+    """The numpy dtype of an input's arrays."""
+    dtype = str(value.dtype).split(".")[-1].lower()
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+def _one(name: str, value: Any, batch: int, random: np.random.Generator, asked: Sequence[int] | None) -> np.ndarray:
     shape = list(value.shape)
+    if asked is not None:
+        if len(asked) != len(shape) or any(want not in (-1, got) for want, got in zip(shape, asked)):
+            raise ValueError(f"`shapes` must fit the input {name!r} of shape {shape}, got {list(asked)}.")
+        shape = list(asked)
     if any(extent < 0 for extent in shape[1:]):
         raise ValueError(
             f"`inputs` must be given for a model whose input {name!r} has shape {shape}, -1 beyond the "
@@ -38,9 +52,9 @@ def _one(name: str, value: Any, batch: int, random: np.random.Generator) -> np.n
         )
     if shape and shape[0] < 0:
         shape[0] = batch
-    dtype = str(value.dtype).split(".")[-1].lower()
-    if dtype.startswith(("float", "bfloat")):
-        return random.normal(size=shape).astype("float32" if dtype == "bfloat16" else dtype)
+    dtype = dtype_of(value)
+    if dtype.startswith("float"):
+        return random.normal(size=shape).astype(dtype)
     return random.integers(0, 2, size=shape).astype(dtype)
 
 

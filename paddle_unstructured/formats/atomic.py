@@ -92,6 +92,18 @@ def finish(path: str | os.PathLike[str]) -> None:
                     ) from error
 
 
+def check_readable(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError unless a path is a file: a device or a pipe may never end.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        ValueError: It is a folder, a device or a pipe.
+    """
+    kind = _kind(os.stat(path).st_mode)
+    if kind:
+        raise ValueError(f"{os.fspath(path)} must be a file to be read, and is {kind}; give another path.")
+
+
 def _name(draft: str, folder: str) -> None:
     """Give the finished files their names, once all of them are on the disk."""
     for file in _files(draft):
@@ -213,10 +225,15 @@ def _check_regular(path: str) -> None:
         mode = os.stat(path).st_mode
     except OSError:
         return  # nothing yet, or not to be known: writing will tell
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
-        kind = next((word for test, word in kinds.items() if test(mode)), "a device")
+    kind = _kind(mode)
+    if kind:
         raise ValueError(f"{path} must be a file to be written, and is {kind}; give another path.")
+
+
+def _kind(mode: int) -> str:
+    """What is no file, in a word; empty for a file."""
+    kinds = {stat.S_ISREG: "", stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((word for test, word in kinds.items() if test(mode)), "a device")
 
 
 def _mode(target: str) -> int:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from typing import Any, BinaryIO, Mapping
 
 import numpy as np
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy has moved it over the years
+from .atomic import check_readable
+
+_MAKE = np.empty(0).__reduce__()[0]  # numpy has moved it over the years
+
+
+def _reconstruct(kind: Any, shape: Any, dtype: Any) -> Any:
+    """An empty array, as pickles begin one: what they say of another shape would be memory that nothing fills."""
+    if kind is not np.ndarray or shape != (0,):
+        raise pickle.UnpicklingError(f"it begins an array of shape {shape!r}, and not of (0,)")
+    return _MAKE(kind, shape, dtype)
+
+
 _ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("__builtin__", "bytes"): bytes,
@@ -36,7 +46,7 @@ def load(file: str) -> dict[str, np.ndarray]:
         FileNotFoundError: There is no such file.
         ValueError: It is no dict of arrays, or damaged. No code in it is run.
     """
-    os.stat(file)
+    check_readable(file)
     with open(file, "rb") as stream:
         try:
             loaded = _Unpickler(stream, encoding="latin1").load()

@@ -6,6 +6,8 @@ import json
 from contextlib import contextmanager
 from typing import Any, Iterable, Iterator
 
+from .atomic import check_readable
+
 
 def read_program(file: str) -> dict[str, Any]:
     """The content of a `.json` file as `save_inference_model` of Paddle 3 writes it.
@@ -14,6 +16,7 @@ def read_program(file: str) -> dict[str, Any]:
         FileNotFoundError: There is no such file.
         ValueError: It is no Program of Paddle 3.
     """
+    check_readable(file)
     with open(file, "rb") as stream:
         text = stream.read()
     with understood(file):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..arguments import whole
 from ..export.inputs import random_inputs
 from ..saved_model import Model, open_model
 from .agreement import Agreement, compare
-from .int8.calibration_data import Data, read_inputs
+from .int8.calibration_data import Data, read_named
 from .predictor import create_predictor
 
 _RANDOM = 16  # samples to compare outputs on, where there are no data
@@ -78,6 +78,7 @@ def benchmark(
     seed: int = 0,
     inputs: dict[str, np.ndarray] | None = None,
     data: Data | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> BenchmarkResult:
     """Time two inference models of the same net in turn, and compare what they return.
 
@@ -89,7 +90,9 @@ def benchmark(
         rounds: How often each runs, in turn.
         seed: Of the random input.
         inputs: Name -> array, in place of a random input; needed (or `data`) where height and width are open.
-        data: Samples to compare the outputs on, as `Int8` takes them; `batch` of them are timed.
+        data: Samples to compare the outputs on, as `Int8` takes them, or a dict or .npz file with an array for every
+            input; `batch` of them are timed.
+        shapes: input name -> shape of random inputs, where the model leaves sizes open.
 
     Raises:
         FileNotFoundError: A model is not there.
@@ -100,7 +103,8 @@ def benchmark(
         >>> print(benchmark("runs/gmp90/inference", "runs/gmp90/fast", threads=2))  # doctest: +SKIP
     """
     whole("rounds", rounds, least=1)
-    samples = _samples(open_model(a), batch, seed, inputs, data)
+    whole("batch", batch, least=1)
+    samples = _samples(open_model(a), batch, seed, inputs, data, shapes)
     predictors = [create_predictor(path, threads=threads) for path in (a, b)]
     outputs = [_outputs(predictor, samples) for predictor in predictors]  # the first run of each prepares it, too
     runs = [_runner(predictor, samples[0]) for predictor in predictors]
@@ -120,22 +124,27 @@ def benchmark(
 
 
 def _samples(
-    model: Model, batch: int, seed: int, inputs: dict[str, np.ndarray] | None, data: Data | None
+    model: Model,
+    batch: int,
+    seed: int,
+    inputs: dict[str, np.ndarray] | None,
+    data: Data | None,
+    shapes: Mapping[str, Sequence[int]] | None,
 ) -> list[dict[str, np.ndarray]]:
     """Inputs that go through both models, the first of which is timed."""
     if inputs is not None:
         return [inputs]
     if data is None:
-        return [random_inputs(model, batch=batch, seed=seed + i) for i in range(-(-_RANDOM // batch))]
-    if len(model.feeds) != 1:
-        raise ValueError(f"`data` must be left out for a model of {len(model.feeds)} inputs; give `inputs`.")
-    name, shape = model.feeds[0], list(model.inputs[model.feeds[0]].shape)
-    rows = shape[0] if shape[0] > 0 else batch
-    whole = np.concatenate(read_inputs(data, name, shape))
-    if len(whole) < rows:
-        raise ValueError(f"`data` must have at least {rows} samples (a batch), got {len(whole)}.")
-    parts = [whole[at : at + rows] for at in range(0, len(whole), rows)]
-    return [{name: part} for part in parts if len(part) == rows or shape[0] < 0]
+        first = random_inputs(model, batch, seed, shapes)
+        rows = max(1, len(next(iter(first.values()))))
+        return [first, *(random_inputs(model, batch, seed + i, shapes) for i in range(1, -(-_RANDOM // rows)))]
+    whole = read_named(data, model)
+    fixed = [value.shape[0] for value in model.inputs.values() if value.shape[0] > 0]
+    count, rows = len(next(iter(whole.values()))), fixed[0] if fixed else batch
+    if count < rows:
+        raise ValueError(f"`data` must have at least {rows} samples (a batch), got {count}.")
+    parts = [{name: array[at : at + rows] for name, array in whole.items()} for at in range(0, count, rows)]
+    return parts[: count // rows] if fixed else parts
 
 
 def _outputs(predictor: Any, samples: list[dict[str, np.ndarray]]) -> list[np.ndarray]:

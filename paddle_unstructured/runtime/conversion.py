@@ -21,6 +21,7 @@ from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
 from .read_net import read_net
 from .reader import Refusal
+from .refusals import RefusedOp, table
 from .write_plan import KernelChoice, emit
 
 _COMPARED = 64  # samples
@@ -35,6 +36,7 @@ class ConversionTable:
         refusal: Why the whole model stays with Paddle; empty if it was converted.
         bytes_before: Of the model's two files.
         bytes_after: Of the converted model's.
+        refused: what is refused, op by op, with its share of the arithmetic.
         note: Of a model in bytes: how it was quantized, and how far its outputs are from those in floats.
     """
 
@@ -43,6 +45,7 @@ class ConversionTable:
     bytes_before: int
     bytes_after: int
     note: str = ""
+    refused: tuple[RefusedOp, ...] = ()
 
     @property
     def converted(self) -> bool:
@@ -51,7 +54,8 @@ class ConversionTable:
 
     def __str__(self) -> str:
         if self.refusal:
-            return f"The model stays with Paddle as it is: {self.refusal}."
+            said = f"The model stays with Paddle as it is: {self.refusal}."
+            return f"{said}\n\n{table(self.refused)}" if self.refused else said
         rows: list[tuple[str, ...]] = [
             (c.layer, "x".join(map(str, c.shape)), f"{c.sparsity:.4f}", c.kernel, c.output, c.why) for c in self.choices
         ]
@@ -101,7 +105,8 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
         writer, choices, note = _converted(opened, int8)
     except Refusal as refusal:
         save_model(opened, prefix)
-        return ConversionTable((), str(refusal), before, _bytes(prefix + ".json", prefix + ".pdiparams"))
+        after = _bytes(prefix + ".json", prefix + ".pdiparams")
+        return ConversionTable((), str(refusal), before, after, refused=refusal.ops)
     save_as_operator(writer.text, writer.arrays, opened, prefix)
     return ConversionTable(tuple(choices), "", before, _bytes(prefix + ".json", prefix + ".pdiparams"), note)
 

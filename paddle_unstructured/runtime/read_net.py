@@ -12,38 +12,55 @@ from .fold_constants import is_constant_maker, make_constant
 from .net import Layer, Net
 from .paddle_ops import OPS
 from .reader import Reader, Refusal, Symbol
+from .refusals import counted, kind_of
 
 
 def read_net(model: Model) -> Net:
     """Read a whole Program.
 
     Raises:
-        Refusal: It has an op, or a use of one, that no kernel covers; names op and reason.
+        Refusal: It has ops, or uses of them, that no kernel covers; names all of them with their reasons.
     """
     if len(model.feeds) != 1:
         raise Refusal(f"the model has {len(model.feeds)} inputs, and the runtime takes one")
-    reader, outputs = Reader(model), []
+    reader, outputs, refused = Reader(model), [], list[tuple[Any, str]]()
     for op in model.program.global_block().ops:
         if op.name() == "pd_op.fetch":
+            if refused:
+                continue
             outputs.append((op.attrs().get("col", 0), reader.layer(op, 0), len(op.operand_source(0).shape)))
         else:
-            _read_op(reader, op)
+            _read_op(reader, op, refused)
+    if refused:
+        found = counted(refused, model.program.global_block().ops)
+        raise Refusal("; ".join(dict.fromkeys(f"{kind_of(op)}: {why}" for op, why in refused)), found)
     return Net(
         reader.layer_of(_input(model)),
         [(layer, rank) for _, layer, rank in sorted(outputs, key=lambda output: output[0])],
     )
 
 
-def _read_op(reader: Reader, op: Any) -> None:
-    kind = op.name().split(".")[-1]
+def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
+    """Read one op; what is refused is noted, and reading goes on with what is not known, to find all of it."""
+    made: Symbol | None
+    kind = kind_of(op)
     try:
         made = _made(reader, op, kind)
     except Refusal as refusal:
+        at, why = op, str(refusal)
         if _is_part_of_pad(op, kind):
-            raise Refusal("pad3d: the runtime has no kernel for this op, which F.pad is made of") from None
-        raise Refusal(f"{kind}: {refusal}") from None
-    if made is not None:
-        reader.values[op.result(0).id] = made
+            at, why = op.result(0).all_used_ops()[0], "the runtime has no kernel for this op, which F.pad is made of"
+        if at.id() not in {seen.id() for seen, _ in refused}:
+            refused.append((at, why))
+    except Exception:
+        if not refused:
+            raise  # it is no consequence of what is not known
+    else:
+        if made is not None:
+            reader.values[op.result(0).id] = made
+        return
+    for result in op.results():
+        reader.values[result.id] = Layer("unknown")
 
 
 def _is_part_of_pad(op: Any, kind: str) -> bool:

@@ -9,12 +9,22 @@ import numpy as np
 
 from ..saved_model import Model
 from .net import Layer
+from .refusals import RefusedOp
 
 Symbol = Union[Layer, np.ndarray, Tuple[Any, ...]]  # an activation, a constant, or several of these
 
 
 class Refusal(ValueError):
-    """A net, or an op of it, that the runtime cannot run; the message is the reason."""
+    """A net, or ops of it, that the runtime cannot run; the message is the reason.
+
+    Args:
+        reason: message.
+        ops: what is refused, op by op, if the whole net has been looked at.
+    """
+
+    def __init__(self, reason: str, ops: tuple[RefusedOp, ...] = ()) -> None:
+        super().__init__(reason)
+        self.ops = ops
 
 
 @dataclass

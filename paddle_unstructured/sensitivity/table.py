@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import arguments
 from ..arguments import StrPath
-from ..formats.atomic import aside, replace_file
+from ..formats.atomic import aside, check_readable, replace_file
 from ..reporting.table import aligned
 
 FORMAT, VERSION = "paddle_unstructured.sensitivity", 1
@@ -72,7 +72,7 @@ class SensitivityTable:
         """
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not the JSON of a sensitivity table: {error}.") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise ValueError(f"not a sensitivity table: its `format` is not {FORMAT!r}.")
@@ -94,7 +94,9 @@ class SensitivityTable:
     @classmethod
     def load(cls, path: StrPath) -> SensitivityTable:
         """Read a saved table; raises FileNotFoundError, or ValueError as `from_json` does."""
-        with open(arguments.path("path", path), "rb") as file:
+        file_path = arguments.path("path", path)
+        check_readable(file_path)
+        with open(file_path, "rb") as file:
             content = file.read()
         try:
             return cls.from_json(content)

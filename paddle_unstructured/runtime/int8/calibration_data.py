@@ -8,10 +8,14 @@ from typing import Any, Iterable, Mapping, Union
 
 import numpy as np
 
+from ...export.inputs import dtype_of
+from ...formats.atomic import check_readable
+from ...saved_model import Model
+
 Data = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], Iterable[Any]]
 
 
-def read_inputs(data: Data, name: str, shape: list[int]) -> list[np.ndarray]:
+def read_inputs(data: Data, name: str, shape: list[int], *, dtype: str = "float32") -> list[np.ndarray]:
     """Batches for the one input of a model.
 
     Args:
@@ -20,6 +24,7 @@ def read_inputs(data: Data, name: str, shape: list[int]) -> list[np.ndarray]:
             is batches.
         name: Of the input.
         shape: That it declares; -1 for an open extent.
+        dtype: of the arrays that are returned.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -39,10 +44,38 @@ def read_inputs(data: Data, name: str, shape: list[int]) -> list[np.ndarray]:
                 f"calibration data must fit the input {name!r}, {shape} (or [batches, ...] of such), got "
                 f"{list(batch.shape)}."
             )
-    return [np.ascontiguousarray(batch, np.float32) for batch in batches if len(batch)]
+    return [np.ascontiguousarray(batch, dtype) for batch in batches if len(batch)]
+
+
+def read_named(data: Any, model: Model) -> dict[str, np.ndarray]:
+    """Samples for every input of a model, in the inputs' dtypes.
+
+    Args:
+        data: as for `read_inputs`; for a model of several inputs an .npz file or a dict, with an array for each.
+        model: the model.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else, or arrays that do not fit an input, or of different numbers of samples.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        data = _read(os.fspath(data))
+    if len(model.feeds) > 1 and not isinstance(data, Mapping):
+        raise ValueError(
+            f"`data` must give an array for each of {', '.join(model.feeds)}: an .npz file or a dict, by input name."
+        )
+    found = {
+        name: np.concatenate(read_inputs(data, name, list(value.shape), dtype=dtype_of(value)))
+        for name, value in model.inputs.items()
+    }
+    if len({len(array) for array in found.values()}) > 1:
+        counts = ", ".join(f"{len(array)} of {name}" for name, array in found.items())
+        raise ValueError(f"`data` must have the same number of samples for every input, got {counts}.")
+    return found
 
 
 def _read(file: str) -> Any:
+    check_readable(file)
     try:
         found = np.load(file)
         if isinstance(found, np.ndarray):

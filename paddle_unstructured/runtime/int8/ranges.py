@@ -7,6 +7,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from ...formats.atomic import check_readable
 from ..net import Layer, Net
 from .activations import activation, useful_inputs
 from .assign_scales import keeps_scale
@@ -31,10 +32,11 @@ def read_ranges(source: Any) -> dict[str, dict[str, Range]]:
     given, what = source, "`ranges`"
     if not isinstance(source, Mapping):
         what = str(source)
+        check_readable(what)
         with open(source, encoding="utf-8") as file:
             try:
                 given = json.load(file)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{what} must be JSON: {error}.") from error
     try:
         found = {name: {side: _checked(ends) for side, ends in sides.items()} for name, sides in given.items()}

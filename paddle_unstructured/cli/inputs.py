@@ -1,0 +1,83 @@
+"""What a model is run on: --data FILE or --shape NAME=N,N,…; one rule for every command that runs a model.
+
+A file is an .npz with an array per input under the input's name, or a .npy for a model of one input. A shape stands for
+random numbers of it; the name may be left out for a model of one input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+from ..arguments import WrongKind
+
+
+def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """--data and --shape; `purpose` says what they are for."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--data",
+        metavar="FILE",
+        help=f"{purpose}: an .npz of arrays [n, ...] by input name, or a .npy for one input; default: random numbers",
+    )
+    which.add_argument(
+        "--shape",
+        metavar="NAME=N,N,...",
+        nargs="+",
+        help="shape of random inputs, x=1,3,48,320 say: needed where a model leaves sizes open",
+    )
+
+
+def shapes_of(args: argparse.Namespace, model: Any) -> dict[str, list[int]] | None:
+    """The shapes that were given, by input; None if there are none, and none are needed."""
+    if args.shape is not None:
+        return dict(_parsed(text, model.feeds) for text in args.shape)
+    for name, value in model.inputs.items():
+        shape = list(value.shape)
+        if args.data is None and any(extent < 0 for extent in shape[1:]):
+            example = ",".join(str(extent) if extent > 0 else "N" for extent in [1, *shape[1:]])
+            raise ValueError(
+                f"the model leaves sizes of its input {name!r} open, {shape}; give --shape {name}={example} with a "
+                "number for every N, or --data FILE."
+            )
+    return None
+
+
+def inputs_of(args: argparse.Namespace, model: Any) -> dict[str, Any] | None:
+    """Arrays by input that a model is to be tried on; None if the command may take random ones."""
+    from ..export.inputs import random_inputs
+    from ..runtime.int8.calibration_data import read_named
+
+    shapes = shapes_of(args, model)
+    if args.data is not None:
+        return read_named(args.data, model)
+    return None if shapes is None else random_inputs(model, shapes=shapes)
+
+
+@contextmanager
+def translated(path: str) -> Iterator[str]:
+    """The prefix of a model of Paddle 3: the model itself, or a legacy one translated into a folder for the while."""
+    from ..saved_model import find_model, open_model, save_model
+
+    files = find_model(path)
+    if files.kind != "legacy":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="paddle_unstructured_") as folder:
+        save_model(open_model(path), f"{folder}/model")
+        yield f"{folder}/model"
+
+
+def _parsed(text: str, feeds: tuple[str, ...]) -> tuple[str, list[int]]:
+    name, _, numbers = text.rpartition("=")
+    if not name and len(feeds) == 1:
+        name = feeds[0]
+    parts = numbers.replace("x", ",").split(",")
+    if name not in feeds or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise WrongKind(
+            f"--shape must be NAME=N,N,... with an input of the model ({', '.join(feeds)}) and whole numbers above 0, "
+            f"got {text!r}."
+        )
+    return name, [int(part) for part in parts]

@@ -1,0 +1,76 @@
+"""What the runtime refuses, op by op: how often, why, and the share of the net's arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Iterable, Sequence
+
+from ..reporting.table import aligned
+
+
+@dataclass(frozen=True)
+class RefusedOp:
+    """An op that the runtime cannot run, for one reason.
+
+    Attributes:
+        op: kind of the op, "conv3d" say.
+        why: reason of the refusal.
+        count: how many there are.
+        share: fraction of the net's multiply-adds that they do, in [0, 1]; open sizes count as 1.
+    """
+
+    op: str
+    why: str
+    count: int
+    share: float
+
+
+def counted(refused: Sequence[tuple[Any, str]], ops: Iterable[Any]) -> tuple[RefusedOp, ...]:
+    """The refusals by op and reason, those with the most arithmetic first.
+
+    Args:
+        refused: pairs of an op of the Program and the reason.
+        ops: all ops of the Program.
+    """
+    total = sum(map(multiply_adds, ops)) or 1
+    groups: dict[tuple[str, str], list[int]] = {}
+    for op, why in refused:
+        groups.setdefault((kind_of(op), why), []).append(multiply_adds(op))
+    found = [RefusedOp(kind, why, len(work), sum(work) / total) for (kind, why), work in groups.items()]
+    return tuple(sorted(found, key=lambda one: -one.share))
+
+
+def table(refused: Sequence[RefusedOp]) -> str:
+    """The refusals for people."""
+    rows = [(one.op, str(one.count), f"{one.share:.1%}", one.why) for one in refused]
+    count, share = sum(one.count for one in refused), sum(one.share for one in refused)
+    total = ("total", str(count), f"{share:.1%}", "")
+    said = f"Because of them the other {1 - share:.1%} of the multiply-adds stay with Paddle, too."
+    return aligned(("refused op", "count", "multiply-adds", "why"), rows, [total], numbers=(1, 2)) + f"\n{said}"
+
+
+def kind_of(op: Any) -> str:
+    """The op's name without its dialect."""
+    return str(op.name().split(".")[-1])
+
+
+def multiply_adds(op: Any) -> int:
+    """Multiply-adds of a convolution or a matrix product; 0 of any other op.
+
+    A convolution: outputs * (inputs / groups) * kernel; a transposed one the same with its inputs in place of its
+    outputs; a product: outputs * the extent that it sums over.
+    """
+    kind = kind_of(op)
+    if "conv" in kind:
+        one = op.operand_source(0) if "transpose" in kind else op.result(0)
+        return _elements(one.shape) * _elements(op.operand_source(1).shape[1:])
+    if kind in ("matmul", "mul", "bmm", "mv"):
+        shape, attributes = list(op.operand_source(0).shape), op.attrs()
+        summed = shape[-2 if attributes.get("transpose_x") and len(shape) > 1 else -1] if shape else 1
+        return _elements(op.result(0).shape) * max(1, summed)
+    return 0
+
+
+def _elements(shape: Sequence[int]) -> int:
+    return prod(max(1, extent) for extent in shape)
