@@ -321,5 +321,9 @@ def values(plan: str, arrays: Sequence[np.ndarray], x: np.ndarray) -> list[Value
 def run(plan: str, arrays: Sequence[np.ndarray], x: np.ndarray) -> list[np.ndarray]:
     """What `Engine(plan, arrays).run(x)` returns."""
     made, outputs = values(plan, arrays, x), [line for line in parsed(plan) if line["kind"] == "output"]
-    found = [(made[int(line["from"])], line["rank"]) for line in outputs]
+    quantized = [int(line["from"]) for line in parsed(plan) if line["kind"] == "quantize"]
+    lost = np.array([any(np.isnan(made[i][n]).any() for i in quantized) for n in range(len(x))])  # int8 has no NaN
+    found = [(made[int(line["from"])].copy(), line["rank"]) for line in outputs]
+    for value, _ in found:
+        value[lost] = np.nan
     return [value.reshape(*value.shape[:2]) if rank == "2" else value for value, rank in found]

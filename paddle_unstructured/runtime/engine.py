@@ -11,10 +11,13 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from ..arguments import WrongKind, shown, whole
 from .build import kernel_library
 
 _DTYPES = {"float32": 0, "int16": 1, "int32": 2, "int8": 3}
 _ERROR_SIZE = 2048
+_LARGEST = float(np.finfo(np.float32).max)
+MOST_THREADS = 256  # of one run
 _FIRST_LINE_OF_VERSION_1 = "paddle_unstructured plan 1\n"
 
 _logger = logging.getLogger(__name__)
@@ -85,16 +88,18 @@ class Engine:
     Args:
         plan: What it computes, in the language of csrc/README.md.
         arrays: Its parameters: float32, int8, int16 and int32. They are copied.
-        threads: Of one run.
+        threads: threads of one run, 1 to 256.
 
     Raises:
         ValueError: The plan or the arrays are damaged, or `threads` is out of range; nothing has run then.
+        TypeError: `threads` is no int.
     """
 
     def __init__(self, plan: str, arrays: Sequence[np.ndarray], *, threads: int = 1) -> None:
         self._model = None
         self._library = library()
         warn_of_old_names()
+        threads = whole("threads", threads, least=1, most=MOST_THREADS)
         kept, described = _described(arrays)
         error = ctypes.create_string_buffer(_ERROR_SIZE)
         self._model = self._library.pu_model_create(plan.encode(), described, len(kept), threads, error, _ERROR_SIZE)
@@ -119,7 +124,8 @@ class Engine:
         """From [n, channels, height, width] (or [n, channels]) to the outputs; from any number of threads at once.
 
         Raises:
-            ValueError: The input does not fit.
+            ValueError: The input does not fit, or has a number that float32 does not hold.
+            TypeError: It is not an array of real numbers.
         """
         x = self._checked(x)
         height, width = x.shape[2:] if self.rank == 4 else (1, 1)
@@ -131,11 +137,11 @@ class Engine:
         return outputs
 
     def _checked(self, x: Any) -> np.ndarray:
-        x = np.ascontiguousarray(x, np.float32)
+        x = _as_float32(x)
         if x.ndim != self.rank or x.shape[1] != self.channels or 0 in x.shape:
             wanted = [f"{self.channels}"] + ["height", "width"] * (self.rank == 4)
             raise ValueError(f"the input must be float32 of shape [n, {', '.join(wanted)}], got {list(x.shape)}.")
-        return np.asarray(x)
+        return x
 
     def _shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         shapes = (_Shape * self._outputs)()
@@ -143,6 +149,25 @@ class Engine:
         if self._library.pu_model_infer(self._model, height, width, shapes, error, _ERROR_SIZE):
             raise ValueError(error.value.decode())
         return [(s.channels, s.height, s.width) if s.rank == 4 else (s.channels,) for s in shapes]
+
+
+def _as_float32(x: Any) -> np.ndarray:
+    """Real numbers of any type as float32 in C order."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise WrongKind("the input must be numbers everywhere, got a masked array; give x.filled(...).")
+    try:
+        given = np.asarray(x)
+    except Exception as error:
+        raise WrongKind(f"the input must be an array of numbers, got {shown(x)}: {error}.") from error
+    if given.dtype.kind not in "fiub":
+        raise WrongKind(f"the input must be real numbers, got an array of {given.dtype}; convert it to float32.")
+    with np.errstate(over="ignore"):
+        numbers = np.ascontiguousarray(given, np.float32)
+    if given.dtype.itemsize > 4 and given.dtype.kind == "f":
+        lost = np.isinf(numbers) & np.isfinite(given)
+        if lost.any():
+            raise ValueError(f"the input must fit float32, at most {_LARGEST:.3g}, got {given[lost][0]:g}; scale it.")
+    return np.asarray(numbers)
 
 
 def _described(arrays: Sequence[np.ndarray]) -> tuple[list[np.ndarray], Any]:

@@ -16,7 +16,7 @@ from ..formats.pdiparams import read, scan
 from ..formats.pir_json import all_ops, ops_of, read_program, share_params
 from ..inference import make_config, reason, without_onednn
 from ..saved_model import Files, find_model
-from .engine import Engine
+from .engine import MOST_THREADS, Engine
 from .operator import NAME, register
 from .session import read_plans
 
@@ -38,15 +38,15 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
 
     Raises:
         FileNotFoundError: There is no model.
-        ValueError: `threads` is not positive; a file is damaged; or another op stands before our operator with oneDNN
-            on, whose layout it could not read.
+        ValueError: `threads` is not in [1, 256]; a file is damaged; or another op stands before our operator with
+            oneDNN on, whose layout it could not read.
         BuildError: The operator must be compiled once, and cannot be.
 
     Example:
         >>> predictor = create_predictor("runs/gmp90/fast", threads=2)  # doctest: +SKIP
         >>> probabilities, = predictor.run([paddle.to_tensor(images)])  # doctest: +SKIP
     """
-    whole("threads", threads, least=1, rule="at least 1", hint="give a whole number")
+    whole("threads", threads, least=1, most=MOST_THREADS)
     files = find_model(path)
     if files.kind != "inference":
         raise ValueError(

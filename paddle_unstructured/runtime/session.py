@@ -18,11 +18,11 @@ _OPERATOR = "paddle_unstructured_net"
 
 
 class Session:
-    """A converted model, loaded and checked. May be run from several Python threads at once.
+    """A converted model, loaded and checked. May be run by several Python threads at once, and in forks of the process.
 
     Args:
         path: The prefix of the `.json` and `.pdiparams` that `convert` wrote, or one of the two files.
-        threads: Of one run.
+        threads: threads of one run, 1 to 256.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -55,10 +55,14 @@ class Session:
         return self._engine.isa
 
     def run(self, x: np.ndarray) -> list[np.ndarray]:
-        """The model's outputs for float32 [n, channels, height, width] (or [n, channels]).
+        """The model's outputs for [n, channels, height, width] (or [n, channels]); other real numbers become float32.
+
+        A NaN stays one: in float32 it reaches what is computed from it; int8 has none, so that every output of a
+        sample with a NaN is NaN there.
 
         Raises:
-            ValueError: The input does not fit the model.
+            ValueError: The input does not fit the model, or has a number that float32 does not hold.
+            TypeError: It is not an array of real numbers.
         """
         return self._engine.run(x)
 

@@ -182,7 +182,7 @@ def test_a_plan_of_version_1_with_other_arrays_is_refused():
 def test_every_changed_character_of_a_plan_is_refused():
     """Whatever it changes: a number, a word, a name; the digest covers all that decides a number."""
     text, arrays = plan()
-    for at in range(text.index("digest="), len(text)):
+    for at in range(len(text)):
         for new in {"0", "1", "9", "x"} - {text[at]}:
             with pytest.raises(ValueError):
                 Engine(text[:at] + new + text[at + 1 :], arrays)

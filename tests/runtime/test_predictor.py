@@ -196,7 +196,7 @@ def test_a_blocked_layout_is_refused_in_python(tmp_path):
 
 
 def test_a_senseless_number_of_threads_is_refused(models):
-    with pytest.raises(ValueError, match="`threads` must be at least 1"):
+    with pytest.raises(ValueError, match=r"`threads` must be an int in \[1, 256\]"):
         create_predictor(models[1], threads=0)
 
 

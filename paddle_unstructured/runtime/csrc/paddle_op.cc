@@ -5,6 +5,8 @@
 //   plan:    the text that csrc/README.md describes.
 //   threads: of one run; 0 for PADDLE_UNSTRUCTURED_THREADS, or 1.
 
+#include <pthread.h>
+
 #include <cstdlib>
 #include <list>
 #include <memory>
@@ -23,9 +25,18 @@ constexpr int kErrorSize = 2048;
 int count_threads(int threads) {
   if (threads > 0) return threads;
   const char* const text = std::getenv("PADDLE_UNSTRUCTURED_THREADS");
-  const int asked = text == nullptr ? 1 : std::atoi(text);
-  return asked > 0 ? asked : 1;
+  if (text == nullptr || *text == '\0') return 1;
+  char* end = nullptr;
+  const long asked = std::strtol(text, &end, 10);
+  PD_CHECK(*end == '\0' && asked >= 1 && asked <= 256,
+           "paddle_unstructured: PADDLE_UNSTRUCTURED_THREADS must be an int in [1, 256], got ", text);
+  return static_cast<int>(asked);
 }
+
+// Of all caches. A fork waits for it: in the child it would stay locked for ever.
+std::mutex cache_mutex;
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { cache_mutex.lock(); }, [] { cache_mutex.unlock(); }, [] { cache_mutex.unlock(); });
 
 // The things used last; the one used longest ago is dropped when there are too many.
 template <typename Key, typename Value>
@@ -33,7 +44,7 @@ class Cache {
  public:
   template <typename Make>
   std::shared_ptr<Value> find(const Key& key, const Make& make) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(cache_mutex);
     for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
       if (!(entry->first == key)) continue;
       entries_.splice(entries_.begin(), entries_, entry);
@@ -46,7 +57,6 @@ class Cache {
 
  private:
   static constexpr size_t kMost = 32;
-  std::mutex mutex_;
   std::list<std::pair<Key, std::shared_ptr<Value>>> entries_;
 };
 

@@ -292,8 +292,8 @@ def test_pooling(type_, ceil, exclusive, kernel, stride, pad, channels, height, 
     require_equal(writer, x.astype("float32"), 2)
 
 
-def test_what_is_not_a_number_becomes_zero_and_what_is_too_large_saturates():
-    x = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 0.5, 1.5, 2.5, -0.5], "float32").reshape(1, 1, 3, 3)
+def test_what_is_too_large_saturates():
+    x = np.array([0, np.inf, -np.inf, 3e38, -3e38, 0.5, 1.5, 2.5, -0.5], "float32").reshape(1, 1, 3, 3)
     writer = net(lambda w, v: v, 1, Quantizer(1.0, 100))
     got = require_equal(writer, x)[0].ravel()
     assert got.tolist() == [0, 155, -100, 155, -100, 0, 2, 2, 0]

@@ -70,12 +70,13 @@ std::string plan_of_int8(const Case& c, Arrays& arrays) {
   for (int i = 0; i < 256; ++i) table.push_back(static_cast<int16_t>(pick(0, 255)));
   const std::string lookup = arrays.add(table);
   return "input channels=" + std::to_string(c.inputs) + " rank=4\nquantize from=0 scale=0.02 zero=120\n" + layer +
-         "\npool8 from=2 type=max kernel=3,3 stride=1,1 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=1"
-         "\npool8 from=2 type=avg kernel=2,2 stride=1,1 pad=1,0,1,0 dilation=1,1 ceil=0 exclusive=0 scale=0.5 zero=7"
-         "\nadd8 from=2,3 act=none scale=0.6 zero=9\nglobal_pool8 from=5 scale=0.5 zero=3"
-         "\nmultiply8 from=4,6 act=relu6 scale=0.1 zero=0\nlookup8 from=7 scale=0.5 zero=7 params=" +
+         "\nint8.pool from=2 type=max kernel=3,3 stride=1,1 pad=1,1,1,1 dilation=1,1 ceil=0 exclusive=1"
+         "\nint8.pool from=2 type=avg kernel=2,2 stride=1,1 pad=1,0,1,0 dilation=1,1 ceil=0 exclusive=0 scale=0.5 "
+         "zero=7"
+         "\nint8.add from=2,3 act=none scale=0.6 zero=9\nint8.global_pool from=5 scale=0.5 zero=3"
+         "\nint8.multiply from=4,6 act=relu6 scale=0.1 zero=0\nint8.lookup from=7 scale=0.5 zero=7 params=" +
          lookup +
-         "\nconcat8 from=8,2\nflatten8 from=9\ndequantize from=9\ndequantize from=10"
+         "\nint8.concat from=8,2\nint8.flatten from=9\ndequantize from=9\ndequantize from=10"
          "\noutput from=11 rank=4\noutput from=12 rank=2";
 }
 

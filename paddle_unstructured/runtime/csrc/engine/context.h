@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "dispatch.h"
@@ -14,6 +15,7 @@ struct Context {
   const Kernels& kernels;
   ThreadPool* pool;                         // null: this sample has one thread
   const std::vector<uint8_t*>& scratch_of;  // one per worker, as large as the operation asked for
+  std::atomic<bool>& lost_nan;              // set where a NaN of this sample meets a type that has none
   std::vector<Value> inputs;
   Value output;
 

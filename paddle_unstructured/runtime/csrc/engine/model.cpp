@@ -1,6 +1,8 @@
 #include "model.h"
 
 #include <algorithm>
+#include <atomic>
+#include <limits>
 
 #include "error.h"
 #include "kinds.h"
@@ -142,10 +144,10 @@ Model::Model(const std::string& plan, const Parameters& parameters, int threads)
 
 Model::Model(const Plan& plan, const Parameters& parameters, int threads)
     : kernels_(select_kernels()),
-      threads_(threads),
-      network_(plan) {
+      network_(plan),
+      teams_(threads) {
   require(threads >= 1 && threads <= kMostThreads, "threads must be in [1, ", kMostThreads, "], got ", threads);
-  require(plan.head.digest == parameters.digest(plan.head),
+  require(parameters.are_of(plan.head),
           "the plan and its parameters are not those that were converted (their digest differs); the file is damaged "
           "or belongs to another model: convert it again");
   network_.load(plan, {parameters, kernels_, threads});
@@ -163,7 +165,7 @@ void Model::prepare_scratch(Team& team, const std::vector<Shape>& shapes) const 
   int64_t bytes = 1;
   for (const Step& step : network_.steps())
     if (!step.fused_away) bytes = std::max(bytes, step.runs->scratch_bytes(shapes_of(step, shapes)));
-  team.scratch_memory.resize(static_cast<size_t>(threads_));
+  team.scratch_memory.resize(static_cast<size_t>(teams_.threads()));
   team.scratch.clear();
   for (Arena& memory : team.scratch_memory) {
     memory.reserve(bytes + 2 * kGuardBytes);
@@ -177,9 +179,11 @@ Value Model::value_of(const Workspace& workspace, size_t value) const {
           format.quantization};
 }
 
-void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool,
-                       const float* input) const {
+void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const float* input,
+                       int64_t sample, const std::vector<float*>& outputs) const {
   Value first = value_of(workspace, 0);
+  std::atomic<bool> lost_nan{false};
+  input += sample * first.shape.values();
   if (network_.input_is_read_in_place() && first.shape.pixels() > 1 && first.pitch() == first.shape.pixels()) {
     first.data = const_cast<float*>(input);  // nobody writes to it
   } else {
@@ -188,43 +192,27 @@ void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratc
   const std::vector<Step>& steps = network_.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].fused_away) continue;
-    Context context{kernels_, pool, scratch, {}, value_of(workspace, i + 1)};
+    Context context{kernels_, pool, scratch, lost_nan, {}, value_of(workspace, i + 1)};
     for (const size_t value : steps[i].inputs)
       context.inputs.push_back(value == 0 ? first : value_of(workspace, value));
     steps[i].runs->run(context);
   }
+  copy_outputs(workspace, sample, lost_nan, outputs);
 }
 
-void Model::copy_outputs(const Workspace& workspace, int64_t sample, const std::vector<float*>& outputs) const {
+// int8 has no NaN: where one was to be quantized, all outputs of the sample become NaN, as float32 would mostly make
+// them.
+void Model::copy_outputs(const Workspace& workspace, int64_t sample, bool lost_nan,
+                         const std::vector<float*>& outputs) const {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Value value = value_of(workspace, network_.outputs()[i].value);
-    gather(value, outputs[i] + sample * value.shape.values());
+    float* const to = outputs[i] + sample * value.shape.values();
+    if (lost_nan)
+      std::fill(to, to + value.shape.values(), std::numeric_limits<float>::quiet_NaN());
+    else
+      gather(value, to);
   }
 }
-
-class Model::Borrowed {
- public:
-  explicit Borrowed(const Model& model) : model_(model) {
-    const std::lock_guard<std::mutex> lock(model.mutex_);
-    if (model.idle_.empty()) {
-      team_ = std::make_unique<Team>(model.threads_);
-    } else {
-      team_ = std::move(model.idle_.back());
-      model.idle_.pop_back();
-    }
-  }
-  ~Borrowed() {
-    const std::lock_guard<std::mutex> lock(model_.mutex_);
-    model_.idle_.push_back(std::move(team_));
-  }
-  Borrowed(const Borrowed&) = delete;
-  Borrowed& operator=(const Borrowed&) = delete;
-  Team& team() const { return *team_; }
-
- private:
-  const Model& model_;
-  std::unique_ptr<Team> team_;
-};
 
 void Model::run(const float* input, int64_t batch, int64_t height, int64_t width,
                 const std::vector<float*>& outputs) const {
@@ -232,26 +220,23 @@ void Model::run(const float* input, int64_t batch, int64_t height, int64_t width
           "the input must have at least one sample and one pixel, got ", batch, " of ", height, " x ", width);
   network_.infer(height, width);  // refuses what does not fit
   const std::vector<Shape> shapes = network_.infer_values(height, width);
-  const int64_t sample_floats = shapes[0].values();
-  const Borrowed borrowed(*this);
+  const Teams::Borrowed borrowed(teams_);
   Team& team = borrowed.team();
   prepare_scratch(team, shapes);
   // Whole samples for each thread need no meeting between layers, but the samples have to come out even.
-  const bool share_samples = threads_ > 1 && (batch % threads_ == 0 || batch >= 4 * threads_);
+  const int threads = teams_.threads();
+  const bool share_samples = threads > 1 && (batch % threads == 0 || batch >= 4 * threads);
   if (!share_samples) {
     prepare(team.workspaces[0], shapes);
-    for (int64_t sample = 0; sample < batch; ++sample) {
-      run_sample(team.workspaces[0], team.scratch, &team.pool, input + sample * sample_floats);
-      copy_outputs(team.workspaces[0], sample, outputs);
-    }
+    for (int64_t sample = 0; sample < batch; ++sample)
+      run_sample(team.workspaces[0], team.scratch, &team.pool, input, sample, outputs);
     return;
   }
   for (Workspace& workspace : team.workspaces) prepare(workspace, shapes);
   team.pool.run(batch, [&](int64_t sample, int worker) {
     Workspace& workspace = team.workspaces[static_cast<size_t>(worker)];
     const std::vector<uint8_t*> scratch{team.scratch[static_cast<size_t>(worker)]};
-    run_sample(workspace, scratch, nullptr, input + sample * sample_floats);
-    copy_outputs(workspace, sample, outputs);
+    run_sample(workspace, scratch, nullptr, input, sample, outputs);
   });
 }
 

@@ -2,32 +2,13 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
-#include "arena.h"
 #include "operation.h"
+#include "teams.h"
 
 namespace paddle_unstructured {
-
-// Memory of one sample on its way through the net.
-struct Workspace {
-  Arena arena;
-  std::vector<Shape> shapes;  // of every value; empty before the first sample
-  Layout layout;
-};
-
-// What one run needs for itself.
-class Team {
- public:
-  explicit Team(int threads) : pool(threads), workspaces(static_cast<size_t>(threads)) {}
-
-  ThreadPool pool;
-  std::vector<Workspace> workspaces;  // one per thread; used together only where samples are shared out
-  std::vector<Arena> scratch_memory;
-  std::vector<uint8_t*> scratch;  // one per thread
-};
 
 struct Output {
   Shape shape;
@@ -80,7 +61,7 @@ class Network {
   Lifetimes lifetimes_;
 };
 
-// Immutable but for the list of idle teams, so any number of threads may call `run` at once.
+// Immutable but for its teams, so any number of threads may call `run` at once.
 class Model {
  public:
   // Checks everything that the kernels will trust. `threads`: of one run.
@@ -98,18 +79,15 @@ class Model {
 
   void prepare(Workspace& workspace, const std::vector<Shape>& shapes) const;
   void prepare_scratch(Team& team, const std::vector<Shape>& shapes) const;
-  void run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool,
-                  const float* input) const;
+  void run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const float* input,
+                  int64_t sample, const std::vector<float*>& outputs) const;
   Value value_of(const Workspace& workspace, size_t value) const;
-  void copy_outputs(const Workspace& workspace, int64_t sample, const std::vector<float*>& outputs) const;
-
-  class Borrowed;  // a team, given back at the end of the run
+  void copy_outputs(const Workspace& workspace, int64_t sample, bool lost_nan,
+                    const std::vector<float*>& outputs) const;
 
   Kernels kernels_;
-  int threads_;
   Network network_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Team>> idle_;
+  mutable Teams teams_;
 };
 
 }  // namespace paddle_unstructured

@@ -1,5 +1,6 @@
 #include "parameters.h"
 
+#include <cstdio>
 #include <cstring>
 
 #include "error.h"
@@ -67,6 +68,12 @@ uint64_t Parameters::digest(const PlanHead& plan) const {
     mix_bytes(state, each.data, static_cast<size_t>(each.count) * item_size(each.dtype));
   }
   return state;
+}
+
+bool Parameters::are_of(const PlanHead& plan) const {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(digest(plan)));
+  return plan.digest == text;
 }
 
 }  // namespace paddle_unstructured

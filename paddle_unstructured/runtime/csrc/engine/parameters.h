@@ -31,6 +31,8 @@ class Parameters {
   // FNV-1a, 64 bits, eight bytes at a time, over the plan's text below its digest and the types, sizes and bytes of all
   // arrays; in version 1 over sizes and bytes of the arrays alone. What `digest` in the plan must be.
   uint64_t digest(const PlanHead& plan) const;
+  // Whether the plan's word `digest` is that, in 16 hexadecimal digits.
+  bool are_of(const PlanHead& plan) const;
 
  private:
   std::vector<Array> arrays_;

@@ -124,9 +124,10 @@ PlanHead parse_head(const std::string& text) {
   const bool is_version_1 = !lines.empty() && lines[0] == kFirstLineOfVersion1;
   require(lines.size() >= 3 && (is_version_1 || lines[0] == kFirstLine), "the plan must begin with '", kFirstLine,
           "'; the model was converted by another version: convert it again");
-  const uint64_t digest = std::strtoull(Node(lines[1], 2).text("digest").c_str(), nullptr, 16);
-  if (is_version_1) return {1, digest, ""};
-  return {2, digest, text.substr(lines[0].size() + lines[1].size() + 2)};
+  const Node line(lines[1], 2);
+  if (line.kind() != (is_version_1 ? "parameters" : "contents")) line.refuse("must be the digest");
+  if (is_version_1) return {1, line.text("digest"), ""};
+  return {2, line.text("digest"), text.substr(lines[0].size() + lines[1].size() + 2)};
 }
 
 Plan parse_plan(const std::string& text) {

@@ -35,7 +35,7 @@ class Node {
 
 struct PlanHead {
   int version;
-  uint64_t digest;        // as the plan says
+  std::string digest;     // as the plan says
   std::string described;  // what the digest covers beside the parameters: all lines below it; nothing in version 1
 };
 

@@ -44,6 +44,7 @@ class ThreadPool {
   void run(int64_t count, TaskRef task);
 
  private:
+  void stop();
   void work(int worker);
   void help(int worker);
   void take_tasks(int worker);

@@ -15,7 +15,7 @@ float pooled(const Pool& task, const float* plane, int32_t row, int32_t column) 
   for (int32_t i = reach.top; i < reach.bottom; ++i)
     for (int32_t j = reach.left; j < reach.right; ++j) {
       const float value = plane[static_cast<ptrdiff_t>(i) * w.width + j];
-      result = !task.maximum ? result + value : value > result ? value : result;
+      result = !task.maximum ? result + value : value > result || value != value ? value : result;  // a NaN stays
     }
   if (task.maximum) return result;
   return result / static_cast<float>(pixels_counted(w, task.exclusive, row, column, reach));
@@ -26,12 +26,15 @@ int32_t maxima(const Window& w, const float* plane, int32_t row, int32_t column,
     const Reach reach = reach_of(w, row, at);
     const int32_t x = at * w.stride_width - w.pad_left;
     Vec best = broadcast(-__builtin_inff());
+    Lanes nans = all_lanes_if(false);
     for (int32_t i = reach.top; i < reach.bottom; ++i)
       for (int32_t j = 0; j < w.kernel_width; ++j) {
         const float* from = plane + static_cast<ptrdiff_t>(i) * w.width + x + j;
-        best = maximum(best, w.stride_width == 1 ? load(from) : load_even(from));
+        const Vec value = w.stride_width == 1 ? load(from) : load_even(from);
+        best = maximum(best, value);  // takes no notice of a NaN
+        nans |= lanes_of_nans(value);
       }
-    store(output + at, best);
+    store(output + at, choose_lanes(nans, broadcast(__builtin_nanf("")), best));
   });
 }
 

@@ -7,31 +7,52 @@
 namespace paddle_unstructured::int8 {
 namespace {
 
-// NaN becomes the zero point.
+// A NaN becomes the zero point.
 PU_INLINE IntVec quantized_input(Vec x, Vec inverse, Vec zero) {
   return quantized(minimum(fused(keep(x, lanes_of_numbers(x)), inverse, zero), broadcast(255.0f)));
 }
 
+// Those of the first `left` lanes; what lies behind may be anything.
+PU_INLINE Lanes nans_among(Vec x, int64_t left) {
+  const Lanes nans = lanes_of_nans(x);
+  return left >= kLanes ? nans : nans & lanes_between(0, static_cast<int>(left));
+}
+
 template <int Planes>
-void quantize_planes(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pixels) {
+bool quantize_planes(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pitch,
+                     int64_t count) {
   const Vec by = broadcast(inverse), to = broadcast(zero);
-  for (int64_t i = 0; i < pixels; i += kLanes) {
+  Lanes nans = all_lanes_if(false);
+  for (int64_t i = 0; i < pitch; i += kLanes) {
     IntVec q[4];
     PU_UNROLL(4)
-    for (int c = 0; c < 4; ++c) q[c] = c < Planes ? quantized_input(load(planes[c] + i), by, to) : q[Planes - 1];
+    for (int c = 0; c < Planes; ++c) {
+      const Vec x = load(planes[c] + i);
+      nans |= nans_among(x, count - i);
+      q[c] = quantized_input(x, by, to);
+    }
+    PU_UNROLL(4)
+    for (int c = Planes; c < 4; ++c) q[c] = q[Planes - 1];
     store_aligned_ints(output + i * kGroup, interleaved(pair(q[0], q[1]), pair(q[2], q[3])));
   }
+  return any(nans);
 }
 
-void quantize_group(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pixels) {
+bool quantize_group(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pitch,
+                    int64_t count) {
   const bool three = planes[3] == planes[2];  // as images have
-  (three ? quantize_planes<3> : quantize_planes<4>)(planes, inverse, zero, output, pixels);
+  return (three ? quantize_planes<3> : quantize_planes<4>)(planes, inverse, zero, output, pitch, count);
 }
 
-void quantize(const float* input, float inverse, float zero, uint8_t* output, int64_t count) {
+bool quantize(const float* input, float inverse, float zero, uint8_t* output, int64_t count) {
   const Vec by = broadcast(inverse), to = broadcast(zero);
-  for (int64_t i = 0; i < count; i += kLanes)
-    narrow(output + i, quantized_input(load(input + i), by, to), IntVec{}, broadcast_int(255));
+  Lanes nans = all_lanes_if(false);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Vec x = load(input + i);
+    nans |= nans_among(x, count - i);
+    narrow(output + i, quantized_input(x, by, to), IntVec{}, broadcast_int(255));
+  }
+  return any(nans);
 }
 
 void dequantize_plane(const uint8_t* group, int32_t channel, float scale, int32_t zero, float* output, int64_t pixels) {

@@ -140,9 +140,11 @@ struct KernelTable {
   // clamp(float(sum) * scale, low, high): of one row with one scale, or each sum with a scale of its own.
   void (*real_row)(const int32_t* sums, float scale, float low, float high, float* output, int64_t count);
   void (*real_vector)(const int32_t* sums, const float* scale, float low, float high, float* output, int64_t count);
-  // Four planes of floats to a group and back; or plain runs, where `planes` has one.
-  void (*quantize_group)(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pixels);
-  void (*quantize)(const float* input, float inverse, float zero, uint8_t* output, int64_t count);
+  // Four planes of floats to a group and back; or plain runs, where `planes` has one. A NaN becomes the zero point;
+  // true if there is one among the first `count` numbers of a plane (which is `pitch` long) or run.
+  bool (*quantize_group)(const float* const planes[4], float inverse, float zero, uint8_t* output, int64_t pitch,
+                         int64_t count);
+  bool (*quantize)(const float* input, float inverse, float zero, uint8_t* output, int64_t count);
   void (*dequantize_plane)(const uint8_t* group, int32_t channel, float scale, int32_t zero, float* output,
                            int64_t pixels);
   void (*dequantize)(const uint8_t* input, float scale, int32_t zero, float* output, int64_t count);

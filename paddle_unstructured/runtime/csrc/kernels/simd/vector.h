@@ -93,6 +93,17 @@ PU_INLINE Lanes lanes_of_numbers(Vec v) {
   return _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
 }
 
+PU_INLINE Lanes lanes_of_nans(Vec v) {
+  const __m512 x = reinterpret_cast<__m512>(v);
+  return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+}
+
+PU_INLINE bool any(Lanes lanes) { return lanes != 0; }
+
+PU_INLINE Vec choose_lanes(Lanes lanes, Vec yes, Vec no) {
+  return reinterpret_cast<Vec>(_mm512_mask_mov_ps(reinterpret_cast<__m512>(no), lanes, reinterpret_cast<__m512>(yes)));
+}
+
 PU_INLINE void store_lanes(float* to, Vec v, Lanes lanes) {
   _mm512_mask_storeu_ps(to, lanes, reinterpret_cast<__m512>(v));
 }
@@ -108,6 +119,15 @@ PU_INLINE Vec keep(Vec v, Lanes lanes) { return reinterpret_cast<Vec>(reinterpre
 
 PU_INLINE Lanes all_lanes_if(bool condition) { return IntVec{} - static_cast<int32_t>(condition); }
 PU_INLINE Lanes lanes_of_numbers(Vec v) { return v == v; }
+PU_INLINE Lanes lanes_of_nans(Vec v) { return v != v; }
+
+PU_INLINE bool any(Lanes lanes) {
+  int32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= lanes[i];
+  return bits != 0;
+}
+
+PU_INLINE Vec choose_lanes(Lanes lanes, Vec yes, Vec no) { return choose(lanes, yes, no); }
 
 PU_INLINE void store_lanes(float* to, Vec v, Lanes lanes) {
 #if PU_LANES == 8

@@ -21,13 +21,18 @@ class Quantizing : public Operation {
     const Value& input = context.inputs[0];
     const int64_t channels = input.shape.channels;
     const auto zero = static_cast<float>(output_.zero);
-    if (input.pitch() == 1)
-      return context.kernels.int8.quantize(input.floats(), inverse_, zero, context.output.bytes(), channels);
+    if (input.pitch() == 1) {
+      if (context.kernels.int8.quantize(input.floats(), inverse_, zero, context.output.bytes(), channels))
+        context.lost_nan = true;
+      return;
+    }
     context.share_range(input.shape.groups(), plane_grain(input.shape), [&](int64_t first, int64_t last) {
       for (int64_t group = first; group < last; ++group) {
         const float* planes[kGroup];
         for (int64_t c = 0; c < kGroup; ++c) planes[c] = input.channel(std::min(group * kGroup + c, channels - 1));
-        context.kernels.int8.quantize_group(planes, inverse_, zero, context.output.group(group), input.pitch());
+        if (context.kernels.int8.quantize_group(planes, inverse_, zero, context.output.group(group), input.pitch(),
+                                                input.shape.pixels()))
+          context.lost_nan = true;
       }
     });
   }
