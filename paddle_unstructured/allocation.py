@@ -249,6 +249,8 @@ class Threshold:
     update_every: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.value, Mapping) and not self.value:
+            raise wrong_kind("threshold", "a number, or a dict of name -> number", self.value)
         for value in self.value.values() if isinstance(self.value, Mapping) else [self.value]:
             number("threshold", value, least=0, hint="weights with |w| below it are pruned")
         whole("update_every", self.update_every, least=1)

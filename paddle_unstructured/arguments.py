@@ -17,7 +17,10 @@ from numbers import Integral, Real
 from operator import index
 from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 
+import numpy as np
+
 StrPath = Union[str, "os.PathLike[str]"]
+LARGEST = 2**63 - 1  # what a step, a size or a seed is counted in
 LONGEST = 100  # characters of a value that a message shows
 
 
@@ -34,7 +37,7 @@ def whole(
         name: argument as the caller wrote it, `configs['pruning_steps']` too.
         value: what was given for it.
         least: smallest value allowed.
-        most: largest value allowed, None for no limit.
+        most: largest value allowed; None for what 64 bits hold.
         rule: words of the rule, where the argument has better ones than "an int >= 1".
         hint: what to do, for the end of the sentence.
     """
@@ -43,7 +46,7 @@ def whole(
     if isinstance(plain, bool) or not isinstance(plain, Integral):
         raise wrong_kind(name, rule, value, hint)
     count = index(plain)
-    if count < least or (most is not None and count > most):
+    if not least <= count <= (LARGEST if most is None else most):
         raise ValueError(sentence(name, rule, value, hint))
     return count
 
@@ -120,7 +123,7 @@ def function(name: str, value: Any, *, rule: str = "a function", hint: str = "")
 def part(name: str, value: Any, methods: Sequence[str], *, rule: str, hint: str = "") -> Any:
     """An object with these methods: a criterion, a pattern, an allocation, of ours or of the user's."""
     _refuse_class(name, value)
-    if not all(callable(_member(value, method)) for method in methods):
+    if not all(has_method(value, method) for method in methods):
         raise wrong_kind(name, rule, value, hint)
     return value
 
@@ -145,16 +148,27 @@ def path(name: str, value: object, *, hint: str = "give a str or a pathlib.Path"
     return text
 
 
-def names(name: str, value: Any, *, rule: str = "a list of names", hint: str = "") -> list[str]:
-    """Some names; a single string is refused, since it is a list of letters to Python."""
+def names(name: str, value: Any, *, of: Any = None, rule: str = "a list of names", hint: str = "") -> list[str]:
+    """Some names, or objects of the class `of`, which have one; no single string."""
     if isinstance(value, str):
         raise WrongKind(f"`{name}` must be {rule}, got the string {shown(value)}; write [{shown(value)}].")
     try:
-        found = list(value)
+        found: list[Any] = [each.name if of and isinstance(each, of) else each for each in value]
     except Exception:
         raise wrong_kind(name, rule, value, hint) from None
     if isinstance(value, (Mapping, bytes)) or not all(isinstance(each, str) for each in found):
         raise wrong_kind(name, rule, value, hint)
+    return found
+
+
+def array(name: str, value: Any, *, rule: str = "an array of real numbers") -> np.ndarray:
+    """An array, or what numpy makes one of; no text, no complex numbers, no objects, no masks."""
+    try:
+        found = np.asarray(value)
+    except Exception:
+        raise wrong_kind(name, rule, value) from None
+    if found.dtype.kind not in "fiub" or isinstance(value, np.ma.MaskedArray):
+        raise wrong_kind(name, rule, value)
     return found
 
 
@@ -188,11 +202,12 @@ def _plain(value: Any) -> object:
         return value
 
 
-def _member(value: object, name: str) -> object:
+def has_method(value: object, name: str) -> bool:
+    """Whether an object, and no class, has a method; False where even asking fails."""
     try:
-        return getattr(value, name, None)
+        return callable(getattr(value, name, None)) and not isinstance(value, type)
     except Exception:
-        return None
+        return False
 
 
 def _refuse_class(name: str, value: object) -> None:

@@ -94,6 +94,8 @@ def _unpacked(bits: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def progress_of(state: Mapping[str, Any]) -> tuple[int, float, int, float]:
     """steps, applied, updates and threshold of a state; ValueError if one is missing or makes no sense."""
+    if not isinstance(state, Mapping):
+        raise arguments.wrong_kind("state", "the state of a pruner", state, "take it from state_dict()")
     try:
         return (
             arguments.whole("steps", state["steps"]),

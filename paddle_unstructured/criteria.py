@@ -14,7 +14,7 @@ from typing import Callable, ClassVar, Protocol, Union
 import paddle
 from paddle import Tensor
 
-from .arguments import whole
+from .arguments import flag, whole
 from .graph.base import Param
 
 
@@ -65,6 +65,9 @@ class Random:
 
     seed: int = 1
     source: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        whole("seed", self.seed, least=1)
 
     def score(self, weight: Tensor, param: Param, information: Tensor | None) -> Tensor:
         own_seed = zlib.crc32(f"{self.seed} {param.name}".encode()) % (2**31 - 1) + 1
@@ -126,6 +129,7 @@ class Saliency:
 
     def __post_init__(self) -> None:
         whole("batches", self.batches, least=1)
+        flag("signed", self.signed)
 
     def observed_shape(self, param: Param) -> tuple[int, ...]:
         return param.shape

@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 import paddle
 from paddle import Tensor
 
-from .arguments import one_of, sentence, whole
+from .arguments import one_of, sentence, whole, wrong_kind
 from .graph.base import Param, Role
 from .ranking.cut import Size
 
@@ -403,14 +403,16 @@ class Filter(_Blocks):
         return [1 if i == self._axis(param) else extent for i, extent in enumerate(param.shape)]
 
 
-def parse_pattern(text: str) -> Pattern:
+def parse_pattern(pattern: str) -> Pattern:
     """A pattern in words: "2:4" is NM(2, 4), "2x1" (outputs x inputs) Block(2, 1), "1x4" and "2x4" Int8Block(1), (2).
 
     Raises:
         ValueError: None of these.
     """
-    blocks = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not isinstance(pattern, str):
+        raise wrong_kind("pattern", _WORDS, pattern)
+    blocks = re.fullmatch(r"(\d+)x(\d+)", pattern)
     if not blocks:
-        return NM.parse(text)
+        return NM.parse(pattern)
     outputs, inputs = int(blocks[1]), int(blocks[2])
     return Int8Block(outputs) if inputs == Int8Block.inputs else Block(outputs, inputs)

@@ -101,6 +101,7 @@ def judge(params: Iterable[Param], select: Select = all_weights, skip: Collectio
     Raises:
         TypeError: `select` did not answer with a bool, or with (bool, reason).
     """
+    function("select", select)
     return [_verdict(param, select, skip) for param in params]
 
 

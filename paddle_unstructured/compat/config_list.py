@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Union
 
-from ..arguments import fraction, sentence
+from ..arguments import fraction, path, sentence
 from ..criteria import Criterion
 from ..formats.yaml import read_yaml
 from ..graph.base import WEIGHT_ROLES, Param
@@ -66,7 +67,7 @@ def choices(rules: Rules, params: Sequence[Param]) -> dict[str, LayerChoice]:
 
 
 def _listed(rules: Rules) -> Sequence[Mapping[str, Any]]:
-    listed: Any = read_yaml(rules) if isinstance(rules, (str, Path)) else rules
+    listed: Any = read_yaml(path("rules", rules)) if isinstance(rules, (str, os.PathLike)) else rules
     if not isinstance(listed, Sequence) or not listed or not all(isinstance(rule, Mapping) for rule in listed):
         raise ValueError(sentence("rules", f"a list of dicts with some of the keys {', '.join(_KEYS)}", listed))
     for i, rule in enumerate(listed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from ..allocation import Allocation, Global, Threshold, Uniform
-from ..arguments import flag, fraction, function, one_of, part, whole
+from ..arguments import flag, fraction, function, has_method, number, one_of, part, whole, wrong_kind
 from ..criteria import Criterion, magnitude
 from ..patterns import Block, Element, Pattern, parse_pattern
 from ..schedules import Constant, Polynomial, Schedule
@@ -42,9 +42,13 @@ def to_select(prune_params_type: str | None, select: Select | None) -> Select:
 def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None) -> Pattern:
     _not_both("sparse_block", sparse_block, "pattern", pattern)
     if sparse_block is not None:
-        if isinstance(sparse_block, (str, Mapping)) or not hasattr(sparse_block, "__len__") or len(sparse_block) != 2:
-            raise ValueError(f"`sparse_block` must be two ints [m, n], got {sparse_block!r}.")
-        m, n = (whole(axis, extent, least=1) for axis, extent in zip("mn", sparse_block))
+        try:
+            extents = [] if isinstance(sparse_block, (str, bytes, Mapping)) else list(sparse_block)
+        except Exception:
+            extents = []
+        if len(extents) != 2:
+            raise wrong_kind("sparse_block", "two ints [m, n]", sparse_block)
+        m, n = (whole(axis, extent, least=1, hint="`sparse_block` is [m, n]") for axis, extent in zip("mn", extents))
         return Element() if (m, n) == (1, 1) else Block(m, n, axes="stored")
     if pattern is None:
         return Element()
@@ -57,20 +61,16 @@ def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None
 def to_criterion(criterion: Criterion | None) -> Criterion:
     if criterion is None:
         return magnitude
-    return (
-        criterion
-        if hasattr(criterion, "score") and not isinstance(criterion, type)
-        else function("criterion", criterion)
-    )
+    return criterion if has_method(criterion, "score") else function("criterion", criterion)
 
 
 def to_allocation(
     mode: str | None, threshold: float, local_sparsity: bool, allocation: Allocation | None
 ) -> Allocation:
-    if mode is not None and mode not in MODES:
-        raise ValueError(f'`mode` must be "ratio" or "threshold", got {mode!r}.')
-    _not_both("local_sparsity", local_sparsity or None, "allocation", allocation)
+    if mode is not None:
+        one_of("mode", mode, MODES, rule='"ratio" or "threshold"')
     local_sparsity = flag("local_sparsity", local_sparsity)
+    _not_both("local_sparsity", local_sparsity or None, "allocation", allocation)
     if mode is None and not isinstance(threshold, Default):
         raise ValueError(
             f'`threshold` (got {threshold!r}) has no meaning without mode="threshold"; add it, or '
@@ -83,7 +83,7 @@ def to_allocation(
                 '`local_sparsity` has no meaning with mode="threshold": a threshold is the same for '
                 "every layer; leave one out."
             )
-        return Threshold(threshold)
+        return Threshold(number("threshold", threshold, least=0, hint="weights with |w| below it are pruned"))
     if allocation is None:
         return Uniform() if local_sparsity else Global()
     part("allocation", allocation, ["feeds", "decide", "due"], rule="an allocation such as Global()")
@@ -120,7 +120,7 @@ def gmp_schedule(ratio: float, configs: Mapping[str, Any] | None) -> tuple[Polyn
     on the sparsity stays.
     """
     if not isinstance(configs, Mapping):
-        raise ValueError(f"`configs` must be a dict with the keys {', '.join(GMP_KEYS)}, got {configs!r}.")
+        raise wrong_kind("configs", f"a dict with the keys {', '.join(GMP_KEYS)}", configs)
     missing = [key for key in GMP_KEYS if key not in configs]
     unknown = [str(key) for key in configs if key not in GMP_KEYS]
     if missing or unknown:

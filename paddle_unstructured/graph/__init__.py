@@ -6,6 +6,7 @@ from typing import Any
 
 import paddle
 
+from ..arguments import wrong_kind
 from .base import WEIGHT_ROLES, Param
 from .gather import Gathering, is_gathered
 from .program import PirGraph
@@ -61,5 +62,5 @@ def _place(place: Any) -> Any:
             paddle.base.core.Place,
         ),
     ):
-        raise TypeError(f"`place` must be a place such as paddle.CPUPlace() or paddle.CUDAPlace(0), got {place!r}.")
+        raise wrong_kind("place", "a place such as paddle.CPUPlace() or paddle.CUDAPlace(0)", place)
     return place

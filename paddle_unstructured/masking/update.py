@@ -172,4 +172,4 @@ def _scores(layer: PrunedLayer, tensors: Tensors, information: Tensor | None) ->
 
 
 def _stacked(values: Iterable[Tensor]) -> np.ndarray:
-    return paddle.stack(list(values)).numpy()
+    return np.asarray(paddle.stack(list(values)).numpy())

@@ -10,6 +10,7 @@ from typing import Any, Iterable, Mapping
 
 import numpy as np
 
+from ..arguments import array, instance, part
 from ..graph import WEIGHT_ROLES, Param, open_graph
 from ..selection import Select, all_weights
 from .report import Row, SparsityReport, sparsity_report
@@ -109,6 +110,10 @@ def html_report(
     Example:
         >>> Path("report.html").write_text(html_report(program, pruner=pruner), encoding="utf-8")  # doctest: +SKIP
     """
+    if pruner is not None:
+        part("pruner", pruner, ["explain"], rule="a pruner or None")
+    if title is not None:
+        instance("title", title, str, rule="text")
     template = _template()
     graph = open_graph(program, scope if scope is not None or pruner is None else pruner.scope)
     params = {param.name: param for param in graph.params()}
@@ -152,6 +157,7 @@ def _template() -> Any:
 def _check_before(before: Mapping[str, np.ndarray] | None, params: Mapping[str, Param]) -> None:
     if before is None:
         return
+    instance("before", before, Mapping, rule="a dict of arrays by param name")
     weights = [param for param in params.values() if param.is_weight and param.name in before]
     if not weights:
         raise ValueError(
@@ -159,10 +165,11 @@ def _check_before(before: Mapping[str, np.ndarray] | None, params: Mapping[str, 
             f"{', '.join(map(repr, list(before)[:3]))}; take them from the same Program."
         )
     for param in weights:
-        if np.shape(before[param.name]) != param.shape:
+        given = array(f"before[{param.name!r}]", before[param.name])
+        if given.shape != param.shape:
             raise ValueError(
                 f"`before` must have the values of {param.name!r} in its shape {list(param.shape)}, got "
-                f"{list(np.shape(before[param.name]))}."
+                f"{list(given.shape)}."
             )
 
 

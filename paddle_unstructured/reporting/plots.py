@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import whole
+from ..arguments import array, instance, whole
 from ..graph import WEIGHT_ROLES, Param
 from .report import SparsityReport
 from .weight_grid import CORNER, KEPT, ZERO, density, grid, histogram
@@ -31,6 +31,7 @@ def plot_sparsity(report: SparsityReport) -> Any:
         ValueError: The report has no weights.
         ImportError: matplotlib is not installed.
     """
+    instance("report", report, SparsityReport, rule="what `sparsity_report` gave")
     rows = [row for row in report.rows if row.role in WEIGHT_ROLES]
     if not rows:
         raise ValueError(f"`report` must have weights of layers, got {len(report.rows)} rows without any.")
@@ -75,7 +76,9 @@ def plot_pattern(weight: np.ndarray, param: Param | None = None, *, corner: int 
     Example:
         >>> plot_pattern(scope.find_var("linear_0.w_0").get_tensor())  # doctest: +SKIP
     """
-    laid_out = grid(weight, param)
+    if param is not None:
+        instance("param", param, Param, rule="a Param or None")
+    laid_out = grid(array("weight", weight), param)
     if not laid_out.values.size:
         raise ValueError(f"`weight` must have elements to be drawn, got shape {list(np.shape(weight))}.")
     size = (

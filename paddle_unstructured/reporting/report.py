@@ -8,6 +8,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from ..arguments import part
 from ..graph import WEIGHT_ROLES, Param, PirGraph, open_graph
 from ..selection import Select, Verdict, all_weights, judge
 from .table import aligned, shape_text
@@ -144,6 +145,8 @@ def sparsity_report(
     Raises:
         ValueError: A param has no value in the scope.
     """
+    if pruner is not None:
+        part("pruner", pruner, ["explain"], rule="a pruner or None")
     graph = open_graph(program, scope if scope is not None or pruner is None else pruner.scope)
     verdicts = judge(graph.params(), select)
     if pruner is not None:

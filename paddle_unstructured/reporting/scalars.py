@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arguments import whole
+from ..arguments import has_method, part, whole
 
 
 class ScalarLog:
@@ -43,7 +43,8 @@ class ScalarLog:
     """
 
     def __init__(self, pruner: Any, writer: Any, *, every: int = 100) -> None:
-        if not callable(getattr(writer, "add_scalar", None)):
+        part("pruner", pruner, ["pruned_by_layer"], rule="a pruner")
+        if not has_method(writer, "add_scalar"):
             raise TypeError(
                 "`writer` must have a method add_scalar(tag, value, step), got "
                 f"{type(writer).__name__}; give a visualdl.LogWriter or a tensorboard.summary.Writer."

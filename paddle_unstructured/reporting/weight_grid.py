@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arguments import array
 from ..graph.base import Param
 
 CORNER = 32  # weights down and across of which every single one is shown
@@ -118,6 +119,7 @@ def histogram(weight: np.ndarray, before: np.ndarray | None = None, bins: int = 
     Raises:
         ValueError: `before` has another shape.
     """
+    weight, before = array("weight", weight), None if before is None else array("before", before)
     if before is not None and np.shape(before) != np.shape(weight):
         raise ValueError(
             f"`before` must have the weight's shape {list(np.shape(weight))}, got {list(np.shape(before))}."

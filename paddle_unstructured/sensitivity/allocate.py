@@ -8,7 +8,7 @@ from typing import Any, Literal, Sequence
 
 import numpy as np
 
-from ..arguments import fraction, number
+from ..arguments import fraction, instance, number
 from .table import SensitivityTable
 
 Span = tuple[int, int]  # fewest and most whole weights
@@ -49,6 +49,7 @@ def allocate_by_sensitivity(
         >>> allocate_by_sensitivity(table, drop=0.08)  # of a 5 * 0.08 / 0.1, of b 5 * 0.08 / 0.2 weights
         {'a': 0.4, 'b': 0.2}
     """
+    instance("table", table, SensitivityTable, rule="what `sensitivity` gave")
     _check_wishes(target, drop, at_least)
     layers = [_Layer.of(table, name, drop, at_least or 0.0) for name in table.sizes]
     if target is None:

@@ -13,7 +13,8 @@ from typing import Any, Callable, Iterable, Sequence, Union
 import numpy as np
 import paddle
 
-from ..arguments import StrPath, fraction, function
+from .. import arguments
+from ..arguments import StrPath, fraction, function, names, wrong_kind
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, magnitude, scores
 from ..graph import Param, PirGraph, open_graph
@@ -81,10 +82,11 @@ def sensitivity(
     """
     function("evaluate", evaluate, rule="a function () -> score")
     asked = _rising(sparsities)
+    file = None if path is None else arguments.path("path", path)
     graph = open_graph(program, scope, place)
     layers = _layers(graph, params, select, to_criterion(criterion), to_pattern(None, pattern))
     _check_limits(layers, asked[-1])
-    table = _begun(graph, layers, evaluate, asked, path)
+    table = _begun(graph, layers, evaluate, asked, file)
     done = {(row.param, row.sparsity) for row in table.rows}
     due = [(layer, sparsity) for layer in layers for sparsity in asked if (layer.param.name, sparsity) not in done]
     for layer, steps in groupby(_with_bar(due, len(done), progress), key=lambda step: step[0]):
@@ -102,7 +104,11 @@ def sensitivity(
 
 
 def _rising(sparsities: Sequence[float]) -> list[float]:
-    asked = sorted({fraction("sparsities", each) for each in sparsities})
+    try:
+        given = list(sparsities)
+    except Exception:
+        raise wrong_kind("sparsities", "fractions in (0, 1]", sparsities) from None
+    asked = sorted({fraction("sparsities", each) for each in given})
     if not asked or asked[0] == 0.0:
         raise ValueError(
             f"`sparsities` must be fractions in (0, 1], got {list(sparsities)}; the dense score is "
@@ -135,9 +141,7 @@ def _chosen(
 ) -> list[Param]:
     if params is not None and select is not None:
         raise ValueError("`params` and `select` both say which layers; give one of them.")
-    if isinstance(params, str):
-        raise TypeError(f"`params` must be a sequence of names, got the string {params!r}; write [{params!r}].")
-    wanted = None if params is None else {param if isinstance(param, str) else param.name for param in params}
+    wanted = None if params is None else set(names("params", params, of=Param, rule="a sequence of names"))
     verdicts = [v for v in judge(graph.params(), to_select(None, select)) if wanted is None or v.param.name in wanted]
     why_not = {v.param.name: pattern.check(v.param) if v.pruned else v.reason for v in verdicts}
     chosen = [v.param for v in verdicts if why_not[v.param.name] is None]
@@ -146,7 +150,7 @@ def _chosen(
         faults = ", ".join(f"{name} ({why_not.get(name, 'not in the Program')})" for name in missing)
         raise ValueError(f"`params` must name weights that can be pruned, got {faults}.")
     if not chosen:
-        raise ValueError("nothing to analyse: no weight of the Program is selected.")
+        raise ValueError("`params` or `select` must leave a weight, got none: nothing to analyse.")
     return chosen
 
 

@@ -70,22 +70,36 @@ class SensitivityTable:
         Raises:
             ValueError: Something else, or written by a newer version.
         """
+        arguments.instance("text", text, (str, bytes, bytearray), rule="the JSON of a sensitivity table")
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not the JSON of a sensitivity table: {error}.") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise ValueError(f"not a sensitivity table: its `format` is not {FORMAT!r}.")
-        version = content.pop("version", 0)
+        version = arguments.whole("version", content.pop("version", 0))
         if version > VERSION:
             raise ValueError(
                 f"a sensitivity table of version {version}, and this package reads up to {VERSION}; "
                 "install a newer paddle_unstructured."
             )
         try:
-            return cls(**{**content, "rows": tuple(SensitivityRow(**row) for row in content["rows"])})
-        except (KeyError, TypeError) as error:
+            table = cls(**{**content, "rows": tuple(SensitivityRow(**row) for row in content["rows"])})
+            table.check()
+            return table
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a sensitivity table with missing or unknown fields: {error}.") from error
+
+    def check(self) -> None:
+        """Raise ValueError unless every number is one that `sensitivity` can have measured."""
+        arguments.number("dense", self.dense)
+        for name, size in self.sizes.items():
+            arguments.whole(f"sizes[{name!r}]", size, least=1)
+        for row in self.rows:
+            arguments.one_of("param", row.param, self.sizes)
+            arguments.fraction("sparsity", row.sparsity)
+            arguments.number("score", row.score)
+            arguments.whole("pruned", row.pruned, most=self.sizes[row.param])
 
     def save(self, path: StrPath) -> None:
         """Write JSON atomically: `path` holds the old file or the new one, never a part of it."""

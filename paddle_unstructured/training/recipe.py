@@ -8,6 +8,7 @@ from typing import Any
 
 from ..allocation import LAMP, Allocation
 from ..arguments import fraction, number, whole
+from ..compat.paddleslim import THRESHOLD, to_allocation, to_pattern
 from ..patterns import Pattern
 from ..pruner import UnstructuredPruner
 from ..schedules import Polynomial
@@ -58,6 +59,9 @@ class Recipe:
         fraction("ratio", self.ratio)
         fraction("initial", self.initial)
         whole("steps", self.steps, least=2, rule="the optimizer steps of the whole run, an int >= 2")
+        whole("updates", self.updates, least=1)
+        to_pattern(None, self.pattern)
+        to_allocation("ratio", THRESHOLD, False, self.allocation)
         number("ramp", self.ramp, above=0, most=1, rule="a part of the steps, in (0, 1]")
         check_mixture(self.weight, self.temperature)
         _ = self.schedule  # checks what the ramp is made of

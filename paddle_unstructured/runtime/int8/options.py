@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from ...arguments import StrPath, names, one_of
+from ...arguments import StrPath, flag, names, one_of
 from .calibration_data import Data
 from .calibrators import CALIBRATORS
 
@@ -43,6 +43,8 @@ class Int8:
         one_of("calibration", self.calibration, CALIBRATORS)
         if self.data is None and self.ranges is None:
             raise ValueError("`data` must be given (samples to calibrate on), or `ranges` from training; got neither.")
+        flag("equalize", self.equalize)
+        flag("correct_bias", self.correct_bias)
         if self.equalize and self.ranges is not None:
             raise ValueError(
                 "`equalize` must be left out with `ranges`, which were learned for the weights as they are."
