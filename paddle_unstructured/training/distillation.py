@@ -7,7 +7,7 @@ from typing import Any, Mapping
 import paddle
 import paddle.nn.functional as F
 
-from ..arguments import fraction, number
+from ..arguments import fraction, instance, number
 from ..graph import open_graph
 from ..graph.splice import program_of, splice
 
@@ -61,6 +61,10 @@ def distill(
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
     """
     check_mixture(weight, temperature)
+    program_of(loss, "loss")
+    instance("prefix", prefix, str, rule="the beginning of names")
+    if inputs is not None:
+        instance("inputs", inputs, Mapping, rule="a dict of the teacher's inputs, name -> value")
     student = open_graph(program_of(logits, "logits"), scope)
     teacher = open_graph(program_of(teacher_logits, "teacher_logits"), teacher_scope or student.scope)
     if list(logits.shape[1:]) != list(teacher_logits.shape[1:]):

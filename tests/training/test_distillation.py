@@ -153,6 +153,20 @@ def test_a_teacher_with_another_input_name_is_told_which_value_it_reads():
             distill(logits.mean(), logits, teacher.output, teacher_scope=teacher.scope, inputs={"x": pixels})
 
 
+def test_a_loss_that_is_no_value_is_refused_and_leaves_no_ops():
+    teacher = teacher_net()
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        logits = nn.Linear(2, 3)(paddle.static.data("x", [-1, 2]))
+        loss = logits.mean()
+        ops = program.num_ops()
+        with pytest.raises(TypeError, match="`loss` must be a value of a PIR Program, got int"):
+            distill(-1, logits, teacher.output, teacher_scope=teacher.scope)
+        with pytest.raises(TypeError, match="`inputs` must be a dict .*got list"):
+            distill(loss, logits, teacher.output, teacher_scope=teacher.scope, inputs=[])
+    assert program.num_ops() == ops
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [
