@@ -9,7 +9,7 @@ import paddle
 from models import build_model
 from paddle.static import Program
 
-from paddle_unstructured import distributed
+from paddle_unstructured import distributed, test_program
 from paddle_unstructured.training import quantization_aware
 
 FEEDS = ("image", "label")
@@ -41,16 +41,6 @@ def measure(logits: paddle.pir.Value, classes: int) -> tuple:
     return (loss, *(paddle.metric.accuracy(logits, label, k=min(k, classes)) for k in (1, 5)))
 
 
-def for_test(program: Program) -> tuple[Program, paddle.pir.IrMapping]:
-    """Clone a Program with BatchNorm and dropout in test mode; the mapping finds a value in the clone."""
-    mapping = paddle.pir.IrMapping()
-    clone = program.clone(mapping)
-    for op in clone.global_block().ops:  # PIR has no clone(for_test=True), and these nets have no sub-blocks
-        if op.has_attr("is_test"):
-            op.set_bool_attr("is_test", True)
-    return clone, mapping
-
-
 def build_classifier(
     name: str,
     *,
@@ -76,7 +66,7 @@ def build_classifier(
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(train, startup):
         image = paddle.static.data(FEEDS[0], [None, *image_shape], "float32")
         logits = build_model(name, image_shape=image_shape, classes=classes, width=width)(image)
-        test, twin = for_test(train)  # before the loss, so that testing needs no labels
+        test, (test_image, test_logits) = test_program(train, [image, logits])
         quantized = None
         if quantize_aware:
             quantization_aware.quantize_aware(train)
@@ -85,9 +75,8 @@ def build_classifier(
         if optimizer is not None:
             distributed.minimize(optimizer, teach(metrics[0], logits) if teach else metrics[0])
     with paddle.static.program_guard(test):
-        probabilities = paddle.nn.functional.softmax(twin.look_up(logits))
-    image, logits = twin.look_up(image), twin.look_up(logits)
-    return Classifier(train, startup, test, metrics, image, logits, probabilities, quantized)
+        probabilities = paddle.nn.functional.softmax(test_logits)
+    return Classifier(train, startup, test, metrics, test_image, test_logits, probabilities, quantized)
 
 
 def parameters(program: Program) -> dict[str, tuple[int, ...]]:

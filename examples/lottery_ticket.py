@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from sklearn.datasets import load_digits
 
-from paddle_unstructured import Random, UnstructuredPruner, magnitude
+from paddle_unstructured import Random, UnstructuredPruner, magnitude, test_program
 
 ROUNDS = (0.0, 0.5, 0.75, 0.875, 0.94, 0.97)  # sparsity of each round
 EPOCHS, TRAIN = 6, 1440
@@ -23,8 +23,7 @@ def lottery(criterion, images: np.ndarray, labels: np.ndarray) -> list[float]:
         image, label = paddle.static.data("image", [None, 64]), paddle.static.data("label", [None, 1], "int64")
         net = paddle.nn.Sequential(paddle.nn.Linear(64, 100), paddle.nn.ReLU(), paddle.nn.Linear(100, 10))
         logits = net(image)
-        mapping = paddle.pir.IrMapping()
-        test = program.clone(mapping)  # before the loss: computes logits only
+        test, (test_logits,) = test_program(program, [logits])
         loss = paddle.nn.functional.cross_entropy(logits, label)
         paddle.optimizer.Momentum(0.05, 0.9).minimize(loss)
     exe = paddle.static.Executor()
@@ -44,7 +43,7 @@ def lottery(criterion, images: np.ndarray, labels: np.ndarray) -> list[float]:
                 feed = {"image": images[batch], "label": labels[batch]}
                 exe.run(program, feed=feed, fetch_list=[loss], scope=scope)
         feed = {"image": images[TRAIN:], "label": labels[TRAIN:]}
-        (scores,) = exe.run(test, feed=feed, fetch_list=[mapping.look_up(logits)], scope=scope)
+        (scores,) = exe.run(test, feed=feed, fetch_list=[test_logits], scope=scope)
         found.append(float((scores.argmax(1) == labels[TRAIN:, 0]).mean()))
     return found
 

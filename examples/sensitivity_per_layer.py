@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 from sklearn.datasets import load_digits
 
-from paddle_unstructured import PerLayer, Uniform, UnstructuredPruner
+from paddle_unstructured import PerLayer, Uniform, UnstructuredPruner, test_program
 from paddle_unstructured.sensitivity import allocate_by_sensitivity, sensitivity
 
 TRAIN, TARGET = 1440, 0.8
@@ -27,8 +27,7 @@ def main() -> None:
             *(paddle.nn.Flatten(), paddle.nn.Linear(144, 64), paddle.nn.ReLU(), paddle.nn.Linear(64, 10)),
         )
         logits = net(image)
-        mapping = paddle.pir.IrMapping()
-        test = program.clone(mapping)
+        test, (test_logits,) = test_program(program, [logits])
         loss = paddle.nn.functional.cross_entropy(logits, label)
         paddle.optimizer.Momentum(0.05, 0.9).minimize(loss)
     exe = paddle.static.Executor()
@@ -39,7 +38,7 @@ def main() -> None:
 
     def accuracy(scope=None) -> float:
         feed = {"image": images[TRAIN:], "label": labels[TRAIN:]}
-        (scores,) = exe.run(test, feed=feed, fetch_list=[mapping.look_up(logits)], scope=scope)
+        (scores,) = exe.run(test, feed=feed, fetch_list=[test_logits], scope=scope)
         return float((scores.argmax(1) == labels[TRAIN:, 0]).mean())
 
     def pruned_at_once(**asked) -> float:

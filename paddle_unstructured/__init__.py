@@ -17,6 +17,7 @@ _MODULES = {
     ),
     ".training.distillation": ("distill",),
     ".graph": ("Param",),
+    ".graph.testing": ("test_program",),
     ".reporting.html": ("html_report",),
     ".patterns": ("Block", "Element", "Filter", "Int8Block", "NM"),
     ".reporting.plots": ("plot_pattern", "plot_sparsity", "plot_weights"),

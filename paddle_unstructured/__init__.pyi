@@ -15,6 +15,7 @@ from .criteria import Saliency as Saliency
 from .criteria import magnitude as magnitude
 from .criteria import normalized_magnitude as normalized_magnitude
 from .graph import Param as Param
+from .graph.testing import test_program as test_program
 from .patterns import NM as NM
 from .patterns import Block as Block
 from .patterns import Element as Element
