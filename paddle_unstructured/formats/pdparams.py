@@ -9,7 +9,7 @@ import numpy as np
 
 from .atomic import check_readable
 
-_MAKE = np.empty(0).__reduce__()[0]  # numpy has moved it over the years
+_MAKE: Any = np.empty(0).__reduce__()[0]  # numpy has moved it over the years
 
 
 def _reconstruct(kind: Any, shape: Any, dtype: Any) -> Any:

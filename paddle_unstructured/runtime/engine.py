@@ -141,7 +141,7 @@ class Engine:
         if x.ndim != self.rank or x.shape[1] != self.channels or 0 in x.shape:
             wanted = [f"{self.channels}"] + ["height", "width"] * (self.rank == 4)
             raise ValueError(f"the input must be float32 of shape [n, {', '.join(wanted)}], got {list(x.shape)}.")
-        return x
+        return np.asarray(x)
 
     def _shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         shapes = (_Shape * self._outputs)()
