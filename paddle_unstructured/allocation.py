@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import Mapping, Protocol, Sequence, Union
+from typing import Callable, Mapping, Protocol, Sequence, Union, runtime_checkable
 
 import numpy as np
 import paddle
@@ -22,24 +22,64 @@ from .graph.base import Param
 from .ranking.cut import Cut, Size, cut
 from .ranking.lamp import lamp_cut
 
-Feeds = Mapping[str, np.ndarray]
+
+@dataclass(frozen=True)
+class Budget:
+    """What may fall at one update: a number of weights, or what scores below a threshold.
+
+    Attributes:
+        total: weights to be pruned over all layers.
+        low: fewest pruned weights of each layer, int64 [layers].
+        high: most pruned weights of each layer, int64 [layers].
+        thresholds: score below which a unit falls, float64 [layers], whatever numbers that makes; None where the
+            numbers decide.
+    """
+
+    total: int
+    low: np.ndarray
+    high: np.ndarray
+    thresholds: np.ndarray | None = None
 
 
 class Allocation(Protocol):
     """Any object with these three methods is an allocation."""
 
-    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
         """What `decide` is given at an update; `limits` are the most weights the pattern can take from each layer.
 
         Raises:
             ValueError: The sparsity cannot be reached within the bounds.
         """
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
-        """Which units stay, on the device."""
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+        """Which units stay, on the device: `by_rank(...)`, where the numbers of the budget decide."""
 
     def due(self, step: int, sparsity: float, applied: float) -> bool:
         """Whether the masks are to be updated at this step, `applied` being the sparsity of the last update."""
+
+
+@runtime_checkable
+class OwnSparsity(Protocol):
+    """An allocation that means a sparsity by itself: what is pruned to where neither ratio nor schedule is given."""
+
+    def sparsity(self, params: Sequence[Param]) -> float:
+        """The overall sparsity of these params."""
+
+
+def by_rank(
+    units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget, *, rule: Callable[..., Cut] = cut
+) -> Cut:
+    """Drop the lowest scored units until the budget's total is pruned, within its bounds.
+
+    Args:
+        units: scores per layer, as `Pattern.units` gives them.
+        alive: units that live per layer, as `Pattern.alive` gives them.
+        sizes: weights per unit of each layer.
+        budget: numbers of weights.
+        rule: race of all layers, `ranking.cut.cut` or `ranking.lamp.lamp_cut`.
+    """
+    low, high = (paddle.to_tensor(np.asarray(bound, "int64")) for bound in (budget.low, budget.high))
+    return rule(units, alive, sizes, total=paddle.full([1], budget.total, "int64"), low=low, high=high)
 
 
 class _Ranked:
@@ -56,8 +96,8 @@ class _Ranked:
                 f"`min_sparsity` must be <= `max_sparsity`, got {self.min_sparsity} > {self.max_sparsity}."
             )
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
-        return cut(units, alive, sizes, **feeds)
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+        return by_rank(units, alive, sizes, budget)
 
     def due(self, step: int, sparsity: float, applied: float) -> bool:
         return sparsity > applied
@@ -93,7 +133,7 @@ class Global(_Ranked):
         super().__post_init__()
         fraction("floor", self.floor, rule="in [0, 1]", hint="0 switches it off")
 
-    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
         sizes, total = _sizes(params), _total(params, sparsity)
         low, high = self._bounds(params, sparsity, limits)
         kept = self.floor * (1.0 - sparsity) * sizes
@@ -102,7 +142,7 @@ class Global(_Ranked):
             floored = np.maximum(np.minimum(high, sizes - rounded.astype("int64")), low)
             if floored.sum() >= total:
                 break
-        return _feeds(self, total, low, floored, sparsity)
+        return _reachable(self, Budget(total, low, floored), sparsity)
 
 
 @dataclass(frozen=True)
@@ -122,11 +162,11 @@ class LAMP(_Ranked):
     min_sparsity: float = 0.0
     max_sparsity: float = 1.0
 
-    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
-        return _feeds(self, _total(params, sparsity), *self._bounds(params, sparsity, limits), sparsity)
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
+        return _reachable(self, Budget(_total(params, sparsity), *self._bounds(params, sparsity, limits)), sparsity)
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
-        return lamp_cut(units, alive, sizes, **feeds)
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+        return by_rank(units, alive, sizes, budget, rule=lamp_cut)
 
 
 @dataclass(frozen=True)
@@ -140,14 +180,14 @@ class Uniform(_Ranked):
     min_sparsity: float = 0.0
     max_sparsity: float = 1.0
 
-    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
         low, high = self._bounds(params, sparsity, limits)
         each = np.array([round(sparsity * param.size) for param in params], "int64")
         if (each > high).any():
             total = _total(params, sparsity)
-            _feeds(self, total, low, high, sparsity)
+            _reachable(self, Budget(total, low, high), sparsity)
             each = _shared(total, _sizes(params), low, high)
-        return {"total": np.array([each.sum()], "int64"), "low": each, "high": each}
+        return Budget(int(each.sum()), each, each)
 
 
 @dataclass(frozen=True)
@@ -165,13 +205,13 @@ class ERK(_Ranked):
     min_sparsity: float = 0.0
     max_sparsity: float = 1.0
 
-    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
         sizes, total = _sizes(params), _total(params, sparsity)
         low, high = self._bounds(params, sparsity, limits)
-        _feeds(self, total, low, high, sparsity)
+        _reachable(self, Budget(total, low, high), sparsity)
         wanted = np.array([sum(param.shape) * param.size / prod(param.shape) for param in params])
         each = sizes - _shared(int(sizes.sum()) - total, wanted, sizes - high, sizes - low)
-        return {"total": np.array([total], "int64"), "low": each, "high": each}
+        return Budget(total, each, each)
 
 
 @dataclass(frozen=True)
@@ -209,7 +249,7 @@ class PerLayer(_Ranked):
         """The overall sparsity that the layers' own ones make."""
         return sum(round(own * p.size) for own, p in zip(self._own(params), params)) / sum(p.size for p in params)
 
-    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
         own, whole = self._own(params), self.sparsity(params)
         if sparsity > whole + 0.5 / sum(p.size for p in params):
             raise ValueError(
@@ -225,7 +265,7 @@ class PerLayer(_Ranked):
         if (each > high).any() or (each < low).any():
             names = ", ".join(p.name for p, n, a, b in zip(params, each, low, high) if not a <= n <= b)
             raise ValueError(f"PerLayer asks for a sparsity that the pattern or the bounds do not allow, in {names}.")
-        return {"total": np.array([each.sum()], "int64"), "low": each, "high": each}
+        return Budget(int(each.sum()), each, each)
 
     def _own(self, params: Sequence[Param]) -> list[float]:
         return by_name(self.sparsities, params, 0.0)
@@ -255,12 +295,13 @@ class Threshold:
             number("threshold", value, least=0, hint="weights with |w| below it are pruned")
         whole("update_every", self.update_every, least=1)
 
-    def feeds(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Feeds:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
         values = by_name(self.value, params, 0.0) if isinstance(self.value, Mapping) else [self.value] * len(params)
-        return {"values": np.array(values, "float64")}
+        most = np.array(limits, "int64")
+        return Budget(int(most.sum()), np.zeros_like(most), most, np.array(values, "float64"))
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], **feeds: Tensor) -> Cut:
-        values = feeds["values"]
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+        values = paddle.to_tensor(budget.thresholds)
         keep = [
             (u >= value.cast(u.dtype)).cast(u.dtype) * a.cast(u.dtype)
             for u, a, value in zip(units, alive, paddle.unstack(values))
@@ -305,13 +346,15 @@ def _total(params: Sequence[Param], sparsity: float) -> int:
     return round(sparsity * sum(param.size for param in params))
 
 
-def _feeds(allocation: object, total: int, low: np.ndarray, high: np.ndarray, sparsity: float) -> Feeds:
-    if not low.sum() <= total <= high.sum():
+def _reachable(allocation: object, budget: Budget, sparsity: float) -> Budget:
+    """The budget; ValueError if its total cannot be met within its bounds."""
+    least, most = budget.low.sum(), budget.high.sum()
+    if not least <= budget.total <= most:
         raise ValueError(
-            f"{allocation!r} cannot meet a sparsity of {sparsity:.4f}: {total} weights are to fall, and "
-            f"the bounds and the pattern allow {low.sum()} to {high.sum()}."
+            f"{allocation!r} cannot meet a sparsity of {sparsity:.4f}: {budget.total} weights are to fall, and "
+            f"the bounds and the pattern allow {least} to {most}."
         )
-    return {"total": np.array([total], "int64"), "low": low, "high": high}
+    return budget
 
 
 def _shared(total: int, wanted: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -183,6 +183,11 @@ def wrong_kind(name: str, rule: str, value: object, hint: str = "") -> WrongKind
     return WrongKind(f"`{name}` must be {rule}, got {shown(value)}{kind}" + (f"; {hint}." if hint else "."))
 
 
+def name_of(value: object) -> str:
+    """The name of a function; the repr of anything else."""
+    return str(getattr(value, "__name__", repr(value)))
+
+
 def shown(value: object) -> str:
     """The value as a message shows it: its repr on one line, not too long; its class where even that fails."""
     try:

@@ -9,30 +9,56 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Callable, ClassVar, Protocol, Union
+from typing import Callable, ClassVar, Protocol, Union, runtime_checkable
 
 import paddle
 from paddle import Tensor
 
-from .arguments import flag, whole
+from .arguments import flag, one_of, whole, wrong_kind
 from .graph.base import Param
 
 
-class Informed(Protocol):
-    """A criterion that looks at more than the weight.
+@runtime_checkable
+class Scorer(Protocol):
+    """A criterion that is an object: it may look at more than the weight."""
+
+    def score(self, weight: Tensor, param: Param, information: Tensor | None) -> Tensor:
+        """The scores, weight's shape; `information` is what the criterion's `source` says, None without one."""
+
+
+@runtime_checkable
+class Informed(Scorer, Protocol):
+    """A criterion that says what it wants to be given.
 
     Attributes:
-        source: What `score` is given beside the weight. None: nothing. "norm scale": the scale of the BatchNorm that
+        source: what `score` is given beside the weight. None: nothing. "norm scale": the scale of the BatchNorm that
             follows the layer. "gradient" or "output": what `observe` gathered over at least `batches` batches.
     """
 
-    source: ClassVar[str | None]
-
-    def score(self, weight: Tensor, param: Param, information: Tensor | None) -> Tensor:
-        """The scores, weight's shape."""
+    @property
+    def source(self) -> str | None: ...
 
 
-Criterion = Union[Callable[[Tensor], Tensor], Informed]
+@runtime_checkable
+class Watching(Informed, Protocol):
+    """A criterion whose source is "gradient" or "output": what it adds up, batch by batch, while the net trains.
+
+    Attributes:
+        batches: batches that it wants to see before weights are scored, >= 1.
+    """
+
+    @property
+    def batches(self) -> int: ...
+
+    def observed_shape(self, param: Param) -> tuple[int, ...]:
+        """The shape of what is added up for a param."""
+
+    def observe(self, weight: Tensor, seen: Tensor, channel_axis: int, /) -> Tensor:
+        """What one batch adds; `seen` is the gradient, or the output with its channels on `channel_axis`."""
+
+
+Criterion = Union[Callable[[Tensor], Tensor], Scorer]
+_WATCHED = ("gradient", "output")
 
 
 def magnitude(weight: Tensor) -> Tensor:
@@ -186,7 +212,23 @@ class APoZ(MeanActivation):
 
 def scores(criterion: Criterion, weight: Tensor, param: Param, information: Tensor | None = None) -> Tensor:
     """Ask a criterion of either kind."""
-    return criterion.score(weight, param, information) if hasattr(criterion, "score") else criterion(weight)
+    return criterion.score(weight, param, information) if isinstance(criterion, Scorer) else criterion(weight)
+
+
+def source_of(criterion: Criterion) -> str | None:
+    """What a criterion is given beside the weight; ValueError if there is no such thing."""
+    source = criterion.source if isinstance(criterion, Informed) else None
+    return source if source is None else one_of("criterion.source", source, ("norm scale", *_WATCHED))
+
+
+def as_watching(criterion: Criterion) -> Watching | None:
+    """The criterion, if batches have to be watched before it can score; TypeError if it does not say how."""
+    if source_of(criterion) not in _WATCHED:
+        return None
+    if not isinstance(criterion, Watching):
+        rule = f"an object with `batches`, `observed_shape` and `observe`, as its source is {source_of(criterion)!r}"
+        raise wrong_kind("criterion", rule, criterion)
+    return criterion
 
 
 def spread_over(per_filter: Tensor, param: Param) -> Tensor:

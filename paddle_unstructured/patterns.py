@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import gcd, prod
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import paddle
 from paddle import Tensor
@@ -45,6 +45,28 @@ class Pattern(Protocol):
 
     def spread(self, keep: Tensor, param: Param) -> Tensor:
         """Mask of units -> mask of weights."""
+
+
+@runtime_checkable
+class Complete(Protocol):
+    """A pattern that is complete at one sparsity, which is pruned to where neither ratio nor schedule is given."""
+
+    @property
+    def sparsity(self) -> float:
+        """The sparsity of the complete pattern, in [0, 1]."""
+
+
+@runtime_checkable
+class Boxed(Pattern, Protocol):
+    """A pattern whose units are boxes of weights: `check` and `export` look whether each is zero as a whole."""
+
+    def extents(self, param: Param) -> list[int]:
+        """The width of a box along each stored axis."""
+
+
+def own_sparsity(pattern: Pattern) -> float | None:
+    """The sparsity that the pattern means by itself; None if it is open."""
+    return pattern.sparsity if isinstance(pattern, Complete) else None
 
 
 @dataclass(frozen=True)

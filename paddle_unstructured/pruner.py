@@ -11,7 +11,7 @@ import numpy as np
 
 from . import checkpoint, distributed
 from .allocation import Allocation, Threshold
-from .arguments import StrPath, fraction
+from .arguments import StrPath, fraction, name_of
 from .compat import paddleslim
 from .compat.config_list import Rules
 from .criteria import Criterion
@@ -242,7 +242,7 @@ class UnstructuredPruner:
         """
         if self._by_threshold:
             return 0.0
-        return getattr(self._plan.schedule, "final", self._plan.asked(self.steps))
+        return self._plan.asked(self.steps) if self._plan.target is None else self._plan.target
 
     def target_reached(self) -> bool:
         """Whether the target has been applied; with a threshold, whether any update was made."""
@@ -268,8 +268,8 @@ class UnstructuredPruner:
                     "call step() after each batch."
                 )
             report.check_initialized(self._graph, self._params)
-            feeds = self._plan.feeds(self._plan.asked(self.steps))
-            _, thresholds = self._device.plan(self._plan.allocation, feeds, step=self.steps)
+            budget = self._plan.budget(self._plan.asked(self.steps))
+            _, thresholds = self._device.plan(self._plan.allocation, budget, step=self.steps)
             self._threshold = _highest(thresholds, self._threshold)
         return self._threshold
 
@@ -347,7 +347,7 @@ class UnstructuredPruner:
             "applied": self._applied,
             "updates": self._updates,
             "threshold": self._threshold,
-            "schedule": _name(self._plan.schedule),
+            "schedule": name_of(self._plan.schedule),
             "dtypes": {param.name: param.dtype for param in self._params},
             "masks": {param.name: self._graph.mask(param) for param in self._params},
             "gathered": [gathering.state() for gathering in self._plan.gatherings],
@@ -390,11 +390,11 @@ class UnstructuredPruner:
         if left:
             _warn_of_misfits(left, "masks")
             self._applied = min(self._applied, self.sparsity())
-        if state.get("schedule", _name(self._plan.schedule)) != _name(self._plan.schedule):
+        if state.get("schedule", name_of(self._plan.schedule)) != name_of(self._plan.schedule):
             _log.warning(
                 "the state was saved under the schedule %s; this pruner goes on with %s",
                 state["schedule"],
-                _name(self._plan.schedule),
+                name_of(self._plan.schedule),
             )
         return list(left)
 
@@ -434,7 +434,7 @@ class UnstructuredPruner:
             "allocation": self._plan.allocation,
         }
         if not self._by_threshold:
-            parts["schedule"] = _name(self._plan.schedule)
+            parts["schedule"] = name_of(self._plan.schedule)
         said = ", ".join(f"{name}={part}" for name, part in parts.items())
         pruned, whole = share(self._plan.verdicts)
         of = f" of {whole}" if pruned < whole else ""
@@ -505,10 +505,10 @@ class UnstructuredPruner:
     def _update_masks(self, sparsity: float) -> None:
         distributed.synchronize(self._graph)
         report.check_initialized(self._graph, self._params)
-        feeds = self._plan.feeds(sparsity)
+        budget = self._plan.budget(sparsity)
         before = self._pruned
         gathered = [name for gathering in self._plan.gatherings for name in gathering.names]
-        self._pruned, thresholds = self._device.prune(self._plan.allocation, feeds, step=self.steps, forget=gathered)
+        self._pruned, thresholds = self._device.prune(self._plan.allocation, budget, step=self.steps, forget=gathered)
         self._threshold = _highest(thresholds, self._threshold)
         self._applied, self._updates = sparsity, self._updates + 1
         for gathering in self._plan.gatherings:
@@ -516,8 +516,8 @@ class UnstructuredPruner:
             if self.target_reached() and not self._by_threshold:
                 gathering.release()
             _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
-        if "high" in feeds:
-            self._log_held_layers(feeds["low"], feeds["high"])
+        if budget.thresholds is None:
+            self._log_held_layers(budget.low, budget.high)
         self._warn_of_empty_layers(before)
 
     def _watch_ahead(self, step: int) -> None:
@@ -563,11 +563,7 @@ def _warn_of_misfits(left: Mapping[str, str], what: str) -> None:
 
 
 def _all(parts: Iterable[Any]) -> str:
-    return " | ".join(dict.fromkeys(map(_name, parts)))
-
-
-def _name(part: Any) -> str:
-    return getattr(part, "__name__", repr(part))
+    return " | ".join(dict.fromkeys(map(name_of, parts)))
 
 
 class GMPUnstructuredPruner(UnstructuredPruner):

@@ -7,11 +7,26 @@ the sparsity rises, and nowhere else, so a schedule also says when. Any function
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Protocol, runtime_checkable
 
 from .arguments import fraction, number, whole
 
 Schedule = Callable[[int], float]
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A schedule that knows the sparsity it ends with; of any other, the sparsity of the present step is the target."""
+
+    @property
+    def final(self) -> float:
+        """The last sparsity, in [0, 1]."""
+
+
+def final_of(schedule: Schedule) -> float | None:
+    """The sparsity that a schedule ends with; None if it does not say."""
+    given: object = schedule
+    return given.final if isinstance(given, Ending) else None
 
 
 @dataclass(frozen=True)
@@ -95,9 +110,9 @@ class Polynomial:
         number("exponent", self.exponent, above=0)
         if self.update_every is not None and self.updates is not None:
             raise ValueError("give `update_every` or `updates`, not both.")
-        for name in ("update_every", "updates"):
-            if getattr(self, name) is not None:
-                whole(name, getattr(self, name), least=1)
+        for name, count in (("update_every", self.update_every), ("updates", self.updates)):
+            if count is not None:
+                whole(name, count, least=1)
 
     def __call__(self, step: int) -> float:
         if step < self.begin_step:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Iterable, Sequence, Union
 
-from .arguments import function, wrong_kind
+from .arguments import function, name_of, wrong_kind
 from .graph.base import Param
 
 Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
@@ -115,7 +115,7 @@ def _verdict(param: Param, select: Select, skip: Collection[str]) -> Verdict:
     if isinstance(answer, tuple) and len(answer) == 2:
         return Verdict(param, bool(answer[0]), str(answer[1]))
     if isinstance(answer, bool):
-        name = getattr(select, "__name__", repr(select))
+        name = name_of(select)
         why = reason if by_default else f"{reason}; selected by {name}"
         return Verdict(param, answer, why if answer else f"not selected by {name}")
     raise TypeError(f"`select` must answer True, False or (bool, reason), got {answer!r} for param {param.name!r}.")

@@ -79,13 +79,13 @@ def slow_masks(params, patterns, scores, allocation, sparsity):
             for score, box in units:
                 mask[box] = score >= allocation.value
         return masks
-    feeds = allocation.feeds(params, sparsity, [pattern.limit(p) for p, pattern in zip(params, patterns)])
+    budget = allocation.budget(params, sparsity, [pattern.limit(p) for p, pattern in zip(params, patterns)])
     if isinstance(allocation, LAMP):
         layers_units = [lamp(units) for units in layers_units]
     order = sorted(
         ((score, i, box) for i, units in enumerate(layers_units) for score, box in units), key=lambda unit: unit[0]
     )
-    low, high = feeds["low"].copy(), feeds["high"].copy()
+    low, high = budget.low.copy(), budget.high.copy()
     for i, units in enumerate(layers_units):  # bounds in whole units, where all units of a layer are alike
         size = {len(box) for _, box in units}
         if len(size) == 1:
@@ -112,7 +112,7 @@ def slow_masks(params, patterns, scores, allocation, sparsity):
                 charged[i] = max(pruned[i], low[i])
 
     fall(low, np.inf)  # what each layer must lose
-    fall(high, feeds["total"][0])  # the race
+    fall(high, budget.total)  # the race
     return masks
 
 

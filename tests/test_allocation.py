@@ -9,22 +9,23 @@ from hypothesis import strategies as st
 from nets import tensor
 
 from paddle_unstructured import Global, Param, Threshold, Uniform
+from paddle_unstructured.allocation import Budget
 
 
 def params(*sizes: int) -> list[Param]:
     return [Param(f"layer_{i}", (size,), "float32", "linear", "pd_op.mv", None, 0) for i, size in enumerate(sizes)]
 
 
-def feeds_of(allocation, sizes, sparsity) -> dict:
-    return allocation.feeds(params(*sizes), sparsity, limits=sizes)
+def budget_of(allocation, sizes, sparsity) -> Budget:
+    return allocation.budget(params(*sizes), sparsity, limits=sizes)
 
 
 def pruned(allocation, layers, sparsity, alive=None) -> list[int]:
     """Weights pruned per layer."""
     units = [tensor(layer) for layer in layers]
     alive = [tensor(a) for a in alive or [[1] * len(layer) for layer in layers]]
-    feeds = feeds_of(allocation, [len(layer) for layer in layers], sparsity)
-    decision = allocation.decide(units, alive, [1] * len(layers), **{k: tensor(v, "int64") for k, v in feeds.items()})
+    budget = budget_of(allocation, [len(layer) for layer in layers], sparsity)
+    decision = allocation.decide(units, alive, [1] * len(layers), budget)
     assert [int((k == 0).sum()) for k in decision.keep] == decision.pruned.tolist()
     return decision.pruned.tolist()
 
@@ -66,15 +67,15 @@ def test_nothing_and_everything_are_sparsities(sparsity):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 1))
 def test_the_bounds_always_leave_room_for_the_exact_total(sizes, sparsity, floor):
-    feeds = feeds_of(Global(floor), sizes, sparsity)
-    assert feeds["total"].tolist() == [round(sparsity * sum(sizes))]
-    assert feeds["high"].sum() >= feeds["total"][0]
-    assert (feeds["low"] == 0).all() and (feeds["high"] <= sizes).all() and (feeds["high"] >= 0).all()
+    budget = budget_of(Global(floor), sizes, sparsity)
+    assert budget.total == round(sparsity * sum(sizes))
+    assert budget.high.sum() >= budget.total
+    assert (budget.low == 0).all() and (budget.high <= sizes).all() and (budget.high >= 0).all()
 
 
 def test_a_floor_keeps_at_least_its_share_in_layers_of_any_size():
     sizes, sparsity = [7, 40, 300, 1000], 0.9
-    for size, most in zip(sizes, feeds_of(Global(floor=0.3), sizes, sparsity)["high"]):
+    for size, most in zip(sizes, budget_of(Global(floor=0.3), sizes, sparsity).high):
         assert size - most >= 0.3 * (1 - sparsity) * size > size - most - 1
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from nets import tensor
 
-from paddle_unstructured import magnitude
+from paddle_unstructured import NormScale, Random, Saliency, magnitude
+from paddle_unstructured.criteria import as_watching, source_of
 
 
 def test_magnitude_is_the_absolute_value():
@@ -16,3 +17,25 @@ def test_magnitude_is_the_absolute_value():
 def test_magnitude_keeps_the_precision(dtype):
     score = magnitude(tensor([-1.0 - 2.0**-40], dtype))
     assert (score.dtype.name.lower(), score.item()) == (dtype, 1.0 + 2.0**-40 if dtype == "float64" else 1.0)
+
+
+class Watcher:
+    source = "output"
+
+    def score(self, weight, param, information):
+        return weight
+
+
+def test_a_criterion_is_given_what_its_source_says():
+    assert (source_of(magnitude), source_of(Random()), source_of(NormScale())) == (None, None, "norm scale")
+    assert as_watching(magnitude) is as_watching(NormScale()) is None
+    assert as_watching(Saliency()) == Saliency()
+
+
+def test_a_source_that_nothing_gives_and_a_watcher_that_says_not_how_are_refused():
+    unknown = Watcher()
+    unknown.source = "hessian"
+    with pytest.raises(ValueError, match="`criterion.source` must be one of norm scale, gradient, output"):
+        source_of(unknown)
+    with pytest.raises(TypeError, match="`criterion` must be an object with `batches`, `observed_shape`"):
+        as_watching(Watcher())

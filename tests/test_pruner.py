@@ -534,8 +534,8 @@ def test_a_pruned_weight_stays_pruned_also_when_somebody_sets_it():
 
 def test_a_pruned_weight_stays_pruned_also_when_a_users_allocation_would_keep_it():
     class Generous(Global):
-        def decide(self, units, alive, sizes, **feeds):
-            decision = super().decide(units, alive, sizes, **feeds)
+        def decide(self, units, alive, sizes, budget):
+            decision = super().decide(units, alive, sizes, budget)
             return replace(decision, keep=[paddle.ones_like(k) for k in decision.keep])
 
     net = two()

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddle_unstructured import Constant, Polynomial
+from paddle_unstructured.schedules import final_of
 
 
 def test_constant_is_zero_before_its_first_step_and_then_stays():
@@ -124,3 +125,9 @@ def test_a_step_that_is_no_step_is_refused(step):
 
 def test_schedules_say_what_they_are():
     assert repr(Constant(0.5)) == "Constant(sparsity=0.5, begin_step=0)"
+
+
+def test_a_schedule_says_its_end_if_it_knows_it():
+    assert final_of(Constant(0.5)) == 0.5
+    assert final_of(Polynomial(final=0.8, begin_step=0, end_step=4)) == 0.8
+    assert final_of(lambda step: 0.3) is None

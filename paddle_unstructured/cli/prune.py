@@ -41,7 +41,7 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     """What was asked for, in the words of `UnstructuredPruner`."""
     from .. import allocation
     from ..export import parse_pattern
-    from ..patterns import NM
+    from ..patterns import NM, own_sparsity
 
     if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
         raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
@@ -52,7 +52,7 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     pattern = args.pattern and parse_pattern(args.pattern)
     if isinstance(pattern, NM):  # a first convolution of three channels stays dense; the table says why
         pattern = replace(pattern, indivisible="skip")
-    meant = getattr(pattern, "sparsity", None)
+    meant = own_sparsity(pattern) if pattern else None
     if None not in (meant, args.ratio) and args.ratio != meant:
         raise ValueError(
             f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio out."

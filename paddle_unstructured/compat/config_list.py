@@ -12,7 +12,7 @@ from ..arguments import fraction, path, sentence
 from ..criteria import Criterion
 from ..formats.yaml import read_yaml
 from ..graph.base import WEIGHT_ROLES, Param
-from ..patterns import Pattern
+from ..patterns import Pattern, own_sparsity
 from .paddleslim import to_criterion, to_pattern
 
 Rules = Union[Sequence[Mapping[str, Any]], str, Path]
@@ -103,7 +103,7 @@ def _fits(rule: Mapping[str, Any], param: Param) -> bool:
 
 def _choice(name: str, words: Mapping[str, Any]) -> LayerChoice:
     pattern = to_pattern(None, words.get("pattern"))
-    sparsity = words.get("sparsity", getattr(pattern, "sparsity", None))
+    sparsity = words.get("sparsity", own_sparsity(pattern))
     if sparsity is None:
         raise ValueError(f"the rules give no sparsity for {name}; add one, or exclude it.")
     return LayerChoice(float(sparsity), pattern, to_criterion(words.get("criterion")))

@@ -86,7 +86,7 @@ def to_allocation(
         return Threshold(number("threshold", threshold, least=0, hint="weights with |w| below it are pruned"))
     if allocation is None:
         return Uniform() if local_sparsity else Global()
-    part("allocation", allocation, ["feeds", "decide", "due"], rule="an allocation such as Global()")
+    part("allocation", allocation, ["budget", "decide", "due"], rule="an allocation such as Global()")
     if mode == "ratio" and isinstance(allocation, Threshold):
         raise ValueError(f'mode="ratio" and allocation={allocation!r} contradict each other; leave `mode` out.')
     return allocation

@@ -6,6 +6,7 @@ from typing import Any
 
 import paddle
 
+from ..arguments import has_method
 from .collectives import average
 from .ranks import check_joined
 
@@ -46,7 +47,7 @@ def minimize(optimizer: Any, loss: Any, no_grad_set: set[Any] | None = None) -> 
 
 
 def _check(optimizer: Any, loss: Any) -> None:
-    if not (hasattr(optimizer, "backward") and hasattr(optimizer, "apply_gradients")):
+    if not (has_method(optimizer, "backward") and has_method(optimizer, "apply_gradients")):
         raise TypeError(f"`optimizer` must be one of paddle.optimizer, got {type(optimizer).__name__}.")
     if paddle.in_dynamic_mode():
         raise ValueError(

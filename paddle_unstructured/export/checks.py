@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import fraction
 from ..graph import Param, open_graph
-from ..patterns import NM, Element, Int8Block, Pattern, grouped_axis, parse_pattern
+from ..patterns import NM, Boxed, Element, Int8Block, Pattern, grouped_axis, parse_pattern
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
 from ..selection import RELEVANT, all_weights, judge, named
@@ -168,7 +168,7 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
             return f"groups of {pattern.m} do not divide its input axis; check the others by `params`"
         full = _in_groups(kept, axis, pattern.m).sum(-1)
         broken, what = full > pattern.n, f"groups of {pattern.m} keep more than {pattern.n}"
-    elif hasattr(pattern, "extents"):
+    elif isinstance(pattern, Boxed):
         if None in (param.output_axis, param.input_axis):
             return "it has no output and input axis"
         if isinstance(pattern, Int8Block) and pattern.check(param):
@@ -193,7 +193,7 @@ def _asked(pattern: Any) -> Pattern:
         return Element()
     if isinstance(pattern, str):
         return parse_pattern(pattern)
-    if isinstance(pattern, type) or not (isinstance(pattern, Element) or hasattr(pattern, "extents")):
+    if not isinstance(pattern, (Element, Boxed)) or isinstance(pattern, type):
         raise TypeError(f'`pattern` must be "2:4", "2x1", "1x4" or a pattern such as Block(2, 1), got {pattern!r}.')
     found: Pattern = pattern
     return found
@@ -214,7 +214,7 @@ def unit_size(pattern: Pattern, param: Param) -> int:
     """Weights of a full unit of the pattern: a group, a block, a filter or a single weight."""
     if isinstance(pattern, NM):
         return pattern.m
-    return prod(map(min, pattern.extents(param), param.shape)) if hasattr(pattern, "extents") else 1
+    return prod(map(min, pattern.extents(param), param.shape)) if isinstance(pattern, Boxed) else 1
 
 
 def _in_groups(array: np.ndarray, axis: int, size: int) -> np.ndarray:

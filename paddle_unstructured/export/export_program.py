@@ -6,22 +6,20 @@ import os
 import tempfile
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 import paddle
 
-from ..arguments import StrPath
+from ..arguments import StrPath, instance
 from ..channels.shrink import Removal, remove_channels
 from ..graph import Param, PirGraph, open_graph
 from ..inference import warn_of_onednn
+from ..pruner import UnstructuredPruner
 from ..reporting.report import SparsityReport, check_initialized, sparsity_report
 from ..saved_model import KINDS, Model, drafts, in_inference_mode, open_model, prefix_of, save_model
 from .checks import pattern_fault, unit_size
 from .recalibration import recalibrate as measure_norms
-
-if TYPE_CHECKING:
-    from ..pruner import UnstructuredPruner
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def export(
     feed: Sequence[Any] | Any,
     fetch: Sequence[Any] | Any,
     path: StrPath,
-    pruner: Any = None,
+    pruner: UnstructuredPruner | None = None,
     exe: Any = None,
     *,
     scope: Any = None,
@@ -89,8 +87,8 @@ def export(
         >>> export(main_program, [image], [logits], "model", pruner, exe)  # doctest: +SKIP
     """
     _check_pruner(pruner)
-    scope = scope or getattr(pruner, "scope", None) or paddle.static.global_scope()
-    place = exe.place if exe is not None else getattr(pruner, "place", None)
+    scope = scope or (paddle.static.global_scope() if pruner is None else pruner.scope)
+    place = exe.place if exe is not None else None if pruner is None else pruner.place
     graph = open_graph(program, scope, place)
     check_initialized(graph, [param for param in graph.params() if param.reader])
     path, feed, fetch = prefix_of(path), _inputs(program, feed), _outputs(program, fetch)
@@ -107,7 +105,7 @@ def finish(
     model: Model,
     path: StrPath,
     masks: Mapping[str, np.ndarray],
-    pruner: Any = None,
+    pruner: UnstructuredPruner | None = None,
     *,
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
@@ -152,12 +150,10 @@ def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) ->
         )
 
 
-def _check_pruner(pruner: Any) -> None:
-    if pruner is not None and not all(hasattr(pruner, name) for name in ("layers", "params", "target_reached")):
-        raise TypeError(
-            f"`pruner` must be a pruner or None, got {type(pruner).__name__}; the executor is `exe`, the "
-            "argument behind it."
-        )
+def _check_pruner(pruner: object) -> None:
+    if pruner is not None:
+        hint = "the executor is `exe`, the argument behind it"
+        instance("pruner", pruner, UnstructuredPruner, rule="a pruner or None", hint=hint)
 
 
 def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:

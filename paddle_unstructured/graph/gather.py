@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from typing import Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
@@ -13,6 +13,9 @@ from .base import Param
 from .in_place import add_
 from .program import PirGraph
 from .roles import slots, writes
+
+if TYPE_CHECKING:
+    from ..criteria import Watching
 
 _FOLLOWED = {"pd_op.cast", "pd_op.scale", "pd_op.dropout"}  # and norms, and the addition of a bias
 ACTIVATIONS = {
@@ -48,12 +51,12 @@ class Gathering:
     """One accumulator for each param, `<param>_gathered`; `criterion.observe` says what a batch adds to it.
 
     Args:
-        graph: Of the training Program.
-        params: Whose.
-        criterion: With `source`, `observe` and `observed_shape`.
+        graph: graph of the training Program.
+        params: params that are watched.
+        criterion: what says which of gradients and outputs is watched, and what a batch adds.
     """
 
-    def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Any) -> None:
+    def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Watching) -> None:
         self._graph, self._params, self._criterion = graph, list(params), criterion
         self._added: list[Any] = []
         self._turn = 0

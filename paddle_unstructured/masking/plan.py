@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-import numpy as np
-
-from ..allocation import Allocation, PerLayer
+from ..allocation import Allocation, Budget, OwnSparsity, PerLayer
 from ..arguments import fraction
 from ..compat import paddleslim
 from ..compat.config_list import Rules, choices
-from ..criteria import Criterion
+from ..criteria import Criterion, Watching, as_watching, source_of
 from ..graph import Gathering, Param, PirGraph
-from ..patterns import Pattern
+from ..patterns import Pattern, own_sparsity
 from ..reporting import report
-from ..schedules import Schedule
+from ..schedules import Schedule, final_of
 from ..selection import Select, Verdict, judge, names_to_skip, tell
 from .update import PrunedLayer
 
@@ -43,9 +41,14 @@ class PruningPlan:
     def params(self) -> list[Param]:
         return [layer.param for layer in self.layers]
 
-    def feeds(self, sparsity: float) -> Mapping[str, np.ndarray]:
-        """What the allocation wants to know on the device at an overall sparsity."""
-        return self.allocation.feeds(self.params, sparsity, [_limit(layer) for layer in self.layers])
+    @property
+    def target(self) -> float | None:
+        """The sparsity that the schedule ends with; None if it does not say."""
+        return final_of(self.schedule)
+
+    def budget(self, sparsity: float) -> Budget:
+        """What may fall at an overall sparsity."""
+        return self.allocation.budget(self.params, sparsity, [_limit(layer) for layer in self.layers])
 
     def asked(self, step: int) -> float:
         """The schedule's sparsity at a step; ValueError if that is none."""
@@ -147,7 +150,8 @@ def make_plan(
         *(verdicts, layers, chosen_allocation, chosen_schedule, gatherings),
         judged=lambda param: judge([param], chosen_select, skipped)[0],
     )
-    plan.feeds(getattr(chosen_schedule, "final", plan.asked(0)))  # refuses now what could not be met later
+    first = plan.asked(0)
+    plan.budget(first if plan.target is None else plan.target)  # refuses now what could not be met later
     tell(verdicts, selected - {param.name for param in pruned})
     return plan
 
@@ -185,10 +189,10 @@ def _check_params(verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
 def _gatherings(
     graph: PirGraph, pruned: Sequence[Param], parts: Mapping[str, tuple[Pattern, Criterion]]
 ) -> list[Gathering]:
-    watching: list[tuple[Criterion, list[Param]]] = []
+    watching: list[tuple[Watching, list[Param]]] = []
     for param in pruned:
-        criterion = parts[param.name][1]
-        if getattr(criterion, "source", None) not in ("gradient", "output"):
+        criterion = as_watching(parts[param.name][1])
+        if criterion is None:
             continue
         known = next((params for other, params in watching if other == criterion), None)
         if known is None:
@@ -201,10 +205,9 @@ def information(
     graph: PirGraph, param: Param, criterion: Criterion, gatherings: Sequence[Gathering] = ()
 ) -> Callable[[], str] | None:
     """Gives the name of the variable that the criterion looks at beside the weight, if it does."""
-    source = getattr(criterion, "source", None)
-    if source is None:
+    if source_of(criterion) is None:
         return None
-    if source != "norm scale":
+    if as_watching(criterion) is not None:
         gathering = next(g for g in gatherings if g.name_for(param))
         return lambda: str(gathering.name_for(param))
     scale = graph.norm_scale(param)
@@ -218,10 +221,9 @@ def information(
 
 def _own_sparsity(layers: Sequence[PrunedLayer], allocation: Allocation) -> float | None:
     """The sparsity that the parts mean by themselves, if they do: layers' own numbers, or a complete n:m."""
-    own = getattr(allocation, "sparsity", None)
-    if own is not None:
-        return float(own([layer.param for layer in layers]))
-    if all(hasattr(layer.pattern, "sparsity") for layer in layers):
+    if isinstance(allocation, OwnSparsity):
+        return float(allocation.sparsity([layer.param for layer in layers]))
+    if all(own_sparsity(layer.pattern) is not None for layer in layers):
         return sum(map(_limit, layers)) / sum(layer.param.size for layer in layers)
     return None
 

@@ -11,14 +11,13 @@ import paddle
 from paddle import Tensor
 
 from .. import criteria, distributed
-from ..allocation import Allocation
+from ..allocation import Allocation, Budget
 from ..criteria import Criterion
 from ..graph import Param, PirGraph, is_gathered
 from ..graph.in_place import multiply_
 from ..patterns import Pattern
 from ..ranking.cut import Cut
 
-Feeds = Mapping[str, np.ndarray]
 Tensors = Mapping[str, Tensor]  # weights, masks and what criteria look at, by name
 _EXACT = ("float32", "float64")  # all others are scored as float32
 
@@ -47,7 +46,7 @@ class MaskUpdate:
         self._shadows: list[tuple[str, Param]] = []
 
     def prune(
-        self, allocation: Allocation, feeds: Feeds, *, step: int, forget: Sequence[str] = ()
+        self, allocation: Allocation, budget: Budget, *, step: int, forget: Sequence[str] = ()
     ) -> tuple[np.ndarray, np.ndarray]:
         """Update masks and weights, and set the variables `forget` to zero.
 
@@ -58,7 +57,7 @@ class MaskUpdate:
             ValueError: A weight, or a score it gets, is not a number; nothing is changed.
         """
         with self._tensors(forget, scored=True) as tensors:
-            decision = self._decide(allocation, tensors, feeds, step)
+            decision = self._decide(allocation, tensors, budget, step)
             for layer, keep in zip(self._layers, decision.keep):
                 # A product, not an assignment: what was pruned stays pruned, whatever an allocation says.
                 mask_(tensors[layer.param.mask_name], layer.pattern.spread(keep, layer.param))
@@ -67,10 +66,10 @@ class MaskUpdate:
                 paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
             return decision.pruned.numpy(), decision.threshold.numpy()
 
-    def plan(self, allocation: Allocation, feeds: Feeds, *, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def plan(self, allocation: Allocation, budget: Budget, *, step: int) -> tuple[np.ndarray, np.ndarray]:
         """What `prune` would return; nothing is changed."""
         with self._tensors(scored=True) as tensors:
-            decision = self._decide(allocation, tensors, feeds, step)
+            decision = self._decide(allocation, tensors, budget, step)
             return decision.pruned.numpy(), decision.threshold.numpy()
 
     def apply(self) -> np.ndarray:
@@ -105,7 +104,7 @@ class MaskUpdate:
         with self._graph.tensors(dict.fromkeys(names)) as tensors:
             yield tensors
 
-    def _decide(self, allocation: Allocation, tensors: Tensors, feeds: Feeds, step: int) -> Cut:
+    def _decide(self, allocation: Allocation, tensors: Tensors, budget: Budget, step: int) -> Cut:
         informed = list(zip(self._layers, self._information(tensors)))
         units, alive, sums = [], [], []
         for layer, information in informed:
@@ -124,7 +123,7 @@ class MaskUpdate:
                 f"{step}; the masks were not updated. Look for the step that made it, a lower learning rate helps."
             )
         sizes = [layer.pattern.size(layer.param) for layer in self._layers]
-        return allocation.decide(units, alive, sizes, **{n: paddle.to_tensor(array) for n, array in feeds.items()})
+        return allocation.decide(units, alive, sizes, budget)
 
     def _information(self, tensors: Tensors) -> list[Tensor | None]:
         """What each layer's criterion looks at beside the weight."""

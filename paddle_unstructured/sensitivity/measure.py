@@ -14,14 +14,14 @@ import numpy as np
 import paddle
 
 from .. import arguments
-from ..arguments import StrPath, fraction, function, names, wrong_kind
+from ..allocation import Budget, by_rank
+from ..arguments import StrPath, fraction, function, name_of, names, wrong_kind
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
-from ..criteria import Criterion, magnitude, scores
+from ..criteria import Criterion, as_watching, magnitude, scores, source_of
 from ..graph import Param, PirGraph, open_graph
 from ..masking.plan import information
 from ..masking.update import PrunedLayer, as_scored, is_sound, mask_
 from ..patterns import Element, Pattern
-from ..ranking.cut import cut
 from ..reporting.report import check_initialized
 from ..selection import Select, judge
 from .table import SensitivityRow, SensitivityTable, resumed
@@ -125,10 +125,9 @@ def _layers(
     pattern: Pattern,
 ) -> list[PrunedLayer]:
     """The layers to analyse, in the order of the Program."""
-    source = getattr(criterion, "source", None)
-    if source not in (None, "norm scale"):
+    if as_watching(criterion) is not None:
         raise ValueError(
-            f"`criterion` {criterion!r} needs the layer's {source}, and only a training run gathers "
+            f"`criterion` {criterion!r} needs the layer's {source_of(criterion)}, and only a training run gathers "
             "those; choose another."
         )
     chosen = _chosen(graph, params, select, pattern)
@@ -182,7 +181,7 @@ def _begun(
         float("nan"),
         {layer.param.name: layer.param.size for layer in layers},
         (),
-        getattr(criterion, "__name__", repr(criterion)),
+        name_of(criterion),
         repr(layers[0].pattern),
         digest.hexdigest(),
     )
@@ -220,14 +219,12 @@ def _prune(graph: PirGraph, layer: PrunedLayer, total: int) -> int:
             raise ValueError(
                 f"NaN or infinity in the weights of {param.name}, or NaN in their scores; nothing can be ranked."
             )
-        budget = paddle.full([1], total, "int64")
-        decision = cut(
+        alone = np.array([total], "int64")
+        decision = by_rank(
             [pattern.units(score, param, mask)],
             [pattern.alive(mask, param)],
             [pattern.size(param)],
-            total=budget,
-            low=budget,
-            high=budget,
+            Budget(total, alone, alone),
         )
         mask_(tensors[param.name], pattern.spread(decision.keep[0], param))
         return int(decision.pruned.numpy()[0])

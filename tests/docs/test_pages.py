@@ -58,7 +58,8 @@ def test_what_extending_shows_runs(section):
     assert all(len(code.strip().splitlines()) <= 30 for code in codes)
     names = {"paddle": paddle, "UnstructuredPruner": paddle_unstructured.UnstructuredPruner}
     for code in codes:
-        exec(code, {**names, "program": program()}, names)
+        names["program"] = program()
+        exec(code, names)
 
 
 def test_every_file_that_a_page_names_exists():
