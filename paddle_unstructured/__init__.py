@@ -18,6 +18,7 @@ _MODULES = {
     ".training.distillation": ("distill",),
     ".graph": ("Param",),
     ".graph.testing": ("test_program",),
+    ".reconstruction.reconstruct": ("Reconstruction", "reconstruct"),
     ".reporting.html": ("html_report",),
     ".patterns": ("Block", "Element", "Filter", "Int8Block", "NM"),
     ".reporting.plots": ("plot_pattern", "plot_sparsity", "plot_weights"),

@@ -24,9 +24,19 @@ LEVELS = [  # each may import what stands before it, and nothing that stands beh
         "distributed",
         "masking",
     ),
-    *("pruner", "sensitivity", "export", "runtime", "training", "cli", "__main__", "__init__"),
+    *("pruner", "sensitivity", "export", "reconstruction", "runtime", "training", "cli", "__main__", "__init__"),
 ]
-KNOW_PROGRAMS = {"graph", "channels", "saved_model", "export", "training", "runtime", "compression", "distributed"}
+KNOW_PROGRAMS = {
+    "graph",
+    "channels",
+    "saved_model",
+    "export",
+    "training",
+    "runtime",
+    "compression",
+    "distributed",
+    "reconstruction",
+}
 WITHOUT_PADDLE = {"arguments", "needs_paddle", "formats", "schedules", "lazy_names"}
 SHIMS = {"export/runtime/__init__.py"}  # old names, for one release
 

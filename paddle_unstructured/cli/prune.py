@@ -9,6 +9,7 @@ from typing import Any
 from .arguments import add_model, add_selection, give, selection
 
 ABOUT = "prune a saved model at once, without training"
+BATCH = 32  # samples that go through the model together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +20,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pattern", metavar="P", help="2:4, 2x1 or 1x4, as for check; default: single weights")
     parser.add_argument("--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global")
     parser.add_argument("--rules", metavar="FILE", help="a YAML file of rules, instead of pattern and allocation")
+    parser.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="some hundred inputs without labels, a .npy, or an .npz by input name: weights are found anew, so that "
+        "outputs change as little as they can",
+    )
+    parser.add_argument(
+        "--method",
+        choices=("reconstruct", "recalibrate", "magnitude"),
+        help="with --calibrate: recalibrate measures batch norms anew and leaves weights alone; default: reconstruct",
+    )
     add_selection(parser, "prune")
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.calibrate is None and args.method not in (None, "magnitude"):
+        raise ValueError(f"--method {args.method} needs inputs; give --calibrate FILE.")
+    if args.calibrate is not None:
+        return _reconstruct(args)
     from ..export import export, open_model, save_checkpoint
     from ..pruner import UnstructuredPruner
     from ..reporting.report import sparsity_report
@@ -35,6 +51,26 @@ def run(args: argparse.Namespace) -> None:
         return give(str(export(model.program, model.feeds, model.fetches, args.output, pruner)))
     save_checkpoint(model, args.output)
     give(f"{sparsity_report(model.program, pruner=pruner)}\n\nwritten: {args.output}.json, {args.output}.pdparams")
+
+
+def _reconstruct(args: argparse.Namespace) -> None:
+    from ..export import export, open_model
+    from ..reconstruction.reconstruct import reconstruct
+    from ..runtime.int8.calibration_data import read_named
+
+    words = _parts(args)
+    model = open_model(args.model)
+    if not model.fetches:
+        raise ValueError(
+            f"{args.model} must be an inference model to be run on data, not a checkpoint; leave out --calibrate."
+        )
+    arrays = read_named(args.calibrate, model)
+    count = len(next(iter(arrays.values())))
+    size = max([value.shape[0] for value in model.inputs.values() if value.shape[0] > 0], default=BATCH)
+    whole = count - count % size if size != BATCH else count  # a model may take batches of one size only
+    batches = [{name: array[i : i + size] for name, array in arrays.items()} for i in range(0, whole, size)]
+    done = reconstruct(model, batches, method=args.method or "reconstruct", select=selection(args), **words)
+    give(f"{export(model.program, model.feeds, model.fetches, args.output, done.pruner)}\n\n{done}")
 
 
 def _parts(args: argparse.Namespace) -> dict[str, Any]:

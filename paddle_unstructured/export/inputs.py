@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -63,3 +63,36 @@ def check_inputs(model: Model, inputs: Any) -> None:
     if not isinstance(inputs, dict) or set(inputs) != set(model.feeds):
         given = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
         raise ValueError(f"`inputs` must be a dict with an array for each of {sorted(model.feeds)}, got {given}.")
+
+
+def batches_of(argument: str, batches: Any) -> Iterable[Any]:
+    if isinstance(batches, (Mapping, str)) or not isinstance(batches, Iterable):
+        raise TypeError(
+            f"`{argument}` must be a list (or another iterable) of batches, each a dict input name -> "
+            f"array, got {type(batches).__name__}."
+        )
+    return batches
+
+
+def as_feed(argument: str, model: Model, batch: Any, count: int) -> dict[str, np.ndarray]:
+    """A batch as the Program wants it."""
+    if not isinstance(batch, Mapping):
+        raise TypeError(
+            f"`{argument}` must give dicts input name -> array, got {type(batch).__name__} as batch {count}."
+        )
+    if set(batch) != set(model.feeds):
+        raise ValueError(
+            f"`{argument}` must give arrays for {', '.join(model.feeds)}, got "
+            f"{', '.join(map(str, batch)) or 'none'} in batch {count}."
+        )
+    feed = {}
+    for name, value in model.inputs.items():
+        array = np.asarray(batch[name])
+        wanted = list(value.shape)
+        if array.ndim != len(wanted) or any(n not in (-1, found) for n, found in zip(wanted, array.shape)):
+            raise ValueError(
+                f"`{argument}` must give {name} the shape {wanted}, got {list(array.shape)} in batch {count}."
+            )
+        dtype = str(value.dtype).split(".")[-1]
+        feed[name] = array if dtype == "bfloat16" else array.astype(dtype, copy=False)
+    return feed

@@ -10,6 +10,7 @@ import paddle
 
 from ..graph.program import walk
 from ..saved_model import Model
+from .inputs import as_feed, batches_of
 
 _NORMS = ("pd_op.batch_norm_", "pd_op.batch_norm", "pd_op.sync_batch_norm_")
 _MEAN, _VARIANCE = 1, 2  # operands
@@ -42,8 +43,8 @@ def recalibrate(model: Model, batches: Iterable[Mapping[str, np.ndarray]]) -> in
     sums = {name: np.zeros(array.shape, np.float64) for name, array in before.items()}
     seen = Counter({mean: 0 for mean, _ in pairs})
     try:
-        for count, batch in enumerate(_checked(batches), 1):
-            feed = _feed(model, batch, count)
+        for count, batch in enumerate(batches_of("recalibrate", batches), 1):
+            feed = as_feed("recalibrate", model, batch, count)
             for name, array in before.items():
                 graph.store(name, np.full_like(array, -0.0))
             executor.run(program, feed=feed, scope=model.scope)
@@ -89,39 +90,6 @@ def _is_in_loop(program: Any, op: Any) -> bool:
         if op.name() == "pd_op.while":
             return True
     return False
-
-
-def _checked(batches: Any) -> Iterable[Any]:
-    if isinstance(batches, (Mapping, str)) or not isinstance(batches, Iterable):
-        raise TypeError(
-            "`recalibrate` must be a list (or another iterable) of batches, each a dict input name -> "
-            f"array, got {type(batches).__name__}."
-        )
-    return batches
-
-
-def _feed(model: Model, batch: Any, count: int) -> dict[str, np.ndarray]:
-    """A batch as the Program wants it."""
-    if not isinstance(batch, Mapping):
-        raise TypeError(
-            f"`recalibrate` must give dicts input name -> array, got {type(batch).__name__} as batch {count}."
-        )
-    if set(batch) != set(model.feeds):
-        raise ValueError(
-            f"`recalibrate` must give arrays for {', '.join(model.feeds)}, got "
-            f"{', '.join(map(str, batch)) or 'none'} in batch {count}."
-        )
-    feed = {}
-    for name, value in model.inputs.items():
-        array = np.asarray(batch[name])
-        wanted = list(value.shape)
-        if array.ndim != len(wanted) or any(n not in (-1, found) for n, found in zip(wanted, array.shape)):
-            raise ValueError(
-                f"`recalibrate` must give {name} the shape {wanted}, got {list(array.shape)} in batch {count}."
-            )
-        dtype = str(value.dtype).split(".")[-1]
-        feed[name] = array if dtype == "bfloat16" else array.astype(dtype, copy=False)
-    return feed
 
 
 def _check_sums(count: int, seen: Mapping[str, int], sums: Mapping[str, np.ndarray]) -> None:

@@ -203,7 +203,7 @@ class PirGraph:
             reset_insertion_point_to_end()
             for param in params:
                 if param.mask_name not in present:
-                    present[param.mask_name] = _persistable_data(param.mask_name, self._values[param.name])
+                    present[param.mask_name] = persistable_data(param.mask_name, self._values[param.name])
                 self._masks[param.name] = present[param.mask_name]
         kept = [param for param in params if param.mask_name in declared and self.is_initialized(param.mask_name)]
         rest = [param for param in params if param not in kept]
@@ -318,7 +318,7 @@ def _is_mask_product(op: Any, mask: Any) -> bool:
     return bool(factor.is_same(mask) or (cast.name() == "pd_op.cast" and cast.operand_source(0).is_same(mask)))
 
 
-def _persistable_data(name: str, like: Any) -> Any:
+def persistable_data(name: str, like: Any) -> Any:
     value = paddle._pir_ops.data(name, list(like.shape), like.dtype, paddle.base.core.Place())
     value.persistable = True
     return value

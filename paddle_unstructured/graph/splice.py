@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 import paddle
 from paddle.base.libpaddle import pir
 
-from .program import PirGraph, _persistable_data
+from .program import PirGraph, persistable_data
 
 
 def splice(
@@ -36,14 +36,14 @@ def splice(
     with paddle.static.program_guard(into.program):
         pir.reset_insertion_point_to_end()
         for op in needed:
-            if _is_variable(op):
-                value, name = op.result(0), _variable_name(op)
+            if is_variable(op):
+                value, name = op.result(0), variable_name(op)
                 into.store(prefix + name, source.stored(name))
-                mapping.add(value, _persistable_data(prefix + name, value))
-            elif _is_input(op):
+                mapping.add(value, persistable_data(prefix + name, value))
+            elif is_input(op):
                 mapping.add(op.result(0), given[op.attrs()["name"]])
             else:
-                _clone(op, mapping)
+                clone_op(op, mapping)
     return [mapping.look_up(output) for output in outputs]
 
 
@@ -76,14 +76,14 @@ def _check(needed: Sequence[Any], source: PirGraph, into: PirGraph, given: Mappi
         )
     if any(list(op.blocks()) for op in needed):
         raise ValueError("a Program with control flow (while, if) cannot be copied into another one.")
-    for name in (_variable_name(op) for op in needed if _is_variable(op)):
+    for name in (variable_name(op) for op in needed if is_variable(op)):
         if not source.is_initialized(name):
             raise ValueError(f"{name} of the Program that is copied has no value in its scope; load its weights first.")
         if into.persistable(prefix + name) is not None:
             raise ValueError(f"`prefix` must give new names, and the Program has a {prefix + name}; take another one.")
 
 
-def _clone(op: Any, mapping: Any) -> None:
+def clone_op(op: Any, mapping: Any) -> None:
     copy = op.clone(mapping, pir.CloneOptions(True, True, True))
     if copy.has_attr("is_test"):
         copy.set_bool_attr("is_test", True)
@@ -92,16 +92,16 @@ def _clone(op: Any, mapping: Any) -> None:
 
 
 def _inputs(ops: Sequence[Any]) -> dict[str, Any]:
-    return {op.attrs()["name"]: op.result(0) for op in ops if _is_input(op)}
+    return {op.attrs()["name"]: op.result(0) for op in ops if is_input(op)}
 
 
-def _is_input(op: Any) -> bool:
+def is_input(op: Any) -> bool:
     return op.name() == "pd_op.data" and not op.result(0).persistable
 
 
-def _is_variable(op: Any) -> bool:
+def is_variable(op: Any) -> bool:
     return bool(op.name() == "builtin.parameter" or (op.name() == "pd_op.data" and op.result(0).persistable))
 
 
-def _variable_name(op: Any) -> str:
+def variable_name(op: Any) -> str:
     return str(op.attrs()["parameter_name" if op.name() == "builtin.parameter" else "name"])

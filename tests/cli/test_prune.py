@@ -113,3 +113,35 @@ def test_a_model_is_pruned_in_place(model, run):
 def test_an_emptied_layer_is_warned_of_in_plain_words(model, run):
     code, _, err = run("prune", "in", "--ratio", "1", "-o", "p", "--params", "linear.*")
     assert (code, err) == (0, "warning: no weight is left in linear_0.w_0; what is behind it gets no signal\n")
+
+
+def calibration(folder: Path, count: int = 64) -> str:
+    file = folder / "inputs.npy"
+    np.save(file, np.random.default_rng(0).normal(size=(count, 2, 4, 4)).astype(np.float32))
+    return str(file)
+
+
+@pytest.mark.parametrize("method", ["reconstruct", "magnitude"])
+def test_pruning_on_inputs_writes_as_many_zeros_and_says_how_near_the_outputs_are(model, run, tmp_path, method):
+    file = calibration(tmp_path)
+    code, said, _ = run("prune", "in", "--ratio", "0.5", "--calibrate", file, "--method", method, "-o", "p")
+    assert code == 0 and "on held-back inputs: relative error of the outputs 0." in said
+    assert zeros("p", *WEIGHTS) == 68
+    assert ("error by magnitude" in said) and ("conv2d_1.w_0" in said.split("written")[-1]) == (method == "reconstruct")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["in", "--method", "reconstruct"], "--method reconstruct needs inputs; give --calibrate FILE."),
+        (["train", "--calibrate", "inputs.npy"], "not a checkpoint; leave out --calibrate."),
+        (["in", "--calibrate", "nothing.npy"], "nothing.npy"),
+        (["in", "--calibrate", "few.npy"], "at least 4 batches"),
+    ],
+)
+def test_inputs_that_do_not_serve_are_refused_and_nothing_is_written(model, run, tmp_path, words, message):
+    calibration(tmp_path)
+    np.save(tmp_path / "few.npy", np.zeros((2, 2, 4, 4), np.float32))
+    code, out, err = run("prune", *words, "--ratio", "0.5", "-o", "p")
+    assert (code, out) == (2, "") and message in err
+    assert not os.path.exists("p.json")

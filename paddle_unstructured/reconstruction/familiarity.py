@@ -1,0 +1,56 @@
+"""Whether data looks like what a net was trained on, judged by its first batch norm."""
+
+from __future__ import annotations
+
+import logging
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from ..graph import PirGraph
+from ..graph.values import channel_axis, kind_of
+from .segments import Pieces
+
+_log = logging.getLogger(__name__)
+
+FAR = 1.0  # running standard deviations by which the means of channels may differ, on average
+SPREAD = 4.0  # how many times larger or smaller variances may be, in the middle of all channels
+_SAMPLES = 64
+
+
+def warn_if_unfamiliar(graph: PirGraph, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Log a warning where the first batch norm sees other means or variances than those it remembers.
+
+    Inputs that were scaled, ordered or normalised in another way than in training are found so. A net without batch
+    norms says nothing.
+
+    Args:
+        graph: of an inference Program.
+        batches: feeds; some are enough.
+    """
+    pieces = Pieces(graph.program, graph.place)
+    norm = next((op for op in graph.program.global_block().ops if kind_of(op) == "batch_norm"), None)
+    if norm is None:
+        return
+    piece, value = pieces.between(0, pieces.index(norm)), norm.operand_source(0)
+    axis = channel_axis(norm, value)
+    seen: list[np.ndarray] = []
+    for batch in batches:
+        x = piece.run(pieces.start(batch), graph.scope)[value.id]
+        seen.append(np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1).astype(np.float64))
+        if sum(len(next(iter(b.values()))) for b in batches[: len(seen)]) >= _SAMPLES:
+            break
+    mean, variance = (graph.array(norm.operand_source(i).name).astype(np.float64) for i in (1, 2))
+    values = np.concatenate(seen, 1)
+    deviation = np.sqrt(variance + norm.attrs()["epsilon"])
+    apart = float(np.mean(np.abs(values.mean(1) - mean) / deviation))
+    ratio = float(np.median((values.var(1) + norm.attrs()["epsilon"]) / deviation**2))
+    if apart > FAR or not 1.0 / SPREAD <= ratio <= SPREAD:
+        _log.warning(
+            "the data does not look like what the net was trained on: at the first batch norm, %s, means differ by "
+            "%.1f standard deviations and variances are %.2g times the remembered ones; prepare it (scale, order of "
+            "channels, mean and deviation) as in training",
+            norm.operand_source(1).name,
+            apart,
+            ratio,
+        )

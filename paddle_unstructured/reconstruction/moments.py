@@ -1,0 +1,76 @@
+"""What a solver must know of a layer's data: second moments of inputs in the pruned net, of outputs in the dense one.
+
+All sums are over rows: one row is what one output position of one group reads, in the order of the weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Moments:
+    """Sums over rows; x are inputs in the pruned net, y the layer's outputs in the dense net.
+
+    Attributes:
+        count: rows seen.
+        inputs: sum of x, float64 [groups, inputs].
+        outputs: sum of y, float64 [groups, outputs].
+        second: sum of x xᵀ, float64 [groups, inputs, inputs].
+        cross: sum of y xᵀ, float64 [groups, outputs, inputs].
+        energy: sum of y², float64 [groups, outputs].
+    """
+
+    count: int
+    inputs: np.ndarray
+    outputs: np.ndarray
+    second: np.ndarray
+    cross: np.ndarray
+    energy: np.ndarray
+
+    @classmethod
+    def empty(cls, groups: int, outputs: int, inputs: int) -> Moments:
+        """No rows seen yet."""
+        return cls(
+            0,
+            np.zeros((groups, inputs)),
+            np.zeros((groups, outputs)),
+            np.zeros((groups, inputs, inputs)),
+            np.zeros((groups, outputs, inputs)),
+            np.zeros((groups, outputs)),
+        )
+
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Take rows: x float32 [groups, rows, inputs], y float32 [groups, rows, outputs]."""
+        self.count += x.shape[1]
+        self.inputs += x.sum(1, dtype=np.float64)
+        self.outputs += y.sum(1, dtype=np.float64)
+        turned = x.transpose(0, 2, 1)
+        self.second += turned @ x
+        self.cross += y.transpose(0, 2, 1) @ x
+        self.energy += np.square(y, dtype=np.float64).sum(1)
+
+    def centred(self) -> tuple[np.ndarray, np.ndarray]:
+        """`second` and `cross` of what is left without the means: for a layer whose bias takes the means up."""
+        second = self.second - self.inputs[:, :, None] * self.inputs[:, None, :] / self.count
+        cross = self.cross - self.outputs[:, :, None] * self.inputs[:, None, :] / self.count
+        return second, cross
+
+    def shift(self, weight: np.ndarray) -> np.ndarray:
+        """mean(y) - weight mean(x): the bias that makes the means equal, float64 [groups, outputs]."""
+        left: np.ndarray = self.outputs - (weight @ self.inputs[:, :, None])[..., 0]
+        return left / self.count
+
+    def error(self, weight: np.ndarray, shift: np.ndarray | float = 0.0) -> float:
+        """Sum over rows of |y - weight x - shift|²; weight float [groups, outputs, inputs]."""
+        weight = weight.astype(np.float64)
+        fit = ((weight @ self.second - 2.0 * self.cross) * weight).sum((1, 2))
+        left = self.outputs - (weight @ self.inputs[:, :, None])[..., 0]
+        total = self.energy.sum(1) + fit + (self.count * np.square(shift) - 2.0 * shift * left).sum(-1)
+        return max(float(total.sum()), 0.0)
+
+    def variation(self) -> float:
+        """Sum over rows of |y - mean(y)|²: what an error is set in relation to."""
+        return max(float((self.energy - np.square(self.outputs) / self.count).sum()), 1e-30)

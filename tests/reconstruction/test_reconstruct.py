@@ -1,0 +1,144 @@
+"""Models pruned without training: outputs that stay near, exact zeros, and data that does not fit."""
+
+import logging
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddle_unstructured import NM, Block, Filter, Uniform
+from paddle_unstructured.reconstruction.reconstruct import reconstruct
+from paddle_unstructured.saved_model import open_model
+
+pytestmark = pytest.mark.usefixtures("static")
+
+
+def structured(random, count, channels=3, size=8):
+    """Images whose pixels have much to do with each other, as real ones have."""
+    coarse = np.kron(random.normal(size=(count, channels, 2, 2)), np.ones((size // 2, size // 2)))
+    return (coarse + 0.3 * random.normal(size=(count, channels, size, size))).astype(np.float32)
+
+
+def convnet(x):
+    for outputs, groups in ((16, 1), (16, 16), (24, 1)):
+        norm = nn.BatchNorm2D(outputs)
+        norm.eval()
+        x = nn.functional.relu(norm(nn.Conv2D(x.shape[1], outputs, 3, padding=1, groups=groups, bias_attr=False)(x)))
+    return nn.Linear(24, 10)(nn.functional.relu(nn.Linear(24, 24)(x.mean([2, 3]))))
+
+
+def attention(x):
+    tokens = nn.Linear(64, 16)(x.flatten(2))
+    q, k, v = (nn.Linear(16, 16)(tokens) for _ in range(3))
+    mixed = nn.functional.softmax(q @ k.transpose([0, 2, 1]) / 4) @ v
+    return nn.Linear(16, 5)(nn.LayerNorm(16)(tokens + mixed).mean(1))
+
+
+def saved(folder, build):
+    """A model whose batch norms remember the data."""
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    paddle.seed(0)
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [-1, 3, 8, 8])
+        y = build(x)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    paddle.static.save_inference_model(str(folder / "m"), [x], [y], executor, program=program)
+    model = open_model(folder / "m")
+    if build is convnet:
+        from paddle_unstructured.export import recalibrate
+
+        recalibrate(model, data())
+    return model
+
+
+def data(seed=0, count=128):
+    images = structured(np.random.default_rng(seed), count)
+    return [{"x": images[i : i + 32]} for i in range(0, count, 32)]
+
+
+def error(model, expected, x):
+    (found,) = model.run(x=x)
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("build", [convnet, attention])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"ratio": 0.6},
+        {"ratio": 0.5, "pattern": "1x4"},
+        {"ratio": 0.5, "pattern": Block(2, 1)},
+        {"ratio": 0.5, "pattern": NM(2, 4, indivisible="skip"), "allocation": Uniform()},
+        {"ratio": 0.25, "pattern": Filter()},
+    ],
+    ids=["single", "1x4", "2x1", "2:4", "filters"],
+)
+def test_outputs_on_other_inputs_are_nearer_than_by_magnitude(tmp_path, build, words):
+    x = structured(np.random.default_rng(9), 200)
+    errors, zeros = {}, {}
+    for method in ("magnitude", "reconstruct"):
+        model = saved(tmp_path, build)
+        (expected,) = model.run(x=x)
+        done = reconstruct(model, data(), method=method, **words)
+        errors[method] = error(model, expected, x)
+        counted = {p.name: p.size - np.count_nonzero(model.graph.array(p.name)) for p in done.pruner.params}
+        assert counted == done.pruner.pruned_by_layer()  # stored weights are as sparse as the masks say
+        zeros[method] = counted
+    assert zeros["reconstruct"] == zeros["magnitude"]  # the allocation decides how many fall in each layer
+    much = 0.95 if isinstance(words.get("pattern"), Filter) else 0.75  # whole filters leave little to make up with
+    assert errors["reconstruct"] < much * errors["magnitude"]
+
+
+def test_no_layer_gets_worse_on_inputs_that_are_held_back(tmp_path):
+    done = reconstruct(saved(tmp_path, convnet), data(), ratio=0.7)
+    assert len(done.rows) == 5 and all(row.after <= row.before for row in done.rows)
+
+
+def test_the_same_input_gives_the_same_bits(tmp_path):
+    weights = []
+    for _ in range(2):
+        model = saved(tmp_path, convnet)
+        reconstruct(model, data(), ratio=0.7)
+        weights.append([model.graph.array(p.name) for p in model.graph.params()])
+    assert all(np.array_equal(a, b) for a, b in zip(*weights))
+
+
+def test_the_table_says_how_near_the_outputs_are(tmp_path):
+    text = str(reconstruct(saved(tmp_path, convnet), data(), ratio=0.5))
+    assert "error by magnitude" in text and "first answers that agree with the dense net: " in text
+
+
+def test_nothing_to_prune_changes_no_output(tmp_path):
+    model, x = saved(tmp_path, convnet), structured(np.random.default_rng(3), 20)
+    (expected,) = model.run(x=x)
+    reconstruct(model, data(), ratio=0.0)
+    assert error(model, expected, x) < 1e-5
+
+
+def test_data_in_another_scale_is_warned_of(tmp_path, caplog):
+    model = saved(tmp_path, convnet)
+    with caplog.at_level(logging.WARNING):
+        reconstruct(model, data(), ratio=0.5)
+        assert "does not look like" not in caplog.text
+        reconstruct(saved(tmp_path, convnet), [{"x": 255 * batch["x"]} for batch in data()], ratio=0.5)
+    assert "does not look like what the net was trained on: at the first batch norm, batch_norm2d_0.w_1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ([], "at least 4 samples"),
+        ([{"x": np.zeros((3, 3, 8, 8))}], "at least 4 samples"),
+        ([{"x": np.full((8, 3, 8, 8), np.nan)}], "must be finite, but x has NaN or infinity in batch 1"),
+        ([{"x": np.zeros((8, 10))}], "shape"),
+        ([{"y": np.zeros((8, 3, 8, 8))}], "arrays for x"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused_and_nothing_is_changed(tmp_path, given, words):
+    model = saved(tmp_path, convnet)
+    before = [model.graph.array(p.name) for p in model.graph.params()]
+    with pytest.raises(ValueError, match=words):
+        reconstruct(model, given, ratio=0.5)
+    assert all(np.array_equal(a, model.graph.array(p.name)) for a, p in zip(before, model.graph.params()))
