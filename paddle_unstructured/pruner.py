@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .compat import paddleslim
 from .compat.config_list import Rules
 from .criteria import Criterion
 from .formats.yaml import write_yaml
-from .graph import Param, open_graph
+from .graph import LayerGraph, Param, PirGraph, open_any
 from .masking.plan import make_plan
 from .masking.sharing import masks_in
 from .masking.update import MaskUpdate, PrunedLayer
@@ -29,16 +29,17 @@ _log = logging.getLogger(__name__)
 
 
 class UnstructuredPruner:
-    """Make the weights of a static Program sparse, and keep them so.
+    """Make the weights of a static Program or an nn.Layer sparse, and keep them so.
 
     Every `exe.run` of the training Program leaves the pruned weights exactly zero: their masks are part of the Program.
-    `step()`, called after each run, asks the schedule whether the masks are due for an update; if so, they are computed
-    on the device from the stored weights.
+    So does every `optimizer.step()` of a Layer, if the pruner knows the optimizer; else every `step()` of the pruner.
+    `step()`, called after each of them, asks the schedule whether the masks are due for an update; if so, they are
+    computed on the device from the stored weights.
 
     Args:
         program: A PIR Program: training (before or after `minimize`) or inference. Its startup Program may run before
             or after this; the weights are looked at when they are first needed. Other pruners may work on it: what one
-            has pruned stays pruned for all.
+            has pruned stays pruned for all. Or an nn.Layer, under the same rules.
         mode: "ratio": the lowest scored weights, `ratio` of all; "threshold": all weights with |w| < `threshold`.
         ratio: Fraction of the n selected weights to prune, in [0, 1]: exactly round(ratio * n) of them.
         threshold: For mode "threshold": >= 0.
@@ -57,10 +58,16 @@ class UnstructuredPruner:
             sparsity that they mean.
         rules: A list of dicts, or the path of a YAML file, that says which layers are pruned how; see
             `paddle_unstructured.compat.config_list.choices`. Instead of pattern, criterion and allocation.
+        optimizer: That trains the Layer: its `step` and `minimize` leave the pruned weights exactly zero. Also later,
+            by `watch`.
+        input_spec: An InputSpec for each input of the Layer, to trace it with: what a weight is for is read off the
+            ops, as in a Program. Default: it is told by the layers that hold the weights, and what they do not tell
+            stays dense.
 
     Raises:
-        ValueError: A value out of range; a word given together with the part it stands for; nothing to prune.
-        TypeError: Something that is not a Program, scope or function.
+        ValueError: A value out of range; a word given together with the part it stands for; nothing to prune; an
+            optimizer that does not train the Layer; a Layer that cannot be traced.
+        TypeError: Something that is not a Program, Layer, scope or function.
 
     Example:
         >>> pruner = UnstructuredPruner(program, mode="ratio", ratio=0.55)  # doctest: +SKIP
@@ -88,8 +95,15 @@ class UnstructuredPruner:
         allocation: Allocation | None = None,
         schedule: Schedule | None = None,
         rules: Rules | None = None,
+        optimizer: Any = None,
+        input_spec: Sequence[Any] | None = None,
     ) -> None:
-        self._graph = open_graph(program, scope, place)
+        self._graph = open_any(program, scope, place, optimizer=optimizer, input_spec=input_spec)
+        if isinstance(self._graph, LayerGraph) and distributed.world_size() > 1:
+            raise ValueError(
+                f"an nn.Layer is pruned by one process so far, got {distributed.world_size()} ranks; train a static "
+                "Program on many."
+            )
         self.scope, self.place = self._graph.scope, self._graph.place
         self._plan = make_plan(
             self._graph,
@@ -116,7 +130,7 @@ class UnstructuredPruner:
         self.steps = 0
         self._device = MaskUpdate(self._graph, self._plan.layers)
         self._shared = masks_in(self.scope)
-        self._shared.join(self, self._params)
+        self._shared.join(self, self._keys)
         self._take_over(self._graph.declare_masks(self._params))
         self._graph.attach()
         self._watch_ahead(-1)
@@ -146,21 +160,43 @@ class UnstructuredPruner:
         """Set the masked weights, and what is tied to them, to zero in the scope: needed after weights were loaded."""
         self._apply_loaded()
 
+    def watch(self, optimizer: Any) -> None:
+        """Let every `step` and `minimize` of an nn.Layer's optimizer leave the pruned weights exactly zero.
+
+        There may be several, each given by a call of its own. What none of them trains when the first update is due
+        stays as it is.
+
+        Args:
+            optimizer: A paddle.optimizer.Optimizer made with `parameters`. Its `state_dict()` and copies of it know
+                nothing of masks.
+
+        Raises:
+            TypeError: It is no such optimizer, or a static Program is pruned, which needs none.
+            ValueError: It trains no weight of the Layer.
+        """
+        graph = self._of_layer("watch")
+        graph.watch(optimizer)
+        graph.wrap()
+
+    def unwatch(self) -> None:
+        """Leave the optimizers of an nn.Layer as they were; masks hold after `step()` and `update_params()` then."""
+        self._of_layer("unwatch").unwatch()
+
     def tie(self, shadow: Any, param: str) -> None:
         """Keep a shadow of a weight (a moving average, a master weight) exactly as sparse as the weight.
 
         Args:
-            shadow: A persistable variable of the Program with the param's shape, or its name.
+            shadow: A persistable variable of the Program with the param's shape, or its name; with an nn.Layer, a
+                Tensor. Master weights of a watched optimizer are known without.
             param: Name of a pruned param.
 
         Raises:
             ValueError: The param is not pruned, or the Program has no such variable of that shape.
         """
-        name = shadow if isinstance(shadow, str) else shadow.name
         owner = next((p for p in self._params if p.name == param), None)
         if owner is None:
             raise ValueError(f"`param` must name a pruned param, got {param!r}; explain() lists them.")
-        value = self._graph.persistable(name)
+        name, value = self._graph.shadow(shadow)
         if value is None or tuple(value.shape) != owner.shape:
             found = "which it does not have" if value is None else f"which has shape {list(value.shape)}"
             raise ValueError(
@@ -194,7 +230,7 @@ class UnstructuredPruner:
 
     @property
     def masks(self) -> dict[str, str]:
-        """Param name -> name of its mask, a persistable variable."""
+        """Param name -> name of its mask, a persistable variable of the Program. A Layer's are in `state_dict()`."""
         return {param.name: param.mask_name for param in self._params}
 
     @property
@@ -293,7 +329,7 @@ class UnstructuredPruner:
         """
         fraction("ratio", ratio)
         own = program is None or program is self._graph.program
-        graph = self._graph if own else open_graph(program, self.scope, self.place)
+        graph = self._graph if own else open_any(program, self.scope, self.place)
         params = self._params if own else [param for param in graph.params() if param.is_weight]
         report.check_initialized(graph, params)
         values = np.sort(np.concatenate([np.abs(graph.array(param.name)).reshape(-1) for param in params]))
@@ -381,7 +417,7 @@ class UnstructuredPruner:
         shared = self._shared.others(self)
         for param in self._params:
             if param.name not in left:
-                ours = self._graph.mask(param) if param.name in shared else True
+                ours = self._graph.mask(param) if self._graph.key_of(param) in shared else True
                 self._graph.set_mask(param, masks[param.name] & ours)
         self.steps, self._applied, self._updates, self._threshold = progress
         for gathering, sums in gathered:
@@ -461,18 +497,28 @@ class UnstructuredPruner:
         self._device = MaskUpdate(self._graph, plan.layers)
         self._watch_ahead(self.steps - 1)
 
+    def _of_layer(self, method: str) -> LayerGraph:
+        if not isinstance(self._graph, LayerGraph):
+            raise TypeError(f"`{method}` is for an nn.Layer; a static Program holds its optimizer and masks itself.")
+        return self._graph
+
     @property
     def _by_threshold(self) -> bool:
         return isinstance(self._plan.allocation, Threshold)
 
     @property
+    def _keys(self) -> list[Hashable]:
+        """What the masks are known by to other pruners."""
+        return [self._graph.key_of(param) for param in self._params]
+
+    @property
     def _pruned(self) -> np.ndarray:
         """Weights per layer that the masks hold at zero, by whatever pruner."""
-        return self._shared.pruned(self._params)
+        return self._shared.pruned(self._keys)
 
     @_pruned.setter
     def _pruned(self, pruned: np.ndarray) -> None:
-        self._shared.count(self._params, pruned)
+        self._shared.count(self._keys, pruned)
 
     def _take_over(self, kept: Sequence[Param]) -> None:
         """Begin with the masks that are there already."""
@@ -503,7 +549,8 @@ class UnstructuredPruner:
         return bool((before != self._pruned).any())
 
     def _update_masks(self, sparsity: float) -> None:
-        distributed.synchronize(self._graph)
+        if isinstance(self._graph, PirGraph):
+            distributed.synchronize(self._graph)
         report.check_initialized(self._graph, self._params)
         budget = self._plan.budget(sparsity)
         before = self._pruned
@@ -598,6 +645,8 @@ class GMPUnstructuredPruner(UnstructuredPruner):
         criterion: Criterion | None = None,
         pattern: Pattern | str | None = None,
         allocation: Allocation | None = None,
+        optimizer: Any = None,
+        input_spec: Sequence[Any] | None = None,
     ) -> None:
         schedule, resumed = paddleslim.gmp_schedule(ratio, configs)
         super().__init__(
@@ -614,5 +663,7 @@ class GMPUnstructuredPruner(UnstructuredPruner):
             pattern=pattern,
             allocation=allocation,
             schedule=schedule,
+            optimizer=optimizer,
+            input_spec=input_spec,
         )
         self.steps = resumed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Iterable, Sequence, Union
 
 from .arguments import function, name_of, wrong_kind
-from .graph.base import Param
+from .graph.base import Graph, Param
 
 Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
 
@@ -163,9 +163,9 @@ def _listed(verdicts: Sequence[Verdict]) -> str:
 
 
 def names_to_skip(
-    skip_params_func: Callable[[Any], Iterable[str]] | None, program: Any, params: Sequence[Param]
+    skip_params_func: Callable[[Any], Iterable[str]] | None, graph: Graph, params: Sequence[Param]
 ) -> set[str]:
-    """The names a user's function wants skipped; names that the Program does not have are logged.
+    """The names a user's function wants skipped; names that the Program or Layer does not have are logged.
 
     Raises:
         TypeError: The function cannot be called with a Program, or does not return names.
@@ -173,11 +173,11 @@ def names_to_skip(
     if skip_params_func is None:
         return set()
     function("skip_params_func", skip_params_func, rule="a function program -> names")
-    given: Any = skip_params_func(program)
+    given: Any = skip_params_func(graph.program)
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"`skip_params_func` must return a set of param names, got {type(given).__name__}.")
-    names = {name if isinstance(name, str) else name.name for name in given}
+    names = {name for word in given for name in graph.names_of(word)}
     unknown = sorted(names - {param.name for param in params})
     if unknown:
-        _log.warning("skip_params_func names no param of the Program: %s", ", ".join(unknown))
+        _log.warning("skip_params_func names no param: %s", ", ".join(unknown))
     return names

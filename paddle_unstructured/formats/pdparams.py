@@ -9,6 +9,7 @@ import numpy as np
 
 from .atomic import check_readable
 
+_NAMES = "StructuredToParameterName@@"  # what paddle.save adds to a state_dict: Paddle's own names of its tensors
 _MAKE: Any = np.empty(0).__reduce__()[0]  # numpy has moved it over the years
 
 
@@ -40,7 +41,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(file: str) -> dict[str, np.ndarray]:
-    """The arrays of a `.pdparams` file of `paddle.static.save`, by name.
+    """The arrays of a `.pdparams` file of `paddle.static.save`, or of `paddle.save(model.state_dict())`, by name.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -58,6 +59,8 @@ def load(file: str) -> dict[str, np.ndarray]:
         more = stream.read(1)
     strange = [f"a {type(loaded).__name__}"]
     if isinstance(loaded, dict):
+        if isinstance(loaded.get(_NAMES), dict):
+            del loaded[_NAMES]
         strange = [
             name for name, array in loaded.items() if not isinstance(name, str) or not isinstance(array, np.ndarray)
         ]

@@ -1,4 +1,4 @@
-"""The only rooms that touch a static Program."""
+"""The only files that touch a static Program or an nn.Layer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,53 @@ from typing import Any
 import paddle
 
 from ..arguments import wrong_kind
-from .base import WEIGHT_ROLES, Param
+from .base import WEIGHT_ROLES, Graph, Param
 from .gather import Gathering, is_gathered
+from .layers import LayerGraph
 from .program import PirGraph
 
-__all__ = ["Gathering", "Param", "PirGraph", "WEIGHT_ROLES", "is_gathered", "open_graph"]
+__all__ = [
+    "Gathering",
+    "Graph",
+    "LayerGraph",
+    "Param",
+    "PirGraph",
+    "WEIGHT_ROLES",
+    "is_gathered",
+    "open_any",
+    "open_graph",
+]
+
+
+def open_any(
+    program: Any, scope: Any = None, place: Any = None, *, optimizer: Any = None, input_spec: Any = None
+) -> Graph:
+    """The graph of a Program or of an nn.Layer.
+
+    Args:
+        program: A PIR Program, or an nn.Layer.
+        scope, place: Of a Program; see `open_graph`.
+        optimizer: That trains the Layer.
+        input_spec: InputSpecs of the Layer's inputs, to trace it with.
+
+    Raises:
+        TypeError: None of the two, or an argument that belongs to the other one.
+        ValueError: Paddle is in the other one's mode; the Layer cannot be traced; the optimizer does not train it.
+    """
+    if not isinstance(program, paddle.nn.Layer):
+        for name, value in (("optimizer", optimizer), ("input_spec", input_spec)):
+            if value is not None:
+                raise TypeError(
+                    f"`{name}` belongs to an nn.Layer, got one with a {type(program).__name__}; leave it out."
+                )
+        return open_graph(program, scope, place)
+    for name, value in (("scope", scope), ("place", place)):
+        if value is not None:
+            raise TypeError(f"`{name}` belongs to a static Program, got one with an nn.Layer; leave it out.")
+    graph = LayerGraph(program, input_spec)
+    if optimizer is not None:
+        graph.watch(optimizer)
+    return graph
 
 
 def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:

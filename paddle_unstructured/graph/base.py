@@ -1,10 +1,17 @@
-"""What the rest of the house knows of a static Program: its params."""
+"""What the rest of the package knows of a static Program or an nn.Layer: its params, and what can be done to them."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Hashable, Iterable, Mapping, NamedTuple, Protocol, Sequence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from paddle import Tensor
+
+    from ..arguments import StrPath
 
 WEIGHT_ROLES = (
     "conv2d",
@@ -41,10 +48,10 @@ class Role(NamedTuple):
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter of a Program and the part it plays there.
+    """One parameter of a Program or an nn.Layer and the part it plays there.
 
     Attributes:
-        name: Its name in the scope.
+        name: Its name in the scope; of a Layer, the one in `state_dict()`.
         shape: As stored.
         dtype: As Paddle writes it, "float32".
         role: One of `WEIGHT_ROLES`, or "bias", "token" (that is joined to activations), "norm scale", "norm bias",
@@ -99,3 +106,76 @@ class Param:
 def is_range(name: str) -> bool:
     """Whether a variable holds the range of activations: each rank of a job has seen others."""
     return name.endswith(("_input_range", "_output_range"))
+
+
+class Graph(Protocol):
+    """What is pruned: a static Program (`PirGraph`) or an nn.Layer (`LayerGraph`).
+
+    Attributes:
+        program: What the user gave.
+        scope: Where its variables live; None: the Layer holds them.
+        place: The device; None: where the Layer's parameters are.
+    """
+
+    @property
+    def program(self) -> Any: ...
+    @property
+    def scope(self) -> Any: ...
+    @property
+    def place(self) -> Any: ...
+
+    def params(self) -> list[Param]:
+        """All parameters, in the order in which equal scores fall."""
+
+    def names_of(self, word: Any) -> list[str]:
+        """Names of the params that a user means by a name, a variable or a tensor; the word itself if it is none."""
+
+    def key_of(self, param: Param) -> Hashable:
+        """What a param's mask is known by to all graphs of the scope."""
+
+    def norm_scale(self, param: Param) -> str | None:
+        """Name of the scale of the norm that the layer's output goes into first; None if there is none."""
+
+    # -- masks
+
+    def declare_masks(self, params: Sequence[Param]) -> list[Param]:
+        """Give each param a mask, of ones if it has none. Returns the params whose masks stay as they are."""
+
+    def let_go(self, params: Sequence[Param]) -> None:
+        """Forget masks that were declared."""
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether `attach` has seen what trains the weights as it is."""
+
+    def attach(self) -> None:
+        """See to it that masks hold after whatever writes weights. Idempotent."""
+
+    def shadow(self, shadow: Any) -> tuple[str, Any]:
+        """Name and value of a variable or tensor to be tied to a weight; the value is None if there is none."""
+
+    def tie(self, shadow: str, param: Param) -> bool:
+        """Let what follows a weight be masked as the weight is; whether that is new."""
+
+    def mask(self, param: Param) -> np.ndarray:
+        """A copy of a mask on the host, bool."""
+
+    def set_mask(self, param: Param, mask: np.ndarray) -> None:
+        """Set a mask from a bool array."""
+
+    # -- values
+
+    def tensors(self, names: Iterable[str]) -> AbstractContextManager[Mapping[str, Tensor]]:
+        """Variables as eager tensors on the memory in which they are stored, while no gradients are recorded."""
+
+    def is_initialized(self, name: str) -> bool:
+        """Whether a variable has a value."""
+
+    def array(self, name: str) -> np.ndarray:
+        """A copy on the host, bfloat16 as float32."""
+
+    def stored(self, name: str) -> np.ndarray:
+        """A copy on the host as numpy has it: bfloat16 as its bits, uint16."""
+
+    def load_params(self, path: StrPath, *, partial: bool = False) -> dict[str, str]:
+        """Set all params from a `.pdparams` file. Returns why a param was not set, by its name."""

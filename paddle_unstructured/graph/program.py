@@ -48,7 +48,7 @@ class PirGraph:
                 continue
             role, place, readings = roles.of(value)
             param = Param(
-                *(name, tuple(value.shape), _dtype_name(value.dtype), *role[:5]),
+                *(name, tuple(value.shape), dtype_name(value.dtype), *role[:5]),
                 readings=readings,
                 through=role.through,
                 broken=role.broken,
@@ -111,6 +111,12 @@ class PirGraph:
         wanted = {param.mask_name for param in params}
         return [name for name in map(_data_name, self.program.global_block().ops) if name in wanted]
 
+    def names_of(self, word: Any) -> list[str]:
+        return [word if isinstance(word, str) else str(word.name)]
+
+    def key_of(self, param: Param) -> str:
+        return param.mask_name
+
     # -- variables of the scope
 
     def is_initialized(self, name: str) -> bool:
@@ -120,7 +126,7 @@ class PirGraph:
     def array(self, name: str) -> np.ndarray:
         """A copy on the host: for reports and files, never for a training step. bfloat16 comes as float32."""
         array = self.stored(name)
-        if _dtype_name(self.scope.find_var(name).get_tensor()._dtype()) == "bfloat16":  # of another type: never equal
+        if dtype_name(self.scope.find_var(name).get_tensor()._dtype()) == "bfloat16":  # of another type: never equal
             return (array.astype("uint32") << 16).view("float32")
         return array
 
@@ -162,16 +168,7 @@ class PirGraph:
                 Nothing is set.
         """
         params = {name: value for name, value in self._values.items() if not is_learning_rate(value)}
-        faults = {
-            name: f"{_described(arrays[name])} there, {_described(value)} here" if name in arrays else "not there"
-            for name, value in params.items()
-            if not (name in arrays and _fits(arrays[name], value))
-        }
-        if faults and (not partial or len(faults) == len(params)):
-            raise ValueError(
-                f"{file} lacks {', '.join(faults)}, or has it in another shape or dtype; it is of another model."
-                + ("" if partial else " `partial=True` loads the rest.")
-            )
+        faults = misfits(arrays, params, file, partial=partial)
         for name in (self._values.keys() & arrays.keys()) - faults.keys():
             self.store(name, arrays[name])
         return faults
@@ -244,6 +241,10 @@ class PirGraph:
                 for value, mask in self._masked():
                     _multiply_in_place(value, mask)
         self._ops_seen = self.program.num_ops()
+
+    def shadow(self, shadow: Any) -> tuple[str, Any]:
+        name = shadow if isinstance(shadow, str) else str(shadow.name)
+        return name, self.persistable(name)
 
     def tie(self, shadow: str, param: Param) -> bool:
         """Let a persistable variable that follows a weight be masked as the weight is; whether that is new."""
@@ -335,14 +336,33 @@ def _data_name(op: Any) -> str | None:
     return op.attrs()["name"] if op.name() == "pd_op.data" else None
 
 
+def misfits(arrays: Mapping[str, np.ndarray], params: Mapping[str, Any], file: str, *, partial: bool) -> dict[str, str]:
+    """Why arrays of a file cannot be the values of params, by name.
+
+    Raises:
+        ValueError: There is such a param; with `partial`, all are.
+    """
+    faults = {
+        name: f"{_described(arrays[name])} there, {_described(value)} here" if name in arrays else "not there"
+        for name, value in params.items()
+        if not (name in arrays and _fits(arrays[name], value))
+    }
+    if faults and (not partial or len(faults) == len(params)):
+        raise ValueError(
+            f"{file} lacks {', '.join(faults)}, or has it in another shape or dtype; it is of another model."
+            + ("" if partial else " `partial=True` loads the rest.")
+        )
+    return faults
+
+
 def _described(tensor: Any) -> str:
-    return f"{_dtype_name(tensor.dtype)} {list(tensor.shape)}"
+    return f"{dtype_name(tensor.dtype)} {list(tensor.shape)}"
 
 
 def _fits(array: Any, value: Any) -> bool:
-    dtype = _dtype_name(value.dtype).replace("bfloat16", "uint16")  # its bits, as numpy holds it
+    dtype = dtype_name(value.dtype).replace("bfloat16", "uint16")  # its bits, as numpy holds it
     return tuple(np.shape(array)) == tuple(value.shape) and np.asarray(array).dtype == np.dtype(dtype)
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
     return str(dtype).split(".")[-1]

@@ -10,7 +10,7 @@ from ..arguments import fraction
 from ..compat import paddleslim
 from ..compat.config_list import Rules, choices
 from ..criteria import Criterion, Watching, as_watching, source_of
-from ..graph import Gathering, Param, PirGraph
+from ..graph import Gathering, Graph, Param, PirGraph
 from ..patterns import Pattern, own_sparsity
 from ..reporting import report
 from ..schedules import Schedule, final_of
@@ -20,10 +20,10 @@ from .update import PrunedLayer
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """How a Program is to be pruned.
+    """How a Program or an nn.Layer is to be pruned.
 
     Attributes:
-        verdicts: On every param of the Program.
+        verdicts: On every param.
         layers: The pruned ones, in the order in which equal scores fall.
         allocation, schedule: Parts.
         gatherings: What has to be watched in the training Program before the layers can be scored.
@@ -57,7 +57,7 @@ class PruningPlan:
     def due(self, step: int, applied: float) -> bool:
         return self.allocation.due(step, self.asked(step), applied)
 
-    def without_frozen(self, graph: PirGraph) -> PruningPlan:
+    def without_frozen(self, graph: Graph) -> PruningPlan:
         """The plan without layers that an optimizer which came after it does not train; itself if there are none.
 
         Raises:
@@ -91,7 +91,7 @@ class PruningPlan:
 
 
 def make_plan(
-    graph: PirGraph,
+    graph: Graph,
     *,
     mode: str | None,
     ratio: float,
@@ -126,7 +126,7 @@ def make_plan(
     paddleslim.check_schedule(chosen_allocation, ratio, schedule)
     chosen_select = paddleslim.to_select(prune_params_type, select)
     params = graph.params()
-    skipped = names_to_skip(skip_params_func, graph.program, params)
+    skipped = names_to_skip(skip_params_func, graph, params)
     verdicts = judge(params, chosen_select, skipped)
     if rules is None:
         parts = {v.param.name: (chosen_pattern, chosen_criterion) for v in verdicts if v.pruned}
@@ -163,7 +163,7 @@ def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]]) ->
 
 
 def _layers(
-    graph: PirGraph,
+    graph: Graph,
     pruned: Sequence[Param],
     parts: Mapping[str, tuple[Pattern, Criterion]],
     gatherings: Sequence[Gathering],
@@ -175,10 +175,7 @@ def _layers(
 
 
 def _nothing(verdicts: Sequence[Verdict]) -> str:
-    return (
-        f"nothing to prune: none of the {len(verdicts)} params of the Program is selected.\n"
-        f"{report.Explanation(verdicts)}"
-    )
+    return f"nothing to prune: none of the {len(verdicts)} params is selected.\n{report.Explanation(verdicts)}"
 
 
 def _check_params(verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
@@ -187,7 +184,7 @@ def _check_params(verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
 
 
 def _gatherings(
-    graph: PirGraph, pruned: Sequence[Param], parts: Mapping[str, tuple[Pattern, Criterion]]
+    graph: Graph, pruned: Sequence[Param], parts: Mapping[str, tuple[Pattern, Criterion]]
 ) -> list[Gathering]:
     watching: list[tuple[Watching, list[Param]]] = []
     for param in pruned:
@@ -198,11 +195,18 @@ def _gatherings(
         if known is None:
             watching.append((criterion, known := []))
         known.append(param)
+    if not watching:
+        return []
+    if not isinstance(graph, PirGraph):
+        raise ValueError(
+            f"`criterion` must look at weights alone for an nn.Layer, got {watching[0][0]!r}, which gathers gradients "
+            "or outputs in a static Program; take magnitude or GeometricMedian, or a function of the weight."
+        )
     return [Gathering(graph, params, criterion) for criterion, params in watching]
 
 
 def information(
-    graph: PirGraph, param: Param, criterion: Criterion, gatherings: Sequence[Gathering] = ()
+    graph: Graph, param: Param, criterion: Criterion, gatherings: Sequence[Gathering] = ()
 ) -> Callable[[], str] | None:
     """Gives the name of the variable that the criterion looks at beside the weight, if it does."""
     if source_of(criterion) is None:

@@ -7,41 +7,42 @@ pruned for all, and each reports its own selection as it is now.
 from __future__ import annotations
 
 import weakref
-from typing import Any, Sequence
+from typing import Any, Hashable, Sequence
 
 import numpy as np
-
-from ..graph import Param
 
 
 class SharedMasks:
     """What is known of the masks of one scope. Get it by `masks_in(scope)`."""
 
     def __init__(self) -> None:
-        self._pruned: dict[str, int] = {}
-        self._users: weakref.WeakKeyDictionary[Any, frozenset[str]] = weakref.WeakKeyDictionary()
+        self._pruned: dict[Hashable, int] = {}
+        self._users: weakref.WeakKeyDictionary[Any, frozenset[Hashable]] = weakref.WeakKeyDictionary()
 
-    def pruned(self, params: Sequence[Param]) -> np.ndarray:
-        """Weights that each param's mask holds at zero, int64 [params]."""
-        return np.array([self._pruned.get(param.mask_name, 0) for param in params], "int64")
+    def pruned(self, masks: Sequence[Hashable]) -> np.ndarray:
+        """Weights that each mask holds at zero, int64 [masks]. Masks are known by `graph.key_of(param)`."""
+        return np.array([self._pruned.get(mask, 0) for mask in masks], "int64")
 
-    def count(self, params: Sequence[Param], pruned: np.ndarray) -> None:
-        """Note the weights that each param's mask holds at zero now."""
-        self._pruned.update((param.mask_name, int(n)) for param, n in zip(params, pruned))
+    def count(self, masks: Sequence[Hashable], pruned: np.ndarray) -> None:
+        """Note the weights that each mask holds at zero now."""
+        self._pruned.update((mask, int(n)) for mask, n in zip(masks, pruned))
 
-    def join(self, pruner: Any, params: Sequence[Param]) -> None:
-        """Note who works on these params, for as long as the pruner lives."""
-        self._users[pruner] = frozenset(param.name for param in params)
+    def join(self, pruner: Any, masks: Sequence[Hashable]) -> None:
+        """Note who works on these masks, for as long as the pruner lives."""
+        self._users[pruner] = frozenset(masks)
 
-    def others(self, pruner: Any) -> set[str]:
-        """Names of the params that another pruner works on, too."""
+    def others(self, pruner: Any) -> set[Hashable]:
+        """The masks that another pruner works on, too."""
         mine = self._users.get(pruner, frozenset())
-        return {name for other, names in self._users.items() if other is not pruner for name in names & mine}
+        return {mask for other, masks in self._users.items() if other is not pruner for mask in masks & mine}
 
 
 _of_scope: weakref.WeakKeyDictionary[Any, SharedMasks] = weakref.WeakKeyDictionary()
+_of_layers = SharedMasks()
 
 
 def masks_in(scope: Any) -> SharedMasks:
-    """The masks of a scope; the same object for every pruner of it."""
+    """The masks of a scope; the same object for every pruner of it. None: the masks of nn.Layers, of all of them."""
+    if scope is None:
+        return _of_layers
     return _of_scope.setdefault(scope, SharedMasks())

@@ -13,7 +13,7 @@ from paddle import Tensor
 from .. import criteria, distributed
 from ..allocation import Allocation, Budget
 from ..criteria import Criterion
-from ..graph import Param, PirGraph, is_gathered
+from ..graph import Graph, Param, is_gathered
 from ..graph.in_place import multiply_
 from ..patterns import Pattern
 from ..ranking.cut import Cut
@@ -40,7 +40,7 @@ class MaskUpdate:
         layers: In the order in which equal scores fall.
     """
 
-    def __init__(self, graph: PirGraph, layers: Sequence[PrunedLayer]) -> None:
+    def __init__(self, graph: Graph, layers: Sequence[PrunedLayer]) -> None:
         self._graph, self._layers = graph, list(layers)
         self._params = [layer.param for layer in layers]
         self._shadows: list[tuple[str, Param]] = []

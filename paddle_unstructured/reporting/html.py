@@ -11,7 +11,7 @@ from typing import Any, Iterable, Mapping
 import numpy as np
 
 from ..arguments import array, instance, part
-from ..graph import WEIGHT_ROLES, Param, open_graph
+from ..graph import WEIGHT_ROLES, Param, open_any
 from ..selection import Select, all_weights
 from .report import Row, SparsityReport, sparsity_report
 from .weight_grid import CELLS, CORNER, KEPT, ZERO, Density, Grid, Histogram, density, grid, histogram
@@ -115,7 +115,7 @@ def html_report(
     if title is not None:
         instance("title", title, str, rule="text")
     template = _template()
-    graph = open_graph(program, scope if scope is not None or pruner is None else pruner.scope)
+    graph = open_any(program, scope if scope is not None or pruner is None else pruner.scope)
     params = {param.name: param for param in graph.params()}
     _check_before(before, params)
     report = sparsity_report(program, scope, pruner, select=select)

@@ -9,7 +9,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from ..arguments import part
-from ..graph import WEIGHT_ROLES, Param, PirGraph, open_graph
+from ..graph import WEIGHT_ROLES, Graph, Param, open_any
 from ..selection import Select, Verdict, all_weights, judge
 from .table import aligned, shape_text
 
@@ -131,11 +131,11 @@ class Explanation(tuple[Verdict, ...]):
 def sparsity_report(
     program: Any, scope: Any = None, pruner: Any = None, *, select: Select = all_weights
 ) -> SparsityReport:
-    """Count the zeros of every param of a Program.
+    """Count the zeros of every param of a Program or an nn.Layer.
 
     Args:
-        program: A PIR Program, training or inference.
-        scope: Where its weights are. Default: the pruner's, else the global scope.
+        program: A PIR Program, training or inference, or an nn.Layer.
+        scope: Where the Program's weights are. Default: the pruner's, else the global scope.
         pruner: Its choice of params counts as "selected".
         select: Without a pruner: which params count as "selected". Default: every weight that could be pruned.
 
@@ -147,7 +147,7 @@ def sparsity_report(
     """
     if pruner is not None:
         part("pruner", pruner, ["explain"], rule="a pruner or None")
-    graph = open_graph(program, scope if scope is not None or pruner is None else pruner.scope)
+    graph = open_any(program, scope if scope is not None or pruner is None else pruner.scope)
     verdicts = judge(graph.params(), select)
     if pruner is not None:
         known = {v.param.name: v for v in pruner.explain()}
@@ -174,7 +174,7 @@ def may_be_weight(param: Param) -> bool:
     return param.is_weight or param.is_unfollowed
 
 
-def check_initialized(graph: PirGraph, params: Sequence[Param]) -> None:
+def check_initialized(graph: Graph, params: Sequence[Param]) -> None:
     """Raise ValueError if a param has no value in the scope."""
     missing = [param.name for param in params if not graph.is_initialized(param.name)]
     if missing:
@@ -186,13 +186,13 @@ def check_initialized(graph: PirGraph, params: Sequence[Param]) -> None:
 
 
 def _rows_of(program: Any, scope: Any, counted: Callable[[Param], bool]) -> list[Row]:
-    graph = open_graph(program, scope)
+    graph = open_any(program, scope)
     verdicts = [v for v in judge(graph.params()) if counted(v.param)]
     check_initialized(graph, [v.param for v in verdicts])
     return [_row(graph, v) for v in verdicts]
 
 
-def _row(graph: PirGraph, verdict: Verdict) -> Row:
+def _row(graph: Graph, verdict: Verdict) -> Row:
     param = verdict.param
     zeros = param.size - int(np.count_nonzero(graph.array(param.name)))
     return Row(param.name, param.role, param.shape, param.size, zeros, verdict.pruned, verdict.reason)

@@ -1,0 +1,149 @@
+"""What the parameters of an nn.Layer are for: read off its Program once it is traced, else off the ops of its parts."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Mapping, Sequence
+
+import paddle
+from paddle import Tensor, nn
+
+from ..arguments import wrong_kind
+from .base import WEIGHT_ROLES, Role
+from .program import walk
+from .roles import Roles
+
+Found = tuple[Role, tuple[Role, ...]]  # the role of a param, and its readings as a weight
+_UNTRACED = "what reads it is not known before the model is traced; give `input_spec`"
+_OWN_FORWARD = "its class has a `forward` of its own, which is not known before the model is traced; give `input_spec`"
+_CONVS = {
+    nn.Conv1D: ("conv2d", 0, 1),
+    nn.Conv2D: ("conv2d", 0, 1),
+    nn.Conv3D: ("conv3d", 0, 1),
+    nn.Conv1DTranspose: ("conv2d_transpose", 1, 0),
+    nn.Conv2DTranspose: ("conv2d_transpose", 1, 0),
+    nn.Conv3DTranspose: ("conv3d_transpose", 1, 0),
+}
+_CELLS = (nn.SimpleRNNCell, nn.LSTMCell, nn.GRUCell)
+_RECURRENT = (nn.SimpleRNN, nn.LSTM, nn.GRU)
+_NORMS: Mapping[type, str] = {
+    nn.BatchNorm1D: "pd_op.batch_norm_",
+    nn.BatchNorm2D: "pd_op.batch_norm_",
+    nn.BatchNorm3D: "pd_op.batch_norm_",
+    nn.BatchNorm: "pd_op.batch_norm_",
+    nn.SyncBatchNorm: "pd_op.sync_batch_norm_",
+    nn.LayerNorm: "pd_op.layer_norm",
+    nn.GroupNorm: "pd_op.group_norm",
+    nn.InstanceNorm1D: "pd_op.instance_norm",
+    nn.InstanceNorm2D: "pd_op.instance_norm",
+    nn.InstanceNorm3D: "pd_op.instance_norm",
+}
+_NORM_PARTS = {
+    "weight": "norm scale",
+    "scale": "norm scale",  # of InstanceNorm
+    "bias": "norm bias",
+    "_mean": "norm mean",
+    "_variance": "norm variance",
+}
+
+
+def traced_roles(model: nn.Layer, input_spec: Sequence[Any]) -> dict[Tensor, Found]:
+    """Roles by what the ops do, in the order in which they read the parameters. Nothing is run, nothing is changed.
+
+    Args:
+        model: The Layer, in the mode (`train()`, `eval()`) that it is in.
+        input_spec: An InputSpec for each input.
+
+    Raises:
+        TypeError: `input_spec` is no list.
+        ValueError: Paddle cannot trace the model, with its reason.
+    """
+    if not isinstance(input_spec, (list, tuple)) or not input_spec:
+        raise wrong_kind("input_spec", "a list of paddle.static.InputSpec, one for each input", input_spec)
+    forward = getattr(model.forward, "dygraph_function", model.forward)  # of one that to_static has converted
+    try:
+        function = paddle.jit.to_static(forward, input_spec=list(input_spec), full_graph=True)
+        traced = function.concrete_program_specify_input_spec(with_hook=True)
+    except Exception as error:  # whatever the model's own code meets
+        reason = next(iter(str(error).strip().splitlines()), "") or repr(error)
+        raise ValueError(
+            f"{type(model).__name__} cannot be traced with `input_spec` {input_spec}: "
+            f"{type(error).__name__}: {reason}; leave `input_spec` out to tell roles by the layers."
+        ) from error
+    roles = Roles(walk(traced.main_program.global_block()))
+    found = []
+    for i, (tensor, value) in enumerate(zip(*traced.parameters)):
+        role, place, readings = roles.of(value)
+        found.append((place, i, tensor, (role, readings)))
+    return {tensor: known for *_, tensor, known in sorted(found, key=lambda entry: entry[:2])}
+
+
+def structural_roles(model: nn.Layer) -> dict[Tensor, Found]:
+    """Roles by the op that the layer which holds a parameter calls, in the order of `named_parameters()`.
+
+    Only Paddle's own `forward` is trusted: a class that derives from Conv2D and computes its weight anew has another.
+    """
+    found: dict[Tensor, Found] = {}
+    for layer in model.sublayers(include_self=True):
+        for name, tensor in _own(layer):
+            role = _role(layer, name, tensor)
+            if tensor not in found or (found[tensor][0].role == "unknown" and role.role != "unknown"):
+                found[tensor] = role, (role,) if role.role in WEIGHT_ROLES else ()
+    return found
+
+
+def _own(layer: nn.Layer) -> Iterator[tuple[str, Tensor]]:
+    yield from layer.named_parameters(include_sublayers=False)
+    yield from layer.named_buffers(include_sublayers=False)
+
+
+def _kind_of(layer: nn.Layer, kinds: Sequence[type]) -> type | None:
+    """The kind that a layer is, whose `forward` it also has."""
+    for kind in kinds:
+        if isinstance(layer, kind) and getattr(type(layer).forward, "__qualname__", "") == kind.forward.__qualname__:  # type: ignore[attr-defined]
+            return kind
+    return None
+
+
+def _role(layer: nn.Layer, name: str, tensor: Tensor) -> Role:
+    conv = _kind_of(layer, list(_CONVS))
+    if conv is not None and name == "weight":
+        return _conv(layer, *_CONVS[conv])
+    if _kind_of(layer, [nn.Linear]) and name == "weight":
+        return Role("linear", "pd_op.matmul", 1, 0)
+    if _kind_of(layer, [nn.Embedding]) and name == "weight":
+        return Role("embedding", "pd_op.embedding", 1, 0)
+    if conv is not None or _kind_of(layer, [nn.Linear]):
+        return Role("bias", "pd_op.add") if name == "bias" else _unknown(layer)
+    if _kind_of(layer, _CELLS) or isinstance(layer, _RECURRENT):
+        return _recurrent(layer, name)
+    if _kind_of(layer, [nn.PReLU]):
+        return Role("prelu alpha", "pd_op.prelu")
+    norm = _kind_of(layer, list(_NORMS))
+    if norm is not None and name in _NORM_PARTS:
+        return Role(_NORM_PARTS[name], _NORMS[norm])
+    return _unknown(layer)
+
+
+def _conv(layer: Any, role: str, output: int, contracted: int) -> Role:
+    groups = int(layer._groups)
+    outputs, inputs = int(layer._out_channels), int(layer._in_channels)
+    # Paddle's own rule for what it hands to the depthwise kernels.
+    depthwise = groups == inputs and inputs != 1 and outputs % inputs == 0
+    if role in ("conv2d", "conv2d_transpose") and depthwise and (contracted == 1 or outputs == inputs):
+        role = f"depthwise_{role}"
+    run = inputs // groups if groups > 1 and contracted == 0 else 0
+    return Role(role, f"pd_op.{role}", output, contracted, groups, run)
+
+
+def _recurrent(layer: nn.Layer, name: str) -> Role:
+    if name.startswith("bias"):
+        return Role("bias", "pd_op.rnn")
+    if not name.startswith("weight"):
+        return _unknown(layer)
+    # A cell that a user steps through multiplies by itself; inside of an LSTM, the one op of all steps does.
+    return Role("linear", "pd_op.matmul", 0, 1) if isinstance(layer, _CELLS) else Role("rnn", "pd_op.rnn", 0, 1)
+
+
+def _unknown(layer: nn.Layer) -> Role:
+    known = (*_CONVS, nn.Linear, nn.Embedding, *_NORMS)
+    return Role("unknown", "", broken=_OWN_FORWARD if isinstance(layer, known) else _UNTRACED)

@@ -1,0 +1,286 @@
+"""An nn.Layer: its params, its masks, and the optimizers that train it."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from .. import arguments
+from ..arguments import StrPath
+from ..formats import pdparams
+from .base import Param
+from .in_place import multiply_
+from .layer_roles import Found, structural_roles, traced_roles
+from .program import dtype_name, misfits
+from .watched import master_weight, trained_by, unwatch, watch
+
+_MASK = "_sparsity_mask"  # attribute of a parameter: a mask is found again by whoever prunes the same parameter
+
+
+class LayerGraph:
+    """The seam between the pruner and one nn.Layer.
+
+    Masks are attributes of the parameters, and in no `state_dict()`. Params have the names of
+    `named_parameters()`.
+
+    Args:
+        model: The Layer; of a DataParallel, the one inside.
+        input_spec: InputSpecs to trace it with; None: roles are those of an earlier trace, or told by the layers that
+            hold the parameters.
+
+    Raises:
+        ValueError: It has no parameters, cannot be traced, or Paddle is in static mode.
+    """
+
+    scope: None = None
+    place: None = None
+
+    def __init__(self, model: nn.Layer, input_spec: Sequence[Any] | None = None) -> None:
+        if not paddle.in_dynamic_mode():
+            raise ValueError(
+                "Paddle is in static mode, and an nn.Layer is to be pruned; call paddle.disable_static() first."
+            )
+        self.program: nn.Layer = model._layers if isinstance(model, paddle.DataParallel) else model
+        self._tensors = _persistable(self.program)
+        if not self._tensors:
+            raise ValueError(f"the model must have parameters, and {type(model).__name__} has none.")
+        if input_spec is not None:
+            _traced[self.program] = traced_roles(self.program, input_spec)
+        known = dict(_traced.get(self.program, {}))
+        if not known.keys() >= set(self._tensors.values()):
+            known.update((t, found) for t, found in structural_roles(self.program).items() if t not in known)
+        self._roles: dict[str, Found] = {}
+        names = {tensor: name for name, tensor in self._tensors.items()}
+        for tensor, found in known.items():  # in the order in which equal scores fall
+            if tensor in names:
+                self._roles[names[tensor]] = found
+        self._masked: list[str] = []
+        self._unwatched: list[str] = []  # those of them that no optimizer trains
+        self._shadows: dict[str, Tensor] = {}
+        self._tied: dict[str, str] = {}  # shadow -> param
+        self._optimizers: list[Any] = []
+        self.is_attached = False
+        _alive.add(self)
+
+    # -- what is there
+
+    def params(self) -> list[Param]:
+        frozen = self._frozen()
+        return [
+            Param(
+                *(name, tuple(self._tensors[name].shape), dtype_name(self._tensors[name].dtype), *role[:5]),
+                readings=readings,
+                through=role.through,
+                broken=role.broken,
+                frozen=frozen.get(name, ""),
+            )
+            for name, (role, readings) in self._roles.items()
+        ]
+
+    def _frozen(self) -> dict[str, str]:
+        """Params that are not trained while others are, by name, and why."""
+        trained = [tensor for optimizer in self._optimizers for tensor in trained_by(optimizer)]
+        stopped = {name for name, tensor in self._tensors.items() if tensor.stop_gradient}
+        why = dict.fromkeys(stopped, "it is not trained (stop_gradient)")
+        if trained:
+            held = set(trained)
+            lost = (name for name, tensor in self._tensors.items() if tensor not in held)
+            why.update(dict.fromkeys(lost, "the optimizer does not train it"))
+        parameters = {name for name, _ in self.program.named_parameters()}
+        return why if parameters - why.keys() else {}
+
+    def names_of(self, word: Any) -> list[str]:
+        """Also of a layer's `full_name()`, as PaddleSlim's skip functions give it."""
+        if not isinstance(word, str):
+            return [name for name, tensor in self._tensors.items() if tensor is word] or [str(word)]
+        if word in self._tensors:
+            return [word]
+        layers = [layer for layer in self.program.sublayers(include_self=True) if layer.full_name() == word]
+        own = {tensor for layer in layers for tensor in layer.parameters(include_sublayers=False)}
+        return [n for n, tensor in self._tensors.items() if tensor in own or tensor.name == word] or [word]
+
+    def key_of(self, param: Param) -> int:
+        return id(self._tensors[param.name])
+
+    def tensor_name(self, param: Param) -> str:
+        """What Paddle calls the param in the Programs that it traces."""
+        return str(self._tensors[param.name].name)
+
+    def norm_scale(self, param: Param) -> str | None:
+        raise ValueError(
+            f"`criterion` must look at weights alone for an nn.Layer, got NormScale for {param.name}: the norm behind "
+            "a layer is known in a static Program only; take magnitude, or prune the static Program."
+        )
+
+    # -- optimizers
+
+    def watch(self, optimizer: Any) -> None:
+        """Let the next `wrap` or `attach` end every step of the optimizer with masks.
+
+        Raises:
+            TypeError: It is no optimizer of dynamic mode.
+            ValueError: It trains no parameter of the Layer.
+        """
+        held = set(trained_by(optimizer))
+        if not any(tensor in held for tensor in self._tensors.values()):
+            raise ValueError(
+                f"`optimizer` must train parameters of the model, and the {len(held)} of this "
+                f"{type(optimizer).__name__} are none of them; make it with `parameters=model.parameters()`."
+            )
+        if not any(known is optimizer for known in self._optimizers):
+            self._optimizers.append(optimizer)
+            self.is_attached = False
+
+    def unwatch(self) -> None:
+        """Leave the optimizers as they were."""
+        for optimizer in self._optimizers:
+            unwatch(optimizer, self._after_step)
+        self._optimizers, self.is_attached = [], False
+
+    def wrap(self) -> None:
+        """End every step of the watched optimizers with masks from now on."""
+        for optimizer in self._optimizers:
+            watch(optimizer, self._after_step)
+
+    def attach(self) -> None:
+        """Wrap optimizers that are new; zero what none of them trains, since nobody else would."""
+        if not self.is_attached:
+            self.wrap()
+            held = {tensor for optimizer in self._optimizers for tensor in trained_by(optimizer)}
+            self._unwatched = [name for name in self._masked if self._tensors[name] not in held]
+            self.is_attached = True
+        self._apply(self._unwatched)
+
+    def _after_step(self, optimizer: Any) -> None:
+        self._apply(self._masked, optimizer)
+
+    def _apply(self, names: Sequence[str], optimizer: Any = None) -> None:
+        """weight = weight * mask, for these params, their shadows, and what the optimizer keeps of them in float32."""
+        with paddle.no_grad():
+            for name in names:
+                tensor, mask = self._tensors[name], self._mask(name)
+                _multiply(tensor, mask)
+                master = master_weight(optimizer, tensor) if optimizer is not None else None
+                if master is not None:
+                    _multiply(master, mask)
+            for shadow, name in self._tied.items():
+                if name in names:
+                    _multiply(self._shadows[shadow], self._mask(name))
+
+    # -- masks
+
+    def declare_masks(self, params: Sequence[Param]) -> list[Param]:
+        """A mask that another pruner works on, or that the weights obey, stays as it is; all others become ones."""
+        for param in params:
+            if "int" in param.dtype:
+                raise ValueError(
+                    f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
+                    "prune before the weights are quantized, or leave it out."
+                )
+        kept = [param for param in params if self._has_mask(param)]
+        for param in params:
+            if param not in kept:
+                setattr(self._tensors[param.name], _MASK, paddle.ones_like(self._tensors[param.name]).detach())
+        self._masked, self.is_attached = [param.name for param in params], False
+        return kept
+
+    def _has_mask(self, param: Param) -> bool:
+        tensor = self._tensors[param.name]
+        mask = getattr(tensor, _MASK, None)
+        if mask is None or mask.shape != tensor.shape:
+            return False
+        if any(tensor in other._masked_tensors() for other in _alive if other is not self):
+            return True
+        return not bool(paddle.any((tensor.detach() != 0) & (mask == 0)))
+
+    def _masked_tensors(self) -> set[Tensor]:
+        return {self._tensors[name] for name in self._masked}
+
+    def _mask(self, name: str) -> Tensor:
+        mask: Tensor = getattr(self._tensors[name], _MASK)
+        return mask
+
+    def let_go(self, params: Sequence[Param]) -> None:
+        gone = {param.name for param in params}
+        self._masked = [name for name in self._masked if name not in gone]
+        self.is_attached = False
+
+    def shadow(self, shadow: Any) -> tuple[str, Any]:
+        if not isinstance(shadow, Tensor):
+            raise arguments.wrong_kind("shadow", "a Tensor that follows a weight of the model", shadow)
+        self._shadows[name := f"shadow {id(shadow)}"] = shadow
+        return name, shadow
+
+    def tie(self, shadow: str, param: Param) -> bool:
+        is_new = shadow not in self._tied
+        self._tied[shadow] = param.name
+        return is_new
+
+    def mask(self, param: Param) -> np.ndarray:
+        return np.asarray(_on_host(self._mask(param.name)) != 0)
+
+    def set_mask(self, param: Param, mask: np.ndarray) -> None:
+        own = self._mask(param.name)
+        paddle.assign(paddle.to_tensor(np.asarray(mask, "float32"), place=own.place).cast(own.dtype), output=own)
+
+    # -- values
+
+    @contextlib.contextmanager
+    def tensors(self, names: Iterable[str]) -> Iterator[Mapping[str, Tensor]]:
+        with paddle.no_grad():
+            yield {name: self._find(name) for name in names}
+
+    def _find(self, name: str) -> Tensor:
+        if name in self._tensors:
+            return self._tensors[name]
+        return self._shadows[name] if name in self._shadows else self._mask(name.removesuffix("_mask"))
+
+    def is_initialized(self, name: str) -> bool:
+        return bool(self._find(name)._is_initialized())
+
+    def array(self, name: str) -> np.ndarray:
+        return _on_host(self._find(name))
+
+    def stored(self, name: str) -> np.ndarray:
+        return np.asarray(self._find(name).numpy())
+
+    def load_params(self, path: StrPath, *, partial: bool = False) -> dict[str, str]:
+        """Set all params from the file of `paddle.save(model.state_dict(), path)`."""
+        file = arguments.path("path", path)
+        file += "" if file.endswith(".pdparams") else ".pdparams"
+        arrays = pdparams.load(file)
+        faults = misfits(arrays, self._tensors, file, partial=partial)
+        for name in self._tensors.keys() - faults.keys():
+            self._tensors[name].set_value(arrays[name])
+        return faults
+
+
+_alive: weakref.WeakSet[LayerGraph] = weakref.WeakSet()
+_traced: weakref.WeakKeyDictionary[nn.Layer, dict[Tensor, Found]] = weakref.WeakKeyDictionary()  # also for reports
+
+
+def _persistable(model: nn.Layer) -> dict[str, Tensor]:
+    """Parameters, and the buffers that `state_dict()` has, by the names that it gives them; each tensor once."""
+    saved = set(model.state_dict().values())
+    buffers = [(name, tensor) for name, tensor in model.named_buffers() if tensor in saved]
+    found: dict[Tensor, str] = {}
+    for name, tensor in (*model.named_parameters(), *buffers):
+        found.setdefault(tensor, name)
+    return {name: tensor for tensor, name in found.items()}
+
+
+def _multiply(tensor: Tensor, mask: Tensor) -> None:
+    if tensor.dtype == paddle.float16:  # which a CPU cannot multiply
+        paddle.assign((tensor.cast("float32") * mask.cast("float32")).cast("float16"), output=tensor)
+    else:
+        multiply_(tensor, mask if mask.dtype == tensor.dtype else mask.cast(tensor.dtype))
+
+
+def _on_host(tensor: Tensor) -> np.ndarray:
+    exact = tensor.detach()
+    return np.asarray((exact.cast("float32") if exact.dtype == paddle.bfloat16 else exact).numpy())
