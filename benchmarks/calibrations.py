@@ -13,6 +13,7 @@ import tempfile
 from typing import Any
 
 import numpy as np
+from data_flags import add_data_flags
 from top1 import batches, test_set
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -29,8 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="inference model (prefix, or folder)")
     parser.add_argument("calibration", help="samples to calibrate on, a .npy file")
-    parser.add_argument("--data", default="fashion_mnist", help="data set of the demo (default: fashion_mnist)")
-    parser.add_argument("--data_dir", help="folder with its files; default: where they usually are")
+    add_data_flags(parser)
     args = parser.parse_args()
     import paddle
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import numpy as np
+from data_flags import add_data_flags
 from top1 import batches, test_set
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -70,8 +71,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("sparse", help="inference model of the same net, pruned")
     parser.add_argument("calibration", help="the .npy file that int8 was calibrated on")
     parser.add_argument("--int8", action="append", required=True, help="converted model; may be given more than once")
-    parser.add_argument("--data", default="fashion_mnist", help="data set of the demo (default: fashion_mnist)")
-    parser.add_argument("--data_dir", help="folder with its files; default: where they usually are")
+    add_data_flags(parser)
     parser.add_argument("--images", type=int, help="count only so many test images; default: all")
     parser.add_argument("--threads", type=int, default=1, help="of every engine (default: 1)")
     parser.add_argument("--rounds", type=int, default=300, help="images that are timed (default: 300)")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import numpy as np
+from data_flags import add_data_flags
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "demo")]
@@ -24,8 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="inference model (prefix of .json and .pdiparams)")
     parser.add_argument("out", help="prefix of the converted model")
-    parser.add_argument("--data", default="fashion_mnist", help="data set of the demo (default: fashion_mnist)")
-    parser.add_argument("--data_dir", help="folder with its files; default: where they usually are")
+    add_data_flags(parser)
     parser.add_argument("--threads", type=int, default=1, help="of both models (default: 1)")
     parser.add_argument("--count-only", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -13,10 +13,12 @@ import safetensors.numpy
 
 from . import arguments
 from .arguments import StrPath
-from .formats.atomic import check_readable, replace_file
+from .formats.atomic import replace_file
+from .formats.checked import damaged, read_header
 from .graph.base import Param
 
 FORMAT, VERSION = "paddle_unstructured.pruner", 2
+_ADVICE = "use an older checkpoint"
 _GATHERED = "gathered:"  # begins the names of tensors that are no masks
 
 
@@ -53,22 +55,11 @@ def load(path: StrPath) -> dict[str, Any]:
         ValueError: Not a state, damaged, or written by a newer version.
     """
     path = arguments.path("path", path)
-    check_readable(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            header, tensors = dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); use an older checkpoint.") from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is not the state of a pruner, but {header.get('format', 'something else')}.")
-    version = header.get("version", "")
-    if version.isdigit() and int(version) > VERSION:
-        raise ValueError(
-            f"{path} has version {version}, and this package reads up to {VERSION}; install a newer "
-            "paddle_unstructured."
-        )
+    header = read_header(path, what="the state of a pruner", format=FORMAT, version=VERSION, advice=_ADVICE)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     if header.pop("sha256", None) != _digest(tensors, header):
-        raise ValueError(f"{path} is damaged: its checksum does not fit its content; use an older checkpoint.")
+        raise damaged(path, _ADVICE)
     try:
         return _state(header, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -181,3 +181,21 @@ def names_to_skip(
     if unknown:
         _log.warning("skip_params_func names no param: %s", ", ".join(unknown))
     return names
+
+
+def check_named(argument: str, names: Collection[str], params: Iterable[Param], holder: str) -> None:
+    """Raise ValueError unless all of these names are names of params.
+
+    Args:
+        argument: what the caller calls the names.
+        names: what was given.
+        params: what may be named.
+        holder: what has the params, "model".
+    """
+    known = [param.name for param in params]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(
+            f"`{argument}` must name weights of the {holder}, got {', '.join(unknown)}; it has "
+            f"{', '.join(known) or 'none'}."
+        )

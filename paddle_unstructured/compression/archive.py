@@ -8,9 +8,8 @@ import re
 from typing import Mapping
 
 import numpy as np
-import safetensors
 
-from ..formats.atomic import check_readable
+from ..formats.checked import damaged, read_header
 
 FORMAT, VERSION = "paddle_unstructured.model", 1
 _TYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}
@@ -64,22 +63,10 @@ def check(path: str) -> dict[str, str]:
         FileNotFoundError: There is no such file.
         ValueError: Another format, a newer version, cut off or damaged.
     """
-    check_readable(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            about = dict(file.metadata() or {})
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); copy it again.") from error
-    if about.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a compressed model, but {about.get('format', 'something else')}.")
-    version = about.get("version", "")
-    if version.isdigit() and int(version) > VERSION:
-        raise ValueError(
-            f"{path} has version {version}, and this package reads up to {VERSION}; install a newer "
-            "paddle_unstructured."
-        )
+    advice = "copy it again"
+    about = read_header(path, what="a compressed model", format=FORMAT, version=VERSION, advice=advice)
     if about.get("sha256") != _digest(path):
-        raise ValueError(f"{path} is damaged: its checksum does not fit its content; copy it again.")
+        raise damaged(path, advice)
     return about
 
 

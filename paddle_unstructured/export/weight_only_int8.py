@@ -13,6 +13,7 @@ from ..compression.precision import restored, rounded
 from ..graph import Param
 from ..reporting.table import aligned
 from ..saved_model import Model, in_inference_mode
+from ..selection import check_named
 from .inputs import check_inputs, random_inputs
 
 SCALE = "_int8_scale"  # of a weight `w`: `w_int8_scale`
@@ -150,12 +151,7 @@ def output_error(expected: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) 
 
 def _kept(model: Model, params: Sequence[Param], skip: set[str]) -> dict[str, str]:
     """Name of each weight -> why it stays, or ""; what cannot be quantized is refused before anything is made."""
-    unknown = sorted(skip - {param.name for param in params})
-    if unknown:
-        raise ValueError(
-            f"`skip` must name weights of the model, got {', '.join(unknown)}; it has "
-            f"{', '.join(param.name for param in params) or 'none'}."
-        )
+    check_named("skip", skip, params, "model")
     kept = {param.name: "named in `skip`" if param.name in skip else _why_not(param) for param in params}
     if all(kept.values()):
         raise ValueError(f"{model.files.prefix} has no float32 weight to store as int8: {kept or 'it has no weights'}.")

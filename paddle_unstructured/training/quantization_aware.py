@@ -14,6 +14,7 @@ from paddle import Tensor
 from ..arguments import StrPath, number
 from ..graph import Param, PirGraph, open_graph
 from ..reporting.table import aligned
+from ..selection import check_named
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
 
 RANGES = ".ranges.json"
@@ -217,12 +218,7 @@ def _updated(range_: Any, x: Any, decay: float) -> Any:
 
 
 def _kept(graph: PirGraph, weights: list[Param], skip: set[str]) -> dict[str, str]:
-    unknown = sorted(skip - {param.name for param in weights})
-    if unknown:
-        raise ValueError(
-            f"`skip` must name weights of the Program, got {', '.join(unknown)}; it has "
-            f"{', '.join(param.name for param in weights) or 'none'}."
-        )
+    check_named("skip", skip, weights, "Program")
     kept = {param.name: "named in `skip`" if param.name in skip else why_not(graph, param) for param in weights}
     if all(kept.values()):
         raise ValueError(f"the Program has no layer that int8 kernels run: {kept or 'it has no weights'}.")

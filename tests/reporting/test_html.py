@@ -84,9 +84,15 @@ def named(name: str) -> Net:
     return Net(linear(2, 2, weight_attr=paddle.ParamAttr(name=name)), [3, 2])
 
 
-def test_totals_are_those_of_the_report_and_never_mixed():
+@pytest.fixture
+def conv1x1_text():
+    """The page of a net whose only 1x1 convolution is half pruned."""
     net, pruner = pruned_net(prune_params_type="conv1x1_only", ratio=0.5)
-    text = Page(html_report(net.program, pruner=pruner)).text
+    return Page(html_report(net.program, pruner=pruner)).text
+
+
+def test_totals_are_those_of_the_report_and_never_mixed(conv1x1_text):
+    text = conv1x1_text
     # 16 weights of 1x1 convolutions among 136 weights, 11 biases, and 8 weights of the norm; 15 of those 19 are 0.
     assert "Selected weights 0.5000 8 of 16 are zero" in text
     assert "All weights 0.1484 23 of 155 are zero" in text
@@ -97,9 +103,8 @@ def test_a_total_of_nothing_says_so():
     assert "1×1 conv weights – the model has none" in Page(html_report(Net(linear(), [3, 4]).program)).text
 
 
-def test_each_layer_shows_its_name_role_shape_and_sparsity_and_why_it_is_not_pruned():
-    net, pruner = pruned_net(prune_params_type="conv1x1_only", ratio=0.5)
-    text = Page(html_report(net.program, pruner=pruner)).text
+def test_each_layer_shows_its_name_role_shape_and_sparsity_and_why_it_is_not_pruned(conv1x1_text):
+    text = conv1x1_text
     assert "conv2d_1.w_0 conv2d 4×4×1×1 0.5000 8 of 16" in text
     assert "linear_0.w_0 linear 16×3 not selected: not a 1x1 conv2d of one group 0.0000 0 of 48" in text
     assert "7 further params, which are never pruned" in text

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from any_layer import CONVOLUTION, DEPTHWISE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtime_nets import ISAS, blocks_of_zeros, convolve, relative_error
@@ -57,31 +58,8 @@ def test_a_1x1_convolution_written_out():
     assert got.tolist() == [[[[1, 0]], [[6, 8]], [[7, 7]]]]
 
 
-windows = st.builds(
-    lambda kernel, stride, pad, dilation: Window(
-        (kernel, kernel), (stride, stride), tuple(min(p, kernel - 1) for p in pad), (dilation, dilation)
-    ),
-    st.sampled_from([1, 1, 2, 3, 5, 7]),
-    st.integers(1, 3),
-    st.tuples(*[st.integers(0, 3)] * 4),
-    st.integers(1, 2),
-)
-
-
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    window=windows,
-    inputs=st.integers(1, 70),
-    outputs=st.integers(1, 90),
-    height=st.integers(1, 24),
-    width=st.integers(1, 40),
-    batch=st.integers(1, 5),
-    threads=st.integers(1, 4),
-    block=st.sampled_from([0, 1, 2, 4]),
-    sparsity=st.sampled_from([0.0, 0.5, 0.75, 0.95, 1.0]),
-    isa=st.sampled_from(ISAS),
-    seed=st.integers(0, 99),
-)
+@given(isa=st.sampled_from(ISAS), **CONVOLUTION)
 def test_convolutions_of_any_shape_equal_the_slow_one(
     window, inputs, outputs, height, width, batch, threads, block, sparsity, isa, seed
 ):
@@ -100,17 +78,7 @@ def test_convolutions_of_any_shape_equal_the_slow_one(
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(
-    kernel=st.sampled_from([3, 5]),
-    stride=st.integers(1, 2),
-    pad=st.tuples(*[st.integers(0, 4)] * 4),
-    channels=st.integers(1, 40),
-    height=st.integers(1, 40),
-    width=st.integers(1, 40),
-    threads=st.integers(1, 4),
-    isa=st.sampled_from(ISAS),
-    seed=st.integers(0, 99),
-)
+@given(isa=st.sampled_from(ISAS), **DEPTHWISE)
 def test_depthwise_convolutions_of_any_shape_equal_the_slow_one(
     kernel, stride, pad, channels, height, width, threads, isa, seed
 ):

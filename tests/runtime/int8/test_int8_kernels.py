@@ -5,6 +5,7 @@ from __future__ import annotations
 import int8_reference
 import numpy as np
 import pytest
+from any_layer import CONVOLUTION, DEPTHWISE, windows
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -91,11 +92,11 @@ quantizers = st.builds(
     st.floats(1e-3, 10),
     st.sampled_from([0, 1, 3, 77, 128, 254, 255]),
 )
-windows = st.builds(
-    lambda kernel, stride, pad, dilation: Window(
-        (kernel, kernel), (stride, stride), tuple(min(p, kernel) for p in pad), (dilation, dilation)
-    ),
-    st.sampled_from([1, 1, 2, 3, 3, 5]),
+
+
+wide_windows = st.builds(  # padded by a whole kernel, too
+    lambda kernel, stride, pad, dilation: Window((kernel,) * 2, (stride,) * 2, pad, (dilation,) * 2),
+    st.sampled_from([3, 5]),
     st.integers(1, 3),
     st.tuples(*[st.integers(0, 3)] * 4),
     st.integers(1, 2),
@@ -122,21 +123,12 @@ def test_a_1x1_convolution_written_out():
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    window=windows,
-    inputs=st.integers(1, 70),
-    outputs=st.integers(1, 90),
-    height=st.integers(1, 14),
-    width=st.integers(1, 40),
-    batch=st.integers(1, 3),
-    threads=st.integers(1, 4),
-    block=st.sampled_from([0, 1, 2, 4]),
-    sparsity=st.sampled_from([0.0, 0.5, 0.75, 0.95, 1.0]),
     source=quantizers,
     to=st.one_of(st.none(), quantizers),
     act=st.sampled_from(["none", "relu", "relu6", "clamp:-1.5:2.25"]),
     kind=kinds,
     weights=kinds,
-    seed=st.integers(0, 99),
+    **{**CONVOLUTION, "window": st.one_of(windows, wide_windows)},
 )
 def test_convolutions_of_any_shape(
     window, inputs, outputs, height, width, batch, threads, block, sparsity, source, to, act, kind, weights, seed
@@ -152,18 +144,11 @@ def test_convolutions_of_any_shape(
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    kernel=st.sampled_from([3, 5]),
-    stride=st.integers(1, 2),
-    pad=st.tuples(*[st.integers(0, 4)] * 4),
-    channels=st.integers(1, 40),
-    height=st.integers(1, 40),
-    width=st.integers(1, 40),
-    threads=st.integers(1, 4),
     source=quantizers,
     to=quantizers,
     kind=kinds,
     weights=kinds,
-    seed=st.integers(0, 99),
+    **DEPTHWISE,
 )
 def test_depthwise_convolutions_of_any_shape(
     kernel, stride, pad, channels, height, width, threads, source, to, kind, weights, seed

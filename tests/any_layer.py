@@ -1,0 +1,41 @@
+"""Layers of any shape, for hypothesis: what the tests of float32 and of int8 kernels draw alike."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from paddle_unstructured.runtime.plan import Window
+
+windows = st.builds(
+    lambda kernel, stride, pad, dilation: Window(
+        (kernel, kernel), (stride, stride), tuple(min(p, kernel - 1) for p in pad), (dilation, dilation)
+    ),
+    st.sampled_from([1, 1, 2, 3, 5, 7]),
+    st.integers(1, 3),
+    st.tuples(*[st.integers(0, 3)] * 4),
+    st.integers(1, 2),
+)
+
+CONVOLUTION = {
+    "window": windows,
+    "inputs": st.integers(1, 70),
+    "outputs": st.integers(1, 90),
+    "height": st.integers(1, 24),
+    "width": st.integers(1, 40),
+    "batch": st.integers(1, 4),
+    "threads": st.integers(1, 4),
+    "block": st.sampled_from([0, 1, 2, 4]),
+    "sparsity": st.sampled_from([0.0, 0.5, 0.75, 0.95, 1.0]),
+    "seed": st.integers(0, 99),
+}
+
+DEPTHWISE = {
+    "kernel": st.sampled_from([3, 5]),
+    "stride": st.integers(1, 2),
+    "pad": st.tuples(*[st.integers(0, 4)] * 4),
+    "channels": st.integers(1, 40),
+    "height": st.integers(1, 40),
+    "width": st.integers(1, 40),
+    "threads": st.integers(1, 4),
+    "seed": st.integers(0, 99),
+}
