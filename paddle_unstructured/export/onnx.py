@@ -18,7 +18,9 @@ import numpy as np
 
 from ..arguments import StrPath, number, path, whole
 from ..formats.atomic import replace_file
-from ..saved_model import Model, open_model, save_model
+from ..graph.program import walk
+from ..graph.values import exists
+from ..saved_model import Model, in_inference_mode, open_model, save_model
 from .inputs import check_inputs, random_inputs
 
 # In a process of its own: on an op that it does not know, paddle2onnx aborts the process that it runs in. Its
@@ -29,6 +31,7 @@ import paddle2onnx
 prefix, opset = sys.argv[1:]
 paddle2onnx.export(prefix + ".json", prefix + ".pdiparams", prefix + ".onnx", int(opset), optimize_tool="none")
 """
+_COMMON = ("float32", "float64", "int32", "int64", "bool")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -76,7 +79,8 @@ def to_onnx(
 ) -> OnnxReport:
     """Convert an inference model to ONNX, and run both to see that they agree.
 
-    The file appears under its name only when they do. Weights become initializers, with their zeros where they were.
+    The file appears under its name only when they do. Norms, dropout and random masks are set to inference, as `export`
+    does it. Weights become initializers, with their zeros where they were.
 
     Args:
         model: An inference model, PIR or legacy, as for `open_model`; one of `quantize_weights` too.
@@ -88,8 +92,8 @@ def to_onnx(
     Raises:
         ImportError: The extra "onnx" is not installed.
         FileNotFoundError: There is no model.
-        ValueError: Not an inference model, paddle2onnx cannot convert it, the outputs differ, zeros were lost, or
-            inputs that do not fit.
+        ValueError: Not an inference model, its outputs depend on random numbers, paddle2onnx cannot convert it, the
+            outputs differ, zeros were lost, or inputs that do not fit.
 
     Example:
         >>> print(to_onnx("runs/gmp90/inference", "gmp90.onnx"))  # doctest: +SKIP
@@ -104,11 +108,12 @@ def to_onnx(
             f"`model` must be an inference model, got {opened.files.program}, which returns nothing "
             "(a training checkpoint?); export it first."
         )
+    opened = in_inference_mode(opened)
     tried = [random_inputs(opened, batch) for batch in (1, 3)] if inputs is None else [dict(given) for given in inputs]
     for one in tried:
         check_inputs(opened, one)
     made = _with_initializers(onnx.load_from_string(_converted(opened, opset)), opened.param_names)
-    session = _session(onnxruntime, made)
+    session = _session(onnxruntime, made, opened)
     largest, relative = _compare(opened, session, tried, tolerance)
     zeros, weights, renamed = _zeros(onnx, opened, made)
     replace_file(out, made.SerializeToString())
@@ -148,7 +153,7 @@ def _converted(model: Model, opset: int) -> bytes:
     ops = sorted({op.name().split(".")[-1] for op in model.program.global_block().ops})
     raise ValueError(
         f"paddle2onnx cannot convert {model.files.prefix} to opset {opset}: "
-        f"{' '.join(said) or done.stdout[-500:]} It does not say which; the ops are {', '.join(ops)}."
+        f"{' '.join(said) or done.stdout[-500:]} It does not say which; the ops are {', '.join(ops)}{_rare(model)}."
     )
 
 
@@ -168,15 +173,15 @@ def _with_initializers(made: Any, names: frozenset[str]) -> Any:
     return made
 
 
-def _session(onnxruntime: ModuleType, made: Any) -> Any:
+def _session(onnxruntime: ModuleType, made: Any, model: Model) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is fatal; the rest comes as an exception, and it warns of every constant
-    with _understood():
+    with _understood(model):
         return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
+def _understood(model: Model) -> Iterator[None]:
     """What onnxruntime refuses is a ValueError; its own exceptions have no base class but Exception."""
     try:
         yield
@@ -184,8 +189,21 @@ def _understood() -> Iterator[None]:
         raise ValueError(
             f"onnxruntime must run what paddle2onnx makes of the model, but says: {str(error).strip()}; nothing was "
             "written. Export it for Paddle, or write what the message names with other ops (float32 for bfloat16, an "
-            "LSTM or GRU for a SimpleRNN)."
+            f"LSTM or GRU for a SimpleRNN){_rare(model)}."
         ) from error
+
+
+def _rare(model: Model) -> str:
+    """Values of dtypes that few ONNX tools compute in, by the variable's name or the op that makes them; else ""."""
+    found: dict[str, dict[str, None]] = {}
+    for op in walk(model.program.global_block()):
+        for value in op.results():
+            dtype = str(value.dtype).split(".")[-1].lower() if exists(value) and value.is_dense_tensor_type() else ""
+            if dtype and dtype not in _COMMON:
+                called = value.name if value.has_name and not op.num_operands() else f"a result of {op.name()}"
+                found.setdefault(dtype, {})[called] = None
+    said = [f"{', '.join(list(names)[:8])} in {dtype}" for dtype, names in sorted(found.items())]
+    return f"; of rare dtypes there are {'; '.join(said)}" if said else ""
 
 
 def _compare(
@@ -194,7 +212,7 @@ def _compare(
     """Largest absolute and relative difference of the outputs; ValueError where it is beyond the tolerance."""
     worst = [0.0, 0.0]
     for inputs in tried:
-        with _understood():
+        with _understood(model):
             found = session.run(None, dict(inputs))
         for i, (ours, theirs) in enumerate(zip(model.run(**inputs), found)):
             if np.shape(ours) != np.shape(theirs):

@@ -32,6 +32,11 @@ def to_inference(program: Any) -> None:
 
         x / k * m  ->  x        x * m  ->  k * x where m is a comparison (dropout "downscale_in_infer")
 
+    Two masks are refused, by the name of the op that makes their numbers, though people would see what is meant.
+    `where(m, x, 0)`: Paddle broadcasts by adding zeros that it makes of all three operands, so what selects is a sum
+    that the mask is one part of, in forms that differ with the shapes; write `x / k * m`. DropBlock: it divides by the
+    share of places that it has left in this very batch, and no constant says what is 1 on average.
+
     Args:
         program: An inference Program: all of it feeds its outputs.
 

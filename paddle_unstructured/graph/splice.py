@@ -8,12 +8,14 @@ import paddle
 from paddle.base.libpaddle import pir
 
 from .program import PirGraph, persistable_data
+from .testing import test_program
 
 
 def splice(
     source: PirGraph, outputs: Sequence[Any], into: PirGraph, inputs: Mapping[str, Any], prefix: str
 ) -> list[Any]:
-    """Append what `source` computes for `outputs` to the Program of `into`, in test mode and without gradients.
+    """Append what `source` computes for `outputs` to the Program of `into`, as inference means it (see `to_inference`:
+    nothing is dropped at random), and without gradients.
 
     Args:
         source: The Program to copy from, and the scope of its variables; neither is changed.
@@ -27,9 +29,11 @@ def splice(
 
     Raises:
         ValueError: An output of another Program; an input without a value; a variable without a value, or a name that
-            is taken; a Program with control flow. Nothing is changed.
+            is taken; a Program with control flow; outputs that depend on random numbers. Nothing is changed.
     """
-    needed = _needed(source.program, outputs)
+    _check_outputs(source.program, outputs)
+    tested, outputs = test_program(source.program, outputs)
+    needed = _needed(tested, outputs)
     given = {**_inputs(into.program.global_block().ops), **inputs}
     _check(needed, source, into, given, prefix)
     mapping = pir.IrMapping()
@@ -54,11 +58,14 @@ def program_of(value: Any, name: str) -> Any:
     return value.get_defining_op().get_parent_block().program
 
 
+def _check_outputs(program: Any, outputs: Sequence[Any]) -> None:
+    if not {output.get_defining_op().id() for output in outputs} <= {op.id() for op in program.global_block().ops}:
+        raise ValueError("an output must be a value of the Program that is copied; got one of another Program.")
+
+
 def _needed(program: Any, outputs: Sequence[Any]) -> list[Any]:
     ops = list(program.global_block().ops)
     wanted = {output.get_defining_op().id() for output in outputs}
-    if not wanted <= {op.id() for op in ops}:
-        raise ValueError("an output must be a value of the Program that is copied; got one of another Program.")
     needed = []
     for op in reversed(ops):
         if op.id() in wanted:

@@ -156,6 +156,21 @@ def bfloat16(x):
     return paddle.matmul(x.cast("bfloat16"), weight).cast("float32")
 
 
+def rare(x):
+    return paddle.nn.Linear(4, 3)(x) * x[:, :3].cast("int16").cast("float32")
+
+
+@pytest.mark.parametrize(
+    "layers, named",
+    [(bfloat16, "create_parameter_0.w_0, a result of pd_op.matmul in bfloat16"), (rare, "pd_op.cast in int16")],
+    ids=["bfloat16", "int16"],
+)
+def test_a_refusal_names_what_is_of_a_rare_dtype(layers, named, tmp_path):
+    net = Net(layers, [-1, 4])
+    with pytest.raises(ValueError, match=named):
+        to_onnx(saved(net, tmp_path / "model"), tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize("layers", [bfloat16, recurrent(paddle.nn.SimpleRNN), loop], ids=lambda layers: layers.__name__)
 def test_what_onnxruntime_refuses_is_a_value_error(tmp_path, layers):
     path = saved(Net(layers, [2, 4]), tmp_path / "model")

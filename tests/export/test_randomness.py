@@ -9,7 +9,7 @@ import pytest
 from nets import Net
 from paddle import nn
 
-from paddle_unstructured.export import export, open_model, quantize_weights, save_model
+from paddle_unstructured.export import export, open_model, quantize_weights, save_model, to_onnx
 from paddle_unstructured.runtime import convert
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -97,6 +97,25 @@ def test_an_unscaled_drop_path_may_mean_two_things_and_is_refused(tmp_path):
         export(net.program, [net.input], [net.output], tmp_path / "model")
 
 
+@pytest.mark.parametrize("shape", [[2, 1, 1, 1], IMAGE])
+def test_a_selection_at_random_is_refused(shape, tmp_path):
+    net = net_with(lambda x: paddle.where(paddle.rand(shape) < 0.9, x / 0.9, paddle.zeros_like(x)), train=False)
+    with pytest.raises(ValueError, match="pd_op.uniform has no inference mode"):
+        export(net.program, [net.input], [net.output], tmp_path / "model")
+
+
+def drop_block(x):
+    seeds = paddle.bernoulli(paddle.full([2, 4, 6, 6], 0.1))
+    mask = 1.0 - F.max_pool2d(seeds, 3, 1, 1)
+    return x * mask * (mask.numel().cast("float32") / mask.sum())
+
+
+def test_drop_block_is_refused_for_its_factor_is_no_constant(tmp_path):
+    net = net_with(drop_block, train=False)
+    with pytest.raises(ValueError, match="pd_op.bernoulli has no inference mode"):
+        export(net.program, [net.input], [net.output], tmp_path / "model")
+
+
 def test_random_numbers_that_feed_no_output_are_no_hindrance(tmp_path):
     net = net_with(lambda x: (x + paddle.randn([4, 1, 1]), x)[1], train=False)
     export(net.program, [net.input], [net.output], tmp_path / "model")
@@ -121,3 +140,14 @@ def test_a_saved_model_with_a_random_mask_loses_it_on_every_way_out(random_file,
     for name in ("int8", "fast"):
         model = open_model(tmp_path / name)
         assert (model.run(x=x)[0] == model.run(x=x)[0]).all()
+
+
+def test_onnx_loses_the_random_mask_too_or_refuses_it_by_name(random_file, tmp_path):
+    for package in ("onnx", "onnxruntime", "paddle2onnx"):
+        pytest.importorskip(package)
+    to_onnx(random_file, tmp_path / "model.onnx")
+    net = net_with(RANDOM["pd_op.gaussian"], train=False)
+    paddle.static.save_inference_model(str(tmp_path / "noise"), [net.input], [net.output], net.exe, program=net.program)
+    with pytest.raises(ValueError, match="pd_op.gaussian has no inference mode"):
+        to_onnx(tmp_path / "noise", tmp_path / "noise.onnx")
+    assert not (tmp_path / "noise.onnx").exists()

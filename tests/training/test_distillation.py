@@ -189,3 +189,25 @@ def test_a_teacher_of_other_classes_or_without_weights_is_refused():
     teacher.output = "logits"
     with pytest.raises(TypeError, match="`teacher_logits` must be a value of a PIR Program, got str"):
         Student(lambda x: nn.Linear(2, 3)(x), teacher)
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        nn.Dropout2D(0.5),
+        lambda x: F.dropout(x, 0.5, axis=1),
+        lambda x: x / 0.5 * paddle.floor(0.5 + paddle.rand([paddle.shape(x)[0], 1, 1, 1])),
+    ],
+    ids=["Dropout2D", "dropout of an axis", "drop path"],
+)
+def test_the_teacher_drops_nothing_at_random(drop):
+    teacher = teacher_net(lambda x: nn.Linear(2, 3)(drop(x.reshape([-1, 2, 1, 1])).flatten(1)))
+    student = Student(lambda x: nn.Linear(2, 3)(x), teacher, rate=0.0, weight=1.0)
+    assert len({student.run(*BATCH)[0] for _ in range(4)}) == 1
+    assert "pd_op.uniform" not in [op.name() for op in student.program.global_block().ops]
+
+
+def test_a_teacher_of_random_answers_is_refused_by_the_op_that_makes_them():
+    teacher = teacher_net(lambda x: nn.Linear(2, 3)(x) + paddle.randn([3]))
+    with pytest.raises(ValueError, match="pd_op.gaussian has no inference mode"):
+        Student(lambda x: nn.Linear(2, 3)(x), teacher)
