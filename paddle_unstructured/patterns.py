@@ -64,6 +64,15 @@ class Boxed(Pattern, Protocol):
         """The width of a box along each stored axis."""
 
 
+@runtime_checkable
+class Insistent(Protocol):
+    """A pattern that may ask for an error where the user names a param that it does not fit."""
+
+    @property
+    def insists(self) -> bool:
+        """Whether it does."""
+
+
 def own_sparsity(pattern: Pattern) -> float | None:
     """The sparsity that the pattern means by itself; None if it is open."""
     return pattern.sparsity if isinstance(pattern, Complete) else None
@@ -280,10 +289,10 @@ class Block(_Blocks):
         norm: "l2", "l1" or "max".
         kernel: "whole": a block spans the whole kernel window; "position": every kernel position has blocks of its own.
         narrow: Layers with fewer than m or n weights along these axes, such as depthwise convolutions and the first
-            one of an image: "short" to prune them in short blocks, "skip" to leave them dense, and those without such
-            axes too.
+            one of an image: "short" to prune them in short blocks, "skip" to leave them dense.
 
-    For the sparse int8 kernels there is `Int8Block`.
+    Layers without such axes (a vector, an embedding, stacked weights) stay dense, unless `select` names them: that is
+    an error with "short". For the sparse int8 kernels there is `Int8Block`.
 
     Raises:
         ValueError: A value outside the above.
@@ -314,15 +323,15 @@ class Block(_Blocks):
     def _norm(self) -> str:
         return self.norm
 
+    @property
+    def insists(self) -> bool:
+        """Whether a layer that the user names, and that has no such axes, is an error."""
+        return self.narrow == "short"
+
     def check(self, param: Param) -> str | None:
         first, second = self._axes(param)
-        if (first is None or second is None) and self.narrow == "skip":
-            return "it has not both an output and an input axis"
         if first is None or second is None:
-            raise ValueError(
-                f"Block needs an output and an input axis, and param {param.name!r} ({param.role}, shape "
-                f"{list(param.shape)}) has not both; leave it out with `select`."
-            )
+            return f"Block needs an output and an input axis, and {param.name!r} has not both"
         found = param.shape[first], param.shape[second]
         if self.narrow == "skip" and (found[0] < self.m or found[1] < self.n):
             return f"{found[0]} x {found[1]} weights are less than a block of {self.m} x {self.n}"
@@ -354,7 +363,7 @@ class Int8Block(_Blocks):
         outputs: neighbouring outputs of a block, >= 1.
 
     Raises:
-        ValueError: A value outside the above; a layer without an output and an input axis.
+        ValueError: A value outside the above.
 
     Example:
         >>> from paddle_unstructured.graph import Param
@@ -386,19 +395,23 @@ class Filter(_Blocks):
     """Whole filters: all weights of one output channel, or of one input channel.
 
     A filter's score is the norm of the scores of its weights; with `magnitude` that is the L1 or L2 norm of the filter.
+    Layers without such an axis, and the input channels of a grouped convolution, which share one, stay dense; where
+    `select` names them, that is an error.
 
     Args:
         axis: "output" or "input".
         norm: "l2", "l1" or "max".
 
     Raises:
-        ValueError: A value outside the above; a layer without such an axis; input channels of a grouped convolution.
+        ValueError: A value outside the above.
 
     Source: Li et al. 2017, arXiv:1608.08710 (L1).
     """
 
     axis: str = "output"
     norm: str = "l2"
+
+    insists: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         one_of("axis", self.axis, ("output", "input"))
@@ -412,10 +425,7 @@ class Filter(_Blocks):
         # In a grouped convolution one stored axis does not tell the channels of the groups apart.
         shared = param.groups > 1 and (self.axis == "input") != param.role.endswith("transpose")
         if self._axis(param) is None or shared:
-            raise ValueError(
-                f"Filter needs an {self.axis} axis of its own, and param {param.name!r} ({param.role}, "
-                f"shape {list(param.shape)}, {param.groups} groups) has none; leave it out with `select`."
-            )
+            return f"Filter needs an {self.axis} axis of its own, and {param.name!r} of {param.groups} groups has none"
         return None
 
     def _axis(self, param: Param) -> int | None:

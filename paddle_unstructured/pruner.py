@@ -23,7 +23,7 @@ from .masking.update import MaskUpdate, PrunedLayer
 from .patterns import Pattern
 from .reporting import report
 from .schedules import Constant, Schedule
-from .selection import Select, share
+from .selection import Select, share, tell_share
 
 _log = logging.getLogger(__name__)
 
@@ -146,8 +146,7 @@ class UnstructuredPruner:
         Raises:
             ValueError: A weight is NaN or has no value; masks, weights and the count stay as they were.
         """
-        self._leave_frozen()
-        self._graph.attach()
+        self._attach()
         for gathering in self._plan.gatherings:
             gathering.count()
         if self._plan.due(self.steps, self._applied) and self._is_informed():
@@ -205,7 +204,7 @@ class UnstructuredPruner:
             )
         if self._graph.tie(name, owner):
             self._device.tie(name, owner)
-        self._graph.attach()
+        self._attach()
 
     # -- what was asked, and what came of it
 
@@ -281,7 +280,11 @@ class UnstructuredPruner:
         return self._plan.asked(self.steps) if self._plan.target is None else self._plan.target
 
     def target_reached(self) -> bool:
-        """Whether the target has been applied; with a threshold, whether any update was made."""
+        """Whether the target has been applied; with a threshold, whether any update was made.
+
+        In the selected weights: if others stay dense that nobody asked to leave, the log says which part of all these
+        are when the target is reached, and when the pruner is saved or a model exported.
+        """
         return self._updates > 0 if self._by_threshold else self._applied >= self.target
 
     def explain(self) -> report.Explanation:
@@ -314,7 +317,7 @@ class UnstructuredPruner:
 
         A layer that is zero altogether will never train again; a warning names it.
         """
-        self._graph.attach()
+        self._attach()
         report.check_initialized(self._graph, self._params)
         before, self._pruned = self._pruned, self._device.take_zeros()
         self._applied, self._updates = self.sparsity(), self._updates + 1
@@ -407,6 +410,7 @@ class UnstructuredPruner:
             ValueError: The state is of other params; with `partial`, of none of them. Nothing is changed.
         """
         progress, masks = checkpoint.progress_of(state), checkpoint.masks_of(state)
+        self._attach()
         left = checkpoint.misfits(state, masks, self._params)
         if not partial or not any(param.name not in left for param in self._params):
             checkpoint.check_fit(state, masks, self._params)
@@ -437,6 +441,8 @@ class UnstructuredPruner:
     def save(self, path: StrPath) -> None:
         """Write masks and progress into one file (safetensors); a crash leaves the old file or the new one."""
         patterns = {layer.param.name: repr(layer.pattern) for layer in self._plan.layers}
+        if self.target_reached() and not self._by_threshold:
+            tell_share(self._plan.verdicts, self.target)
         checkpoint.save(path, self.state_dict(), about={"pruner": repr(self), "patterns": json.dumps(patterns)})
 
     def load(self, path: StrPath, *, partial: bool = False) -> list[str]:
@@ -478,24 +484,50 @@ class UnstructuredPruner:
 
     # -- at work
 
-    def _leave_frozen(self) -> None:
-        """Before the first update: leave what an optimizer that came after this pruner does not train, as one that
-        came before it would have made us do."""
-        if self._pruned.any() or self._graph.is_attached:
-            return
-        plan = self._plan.without_frozen(self._graph)
+    def _attach(self) -> None:
+        """Let the Program end with the masks. If ops have come to it, an optimizer say, look again at what is trained:
+        before the first update, the layers are those that a pruner made now would choose."""
+        if not self._graph.is_attached:
+            if self._updates or self._pruned.any():
+                self._warn_of_newcomers()
+            else:
+                self._choose_again()
+        self._graph.attach()
+
+    def _choose_again(self) -> None:
+        plan = self._plan.again(self._graph)
         if plan is self._plan:
             return
         for gathering in self._plan.gatherings:
             if gathering.attached:
                 gathering.release()
-        left = {param.name for param in plan.params}
+        before, left = {param.name for param in self._params}, {param.name for param in plan.params}
+        if left - before:
+            _log.warning(
+                "an optimizer that came after the pruner trains %s; they are pruned too, as they would be had it come "
+                "before: leave them out with `select` if that is not meant",
+                ", ".join(param.name for param in plan.params if param.name not in before),
+            )
         self._graph.let_go([param for param in self._params if param.name not in left])
         self._plan, self._params = plan, plan.params
         self._sizes = np.array([param.size for param in self._params])
-        self._pruned = np.zeros_like(self._sizes)
-        self._device = MaskUpdate(self._graph, plan.layers)
+        self._device = self._device.over(plan.layers)
+        self._shared.join(self, self._keys)
+        kept = self._graph.declare_masks(self._params)
+        self._take_over(kept if left - before else [])
         self._watch_ahead(self.steps - 1)
+
+    def _warn_of_newcomers(self) -> None:
+        """Layers that are trained since masks were updated: to prune them now would make a jump in the others."""
+        known = {param.name for param in self._params}
+        new = [param for param in self._plan.look(self._params).pruned if param.name not in known]
+        if new:
+            _log.warning(
+                "an optimizer that came after the first mask update trains %s, %d weights, which stay dense: make all "
+                "optimizers before the first step(), or a pruner for these",
+                ", ".join(param.name for param in new),
+                sum(param.size for param in new),
+            )
 
     def _of_layer(self, method: str) -> LayerGraph:
         if not isinstance(self._graph, LayerGraph):
@@ -543,7 +575,7 @@ class UnstructuredPruner:
 
     def _apply(self) -> bool:
         """Apply the masks; whether they hold another number of weights than was known."""
-        self._graph.attach()
+        self._attach()
         report.check_initialized(self._graph, self._params)
         before, self._pruned = self._pruned, self._device.apply()
         return bool((before != self._pruned).any())
@@ -553,7 +585,7 @@ class UnstructuredPruner:
             distributed.synchronize(self._graph)
         report.check_initialized(self._graph, self._params)
         budget = self._plan.budget(sparsity)
-        before = self._pruned
+        before, reached = self._pruned, self.target_reached()
         gathered = [name for gathering in self._plan.gatherings for name in gathering.names]
         self._pruned, thresholds = self._device.prune(self._plan.allocation, budget, step=self.steps, forget=gathered)
         self._threshold = _highest(thresholds, self._threshold)
@@ -566,6 +598,8 @@ class UnstructuredPruner:
         if budget.thresholds is None:
             self._log_held_layers(budget.low, budget.high)
         self._warn_of_empty_layers(before)
+        if self.target_reached() and not (reached or self._by_threshold):
+            tell_share(self._plan.verdicts, self.target)
 
     def _watch_ahead(self, step: int) -> None:
         """Attach what has to be watched from the next step on, so that its batches are there when an update is due."""

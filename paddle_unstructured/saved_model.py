@@ -95,13 +95,19 @@ class Model:
         """What the model returns for these inputs.
 
         Raises:
-            ValueError: A model of half precision has an op that the device cannot compute in it.
+            ValueError: A model of half precision has an op that the device cannot compute in it; an operator of another
+                library fails without a reason, as ours does on a damaged plan.
         """
         try:
             outputs: list[np.ndarray] = paddle.static.Executor(self.place).run(
                 self.program, feed=feeds, fetch_list=list(self.fetches), scope=self.scope
             )
         except RuntimeError as error:
+            if str(error) == "std::exception":  # all that Paddle lets through of a custom operator's error
+                raise ValueError(
+                    f"an operator in {self.files.program} fails, and Paddle does not say why; `create_predictor` and "
+                    "`Session` of paddle_unstructured.runtime check a converted model first, and say it."
+                ) from error
             if not is_half(self.program):
                 raise
             raise ValueError(

@@ -27,11 +27,21 @@ _WHY_NOT = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one param: `pruned`, and a `reason` for people to read."""
+    """What became of one param: `pruned`, and a `reason` for people to read.
+
+    `unfit`: it was selected, and stays dense since its pattern does not fit it.
+    """
 
     param: Param
     pruned: bool
     reason: str
+    unfit: bool = False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a weight, or what may be one, stays dense though nobody asked for that."""
+        counts = self.param.size > 0 and (self.param.is_weight or self.param.is_unfollowed)
+        return counts and not self.pruned and (self.unfit or self.reason == all_weights(self.param)[1])
 
 
 def all_weights(param: Param) -> tuple[bool, str]:
@@ -127,25 +137,20 @@ def share(verdicts: Iterable[Verdict]) -> tuple[int, int]:
     return sum(v.param.size for v in counted if v.pruned), sum(v.param.size for v in counted)
 
 
-def tell(verdicts: Sequence[Verdict], left_by_pattern: Collection[str] = ()) -> None:
-    """Log what nobody asked to leave out, with its part of all weights, and which frozen weights are pruned.
-
-    Args:
-        left_by_pattern: Names of params that the pattern does not fit.
-    """
+def tell(verdicts: Sequence[Verdict]) -> None:
+    """Log what nobody asked to leave out, with its part of all weights, and which frozen weights are pruned."""
     whole = share(verdicts)[1]
-    dense = [v for v in verdicts if not v.pruned and v.param.size]
-    held = [v for v in dense if v.reason == all_weights(v.param)[1]]  # not by the user's selection
+    held = [v for v in verdicts if v.is_held]
     for what, found in (
         (
             "cannot be followed to their op and stay dense; insist with `select`",
-            [v for v in held if v.param.is_unfollowed],
+            [v for v in held if not v.unfit and v.param.is_unfollowed],
         ),
         (
             "are not trained and stay as they are; insist with `select`",
-            [v for v in held if v.param.is_weight and v.param.frozen],
+            [v for v in held if not v.unfit and v.param.is_weight and v.param.frozen],
         ),
-        ("do not fit the pattern and stay dense", [v for v in dense if v.param.name in left_by_pattern]),
+        ("do not fit the pattern and stay dense", [v for v in held if v.unfit]),
     ):
         size = sum(v.param.size for v in found)
         if found:
@@ -155,6 +160,21 @@ def tell(verdicts: Sequence[Verdict], left_by_pattern: Collection[str] = ()) -> 
     insisted = [v for v in insisted if not all_weights(v.param)[0]]
     if insisted:
         _log.warning("pruned because `select` says so: %s", _listed(insisted))
+
+
+def tell_share(verdicts: Sequence[Verdict], target: float) -> None:
+    """Log in which part of all weights the target is reached, where weights stay dense that nobody asked to leave."""
+    held = sum(v.param.size for v in verdicts if v.is_held)
+    if held:
+        pruned, whole = share(verdicts)
+        _log.log(
+            logging.WARNING if held > RELEVANT * whole else logging.INFO,
+            "the target %g is reached in the %d selected of %d weights (%.1f %%); explain() has the others",
+            target,
+            pruned,
+            whole,
+            100 * pruned / whole,
+        )
 
 
 def _listed(verdicts: Sequence[Verdict]) -> str:

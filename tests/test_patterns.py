@@ -219,12 +219,20 @@ def test_an_unknown_word_of_a_block_is_refused_with_those_it_knows(word, value):
         Block(2, 1, **{word: value})
 
 
-def test_a_block_refuses_a_param_without_two_axes():
+def test_a_block_leaves_a_param_without_two_axes():
     vector = Param("v", (4,), "float32", "linear", "pd_op.mv", None, 0)
-    with pytest.raises(ValueError, match="'v'"):
-        Block(2, 1).check(vector)
-    with pytest.raises(ValueError, match="'v'"):
-        Block(2, 1, axes="stored").check(vector)
+    for axes in ("output_input", "stored"):
+        reason = Block(2, 1, axes=axes).check(vector)
+        assert reason == "Block needs an output and an input axis, and 'v' has not both"
+
+
+def test_a_filter_leaves_a_param_without_an_axis_of_its_own():
+    vector = Param("v", (4,), "float32", "linear", "pd_op.mv", None, 0)
+    assert Filter().check(vector) == "Filter needs an output axis of its own, and 'v' of 1 groups has none"
+    assert Filter("input").check(vector) is None
+    grouped = Param("g", (4, 1, 3, 3), "float32", "conv2d", "pd_op.conv2d", 0, 1, 4)
+    assert Filter().check(grouped) is None
+    assert Filter("input").check(grouped) == "Filter needs an input axis of its own, and 'g' of 4 groups has none"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -18,8 +19,11 @@ from ..inference import warn_of_onednn
 from ..pruner import UnstructuredPruner
 from ..reporting.report import SparsityReport, check_initialized, sparsity_report
 from ..saved_model import KINDS, Model, drafts, in_inference_mode, open_model, prefix_of, save_model
+from ..selection import tell_share
 from .checks import pattern_fault, unit_size
 from .recalibration import recalibrate as measure_norms
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,26 @@ class Exported:
         path: The prefix of the .json and .pdiparams files.
         report: The zeros in them.
         removal: What was removed physically, if that was asked for.
+        absent: Params with a mask that the model does not have, such as those of a head that is cut off, with their
+            numbers of weights.
     """
 
     path: str
     report: SparsityReport
     removal: Removal | None = None
+    absent: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def sparsity(self) -> str:
+        """The sparsity of the file in words, and of how many weights that is said."""
+        zeros, weights = self.report.counts["selected"]
+        said = f"sparsity {self.report.totals['selected']:.4f}: {zeros} of {weights} selected weights"
+        said += f", {self.report.share:.1%} of the weights of layers here" if 0 < self.report.share < 1 else ""
+        return said + (f"; {_absent(self.absent)}" if self.absent else "")
 
     def __str__(self) -> str:
-        parts = [str(self.report)] + ([str(self.removal)] if self.removal else [])
+        parts = [str(self.report)] + ([self.sparsity] if self.absent else [])
+        parts += [str(self.removal)] if self.removal else []
         return "\n\n".join(parts + [f"written: {self.path}.json, {self.path}.pdiparams"])
 
 
@@ -95,6 +111,8 @@ def export(
     masks = _masks(graph) if pruner is None else _masks(open_graph(program, pruner.scope, place), pruner.params)
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
+    if pruner is not None and pruner.target and pruner.target_reached():
+        tell_share(pruner.explain(), pruner.target)
     model = _stripped(graph, feed, fetch)
     written = finish(model, path, masks, pruner, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
     warn_of_onednn(model.program, path)
@@ -119,6 +137,9 @@ def finish(
     ]
     if strangers:
         raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
+    absent = {name: mask.size for name, mask in masks.items() if name not in model.param_names}
+    if absent:
+        _log.warning("%s: %s", path, _absent(absent))
     model = in_inference_mode(model)
     _mask(model, masks)
     if recalibrate is not None:
@@ -126,7 +147,7 @@ def finish(
     removal = None
     if shrink:
         removal = remove_channels(model.program, model.scope, model.place, align_channels=align_channels)
-    return _write(model, path, removal, pruner)
+    return replace(_write(model, path, removal, pruner), absent=absent)
 
 
 def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) -> None:
@@ -148,6 +169,11 @@ def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) ->
             f"the model is not finished: {'; '.join(faults)}; call step() after each batch until "
             "target_reached(), or export with unfinished=True."
         )
+
+
+def _absent(absent: Mapping[str, int]) -> str:
+    names, weights = ", ".join(absent), sum(absent.values())
+    return f"{len(absent)} pruned params with {weights} weights are not in the exported model: {names}"
 
 
 def _check_pruner(pruner: object) -> None:

@@ -11,10 +11,10 @@ from ..compat import paddleslim
 from ..compat.config_list import Rules, choices
 from ..criteria import Criterion, Watching, as_watching, source_of
 from ..graph import Gathering, Graph, Param, PirGraph
-from ..patterns import Pattern, own_sparsity
+from ..patterns import Insistent, Pattern, own_sparsity
 from ..reporting import report
 from ..schedules import Schedule, final_of
-from ..selection import Select, Verdict, judge, names_to_skip, tell
+from ..selection import Select, Verdict, all_weights, conv1x1_only, judge, names_to_skip, tell
 from .update import PrunedLayer
 
 
@@ -27,7 +27,7 @@ class PruningPlan:
         layers: The pruned ones, in the order in which equal scores fall.
         allocation, schedule: Parts.
         gatherings: What has to be watched in the training Program before the layers can be scored.
-        judged: The verdict on a param as the Program is now.
+        look: What would be chosen of the Program as it is now; takes the params that were chosen before.
     """
 
     verdicts: list[Verdict]
@@ -35,7 +35,7 @@ class PruningPlan:
     allocation: Allocation
     schedule: Schedule
     gatherings: list[Gathering]
-    judged: Callable[[Param], Verdict]
+    look: Callable[[Sequence[Param]], Choice]
 
     @property
     def params(self) -> list[Param]:
@@ -57,37 +57,52 @@ class PruningPlan:
     def due(self, step: int, applied: float) -> bool:
         return self.allocation.due(step, self.asked(step), applied)
 
-    def without_frozen(self, graph: Graph) -> PruningPlan:
-        """The plan without layers that an optimizer which came after it does not train; itself if there are none.
+    def again(self, graph: Graph) -> PruningPlan:
+        """The plan for the Program as it is now: without layers that an optimizer which came after it does not train,
+        and with those that it trains; itself if the layers are the same.
 
         Raises:
             ValueError: None is left.
         """
-        now = {param.name: param for param in graph.params()}
-        verdicts = [
-            self.judged(now[v.param.name]) if v.pruned and now[v.param.name].frozen != v.param.frozen else v
-            for v in self.verdicts
-        ]
-        pruned = [verdict.param for verdict in verdicts if verdict.pruned]
-        gone = {param.name for param in self.params} - {param.name for param in pruned}
-        if not gone:
+        now = self.look(self.params)
+        pruned, before = now.pruned, {param.name for param in self.params}
+        names = {param.name for param in pruned}
+        if names == before:
             return self
         if not pruned:
-            raise ValueError(_nothing(verdicts))
-        tell(verdicts)
-        parts = {layer.param.name: (layer.pattern, layer.criterion) for layer in self.layers}
-        gatherings = _gatherings(graph, pruned, parts)
-        allocation = self.allocation
+            raise ValueError(_nothing(now.verdicts))
+        tell(now.verdicts)
+        allocation = now.allocation
         if isinstance(allocation, PerLayer):
-            own = {key: value for key, value in allocation.sparsities.items() if key not in gone}
+            own = {key: value for key, value in allocation.sparsities.items() if key not in before - names}
             allocation = replace(allocation, sparsities=own)
+        gatherings = _gatherings(graph, pruned, now.parts)
         return replace(
             self,
-            verdicts=verdicts,
-            layers=_layers(graph, pruned, parts, gatherings),
+            verdicts=now.verdicts,
+            layers=_layers(graph, pruned, now.parts, gatherings),
             allocation=allocation,
             gatherings=gatherings,
         )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a Program is pruned, and how.
+
+    Attributes:
+        verdicts: On every param.
+        parts: Pattern and criterion, by the name of a pruned param.
+        allocation: The part.
+    """
+
+    verdicts: list[Verdict]
+    parts: Mapping[str, tuple[Pattern, Criterion]]
+    allocation: Allocation
+
+    @property
+    def pruned(self) -> list[Param]:
+        return [verdict.param for verdict in self.verdicts if verdict.pruned]
 
 
 def make_plan(
@@ -125,41 +140,52 @@ def make_plan(
     chosen_pattern, chosen_criterion = paddleslim.to_pattern(sparse_block, pattern), paddleslim.to_criterion(criterion)
     paddleslim.check_schedule(chosen_allocation, ratio, schedule)
     chosen_select = paddleslim.to_select(prune_params_type, select)
-    params = graph.params()
-    skipped = names_to_skip(skip_params_func, graph, params)
-    verdicts = judge(params, chosen_select, skipped)
-    if rules is None:
+    skipped = names_to_skip(skip_params_func, graph, graph.params())
+    insists = chosen_select not in (all_weights, conv1x1_only)
+
+    def look(before: Sequence[Param]) -> Choice:
+        verdicts = judge(graph.params(), chosen_select, skipped)
         parts = {v.param.name: (chosen_pattern, chosen_criterion) for v in verdicts if v.pruned}
-    else:
-        found = choices(rules, [v.param for v in verdicts if v.pruned])
-        verdicts = [
-            v if not v.pruned or v.param.name in found else Verdict(v.param, False, "excluded by the rules")
-            for v in verdicts
-        ]
-        parts = {name: (choice.pattern, choice.criterion) for name, choice in found.items()}
-    selected = {verdict.param.name for verdict in verdicts if verdict.pruned}
-    verdicts = [_fitted(verdict, parts) for verdict in verdicts]
-    pruned = [verdict.param for verdict in verdicts if verdict.pruned]
-    _check_params(verdicts, pruned)
-    if rules is not None:
-        chosen_allocation = PerLayer({param.name: found[param.name].sparsity for param in pruned})
-    gatherings = _gatherings(graph, pruned, parts)
-    layers = _layers(graph, pruned, parts, gatherings)
-    chosen_schedule = paddleslim.to_schedule(_own_sparsity(layers, chosen_allocation), ratio, schedule)
-    plan = PruningPlan(
-        *(verdicts, layers, chosen_allocation, chosen_schedule, gatherings),
-        judged=lambda param: judge([param], chosen_select, skipped)[0],
-    )
+        allocation = chosen_allocation
+        if rules is not None:
+            wanted = {v.param.name: v.param for v in verdicts if v.pruned}
+            found = choices(rules, [*wanted.values(), *(p for p in before if p.name not in wanted)])
+            verdicts = [
+                v if not v.pruned or v.param.name in found else Verdict(v.param, False, "excluded by the rules")
+                for v in verdicts
+            ]
+            parts = {name: (choice.pattern, choice.criterion) for name, choice in found.items()}
+        verdicts = [_fitted(verdict, parts, insists) for verdict in verdicts]
+        pruned = [verdict.param.name for verdict in verdicts if verdict.pruned]
+        if rules is not None and pruned:
+            allocation = PerLayer({name: found[name].sparsity for name in pruned})
+        return Choice(verdicts, parts, allocation)
+
+    choice = look([])
+    if not choice.pruned:
+        raise ValueError(_nothing(choice.verdicts))
+    gatherings = _gatherings(graph, choice.pruned, choice.parts)
+    layers = _layers(graph, choice.pruned, choice.parts, gatherings)
+    chosen_schedule = paddleslim.to_schedule(_own_sparsity(layers, choice.allocation), ratio, schedule)
+    plan = PruningPlan(choice.verdicts, layers, choice.allocation, chosen_schedule, gatherings, look)
     first = plan.asked(0)
     plan.budget(first if plan.target is None else plan.target)  # refuses now what could not be met later
-    tell(verdicts, selected - {param.name for param in pruned})
+    tell(choice.verdicts)
     return plan
 
 
-def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]]) -> Verdict:
+def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]], insists: bool) -> Verdict:
     """Ask the pattern whether the param has the axes it needs."""
-    unfit = parts[verdict.param.name][0].check(verdict.param) if verdict.pruned else None
-    return verdict if unfit is None else Verdict(verdict.param, False, unfit)
+    if not verdict.pruned:
+        return verdict
+    param, pattern = verdict.param, parts[verdict.param.name][0]
+    unfit = pattern.check(param)
+    if unfit and insists and isinstance(pattern, Insistent) and pattern.insists:
+        raise ValueError(
+            f"{pattern!r} must fit what `select` names, got {param.name!r} ({param.role}, shape {list(param.shape)}): "
+            f"{unfit}; leave it out with `select`."
+        )
+    return Verdict(param, False, unfit, unfit=True) if unfit else verdict
 
 
 def _layers(
@@ -176,11 +202,6 @@ def _layers(
 
 def _nothing(verdicts: Sequence[Verdict]) -> str:
     return f"nothing to prune: none of the {len(verdicts)} params is selected.\n{report.Explanation(verdicts)}"
-
-
-def _check_params(verdicts: Sequence[Verdict], pruned: Sequence[Param]) -> None:
-    if not pruned:
-        raise ValueError(_nothing(verdicts))
 
 
 def _gatherings(

@@ -45,6 +45,13 @@ class MaskUpdate:
         self._params = [layer.param for layer in layers]
         self._shadows: list[tuple[str, Param]] = []
 
+    def over(self, layers: Sequence[PrunedLayer]) -> MaskUpdate:
+        """The same for other layers, with what is tied to those that are still among them."""
+        other = MaskUpdate(self._graph, layers)
+        names = {layer.param.name for layer in layers}
+        other._shadows = [(shadow, param) for shadow, param in self._shadows if param.name in names]
+        return other
+
     def prune(
         self, allocation: Allocation, budget: Budget, *, step: int, forget: Sequence[str] = ()
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import paddle
 
 from ..saved_model import Model, save_model
 from .build import BuildError, operator_library
+from .engine import Engine
 from .write_program import write_program
 
 NAME = "paddle_unstructured_net"  # and the number of outputs
@@ -53,8 +54,14 @@ def build_program(plan: str, arrays: Sequence[np.ndarray], like: Model) -> Model
         plan: What the operator runs.
         arrays: Its parameters.
         like: The model whose feed it takes and whose fetches it returns.
+
+    Raises:
+        ValueError: The engine does not take the plan with these parameters; Paddle would only say "std::exception", or
+            abort the process.
+        BuildError: The operator must be compiled and cannot be.
     """
     register()
+    Engine(plan, arrays)
     program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
     given = next(
         op

@@ -162,7 +162,10 @@ def rare(x):
 
 @pytest.mark.parametrize(
     "layers, named",
-    [(bfloat16, "create_parameter_0.w_0, a result of pd_op.matmul in bfloat16"), (rare, "pd_op.cast in int16")],
+    [
+        (bfloat16, "create_parameter_0.w_0, a result of pd_op.cast, a result of pd_op.matmul in bfloat16"),
+        (rare, "a result of pd_op.cast in int16"),
+    ],
     ids=["bfloat16", "int16"],
 )
 def test_a_refusal_names_what_is_of_a_rare_dtype(layers, named, tmp_path):

@@ -145,3 +145,78 @@ def test_a_pruner_may_be_made_where_names_have_a_prefix():
     net.train(pruner, 2)
     assert net.zeros(*TWO) == 18
     assert {name for name in net.everything() if name.endswith("_mask")} == set(pruner.masks.values())
+
+
+# -- two optimizers on one Program, as a GAN has them
+
+
+class Gan:
+    """A generator, linear_0 [4, 8] and linear_1 [8, 4], and a critic, linear_2 [4, 8], each with an optimizer."""
+
+    def __init__(self):
+        self.net = Net(self.layers, [3, 4], started=False)
+
+    def layers(self, x):
+        generator = [paddle.nn.Linear(4, 8), paddle.nn.Linear(8, 4)]
+        critic = paddle.nn.Linear(4, 8)
+        self.parts = {
+            "generator": [p for layer in generator for p in layer.parameters()],
+            "critic": critic.parameters(),
+        }
+        made = generator[1](paddle.tanh(generator[0](x)))
+        self.losses = {"generator": -critic(made).mean(), "critic": critic(made).mean() - critic(x).mean()}
+        return made
+
+    def minimize(self, part):
+        startup = self.net.startup
+        with paddle.static.program_guard(self.net.program, startup), paddle.utils.unique_name.guard(part):
+            adam().minimize(self.losses[part], parameters=self.parts[part])
+
+
+WEIGHTS = ["linear_0.w_0", "linear_1.w_0", "linear_2.w_0"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["pruner", "generator", "critic"])), ids="-".join)
+@pytest.mark.parametrize("criterion", [None, Saliency(batches=1)], ids=["magnitude", "saliency"])
+def test_all_that_any_optimizer_trains_is_pruned_whenever_it_comes(order, criterion, caplog):
+    gan, pruner = Gan(), None
+    for what in order:
+        if what == "pruner":
+            pruner = UnstructuredPruner(gan.net.program, ratio=0.5, criterion=criterion)
+        else:
+            gan.minimize(what)
+    gan.net.start()
+    gan.net.train(pruner, 3)
+    assert [param.name for param in pruner.params] == WEIGHTS
+    assert gan.net.zeros(*WEIGHTS) == 48 and pruner.sparsity() == 0.5
+    late = "an optimizer that came after the pruner trains" in caplog.text
+    assert late == (order[1] == "pruner")
+
+
+def test_what_a_later_optimizer_trains_is_told_once_masks_were_updated(caplog):
+    gan = Gan()
+    gan.minimize("generator")
+    gan.net.start()
+    pruner = UnstructuredPruner(gan.net.program, ratio=0.5)
+    gan.net.train(pruner, 1)
+    gan.minimize("critic")
+    gan.net.start()
+    pruner.update_params()
+    gan.net.train(pruner, 2)
+    assert caplog.text.count("trains linear_2.w_0, 32 weights, which stay dense") == 1
+    assert gan.net.zeros(*WEIGHTS[:2]) == 32 and gan.net.zeros("linear_2.w_0") == 0
+
+
+def test_a_shadow_stays_tied_when_the_layers_are_chosen_again():
+    gan = Gan()
+    with paddle.static.program_guard(gan.net.program, gan.net.startup):
+        shadow = paddle.pir.core.create_persistable_value(
+            "float32", [4, 8], "shadow", initializer=paddle.nn.initializer.Constant(1.0)
+        )
+    gan.minimize("generator")
+    pruner = UnstructuredPruner(gan.net.program, ratio=0.5)
+    pruner.tie(shadow, WEIGHTS[0])
+    gan.minimize("critic")
+    gan.net.start()
+    gan.net.train(pruner, 1)
+    np.testing.assert_array_equal(gan.net.get("shadow") == 0, gan.net.get(WEIGHTS[0]) == 0)

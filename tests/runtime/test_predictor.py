@@ -15,8 +15,11 @@ import paddle.nn.functional as F
 import pytest
 from runtime_nets import relative_error, save_net
 
+from paddle_unstructured.formats.pir_json import read_program
 from paddle_unstructured.runtime import Session, benchmark, convert, create_predictor
 from paddle_unstructured.runtime.build import operator_library
+from paddle_unstructured.runtime.operator import build_program
+from paddle_unstructured.runtime.session import read_plans
 from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -94,6 +97,7 @@ np.save(y, predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_
 
 ALONE = """
 import sys, numpy as np
+from paddle_unstructured.formats.pir_json import read_program
 from paddle_unstructured.runtime import Session
 np.save(sys.argv[3], Session(sys.argv[1]).run(np.load(sys.argv[2]))[0])
 assert "paddle" not in sys.modules
@@ -212,3 +216,30 @@ def test_benchmark_refuses_models_of_different_nets(models, tmp_path):
     other = save_net(tmp_path / "other", lambda x: nn.Conv2D(3, 2, 1)(x), [-1, 3, -1, -1])
     with pytest.raises(ValueError, match="models of the same net"):
         benchmark(models[0], other, rounds=1, inputs={"x": image(1, 3, 8, 8)})
+
+
+def test_an_operator_of_a_damaged_plan_is_refused_before_it_is_built(models):
+    dense, fast = models
+    [(plan, names)] = read_plans(read_program(fast + ".json"), fast + ".json")
+    stored = open_model(fast).graph.stored
+    like, arrays = open_model(dense), [stored(name) for name in names]
+    x = image(1, 3, 8, 8)
+    assert relative_error(build_program(plan, arrays, like).run(x=x)[0], like.run(x=x)[0]) < 1e-5
+    for damaged, given, message in [
+        (plan.replace("out=20", "out=21"), arrays, "21"),
+        (plan, [arrays[0] + 1, *arrays[1:]], "digest"),
+        (plan, [], "0 parameters|parameter|array"),
+        ("nonsense", arrays, "plan"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            build_program(damaged, given, like)
+
+
+def test_a_damaged_plan_in_a_loaded_program_says_who_knows_more(models):
+    fast = models[1]
+    file = Path(fast + ".json")
+    file.write_text(file.read_text().replace("out=20", "out=21"))
+    with pytest.raises(ValueError, match="an operator in .*fast.json fails.*`Session`"):
+        open_model(fast).run(x=image(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="20 input channels got 21"):
+        Session(fast)
