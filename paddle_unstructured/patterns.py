@@ -1,6 +1,6 @@
 """What lives and dies together: the scores of weights -> the scores of units, and units' masks back to weights.
 
-All methods are written with paddle ops: they work eagerly and while a static Program is built.
+All methods are written with paddle ops, and run eagerly on the tensors of the scope.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from paddle import Tensor
 
 from .arguments import one_of, sentence, whole, wrong_kind
 from .graph.base import Param, Role
+from .graph.in_place import add_, scale_, subtract_
 from .ranking.cut import Size
+from .ranking.pieces import by_rows
 
 _NORMS = {
     "l2": lambda scores, axes: paddle.sqrt(paddle.sum(scores * scores, axis=axes)),
@@ -167,21 +169,30 @@ class NM(Element):
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
         axis, _ = grouped_axis(param, self.m)
-        grouped = [*param.shape[:axis], param.shape[axis] // self.m, self.m, *param.shape[axis + 1 :]]
-        if mask is not None:
-            scores = paddle.where(mask > 0, scores, paddle.full_like(scores, -float("inf")))
-        members = paddle.unbind(scores.reshape(grouped), axis + 1)
-        falls_before = [paddle.zeros_like(member) for member in members]  # how many of the group fall before it
+        given = [scores] if mask is None else [scores, mask]
+        multiple = self.m if axis == 0 else 1
+        return by_rows(lambda *rows: self._protected(axis, *rows), *given, multiple=multiple)
+
+    def _protected(self, axis: int, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The scores, with infinity for the n highest of each group."""
+        shape = list(scores.shape)
+        if mask is not None:  # pruned before: -infinity, or else the score
+            scores = paddle.minimum(scores, paddle.scale(mask, float("inf"), -0.5, bias_after_scale=False))
+        grouped = scores.reshape([*shape[:axis], shape[axis] // self.m, self.m, *shape[axis + 1 :]])
+        members = [member.contiguous() for member in paddle.unbind(grouped, axis + 1)]
+        # How many of the group fall before it: at first, all the later ones.
+        falls_before = [paddle.full_like(member, self.m - 1 - i) for i, member in enumerate(members)]
         for j, later in enumerate(members):
             for i, earlier in enumerate(members[:j]):
                 first = (earlier <= later).cast(later.dtype)
-                falls_before[j] = falls_before[j] + first
-                falls_before[i] = falls_before[i] + (1 - first)
+                add_(falls_before[j], first)
+                subtract_(falls_before[i], first)
+        falls = self.m - self.n - 0.5  # so many of a group fall: infinity beyond them, -infinity before
         kept = [
-            paddle.where(before >= self.m - self.n, paddle.full_like(member, float("inf")), member)
+            paddle.maximum(member, scale_(before, float("inf"), -falls, False))
             for member, before in zip(members, falls_before)
         ]
-        return paddle.stack(kept, axis + 1).reshape(list(param.shape))
+        return paddle.stack(kept, axis + 1).reshape(shape)
 
 
 def grouped_axis(param: Param, m: int) -> tuple[int, str]:
@@ -222,8 +233,11 @@ class _Blocks:
         return param.size
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
-        split, inner, units = self._split(scores, param)
-        return _NORMS[self._norm](split, inner).reshape(units) if inner else paddle.abs(split)
+        def norm(rows: Tensor) -> Tensor:
+            split, inner, units = self._split(rows, param)
+            return _NORMS[self._norm](split, inner).reshape(units) if inner else paddle.abs(split)
+
+        return by_rows(norm, scores, multiple=self.extents(param)[0])
 
     def size(self, param: Param) -> Size:
         extents = self.extents(param)
@@ -233,8 +247,11 @@ class _Blocks:
         return (paddle.sum(split, axis=inner) if inner else split).flatten().cast("int64")
 
     def alive(self, mask: Tensor, param: Param) -> Tensor:
-        split, inner, units = self._split(mask, param)
-        return paddle.max(split, axis=inner).reshape(units) if inner else split
+        def highest(rows: Tensor) -> Tensor:
+            split, inner, units = self._split(rows, param)
+            return paddle.max(split, axis=inner).reshape(units) if inner else split
+
+        return by_rows(highest, mask, multiple=self.extents(param)[0])
 
     def spread(self, keep: Tensor, param: Param) -> Tensor:
         shape, copies, filled = [], [], []
@@ -255,7 +272,7 @@ class _Blocks:
         shape: list[int] = []
         inner: list[int] = []
         units: list[int] = []
-        for axis, (length, extent) in enumerate(zip(param.shape, self.extents(param))):
+        for axis, (length, extent) in enumerate(zip(list(tensor.shape), self.extents(param))):
             units.append(-(-length // extent))
             if 1 < length <= extent:
                 inner.append(len(shape))

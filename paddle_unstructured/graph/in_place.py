@@ -9,5 +9,6 @@ add_ = _C_ops.add_
 clip_ = _C_ops.clip_
 floor_ = _C_ops.floor_
 multiply_ = _C_ops.multiply_
+scale_ = _C_ops.scale_
 scatter_ = _C_ops.scatter_
 subtract_ = _C_ops.subtract_

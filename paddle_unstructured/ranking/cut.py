@@ -2,7 +2,7 @@
 
 Every unit has a score. The lowest fall first, equal scores in stored order; `total` weights are to fall, at least
 `low[i]` and at most `high[i]` of them in layer `i`. All of it is tensors on the device: no
-weight visits the host, and only a few passes touch every score.
+weight visits the host, and only a few passes touch every score, most of them piece by piece.
 
 The rank is found digit by digit, as a radix select finds it. The first digit is a coarse bin of the score's range; the
 one bin per layer that holds the rank is then resolved exactly, by sorting the few scores in it.
@@ -17,7 +17,8 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from ..graph.in_place import clip_, floor_, multiply_, scatter_, subtract_
+from ..graph.in_place import clip_, floor_, multiply_, scale_, scatter_
+from .pieces import pieces_of
 
 Size = Union[int, Tensor]  # weights per unit: one number for a layer, or int64 [units]
 
@@ -77,10 +78,9 @@ def resolved(race: Race, near: Candidates, bins: list[Tensor], last: Tensor, sco
         code_of_rank = code_of_rank * BINS + race.digit
     fall = near.first_ties(race.at, race.settled() - race.base)
     stays = near.per_layer(as_dtype(near.staying(code_of_rank, fall), scores[0].dtype))
-    zero, one = paddle.zeros([1], scores[0].dtype), paddle.ones([1], scores[0].dtype)
     keep = [
-        _fill_in(b, edge, index, stay, zero, one).reshape(score.shape)
-        for b, edge, index, stay, score in zip(bins, each(last, bins), near.index, stays, scores)
+        _fill_in(b, edge, index, stay).reshape(score.shape)
+        for b, edge, index, stay, score in zip(bins, last.tolist(), near.index, stays, scores)
     ]
     nowhere = paddle.full([len(scores)], float("nan"), "float64")
     return Cut(
@@ -161,12 +161,8 @@ class Candidates:
         cls, bins: list[Tensor], first: Tensor, last: Tensor | None, scores: list[Tensor], sizes: list[Size]
     ) -> Candidates:
         """The units in the bins `first` to `last` (None: in those only) of each layer, [layers]; none in bin 0."""
-        if last is None:
-            there = [b == which for b, which in zip(bins, each(paddle.where(first > 0, first, -first - 1), bins))]
-        else:
-            start = each(paddle.maximum(first, paddle.ones_like(first)), bins)
-            there = [paddle.logical_and(b >= low, b <= high) for b, low, high in zip(bins, start, each(last, bins))]
-        index = [paddle.nonzero(inside).flatten() for inside in there]
+        ends = (first if last is None else last).tolist()
+        index = [_places(b, max(low, 1), high) for b, low, high in zip(bins, first.tolist(), ends)]
         layer = paddle.repeat_interleave(paddle.arange(len(bins)), paddle.concat([paddle.shape(i) for i in index]))
         if all(isinstance(s, int) for s in sizes):
             size = paddle.gather(paddle.assign(np.array(sizes, "int64")), layer)
@@ -254,16 +250,12 @@ def coarse_bins(scores: list[Tensor], alive: list[Tensor]) -> list[Tensor]:
     scores, alive = flattened(scores), flattened(alive)
     low, width = score_range(scores, alive)
     step = width / (BINS - 2)
-    constants = {}
-    bins = []
-    for score, live in zip(scores, alive):
-        if score.dtype not in constants:
-            constants[score.dtype] = [
-                c.cast(score.dtype) for c in (low - step, 1.0 / step, paddle.ones([1]), paddle.full([1], BINS - 1.0))
-            ]
-        start, per_step, first, last = constants[score.dtype]
-        position = clip_(multiply_(score - start, per_step), first, last)
-        bins.append(floor_(multiply_(position, as_dtype(live, score.dtype))))
+    start, per_step = (low - step).item(), (1.0 / step).item()
+    bins = [paddle.scale(score, bias=-start) for score in scores]
+    for layer, living in zip(bins, alive):
+        for place, live in pieces_of(layer, living):
+            position = clip_(scale_(place, per_step, 0.0, True), 1.0, BINS - 1.0)
+            floor_(multiply_(position, as_dtype(live, place.dtype)))
     return bins
 
 
@@ -291,10 +283,11 @@ def as_dtype(tensor: Tensor, dtype: object) -> Tensor:
 
 def weigh(place: Tensor, size: Size, bins: int = BINS) -> Tensor:
     """Weights at each place, int64 [bins]."""
-    place = place if place.dtype == paddle.int64 else place.cast("int32")
     if isinstance(size, int):
-        counts = paddle.bincount(place, minlength=bins)
+        parts = [paddle.bincount(_whole(part), minlength=bins) for (part,) in pieces_of(place)]
+        counts = parts[0] if len(parts) == 1 else paddle.add_n(parts)
         return counts if size == 1 else counts * size
+    place = _whole(place)
     # Integer weights: the static graph says int64 and the kernel makes float64 (3.3.1). float64 is exact to 2**53.
     # One place more, of size 0: there may be no other, and then Paddle 3.0 forgets `minlength`.
     place = paddle.concat([place, paddle.zeros([1], place.dtype)])
@@ -302,18 +295,24 @@ def weigh(place: Tensor, size: Size, bins: int = BINS) -> Tensor:
     return paddle.bincount(place, weights=size, minlength=bins).cast("int64")
 
 
-def _fill_in(bins: Tensor, edge: Tensor, index: Tensor, stay: Tensor, zero: Tensor, one: Tensor) -> Tensor:
+def _places(bins: Tensor, low: int, high: int) -> Tensor:
+    """Where the bins `low` to `high` are, int64 [few]."""
+    found, start = [], 0
+    for (part,) in pieces_of(bins):
+        inside = paddle.logical_and(part >= float(low), part <= float(high))
+        found.append(paddle.nonzero(inside).flatten() + start)
+        start += part.shape[0]
+    return found[0] if len(found) == 1 else joined(found)
+
+
+def _whole(place: Tensor) -> Tensor:
+    return place if place.dtype == paddle.int64 else place.cast("int32")
+
+
+def _fill_in(bins: Tensor, edge: int, index: Tensor, stay: Tensor) -> Tensor:
     """1 for units above the bin `edge`, and for the candidates that stay; made of `bins`, which is gone after that."""
-    zero, one = as_dtype(zero, bins.dtype), as_dtype(one, bins.dtype)
-    above = clip_(subtract_(bins, edge), zero, one)
+    above = clip_(scale_(bins, 1.0, -float(edge), True), 0.0, 1.0)
     return scatter_(above, index, as_dtype(stay, bins.dtype), True)
-
-
-def each(per_layer: Tensor, like: list[Tensor]) -> list[Tensor]:
-    return [
-        as_dtype(number, tensor.dtype)
-        for number, tensor in zip(paddle.unstack(as_dtype(per_layer, like[0].dtype)), like)
-    ]
 
 
 def _first(rising: Tensor, least: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from .cut import (
     weigh,
     whole_units,
 )
+from .pieces import pieces_of
 
 _PROTECTED = 1e150  # scores from here on are as good as infinite
 _GRID = 1024  # values of lamp that are tried at once, twice
@@ -57,7 +58,11 @@ def lamp_cut(
 
 def _energy(bins: Tensor, scores: Tensor) -> Tensor:
     """Sum of squares in each bin, float64 [bins]."""
-    return paddle.bincount(bins.cast("int32"), weights=_squares(as_dtype(scores, paddle.float64)), minlength=BINS)
+    parts = [
+        paddle.bincount(place.cast("int32"), weights=_squares(as_dtype(score, paddle.float64)), minlength=BINS)
+        for place, score in pieces_of(bins, scores)
+    ]
+    return paddle.add_n(parts)
 
 
 def _lower_edges(scores: list[Tensor], alive: list[Tensor]) -> Tensor:
@@ -133,5 +138,5 @@ def _lamp(near: Candidates, above: Tensor) -> Tensor:
 
 def _squares(scores: Tensor) -> Tensor:
     """u^2, and 0 for units that a pattern protects by an infinite score: only the others compete."""
-    finite = paddle.where(paddle.abs(scores) < _PROTECTED, scores, paddle.zeros_like(scores))
+    finite = paddle.clip(scores, max=_PROTECTED) * (scores < _PROTECTED).cast("float64")
     return finite * finite
