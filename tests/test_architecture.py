@@ -24,7 +24,18 @@ LEVELS = [  # each may import what stands before it, and nothing that stands beh
         "distributed",
         "masking",
     ),
-    *("pruner", "sensitivity", "export", "reconstruction", "runtime", "training", "cli", "__main__", "__init__"),
+    *(
+        "pruner",
+        "dygraph",
+        "sensitivity",
+        "export",
+        "reconstruction",
+        "runtime",
+        "training",
+        "cli",
+        "__main__",
+        "__init__",
+    ),
 ]
 KNOW_PROGRAMS = {
     "graph",

@@ -7,7 +7,7 @@ import pytest
 
 DOORS = [
     "paddle_unstructured",
-    *(f"paddle_unstructured.{name}" for name in ("distributed", "export", "runtime", "sensitivity")),
+    *(f"paddle_unstructured.{name}" for name in ("distributed", "dygraph", "export", "runtime", "sensitivity")),
 ]
 
 

@@ -7,20 +7,21 @@ import os
 import tempfile
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence, overload
 
 import numpy as np
 import paddle
 
-from ..arguments import StrPath, instance
+from ..arguments import StrPath, instance, wrong_kind
 from ..channels.shrink import Removal, remove_channels
-from ..graph import Param, PirGraph, open_graph
+from ..graph import LayerGraph, Param, PirGraph, open_graph
 from ..inference import warn_of_onednn
 from ..pruner import UnstructuredPruner
 from ..reporting.report import SparsityReport, check_initialized, sparsity_report
 from ..saved_model import KINDS, Model, drafts, in_inference_mode, open_model, prefix_of, save_model
 from ..selection import tell_share
 from .checks import pattern_fault, unit_size
+from .layer_model import Renamed, layer_masks, layer_model, static_mode, tensor_names
 from .recalibration import recalibrate as measure_norms
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,19 @@ class Exported:
         return "\n\n".join(parts + [f"written: {self.path}.json, {self.path}.pdiparams"])
 
 
+@overload
+def export(
+    program: paddle.nn.Layer,
+    feed: Sequence[Any],
+    path: StrPath,
+    pruner: UnstructuredPruner | None = None,
+    *,
+    unfinished: bool = False,
+    recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
+    shrink: bool = False,
+    align_channels: int = 1,
+) -> Exported: ...
+@overload
 def export(
     program: Any,
     feed: Sequence[Any] | Any,
@@ -70,15 +84,31 @@ def export(
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
+) -> Exported: ...
+def export(  # type: ignore[misc]  # a Layer's path stands where a Program's outputs do
+    program: Any,
+    feed: Sequence[Any] | Any,
+    fetch: Any = None,
+    path: Any = None,
+    pruner: Any = None,
+    exe: Any = None,
+    *,
+    scope: Any = None,
+    unfinished: bool = False,
+    recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
+    shrink: bool = False,
+    align_channels: int = 1,
 ) -> Exported:
     """Write the inference model of a Program: weights masked, masks, accumulators and shadows gone, all of it checked.
 
-    The Program and its scope are left as they are, so training can go on.
+    The Program and its scope are left as they are, so training can go on. Of an nn.Layer:
+    `export(model, input_spec, path, pruner)`, without `fetch`, `exe` and `scope`; it is written in evaluation mode.
 
     Args:
         program: A PIR Program, training (before or after `minimize`) or test; norms and dropout are set to inference,
-            and what masks channels or samples at random (`Dropout2D`, drop path) is taken out.
-        feed, fetch: Its inputs (or their names) and outputs, values of the Program.
+            and what masks channels or samples at random (`Dropout2D`, drop path) is taken out. Or an nn.Layer.
+        feed, fetch: Its inputs (or their names) and outputs, values of the Program. Of a Layer: an InputSpec for each
+            input, and no outputs.
         path: Prefix of the files `path`.json and `path`.pdiparams, which `paddle.static.load_inference_model` and
             `paddle.inference` read.
         pruner: Whose masks are applied and whose target and patterns must be reached. Default: masks that the Program
@@ -101,7 +131,15 @@ def export(
 
     Example:
         >>> export(main_program, [image], [logits], "model", pruner, exe)  # doctest: +SKIP
+        >>> export(model, [InputSpec([None, 3, 224, 224])], "model", pruner)  # doctest: +SKIP
     """
+    if isinstance(program, paddle.nn.Layer):
+        if fetch is not None:  # that is where the path stands without it
+            path, pruner = fetch, path if path is not None else pruner
+        if exe is not None or scope is not None:
+            raise TypeError("`exe` and `scope` belong to a static Program, got one with an nn.Layer; leave it out.")
+        how = {"recalibrate": recalibrate, "shrink": shrink, "align_channels": align_channels}
+        return _export_layer(program, feed, path, pruner, unfinished=unfinished, **how)
     _check_pruner(pruner)
     scope = scope or (paddle.static.global_scope() if pruner is None else pruner.scope)
     place = exe.place if exe is not None else None if pruner is None else pruner.place
@@ -111,19 +149,44 @@ def export(
     masks = _masks(graph) if pruner is None else _masks(open_graph(program, pruner.scope, place), pruner.params)
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
-    if pruner is not None and pruner.target and pruner.target_reached():
-        tell_share(pruner.explain(), pruner.target)
+    _tell_share(pruner)
     model = _stripped(graph, feed, fetch)
     written = finish(model, path, masks, pruner, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
     warn_of_onednn(model.program, path)
     return written
 
 
+def _export_layer(
+    model: paddle.nn.Layer, input_spec: Sequence[Any], path: StrPath, pruner: Any, *, unfinished: bool, **how: Any
+) -> Exported:
+    _check_pruner(pruner)
+    path, graph = prefix_of(path), LayerGraph(model)
+    known = {param.name: param for param in graph.params()}
+    names, masks = tensor_names(graph, known), layer_masks(graph, known, pruner)
+    if pruner is not None and not unfinished:
+        check_pruned(masks, pruner)
+    _tell_share(pruner)
+    if not isinstance(input_spec, (list, tuple)) or not input_spec:
+        raise wrong_kind("input_spec", "a list of paddle.static.InputSpec, one for each input", input_spec)
+    own = {names[name]: mask for name, mask in masks.items()}
+    with static_mode():
+        saved = layer_model(model, input_spec)
+        written = finish(saved, path, own, pruner and Renamed(pruner, names), **how)
+        warn_of_onednn(saved.program, path)
+    return written
+
+
+def _tell_share(pruner: UnstructuredPruner | None) -> None:
+    """Log how many of all weights a reached target is of."""
+    if pruner is not None and pruner.target and pruner.target_reached():
+        tell_share(pruner.explain(), pruner.target)
+
+
 def finish(
     model: Model,
     path: StrPath,
     masks: Mapping[str, np.ndarray],
-    pruner: UnstructuredPruner | None = None,
+    pruner: UnstructuredPruner | Renamed | None = None,
     *,
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,

@@ -182,18 +182,23 @@ class LayerGraph:
                     f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
                     "prune before the weights are quantized, or leave it out."
                 )
-        kept = [param for param in params if self._has_mask(param)]
+        kept = [param for param in params if self._keeps_mask(param)]
         for param in params:
             if param not in kept:
                 setattr(self._tensors[param.name], _MASK, paddle.ones_like(self._tensors[param.name]).detach())
         self._masked, self.is_attached = [param.name for param in params], False
         return kept
 
-    def _has_mask(self, param: Param) -> bool:
+    def has_mask(self, param: Param) -> bool:
+        """Whether the parameter is, or was, pruned by anyone."""
         tensor = self._tensors[param.name]
         mask = getattr(tensor, _MASK, None)
-        if mask is None or mask.shape != tensor.shape:
+        return mask is not None and mask.shape == tensor.shape
+
+    def _keeps_mask(self, param: Param) -> bool:
+        if not self.has_mask(param):
             return False
+        tensor, mask = self._tensors[param.name], self._mask(param.name)
         if any(tensor in other._masked_tensors() for other in _alive if other is not self):
             return True
         return not bool(paddle.any((tensor.detach() != 0) & (mask == 0)))

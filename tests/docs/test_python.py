@@ -17,7 +17,7 @@ from paddle_unstructured.export import export
 from paddle_unstructured.runtime import convert
 
 pytestmark = pytest.mark.usefixtures("static")
-ELSEWHERE = {"docs/quantization.md", "docs/extending.md"}  # pages that other tests run
+ELSEWHERE = {"docs/quantization.md", "docs/extending.md", "docs/dygraph.md"}  # pages that other tests run
 PAGES = [f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md"))]
 SHOWN = [
     (name, block)

@@ -14,7 +14,7 @@ import paddle_unstructured
 
 DOORS = [
     "paddle_unstructured",
-    *(f"paddle_unstructured.{name}" for name in ("distributed", "export", "runtime", "sensitivity")),
+    *(f"paddle_unstructured.{name}" for name in ("distributed", "dygraph", "export", "runtime", "sensitivity")),
 ]
 
 
