@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import sys
 from typing import Any
 
 from ..formats.atomic import replace_file
+from .results import results
 
 
 def add_model(parser: argparse.ArgumentParser, output: str = "") -> None:
@@ -55,11 +55,11 @@ def give(text: str, path: str | None = None) -> None:
     """Print the result, or write it to a file and say so."""
     if path is None:
         try:
-            print(text, flush=True)
+            print(text, file=results(), flush=True)
         except BrokenPipeError:  # who reads it has seen enough, as `head` does; nothing more can be written at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), results().fileno())
         return
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     replace_file(path, text)
-    print(f"written: {path}")
+    print(f"written: {path}", file=results())

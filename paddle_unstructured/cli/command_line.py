@@ -16,6 +16,7 @@ from ..needs_paddle import explained
 from ..runtime.build import listening
 from . import accelerate, benchmark, check, compress, decompress, export, lite, prune, report
 from .compilation_bar import compilation_bar
+from .results import only_results_on_stdout
 
 COMMANDS = (report, check, prune, compress, decompress, export, lite, accelerate, benchmark)
 _ABOUT = """The command line: python -m paddle_unstructured COMMAND MODEL …
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
     command = f"paddle_unstructured {args.command}"
-    with warnings.catch_warnings(), _warnings_on_stderr(), listening(compilation_bar()):
+    with only_results_on_stdout(), warnings.catch_warnings(), _warnings_on_stderr(), listening(compilation_bar()):
         warnings.simplefilter("ignore")
         try:
             with explained():
@@ -75,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _in_words(error: Exception) -> str:
     """What the operating system says without its number, behind the file's name."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..export import export_model, open_model
 
-    inputs = None if args.to == "paddle" else inputs_of(args, open_model(args.model))
+    tried_on = {} if args.to == "paddle" else inputs_of(args, open_model(args.model))
     written = export_model(
         args.model,
         args.output,
@@ -39,6 +39,6 @@ def run(args: argparse.Namespace) -> None:
         recalibrate=args.recalibrate,
         shrink=args.shrink,
         align_channels=args.align_channels,
-        inputs=inputs,
+        **tried_on,
     )
     give(str(written))

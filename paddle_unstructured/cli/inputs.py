@@ -45,15 +45,12 @@ def shapes_of(args: argparse.Namespace, model: Any) -> dict[str, list[int]] | No
     return None
 
 
-def inputs_of(args: argparse.Namespace, model: Any) -> dict[str, Any] | None:
-    """Arrays by input that a model is to be tried on; None if the command may take random ones."""
-    from ..export.inputs import random_inputs
+def inputs_of(args: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """`inputs` or `shapes` for what a model is tried on."""
     from ..runtime.int8.calibration_data import read_named
 
     shapes = shapes_of(args, model)
-    if args.data is not None:
-        return read_named(args.data, model)
-    return None if shapes is None else random_inputs(model, shapes=shapes)
+    return {"shapes": shapes, "inputs": None if args.data is None else read_named(args.data, model)}
 
 
 @contextmanager

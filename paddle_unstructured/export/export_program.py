@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence, overload
 
 import numpy as np
@@ -84,6 +85,7 @@ def export(
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
+    beside: Mapping[str, str] | None = None,
 ) -> Exported: ...
 def export(  # type: ignore[misc]  # a Layer's path stands where a Program's outputs do
     program: Any,
@@ -98,6 +100,7 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
+    beside: Mapping[str, str] | None = None,
 ) -> Exported:
     """Write the inference model of a Program: weights masked, masks, accumulators and shadows gone, all of it checked.
 
@@ -119,6 +122,7 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
         recalibrate: Batches (input name -> array) to measure the batch norms' statistics on anew.
         shrink: Remove channels that whole zero filters make constant; see `remove_channels`.
         align_channels: With `shrink`: channel counts stay multiples of this.
+        beside: texts that are written with the model in one step, by the ending of their file.
 
     Returns:
         What was written. Prints as a table.
@@ -138,7 +142,7 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
             path, pruner = fetch, path if path is not None else pruner
         if exe is not None or scope is not None:
             raise TypeError("`exe` and `scope` belong to a static Program, got one with an nn.Layer; leave it out.")
-        how = {"recalibrate": recalibrate, "shrink": shrink, "align_channels": align_channels}
+        how: Any = {"shrink": shrink, "align_channels": align_channels, "recalibrate": recalibrate, "beside": beside}
         return _export_layer(program, feed, path, pruner, unfinished=unfinished, **how)
     _check_pruner(pruner)
     scope = scope or (paddle.static.global_scope() if pruner is None else pruner.scope)
@@ -151,7 +155,8 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
         check_pruned(masks, pruner)
     _tell_share(pruner)
     model = _stripped(graph, feed, fetch)
-    written = finish(model, path, masks, pruner, recalibrate=recalibrate, shrink=shrink, align_channels=align_channels)
+    how = {"shrink": shrink, "align_channels": align_channels, "recalibrate": recalibrate, "beside": beside}
+    written = finish(model, path, masks, pruner, **how)
     warn_of_onednn(model.program, path)
     return written
 
@@ -191,6 +196,7 @@ def finish(
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
+    beside: Mapping[str, str] | None = None,
 ) -> Exported:
     """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
     strangers = [
@@ -210,7 +216,7 @@ def finish(
     removal = None
     if shrink:
         removal = remove_channels(model.program, model.scope, model.place, align_channels=align_channels)
-    return replace(_write(model, path, removal, pruner), absent=absent)
+    return replace(_write(model, path, removal, pruner, beside or {}), absent=absent)
 
 
 def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) -> None:
@@ -292,10 +298,12 @@ def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
             model.graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
 
 
-def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any) -> Exported:
+def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any, beside: Mapping[str, str]) -> Exported:
     """Save the model; look at what was saved before it gets its name."""
     with drafts(path) as draft:
         save_model(model, draft)
+        for ending, text in beside.items():
+            Path(draft + ending).write_text(text, encoding="utf-8")
         saved = open_model(draft, model.place)
         if saved.feeds != model.feeds or saved.param_names != model.param_names:
             raise RuntimeError(f"{path} was not written: Paddle saved other inputs or params than the model's.")

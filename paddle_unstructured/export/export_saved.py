@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -33,6 +33,7 @@ def export_model(
     shrink: bool = False,
     align_channels: int = 1,
     inputs: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Any:
     """Write a saved inference model for where it will run.
 
@@ -45,6 +46,7 @@ def export_model(
         recalibrate: An .npz file: input name -> [batches, ...], for `recalibrate` of `export`.
         shrink, align_channels: As for `export`.
         inputs: arrays by name that "int8" and "onnx" are tried on; default: random ones.
+        shapes: input name -> shape of random inputs, where the model leaves sizes open.
 
     Returns:
         What was written. Prints as a table.
@@ -79,10 +81,10 @@ def export_model(
         if to == "onnx":
             from .onnx import to_onnx
 
-            return to_onnx(draft, target, inputs=None if inputs is None else [inputs])
+            return to_onnx(draft, target, inputs=None if inputs is None else [inputs], shapes=shapes)
         from .weight_only_int8 import quantize_weights
 
-        small, report = quantize_weights(open_model(draft), inputs=inputs)
+        small, report = quantize_weights(open_model(draft), inputs=inputs, shapes=shapes)
         save_model(small, target)
         return report
 

@@ -76,6 +76,7 @@ def to_onnx(
     opset: int = 13,
     tolerance: float = 1e-4,
     inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> OnnxReport:
     """Convert an inference model to ONNX, and run both to see that they agree.
 
@@ -88,6 +89,7 @@ def to_onnx(
         opset: Of the ONNX file; paddle2onnx may raise it to what the model needs.
         tolerance: Largest |difference| / largest |output| of each output.
         inputs: Dicts of arrays by name to compare on. Default: random ones of 1 and of 3 rows.
+        shapes: input name -> shape of random inputs, where the model leaves sizes open.
 
     Raises:
         ImportError: The extra "onnx" is not installed.
@@ -109,16 +111,28 @@ def to_onnx(
             "(a training checkpoint?); export it first."
         )
     opened = in_inference_mode(opened)
-    tried = [random_inputs(opened, batch) for batch in (1, 3)] if inputs is None else [dict(given) for given in inputs]
+    tried, said = _tries(opened, inputs, shapes)
     for one in tried:
         check_inputs(opened, one)
     made = _with_initializers(onnx.load_from_string(_converted(opened, opset)), opened.param_names)
+    _join_scalars(onnx, made)
     session = _session(onnxruntime, made, opened)
     largest, relative = _compare(opened, session, tried, tolerance)
     zeros, weights, renamed = _zeros(onnx, opened, made)
     replace_file(out, made.SerializeToString())
-    said = "random inputs of 1 and 3 rows" if inputs is None else f"{len(tried)} given inputs"
     return OnnxReport(out, made.opset_import[0].version, largest, relative, said, zeros, weights, renamed)
+
+
+def _tries(
+    model: Model, inputs: Sequence[Mapping[str, np.ndarray]] | None, shapes: Mapping[str, Sequence[int]] | None
+) -> tuple[list[dict[str, np.ndarray]], str]:
+    """The inputs to compare on, and what they are in words."""
+    if inputs is not None:
+        return [dict(given) for given in inputs], f"{len(inputs)} given input{'s' * (len(inputs) != 1)}"
+    if shapes is None:
+        return [random_inputs(model, batch) for batch in (1, 3)], "random inputs of 1 and 3 rows"
+    tried = random_inputs(model, shapes=shapes)
+    return [tried], "random inputs of " + ", ".join(f"{name}={list(array.shape)}" for name, array in tried.items())
 
 
 def _packages() -> tuple[ModuleType, ModuleType]:
@@ -171,6 +185,26 @@ def _with_initializers(made: Any, names: frozenset[str]) -> Any:
     del made.graph.node[:]
     made.graph.node.extend(kept)
     return made
+
+
+def _join_scalars(onnx: ModuleType, made: Any) -> None:
+    """Computed shapes: paddle2onnx joins scalars by Concat, which takes vectors; each becomes a vector of one."""
+    shapes = {node.input[1] for node in made.graph.node if node.op_type in ("Reshape", "Expand") and node.input[1:]}
+    joins = [node for node in made.graph.node if node.op_type == "Concat" and shapes & set(node.output)]
+    vector = "paddle_unstructured.vector"
+    if not joins or any(tensor.name == vector for tensor in made.graph.initializer):  # none, or it has been done
+        return
+    made.graph.initializer.append(onnx.helper.make_tensor(vector, onnx.TensorProto.INT64, [1], [-1]))
+    nodes = []
+    for node in made.graph.node:
+        if node in joins:
+            for i, name in enumerate(node.input):
+                node.input[i] = f"{node.output[0]}.{i}"
+                nodes.append(onnx.helper.make_node("Reshape", [name, vector], [node.input[i]]))
+        nodes.append(node)
+    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del made.graph.node[:]
+    made.graph.node.extend(kept)
 
 
 def _session(onnxruntime: ModuleType, made: Any, model: Model) -> Any:

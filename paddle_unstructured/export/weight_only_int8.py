@@ -87,7 +87,11 @@ class Int8Report:
 
 
 def quantize_weights(
-    model: Model, *, skip: Sequence[str] = (), inputs: Mapping[str, np.ndarray] | None = None
+    model: Model,
+    *,
+    skip: Sequence[str] = (),
+    inputs: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Model, Int8Report]:
     """Store the weights of an inference model as int8, symmetric, with a scale for each output channel.
 
@@ -103,6 +107,7 @@ def quantize_weights(
         skip: Names of weights that stay as they are.
         inputs: Arrays by name to measure the output error on. Default: `random_inputs`, which say little about
             accuracy: give some of the validation data.
+        shapes: input name -> shape of random inputs, where the model leaves sizes open.
 
     Returns:
         The model with int8 weights, for `save_model`, in a scope of its own; and what became of each weight.
@@ -125,7 +130,7 @@ def quantize_weights(
     kept = _kept(model, params, {skip} if isinstance(skip, str) else set(skip))
     if inputs is not None:
         check_inputs(model, inputs)
-    tried = dict(random_inputs(model) if inputs is None else inputs)
+    tried = dict(random_inputs(model, shapes=shapes) if inputs is None else inputs)
     quantized = _copy(model)
     rows = tuple(_row(param, model, quantized, kept[param.name]) for param in params)
     error = output_error(model.run(**tried), quantized.run(**tried))

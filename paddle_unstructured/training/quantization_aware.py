@@ -168,19 +168,15 @@ class QuantizationAware:
             ValueError: No training batch has been seen yet, or what is said there. Nothing is written then.
         """
         from ..export.export_program import export
-        from ..formats.atomic import replace_file
-        from ..saved_model import prefix_of
 
-        ranges = json.dumps(self.ranges(), indent=1)
+        ranges = json.dumps(self.ranges(), indent=1) + "\n"
         feed, fetch = (list(v) if isinstance(v, (list, tuple)) else [v] for v in (feed, fetch))
         values = [value for value in (*feed, *fetch) if not isinstance(value, str)]
         program, values = unrounded(self.graph.program, values)
         here = iter(values)
         feed, fetch = ([v if isinstance(v, str) else next(here) for v in part] for part in (feed, fetch))
         kwargs.setdefault("scope", self.graph.scope)
-        exported = export(program, feed, fetch, path, pruner, exe, **kwargs)
-        replace_file(prefix_of(path) + RANGES, ranges + "\n")
-        return exported
+        return export(program, feed, fetch, path, pruner, exe, beside={RANGES: ranges}, **kwargs)
 
     def _range(self, name: str) -> list[float]:
         low, high, weight = self.graph.array(name).astype(np.float64)

@@ -135,7 +135,7 @@ def test_inputs_can_be_given(tmp_path):
     with pytest.raises(ValueError, match="must be given for a model whose input 'x'"):
         to_onnx(path, str(tmp_path / "model.onnx"))
     report = to_onnx(path, str(tmp_path / "model.onnx"), inputs=[{"x": np.ones((1, 2, 5, 7), "float32")}])
-    assert report.tries == "1 given inputs"
+    assert report.tries == "1 given input"
 
 
 def test_a_training_checkpoint_is_refused(tmp_path):
@@ -180,3 +180,14 @@ def test_what_onnxruntime_refuses_is_a_value_error(tmp_path, layers):
     with pytest.raises(ValueError, match="onnxruntime must run what paddle2onnx makes|paddle2onnx cannot convert"):
         to_onnx(path, str(tmp_path / "model.onnx"))
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_shape_that_the_net_computes_of_its_input_is_converted(static, tmp_path):
+    def flattened(x):
+        rows = paddle.shape(x)[0]
+        return paddle.nn.Linear(8, 2)(x.reshape([rows * 2, 8]))
+
+    path = saved(Net(flattened, [-1, 2, 8]), tmp_path / "model")
+    assert to_onnx(path, tmp_path / "model.onnx").relative < 1e-5
+    report = to_onnx(path, tmp_path / "model.onnx", shapes={"x": [5, 2, 8]})
+    assert report.tries == "random inputs of x=[5, 2, 8]" and report.relative < 1e-5
