@@ -6,6 +6,7 @@ python demo/calibration_images.py OUT.npy [--data fashion_mnist] [--data_dir DIR
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -24,10 +25,15 @@ def main() -> None:
     args = parser.parse_args()
     from data import load_source
 
+    from paddle_unstructured.formats.atomic import replace_file
+
     source = load_source(args.data, args.data_dir, "train")
     images, _ = source.fetch(np.arange(min(args.count, len(source))), None)
-    np.save(args.out, images)
-    print(f"{len(images)} training images, the first, are in {args.out}")
+    out = args.out if args.out.endswith(".npy") else f"{args.out}.npy"
+    content = io.BytesIO()  # of a full disk numpy itself says only how much it has written
+    np.save(content, images)
+    replace_file(out, content.getvalue())
+    print(f"{len(images)} training images, the first, are in {out}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ MODEL_PATH/inference/ model.json, model.pdiparams, state.json   the exported mod
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -52,17 +53,29 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder to write into; it becomes `folder` only when all of it is on the disk."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = folder.with_name(f".{folder.name}.writing"), folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():  # a run was killed between the two names
+        old.rename(folder)
     for left in (fresh, old):  # from a run that was killed
         shutil.rmtree(left, ignore_errors=True)
     fresh.mkdir()
-    yield fresh
-    for path in (*fresh.iterdir(), fresh):
-        sync(path)
+    try:
+        yield fresh
+        for path in (*fresh.iterdir(), fresh):
+            sync(path)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the space
+        raise
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
     sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_whole(file: Path) -> None:
+    """Raise OSError unless a Program was written to its end: Paddle does not notice that a disk is full."""
+    if file.is_file() and not file.read_bytes().rstrip().endswith(b"}"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
 
 def sync(path: Path) -> None:
@@ -75,9 +88,14 @@ def sync(path: Path) -> None:
 
 
 def save(folder: Path, program: paddle.static.Program, state: State, pruner=None) -> None:
-    """Write everything that a resumed run needs."""
+    """Write everything that a resumed run needs.
+
+    Raises:
+        OSError: It cannot be written; the checkpoints that are there stay.
+    """
     with atomic_folder(folder) as fresh:
         paddle.static.save(program, str(fresh / MODEL))
+        check_whole(fresh / f"{MODEL}.json")
         if pruner is not None:
             pruner.save(str(fresh / MASKS))
         state.write(fresh)

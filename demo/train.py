@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import shlex
 import sys
 import time
 
@@ -139,11 +140,13 @@ def log_to_stdout() -> None:
 
 
 def how_to_resume(args: argparse.Namespace) -> str:
-    """What to say after Ctrl-C: the same command goes on from the last epoch that was written."""
+    """What to say after Ctrl-C: the command that goes on after the last epoch that was written."""
     saved = checkpoints.epochs(args.model_path)
     if not saved:
         return "no epoch had been written, so the same command begins anew"
-    return f"repeat the command with --checkpoint {args.model_path} to go on after epoch {max(saved)}"
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(args.ranks)] if args.ranks > 1 else []
+    words = ["python", *launcher, sys.argv[0], "--checkpoint", str(args.model_path)]  # the run knows its other flags
+    return f"to go on after epoch {max(saved)}: {shlex.join(words)}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -155,7 +158,11 @@ def main(argv: list[str] | None = None) -> None:
             run = prepare(args)
         except (MissingData, ValueError, TypeError) as error:
             sys.exit(f"train.py: error: {error}")
-        train(run)
+        try:
+            train(run)
+        except OSError as error:  # a disk that is full, say
+            reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+            sys.exit(f"train.py: error: {reason}; {how_to_resume(args)}")
     except KeyboardInterrupt:
         print(f"train.py: interrupted; {how_to_resume(args)}", file=sys.stderr)
         sys.exit(130)

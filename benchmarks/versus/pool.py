@@ -28,8 +28,12 @@ class Results:
 
     def __post_init__(self) -> None:
         if self.path.is_file():
-            whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            self.path.write_text("".join(whole))  # a killed run may have left half a line
+            text = self.path.read_text()
+            whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            if whole != text.splitlines(keepends=True):  # a killed run may leave half a line
+                fresh = self.path.with_name(f".{self.path.name}.fresh")
+                fresh.write_text("".join(whole))
+                fresh.replace(self.path)
             self.lines = [json.loads(line) for line in whole]
 
     def find(self, cell: Cell) -> dict | None:
