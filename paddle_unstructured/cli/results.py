@@ -51,16 +51,16 @@ def only_results_on_stdout() -> Iterator[None]:
     kept = os.dup(_STDOUT)
     said = os.memfd_create("stdout") if hasattr(os, "memfd_create") else os.dup(2)
     os.dup2(said, _STDOUT)
-    _results = os.fdopen(kept, "w", encoding=own.encoding, errors=own.errors, closefd=False)
+    _results = mine = os.fdopen(kept, "w", encoding=own.encoding, errors=own.errors, closefd=False)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        _results, finished = before, _results
+        _results = before
         with suppress(Exception):  # C++ keeps what it has printed until its buffer is full
             ctypes.CDLL(None).fflush(None)
         with suppress(OSError):
-            finished.close()
+            mine.close()
         os.dup2(kept, _STDOUT)
         os.close(kept)
         _pass_on(said)
