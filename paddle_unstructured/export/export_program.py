@@ -70,6 +70,7 @@ def export(
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
+    beside: Mapping[str, str] | None = None,
 ) -> Exported: ...
 @overload
 def export(
