@@ -7,7 +7,7 @@
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 WORK="${VERSIONS:-$ROOT/.venv-versions}"
-SLICE=(tests/test_pruner*.py tests/ranking tests/compat/test_gmp.py tests/export/test_export_program.py tests/cli
+SLICE=(tests/pruner tests/ranking tests/compat/test_gmp.py tests/export/test_export_program.py tests/cli
   tests/runtime/test_engine.py tests/runtime/test_predictor.py tests/runtime/test_conversion.py
   tests/test_checkpoint.py)
 CASES=(
