@@ -1,0 +1,205 @@
+"""Train the same classifiers as train.py, with its flags and on its data, in dynamic mode: an nn.Layer is pruned.
+
+    python demo/dygraph.py --data digits --pruning_strategy dense --num_epochs 30 --model_path runs/dense
+    python demo/dygraph.py --data digits --pruning_strategy gmp --ratio 0.9 --num_epochs 40 \\
+        --pretrained_model runs/dense --model_path runs/gmp90
+
+`--pretrained_model` takes runs of train.py, too: weights have the names that Paddle gives them, and files fit both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import paddle
+from checkpoints import MASKS, MODEL, BadCheckpoint, State, atomic_folder
+from data import SPECS, MissingData, Source, batches
+from metrics import Average, hits
+from models import build_model
+from paddle.static import InputSpec
+from rules import parse_args
+from run import check_free, find_state, learning_rate, make_pruner, read_data, seed_everything
+from train import due, how_to_resume, is_best, log_to_stdout, sparsity, spell
+
+from paddle_unstructured import UnstructuredPruner, sparsity_report
+from paddle_unstructured.export import export
+
+log = logging.getLogger("train")
+NOT_YET = ("recipe", "quantize_aware", "is_distributed")
+
+
+@dataclass
+class Run:
+    """Everything that one training run holds in its hands."""
+
+    args: argparse.Namespace
+    model: paddle.nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    lr: paddle.optimizer.lr.LRScheduler
+    pruner: UnstructuredPruner | None
+    train: Source
+    test: Source
+    state: State
+
+
+def prepare(args: argparse.Namespace) -> Run:
+    """Read the data, build the model, and put weights and masks in place."""
+    for flag in NOT_YET:
+        if getattr(args, flag):
+            raise ValueError(f"--{flag} is for static Programs so far; leave it out, or use demo/train.py")
+    folder, state = find_state(args)
+    check_free(args, state.epoch)
+    train, test, steps = read_data(args)
+    seed_everything(args.seed, args.ce_test)
+    paddle.set_device("gpu" if args.use_gpu else "cpu")
+    spec = SPECS[args.data]
+    model = build_model(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+    lr = paddle.optimizer.lr.LambdaDecay(args.lr, learning_rate(args, steps))
+    decay = paddle.regularizer.L2Decay(args.l2_decay)
+    optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, model.parameters(), weight_decay=decay)
+    if args.pretrained_model:
+        weights = checkpoints.find_weights(args.pretrained_model)
+        load_weights(model, weights)
+        log.info("starting from %s", weights)
+    elif args.pruning_strategy == "base" and not folder:
+        log.warning("the first step prunes untrained weights; --pretrained_model starts from trained ones")
+    pruner = make_pruner(args, model, None, steps)
+    if pruner is not None:
+        pruner.watch(optimizer)
+    if folder:
+        resume(folder, model, optimizer, pruner)
+        log.info("resuming %s after epoch %d", folder, state.epoch)
+        state.settings = vars(args)
+    return Run(args, model, optimizer, lr, pruner, train, test, state)
+
+
+def named(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
+    """What a model keeps, by the names that Paddle gives it in any mode."""
+    return {tensor.name: tensor for tensor in model.state_dict().values()}
+
+
+def load_weights(model: paddle.nn.Layer, file: Path) -> None:
+    """Set the model's weights from a .pdparams file; one that does not fit is refused, and nothing is changed."""
+    try:
+        saved = {name: np.asarray(value) for name, value in paddle.load(str(file), return_numpy=True).items()}
+    except Exception as error:  # whatever pickle meets in a file that is not ours
+        raise BadCheckpoint(f"{file} must be a .pdparams file, but it cannot be read: {error}") from error
+    wanted = named(model)
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    fitting = "use the --data, --model and --width it was saved with"
+    checkpoints.check(file, shapes, {name: value.shape for name, value in saved.items()}, fitting)
+    for name, tensor in wanted.items():
+        tensor.set_value(saved[name])
+
+
+def save(folder: Path, run: Run) -> None:
+    """Write everything that a resumed run needs."""
+    with atomic_folder(folder) as fresh:
+        paddle.save({name: tensor.numpy() for name, tensor in named(run.model).items()}, f"{fresh / MODEL}.pdparams")
+        paddle.save(run.optimizer.state_dict(), f"{fresh / MODEL}.pdopt")
+        if run.pruner is not None:
+            run.pruner.save(fresh / MASKS)
+        run.state.write(fresh)
+
+
+def resume(folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, pruner) -> None:
+    """Restore weights, optimizer, learning rate and masks."""
+    if (pruner is not None) != (folder / MASKS).is_file():
+        raise BadCheckpoint(f"`--checkpoint` {folder} is of another --pruning_strategy; repeat that of its run")
+    load_weights(model, folder / f"{MODEL}.pdparams")
+    optimizer.set_state_dict(paddle.load(str(folder / f"{MODEL}.pdopt")))
+    if pruner is not None:
+        pruner.load(folder / MASKS)
+
+
+def train_epoch(run: Run, epoch: int) -> dict:
+    """Train on every batch of one epoch; return the epoch's averages."""
+    args, average, started = run.args, Average(3), time.perf_counter()
+    loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers)
+    rate = run.lr()
+    run.model.train()
+    for number, (images, labels) in enumerate(loader, 1):
+        logits = run.model(images)
+        loss = paddle.nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        run.optimizer.step()  # pruned weights are exactly zero again
+        run.optimizer.clear_grad()
+        if run.pruner is not None:
+            run.pruner.step()
+        run.lr.step()
+        run.state.step += 1
+        scores, truth = logits.numpy(), labels.numpy()
+        mean = average.add([float(loss), *(hits(scores, truth, k).mean() for k in (1, 5))], args.batch_size)
+        if not math.isfinite(mean[0]):
+            raise FloatingPointError(f"the loss is {mean[0]} in epoch {epoch}, step {number}; lower --lr {args.lr}")
+    loss, top1, top5 = map(float, average.mean)
+    seconds = round(time.perf_counter() - started, 2)
+    return {"epoch": epoch, "lr": rate, "loss": loss, "top1": top1, "top5": top5, "seconds": seconds}
+
+
+def measure(run: Run) -> dict[str, float]:
+    """Classify every test image once: {"top1", "top5", "images"}."""
+    average = Average(2)
+    run.model.eval()
+    with paddle.no_grad():
+        for images, labels in batches(run.test, run.args.batch_size_for_validation, num_workers=run.args.num_workers):
+            scores = run.model(images).numpy()
+            average.add([hits(scores, labels.numpy(), k).mean() for k in (1, 5)], len(scores))
+    top1, top5 = map(float, average.mean)
+    return {"top1": top1, "top5": top5, "images": average.images}
+
+
+def finish_epoch(run: Run, row: dict) -> None:
+    """Test, remember the best epoch, save: each when it is due."""
+    state, args, epoch = run.state, run.args, row["epoch"]
+    row["sparsity"] = sparsity(run)
+    if due(args.test_period, run, epoch):
+        row.update({f"test_{name}": value for name, value in measure(run).items()})
+    state.epoch = epoch
+    state.history.append(row)
+    log.info(spell({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}))
+    if is_best(run, row):
+        state.best = {"epoch": epoch, "top1": row["test_top1"]}
+    elif not due(args.model_period, run, epoch):
+        return
+    save(args.model_path / f"epoch_{epoch}", run)
+
+
+def train(run: Run) -> None:
+    """Run the epochs that are left, then export the inference model: image -> logits."""
+    for epoch in range(run.state.epoch + 1, run.args.num_epochs):
+        finish_epoch(run, train_epoch(run, epoch))
+    shape = [None, *SPECS[run.args.data].image_shape]
+    with atomic_folder(run.args.model_path / "inference") as fresh:
+        export(run.model, [InputSpec(shape, name="image")], fresh / MODEL, run.pruner, unfinished=True)
+        run.state.write(fresh)
+    if run.pruner is not None:
+        log.info("%s", sparsity_report(run.model, pruner=run.pruner))
+    if run.state.best:
+        log.info("best test accuracy at the final sparsity: {top1:.4f} in epoch {epoch}".format(**run.state.best))
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    log_to_stdout()
+    try:
+        try:
+            run = prepare(args)
+        except (MissingData, ValueError, TypeError) as error:
+            sys.exit(f"dygraph.py: error: {error}")
+        train(run)
+    except KeyboardInterrupt:
+        print(f"dygraph.py: interrupted; {how_to_resume(args)}", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
