@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from numbers import Integral, Real
 from operator import index
 from typing import Any, Callable, Iterable, Mapping, Sequence, Union
@@ -170,6 +171,16 @@ def array(name: str, value: Any, *, rule: str = "an array of real numbers") -> n
     if found.dtype.kind not in "fiub" or isinstance(value, np.ma.MaskedArray):
         raise wrong_kind(name, rule, value)
     return found
+
+
+def regex(name: str, value: object) -> re.Pattern[str]:
+    """A regular expression, compiled."""
+    if not isinstance(value, str):
+        raise wrong_kind(name, "a regular expression", value)
+    try:
+        return re.compile(value)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"`{name}` must be a regular expression, got {shown(value)}: {error}.") from error
 
 
 def sentence(name: str, rule: str, value: object, hint: str = "") -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import checkpoint, distributed
 from .allocation import Allocation, Threshold
-from .arguments import StrPath, fraction, name_of
+from .arguments import StrPath, flag, fraction, name_of
 from .compat import paddleslim
 from .compat.config_list import Rules
 from .criteria import Criterion
@@ -374,6 +374,7 @@ class UnstructuredPruner:
             ValueError: The file lacks a param of the Program, or has it in another shape; with `partial`, all of them.
                 Nothing is changed.
         """
+        partial = flag("partial", partial)
         left = self._graph.load_params(path, partial=partial)
         _warn_of_misfits(left, f"params of {path}")
         self._apply_loaded()
@@ -409,6 +410,7 @@ class UnstructuredPruner:
         Raises:
             ValueError: The state is of other params; with `partial`, of none of them. Nothing is changed.
         """
+        partial = flag("partial", partial)
         progress, masks = checkpoint.progress_of(state), checkpoint.masks_of(state)
         self._attach()
         left = checkpoint.misfits(state, masks, self._params)

@@ -219,7 +219,8 @@ def save_model(model: Model, out: StrPath) -> None:
     Raises:
         ValueError: `paddle.inference` cannot open the model; nothing was written.
     """
-    with drafts(out) as draft:
+    arguments.instance("model", model, Model, rule="what `open_model` gave")
+    with drafts(arguments.path("out", out)) as draft:
         with paddle.static.scope_guard(model.scope):
             paddle.static.save_inference_model(
                 draft,

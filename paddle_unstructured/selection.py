@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Iterable, Sequence, Union
 
-from .arguments import function, name_of, wrong_kind
+from .arguments import function, name_of, regex
 from .graph.base import Graph, Param
 
 Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
@@ -88,12 +87,7 @@ def named(names: str) -> Select:
         >>> named("linear_.*")(Param("linear_0.w_0", (2, 2), "float32", "linear"))
         (True, 'linear weight, named linear_.*')
     """
-    if not isinstance(names, str):
-        raise wrong_kind("names", "a regular expression", names)
-    try:
-        pattern = re.compile(names)
-    except re.error as error:
-        raise ValueError(f"`names` must be a regular expression, got {names!r}: {error}.") from error
+    pattern = regex("names", names)
 
     def select(param: Param) -> tuple[bool, str]:
         _, reason = all_weights(param)

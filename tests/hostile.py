@@ -25,6 +25,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "inf": lambda: float("inf"),
     "-1": lambda: -1,
     "1.5": lambda: 1.5,
+    "2**62": lambda: 2**62,
     "2**70": lambda: 2**70,
     "10**400": lambda: 10**400,
     "1j": lambda: 1j,
@@ -61,3 +62,20 @@ def fault(call: Callable[[], Any], argument: str) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:150]}"
     return ""
+
+
+OTHER_NAMES = {"value": "threshold"}  # arguments that a sentence calls by their word in the pruner
+
+
+def faults(
+    function: Callable[..., Any], good: dict[str, Any], *, skip: tuple[str, ...] = (), called: str = ""
+) -> dict[str, str]:
+    """(argument = hostile value) -> what went wrong, for all arguments but those that `skip` names."""
+    found = {}
+    for argument in (argument for argument in good if argument not in skip):
+        for name, value in HOSTILE.items():
+            call = {**good, argument: value()}
+            wrong = fault(lambda: function(**call), called or f"`{OTHER_NAMES.get(argument, argument)}")
+            if wrong:
+                found[f"{argument} = {name}"] = wrong
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import number, sentence, whole
 from ..graph import Param, open_graph
-from ..reporting.report import check_initialized
+from ..reporting.report import check_finite, check_initialized
 from ..reporting.table import aligned
 from ..selection import Select, all_weights, judge
 from .follow import follow_channels
@@ -99,6 +99,7 @@ def permute_channels(
             "permute_channels before the pruner is made."
         )
     selected = [verdict.param for verdict in judge(params, select) if verdict.pruned and verdict.param.role in _ROLES]
+    check_finite(graph, selected)
     layers = {p.name: p for p in selected if None not in (p.output_axis, p.input_axis)}
     moves = Moves(follow_channels(graph))
     groups: dict[str | tuple[int, ...], list[Param]] = {}

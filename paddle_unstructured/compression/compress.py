@@ -111,7 +111,7 @@ def decompress(model: StrPath, out: StrPath) -> None:
         ImportError: zstandard is not installed.
     """
     byte_planes.zstandard()
-    file = path("model", model)
+    file, out = path("model", model), path("out", out)
     about = archive.check(file)
     with drafts(out, stamped=False) as draft:  # the .json comes back as it was
         if about["kind"] == "checkpoint":

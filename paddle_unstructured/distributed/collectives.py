@@ -11,6 +11,8 @@ import numpy as np
 import paddle
 import paddle.distributed as dist
 
+from .. import arguments
+from ..arguments import wrong_kind
 from .ranks import check_joined, rank, world_size
 
 # -- within a Program; nothing is added to it where there is one rank
@@ -46,6 +48,9 @@ def average(values: Sequence[Any]) -> list[Any]:
     Returns:
         Tensors of the same shapes and dtypes; with one rank, the given ones.
     """
+    kinds = (paddle.Tensor, paddle.pir.Value)
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, kinds) for value in values):
+        raise wrong_kind("values", "a list of tensors", values)
     means = list(values)
     if world_size() == 1:
         return means
@@ -103,7 +108,7 @@ def total(values: Any) -> np.ndarray:
         0.93
     """
     check_joined()
-    array = np.asarray(values, "float64")
+    array = arguments.array("values", values).astype("float64")
     return exchange(array.reshape(-1), sum_over_ranks).reshape(array.shape) if world_size() > 1 else array
 
 

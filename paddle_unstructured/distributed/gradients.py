@@ -6,7 +6,7 @@ from typing import Any
 
 import paddle
 
-from ..arguments import has_method
+from ..arguments import has_method, instance
 from .collectives import average
 from .ranks import check_joined
 
@@ -39,6 +39,8 @@ def minimize(optimizer: Any, loss: Any, no_grad_set: set[Any] | None = None) -> 
 
     Source: data parallelism with averaged gradients, Goyal et al. 2017, arXiv:1706.02677.
     """
+    if no_grad_set is not None:
+        instance("no_grad_set", no_grad_set, (set, list, tuple), rule="a set of values or names")
     _check(optimizer, loss)
     pairs = sorted(optimizer.backward(loss, no_grad_set=no_grad_set), key=lambda pair: pair[0].name)
     means = average([gradient for _, gradient in pairs])

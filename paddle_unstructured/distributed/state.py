@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ..arguments import part
 from ..distributed import watch
 from ..graph import PirGraph, is_gathered, open_graph
 from ..graph.base import is_range
@@ -42,6 +43,8 @@ def broadcast_state(program: Any = None, scope: Any = None, *, pruner: Any = Non
         ...     paddle.static.load(main, "model"); pruner.load("model.pruner")
         >>> broadcast_state(main, pruner=pruner)  # doctest: +SKIP
     """
+    if pruner is not None:
+        part("pruner", pruner, ["state_dict", "load_state_dict"], rule="a pruner or None")
     graph = _open(program, scope if scope is not None or pruner is None else pruner.scope)
     if world_size() == 1:
         _check_alike(graph)

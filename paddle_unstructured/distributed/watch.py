@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import paddle
 
+from ..arguments import whole
+
 _log = logging.getLogger(__name__)
 _BEAT = 1.0  # seconds between two signs of life
 _ASKING = 2.0  # seconds to find out who is gone; the launcher leaves about three
@@ -143,6 +145,8 @@ def progress(step: int | None = None) -> None:
     Example:
         >>> progress()
     """
+    if step is not None:
+        step = whole("step", step)
     if _watch is not None:
         _watch.since, _watch.started = time.monotonic(), True
         if step is not None:

@@ -8,7 +8,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..arguments import fraction
+from ..arguments import flag, fraction, part, regex, wrong_kind
 from ..graph import Param, open_graph
 from ..patterns import NM, Boxed, Element, Int8Block, Pattern, grouped_axis, parse_pattern
 from ..reporting.report import check_initialized
@@ -126,6 +126,9 @@ def check(
         raise ValueError("give `pattern`, `sparsity` or both: there is nothing to check for.")
     if sparsity is not None:
         fraction("sparsity", sparsity)
+    if params is not None:
+        regex("params", params)
+    flag("each", each)
     asked = _asked(pattern)
     graph = open_graph(program, scope)
     everything = graph.params()
@@ -193,9 +196,10 @@ def _asked(pattern: Any) -> Pattern:
         return Element()
     if isinstance(pattern, str):
         return parse_pattern(pattern)
-    if not isinstance(pattern, (Element, Boxed)) or isinstance(pattern, type):
-        raise TypeError(f'`pattern` must be "2:4", "2x1", "1x4" or a pattern such as Block(2, 1), got {pattern!r}.')
-    found: Pattern = pattern
+    rule = '"2:4", "2x1", "1x4" or a pattern such as Block(2, 1)'
+    found: Pattern = part("pattern", pattern, ["units"], rule=rule)
+    if not isinstance(found, (Element, Boxed)):
+        raise wrong_kind("pattern", rule, pattern)
     return found
 
 

@@ -13,12 +13,12 @@ from typing import Any, Iterable, Mapping, Sequence, overload
 import numpy as np
 import paddle
 
-from ..arguments import StrPath, instance, wrong_kind
+from ..arguments import StrPath, flag, instance, shown, whole, wrong_kind
 from ..channels.shrink import Removal, remove_channels
 from ..graph import LayerGraph, Param, PirGraph, open_graph
 from ..inference import warn_of_onednn
 from ..pruner import UnstructuredPruner
-from ..reporting.report import SparsityReport, check_initialized, sparsity_report
+from ..reporting.report import SparsityReport, check_finite, check_initialized, sparsity_report
 from ..saved_model import KINDS, Model, drafts, in_inference_mode, open_model, prefix_of, save_model
 from ..selection import tell_share
 from .checks import pattern_fault, unit_size
@@ -146,11 +146,17 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
         how: Any = {"shrink": shrink, "align_channels": align_channels, "recalibrate": recalibrate, "beside": beside}
         return _export_layer(program, feed, path, pruner, unfinished=unfinished, **how)
     _check_pruner(pruner)
-    scope = scope or (paddle.static.global_scope() if pruner is None else pruner.scope)
+    path = prefix_of(path)
+    if exe is not None:
+        instance("exe", exe, paddle.static.Executor, rule="a paddle.static.Executor or None")
+    unfinished, shrink = flag("unfinished", unfinished), flag("shrink", shrink)
+    whole("align_channels", align_channels, least=1)
+    if scope is None:
+        scope = paddle.static.global_scope() if pruner is None else pruner.scope
     place = exe.place if exe is not None else None if pruner is None else pruner.place
     graph = open_graph(program, scope, place)
     check_initialized(graph, [param for param in graph.params() if param.reader])
-    path, feed, fetch = prefix_of(path), _inputs(program, feed), _outputs(program, fetch)
+    feed, fetch = _inputs(program, feed), _outputs(program, fetch)
     masks = _masks(graph) if pruner is None else _masks(open_graph(program, pruner.scope, place), pruner.params)
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
@@ -212,6 +218,7 @@ def finish(
         _log.warning("%s: %s", path, _absent(absent))
     model = in_inference_mode(model)
     _mask(model, masks)
+    check_finite(model.graph, [param for param in model.graph.params() if param.is_weight])
     if recalibrate is not None:
         measure_norms(model, recalibrate)
     removal = None
@@ -351,7 +358,7 @@ def _is_same(value: Any, known: Any) -> bool:
 
 def _called(value: Any) -> str:
     if not isinstance(value, paddle.pir.Value):
-        return repr(value)
+        return shown(value)
     name = f"the value {value.name!r}" if value.has_name else f"a result of {value.get_defining_op().name()}"
     return f"{name}, which is none of them"
 

@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 
 from .. import checkpoint
-from ..arguments import StrPath, flag, one_of, path, whole
+from ..arguments import StrPath, flag, instance, one_of, path, whole
 from ..formats import pdparams
 from ..formats.atomic import check_readable
 from ..inference import warn_of_onednn
@@ -91,7 +91,8 @@ def export_model(
 
 def save_checkpoint(model: Model, out: StrPath) -> None:
     """Write a training checkpoint again, with the weights that the model has now: `out`.json, .pdparams and .pdopt."""
-    with drafts(out) as draft:
+    instance("model", model, Model, rule="what `open_model` gave")
+    with drafts(path("out", out)) as draft:
         names = [value.name for value in model.program.global_block().all_parameters()]
         paddle.save({name: model.graph.stored(name) for name in names}, draft + KINDS["checkpoint"][1])
         for ending in (".json", ".pdopt"):

@@ -6,6 +6,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ..arguments import array, has_method
 from ..saved_model import Model
 
 
@@ -61,17 +62,20 @@ def _one(name: str, value: Any, batch: int, random: np.random.Generator, asked: 
 def check_inputs(model: Model, inputs: Any) -> None:
     """Raise ValueError unless `inputs` has an array for every input of the model, and no other."""
     if not isinstance(inputs, dict) or set(inputs) != set(model.feeds):
-        given = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
+        given = sorted(map(str, inputs)) if isinstance(inputs, dict) else type(inputs).__name__
         raise ValueError(f"`inputs` must be a dict with an array for each of {sorted(model.feeds)}, got {given}.")
+    for name, given in inputs.items():
+        array(f"inputs[{name!r}]", given)
 
 
 def batches_of(argument: str, batches: Any) -> Iterable[Any]:
-    if isinstance(batches, (Mapping, str)) or not isinstance(batches, Iterable):
+    if isinstance(batches, (Mapping, str)) or not has_method(batches, "__iter__"):
         raise TypeError(
             f"`{argument}` must be a list (or another iterable) of batches, each a dict input name -> "
             f"array, got {type(batches).__name__}."
         )
-    return batches
+    found: Iterable[Any] = batches
+    return found
 
 
 def as_feed(argument: str, model: Model, batch: Any, count: int) -> dict[str, np.ndarray]:

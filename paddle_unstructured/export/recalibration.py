@@ -8,6 +8,7 @@ from typing import Any, Iterable, Mapping
 import numpy as np
 import paddle
 
+from ..arguments import instance
 from ..graph.program import walk
 from ..saved_model import Model
 from .inputs import as_feed, batches_of
@@ -34,6 +35,8 @@ def recalibrate(model: Model, batches: Iterable[Mapping[str, np.ndarray]]) -> in
             no batch norm, or one whose statistics a batch updates more than once. The scope is then as it was.
         TypeError: `batches` are no mappings.
     """
+    instance("model", model, Model, rule="what `open_model` gave")
+    batches = batches_of("recalibrate", batches)
     program = model.program.clone()
     norms = _norms(program)
     rates = {op.operand_source(i).name: 1.0 - op.attrs()["momentum"] for op in norms for i in (_MEAN, _VARIANCE)}
@@ -43,7 +46,7 @@ def recalibrate(model: Model, batches: Iterable[Mapping[str, np.ndarray]]) -> in
     sums = {name: np.zeros(array.shape, np.float64) for name, array in before.items()}
     seen = Counter({mean: 0 for mean, _ in pairs})
     try:
-        for count, batch in enumerate(batches_of("recalibrate", batches), 1):
+        for count, batch in enumerate(batches, 1):
             feed = as_feed("recalibrate", model, batch, count)
             for name, array in before.items():
                 graph.store(name, np.full_like(array, -0.0))

@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import paddle
 
+from ..arguments import instance, names
 from ..compression.precision import restored, rounded
 from ..graph import Param
 from ..reporting.table import aligned
@@ -120,6 +121,8 @@ def quantize_weights(
         >>> small, report = quantize_weights(open_model("runs/gmp90/inference"))  # doctest: +SKIP
         >>> save_model(small, "runs/gmp90/int8")  # doctest: +SKIP
     """
+    instance("model", model, Model, rule="what `open_model` gave")
+    kept_names = names("skip", [skip] if isinstance(skip, str) else skip)
     if not model.fetches:
         raise ValueError(
             f"`model` must be an inference model, but {model.files.program} returns nothing (a training "
@@ -127,7 +130,7 @@ def quantize_weights(
         )
     model = in_inference_mode(_cloned(model, model.scope))
     params = [param for param in model.graph.params() if param.is_weight]
-    kept = _kept(model, params, {skip} if isinstance(skip, str) else set(skip))
+    kept = _kept(model, params, set(kept_names))
     if inputs is not None:
         check_inputs(model, inputs)
     tried = dict(random_inputs(model, shapes=shapes) if inputs is None else inputs)

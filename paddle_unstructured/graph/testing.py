@@ -7,6 +7,7 @@ from typing import Any, Sequence
 import paddle
 from paddle.base.libpaddle import pir
 
+from ..arguments import wrong_kind
 from .inference_mode import to_inference
 from .program import walk
 
@@ -35,8 +36,8 @@ def test_program(program: Any, fetch: Sequence[Any]) -> tuple[Any, list[Any]]:
     """
     if not isinstance(program, pir.Program):
         raise TypeError(f"`program` must be a paddle.static.Program, got {type(program).__name__}.")
-    if isinstance(fetch, (str, pir.Value)) or not all(isinstance(value, pir.Value) for value in fetch):
-        raise TypeError(f"`fetch` must be a list of values of the Program, got {fetch!r}; write [logits].")
+    if not isinstance(fetch, (list, tuple)) or not all(isinstance(value, pir.Value) for value in fetch):
+        raise wrong_kind("fetch", "a list of values of the Program", fetch, "write [logits]")
     own = {op.id() for op in program.global_block().ops}
     if not fetch or any(value.get_defining_op().id() not in own for value in fetch):
         raise ValueError("`fetch` must be values of `program`, outside branches and loops, and at least one.")

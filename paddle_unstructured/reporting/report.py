@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -172,6 +172,17 @@ def sparsity_by_layer(program: Any, scope: Any) -> dict[str, float]:
 def may_be_weight(param: Param) -> bool:
     """A weight, or a param whose op is not known and that may be one: a total that left it out would claim too much."""
     return param.is_weight or param.is_unfollowed
+
+
+def check_finite(graph: Graph, params: Iterable[Param]) -> None:
+    """Raise ValueError if a param has NaN or infinity, which no ranking and no product survives."""
+    for param in params:
+        bad = int((~np.isfinite(graph.array(param.name))).sum())
+        if bad:
+            raise ValueError(
+                f"weights must be finite, but {param.name} has {bad} of {param.size} that are NaN or infinite; look "
+                "for the training step that made them, a lower learning rate helps."
+            )
 
 
 def check_initialized(graph: Graph, params: Sequence[Param]) -> None:

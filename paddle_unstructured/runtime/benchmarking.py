@@ -9,13 +9,15 @@ from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..arguments import whole
-from ..export.inputs import random_inputs
+from ..arguments import StrPath, instance, path, whole
+from ..export.inputs import check_inputs, random_inputs
 from ..saved_model import Model, open_model
 from .agreement import Agreement, compare
+from .engine import MOST_THREADS
 from .int8.calibration_data import Data, read_named
 from .predictor import create_predictor
 
+MOST_ROUNDS, MOST_ROWS = 1_000_000, 65_536  # what ends in an hour, and fits into memory
 _RANDOM = 16  # samples to compare outputs on, where there are no data
 
 
@@ -69,8 +71,8 @@ class BenchmarkResult:
 
 
 def benchmark(
-    a: str,
-    b: str,
+    a: StrPath,
+    b: StrPath,
     *,
     threads: int = 1,
     batch: int = 1,
@@ -102,10 +104,11 @@ def benchmark(
     Example:
         >>> print(benchmark("runs/gmp90/inference", "runs/gmp90/fast", threads=2))  # doctest: +SKIP
     """
-    whole("rounds", rounds, least=1)
-    whole("batch", batch, least=1)
+    rounds, batch = whole("rounds", rounds, least=1, most=MOST_ROUNDS), whole("batch", batch, least=1, most=MOST_ROWS)
+    threads, seed = whole("threads", threads, least=1, most=MOST_THREADS), whole("seed", seed)
+    a, b = path("a", a), path("b", b)
     samples = _samples(open_model(a), batch, seed, inputs, data, shapes)
-    predictors = [create_predictor(path, threads=threads) for path in (a, b)]
+    predictors = [create_predictor(each, threads=threads) for each in (a, b)]
     outputs = [_outputs(predictor, samples) for predictor in predictors]  # the first run of each prepares it, too
     runs = [_runner(predictor, samples[0]) for predictor in predictors]
     for run in runs:  # the last of the samples were fewer, maybe
@@ -133,7 +136,10 @@ def _samples(
 ) -> list[dict[str, np.ndarray]]:
     """Inputs that go through both models, the first of which is timed."""
     if inputs is not None:
+        check_inputs(model, inputs)
         return [inputs]
+    if shapes is not None:
+        instance("shapes", shapes, Mapping, rule="a dict of input name -> shape")
     if data is None:
         first = random_inputs(model, batch, seed, shapes)
         rows = max(1, len(next(iter(first.values()))))

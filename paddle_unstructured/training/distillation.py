@@ -65,6 +65,8 @@ def distill(
     instance("prefix", prefix, str, rule="the beginning of names")
     if inputs is not None:
         instance("inputs", inputs, Mapping, rule="a dict of the teacher's inputs, name -> value")
+    if teacher_scope is not None:
+        instance("teacher_scope", teacher_scope, paddle.base.core._Scope, rule="a paddle.static.Scope or None")
     student = open_graph(program_of(logits, "logits"), scope)
     teacher = open_graph(program_of(teacher_logits, "teacher_logits"), teacher_scope or student.scope)
     if list(logits.shape[1:]) != list(teacher_logits.shape[1:]):

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from ..arguments import StrPath, number
+from ..arguments import StrPath, flag, names, number
 from ..graph import Param, PirGraph, open_graph
 from ..reporting.table import aligned
 from ..selection import check_named
@@ -63,12 +63,13 @@ def quantize_aware(
     """
     graph = open_graph(program, scope)
     number("decay", decay, least=0, below=1, rule="in [0, 1)")
+    training, left = flag("training", training), names("skip", skip)
     if any("_grad" in op.name() for op in program.global_block().ops):
         raise ValueError("`program` must be a forward Program, and has gradients already; call this before minimize.")
     if is_rounded(program):
         raise ValueError("`program` is rounded to 8 bits already; build it anew.")
     weights = [param for param in graph.params() if param.is_weight]
-    kept = _kept(graph, weights, set(skip))
+    kept = _kept(graph, weights, set(left))
     params = [param for param in weights if not kept[param.name]]
     found, ends = points(graph, params)
     for param in params:

@@ -8,7 +8,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 import pytest
-from hostile import HOSTILE, fault
+from hostile import faults
 from nets import Net, convnet, masks_in, two_linears
 
 import paddle_unstructured as pu
@@ -52,21 +52,6 @@ PARTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         | {"skip": ()},
     ),
 }
-OTHER_NAMES = {"value": "threshold"}  # arguments that a sentence calls by their word in the pruner
-
-
-def faults(
-    function: Callable[..., Any], good: dict[str, Any], *, skip: tuple[str, ...] = (), called: str = ""
-) -> dict[str, str]:
-    """(argument = hostile value) -> what went wrong, for all arguments but those that `skip` names."""
-    found = {}
-    for argument in (argument for argument in good if argument not in skip):
-        for name, value in HOSTILE.items():
-            call = {**good, argument: value()}
-            wrong = fault(lambda: function(**call), called or f"`{OTHER_NAMES.get(argument, argument)}")
-            if wrong:
-                found[f"{argument} = {name}"] = wrong
-    return found
 
 
 @pytest.mark.parametrize("function, good", PARTS.values(), ids=PARTS)

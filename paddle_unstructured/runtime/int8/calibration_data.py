@@ -8,6 +8,8 @@ from typing import Any, Iterable, Mapping, Union
 
 import numpy as np
 
+from ...arguments import array as array_of
+from ...arguments import path, wrong_kind
 from ...export.inputs import dtype_of
 from ...formats.atomic import check_readable
 from ...saved_model import Model
@@ -31,17 +33,20 @@ def read_inputs(data: Data, name: str, shape: list[int], *, dtype: str = "float3
         ValueError: It is no such file, there are no samples, or they do not fit the input.
     """
     if isinstance(data, (str, os.PathLike)):
-        data = _read(os.fspath(data))
+        data = _read(path("data", data))
     given: Any = data
-    parts = [given] if isinstance(given, (np.ndarray, Mapping)) else list(given)
+    try:
+        parts = [given] if isinstance(given, (np.ndarray, Mapping)) else list(given)
+    except Exception:
+        raise wrong_kind("data", "samples (an array, batches of it, or a .npy or .npz file)", data) from None
     arrays = [_named(part, name) for part in parts]
     batches = [batch for array in arrays for batch in (array if array.ndim == len(shape) + 1 else [array])]
     if not sum(len(batch) if batch.ndim else 0 for batch in batches):
-        raise ValueError("calibration data must have at least one sample, got none.")
+        raise ValueError("calibration `data` must have at least one sample, got none.")
     for batch in batches:
         if batch.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape[1:], batch.shape[1:])):
             raise ValueError(
-                f"calibration data must fit the input {name!r}, {shape} (or [batches, ...] of such), got "
+                f"calibration `data` must fit the input {name!r}, {shape} (or [batches, ...] of such), got "
                 f"{list(batch.shape)}."
             )
     return [np.ascontiguousarray(batch, dtype) for batch in batches if len(batch)]
@@ -59,7 +64,7 @@ def read_named(data: Any, model: Model) -> dict[str, np.ndarray]:
         ValueError: It holds something else, or arrays that do not fit an input, or of different numbers of samples.
     """
     if isinstance(data, (str, os.PathLike)):
-        data = _read(os.fspath(data))
+        data = _read(path("data", data))
     if len(model.feeds) > 1 and not isinstance(data, Mapping):
         raise ValueError(
             f"`data` must give an array for each of {', '.join(model.feeds)}: an .npz file or a dict, by input name."
@@ -93,11 +98,8 @@ def _named(part: Any, name: str) -> np.ndarray:
     if isinstance(part, Mapping):
         if name not in part:
             raise ValueError(
-                f"calibration data must have an array for the input {name!r}, got arrays for "
+                f"calibration `data` must have an array for the input {name!r}, got arrays for "
                 f"{', '.join(map(str, part)) or 'nothing'}."
             )
         part = part[name]
-    array = np.asarray(part)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"calibration data must be numbers, got {array.dtype}.")
-    return array
+    return array_of("data", part, rule="samples, arrays of numbers")

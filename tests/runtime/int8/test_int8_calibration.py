@@ -152,7 +152,7 @@ def test_data_that_do_not_fit_are_refused(tmp_path):
         (str(tmp_path / "broken.npz"), "must be a .npy or .npz"),
         ({"y": 1}, "for the input 'x'"),
         (str(tmp_path / "other.npz"), "got arrays for y"),
-        (np.array(["a"]), "must be numbers"),
+        (np.array(["a"]), "must be samples, arrays of numbers"),
         (str(tmp_path / "objects.npy"), "must be a .npy or .npz"),
     ):
         with pytest.raises(ValueError, match=message):
