@@ -70,6 +70,7 @@ def _reconstruct(args: argparse.Namespace) -> None:
     whole = count - count % size if size != BATCH else count  # a model may take batches of one size only
     batches = [{name: array[i : i + size] for name, array in arrays.items()} for i in range(0, whole, size)]
     done = reconstruct(model, batches, method=args.method or "reconstruct", select=selection(args), **words)
+    model = done.model
     give(f"{export(model.program, model.feeds, model.fetches, args.output, done.pruner)}\n\n{done}")
 
 

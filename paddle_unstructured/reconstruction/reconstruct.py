@@ -17,7 +17,7 @@ from ..export.recalibration import recalibrate
 from ..patterns import Pattern
 from ..pruner import UnstructuredPruner
 from ..reporting.table import aligned
-from ..saved_model import Model
+from ..saved_model import Model, in_inference_mode
 from ..selection import Select, all_weights
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
@@ -85,7 +85,7 @@ def reconstruct(
     far. A quarter of the inputs is held back; where the refit does not help on these, the layer stays as it was.
 
     Args:
-        model: an inference model of `open_model`; its weights are changed.
+        model: an inference model of `open_model`; its weights are changed, and dropout is taken out of its Program.
         data: batches, input name -> array [n, ...], without labels; 128 to 512 samples.
         ratio: part of the selected weights to prune, in [0, 1]; n:m patterns bring their own.
         pattern: what falls together; "2:4", "1x4" or a pattern. Default: single weights.
@@ -106,6 +106,7 @@ def reconstruct(
         arXiv:2406.07831; Li et al. 2025 (GPTAQ: targets from the dense net's own inputs).
     """
     method = arguments.one_of("method", method, METHODS)
+    model = in_inference_mode(model)
     solved, held = _split(model, data)
     warn_if_unfamiliar(model.graph, solved)
     dense, expected = _copy(model), [model.run(**batch) for batch in held]

@@ -110,6 +110,16 @@ def test_the_table_says_how_near_the_outputs_are(tmp_path):
     assert "error by magnitude" in text and "first answers that agree with the dense net: " in text
 
 
+def test_dropout_that_a_saved_model_kept_does_not_blur_what_is_reconstructed(tmp_path):
+    def forgetful(x):
+        x = nn.functional.dropout(nn.Linear(192, 32)(x.flatten(1)), 0.5, axis=1)
+        return nn.Linear(32, 10)(nn.functional.relu(x))
+
+    done = reconstruct(saved(tmp_path, forgetful), data(), ratio=0.5)
+    assert done.error < 0.3
+    assert np.array_equal(*(done.model.run(x=data()[0]["x"])[0] for _ in range(2)))
+
+
 def test_nothing_to_prune_changes_no_output(tmp_path):
     model, x = saved(tmp_path, convnet), structured(np.random.default_rng(3), 20)
     (expected,) = model.run(x=x)
