@@ -27,8 +27,8 @@ def save(path: StrPath, state: Mapping[str, Any], about: Mapping[str, str]) -> N
 
     Args:
         path: The file.
-        state: Of `UnstructuredPruner.state_dict()`.
-        about: What else whoever opens the file finds in its header.
+        state: state that `UnstructuredPruner.state_dict()`.
+        about: entries that whoever opens the file finds in its header.
     """
     file = arguments.path("path", path)
     masks, gathered = state["masks"], state["gathered"]

@@ -56,7 +56,7 @@ class Model:
     """A loaded model.
 
     Attributes:
-        files: Where it came from.
+        files: files that it came from.
         program: A PIR Program; of a checkpoint the training Program, else an inference Program.
         scope: A scope of its own, with its weights.
         place: The device.
@@ -168,8 +168,8 @@ def open_model(path: StrPath, place: Any = None) -> Model:
     """Load a saved model into a scope of its own.
 
     Args:
-        path: As for `find_model`. A legacy model is translated to PIR.
-        place: Default: the device Paddle is set to.
+        path: path of the model, as for `find_model`. A legacy model is translated to PIR.
+        place: device; default: the device Paddle is set to.
 
     Raises:
         FileNotFoundError: There is no model.

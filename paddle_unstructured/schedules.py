@@ -34,7 +34,7 @@ class Constant:
     """All at once: 0 before `begin_step`, `sparsity` from then on. One-shot pruning.
 
     Args:
-        sparsity: In [0, 1].
+        sparsity: fraction of zeros, in [0, 1].
         begin_step: >= 0.
 
     Raises:
@@ -75,7 +75,7 @@ class Polynomial:
         initial: Sparsity of the first update, in [0, final].
         exponent: > 0; 3 in the paper.
         update_every: Steps between updates, >= 1; the last one is at `end_step` even when this does not divide.
-        updates: Instead of `update_every`: that many equal parts, as nearly as whole steps allow.
+        updates: number of updates, instead of `update_every`: that many equal parts, as nearly as whole steps allow.
 
     Raises:
         ValueError: A value outside the above, or both `update_every` and `updates`.

@@ -21,7 +21,7 @@ def follow_channels(graph: PirGraph) -> Trace:
     """Walk the Program once, front to back; gradients and updates of weights are passed over.
 
     Args:
-        graph: Of the Program, with its weights in the scope; both are only read.
+        graph: graph of the Program, with its weights in the scope; both are only read.
     """
     trace = Trace(graph)
     for op in walk(graph.program.global_block()):

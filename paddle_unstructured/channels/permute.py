@@ -26,7 +26,7 @@ class Permuted:
 
     Attributes:
         param: Name of its weight.
-        permuted: Whether its output channels were reordered.
+        permuted: whether its output channels were reordered.
         reason: Why, or why not.
         kept_before, kept_after: Fraction of its squared magnitude that survives when `sparsity` of its blocks fall.
     """
@@ -68,8 +68,8 @@ def permute_channels(
     Args:
         program: A PIR Program, training or inference, with its weights in the scope.
         m: Outputs per block, 2 or 4: `Block(m, 1)` is what it prepares for.
-        scope: Default: the global scope.
-        place: Default: the device Paddle is set to.
+        scope: scope that holds the weights; default: the global scope.
+        place: device; default: the device Paddle is set to.
         select: Which layers. Default: all.
         sparsity: Fraction of the blocks that will fall, in [0, 1); an order is taken only if it keeps more than the
             stored one at it.

@@ -21,7 +21,7 @@ class Shrunk:
 
     Attributes:
         layer: Name of its weight.
-        before, after: Its output channels.
+        before, after: numbers of its output channels.
         reason: Why channels that are zero, or that nobody reads, are still there; empty if there are none.
     """
 
@@ -37,7 +37,7 @@ class Removal:
 
     Attributes:
         rows: The layers.
-        numbers_before, numbers_after: How many numbers the stored params have.
+        numbers_before, numbers_after: counts of numbers the stored params have.
     """
 
     rows: tuple[Shrunk, ...]
@@ -69,8 +69,8 @@ def remove_channels(program: Any, scope: Any, place: Any = None, *, align_channe
     Args:
         program: An inference Program (PIR) with its fetch ops, as `paddle.static.load_inference_model` gives it;
             changed in place. An activation that you fetch besides may have fewer channels.
-        scope: With its weights, exact zeros where they are pruned; changed in place.
-        place: Default: the device Paddle is set to.
+        scope: scope with its weights, exact zeros where they are pruned; changed in place.
+        place: device; default: the device Paddle is set to.
         align_channels: Each layer keeps a multiple of this many outputs, rounded up, or all it has. Layers that read a
             concatenation may have any number of inputs.
 

@@ -18,7 +18,7 @@ class Trace:
     """Filled op by op, front to back, by `follow_channels`; the Program and its weights are only read.
 
     Args:
-        graph: Of the Program, with its weights in the scope.
+        graph: graph of the Program, with its weights in the scope.
 
     Attributes:
         units: The slots.

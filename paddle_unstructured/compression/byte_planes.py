@@ -20,7 +20,7 @@ def encode(values: np.ndarray, dtype: str, level: int) -> bytes:
     Args:
         values: Any shape, C order counts.
         dtype: A key of `pdiparams.DTYPES`, of which `values` holds the bits.
-        level: Of zstd.
+        level: level of zstd.
 
     Returns:
         One zstd frame per plane, from the lowest byte up; nothing for no values.

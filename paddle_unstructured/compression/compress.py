@@ -22,8 +22,8 @@ class Sizes:
     Attributes:
         before: Bytes of the file with the parameters.
         after: Bytes of the compressed file, which holds the Program too.
-        weights, zeros: Of all tensors together, after the rounding.
-        values: As asked for.
+        weights, zeros: counts over all tensors together, after the rounding.
+        values: type of the values, as asked for.
     """
 
     before: int
@@ -58,7 +58,7 @@ def compress(model: StrPath, out: StrPath, *, values: str = "fp32", level: int =
         values: "fp32", "bf16", "fp16" or "int8" (symmetric, one scale per output channel). What is a weight, and where
             its output channels are, says the Program. Of a checkpoint it is what has two or more dimensions, and the
             channels lie along the last of two, or the first of more.
-        level: Of zstd, in [1, 22].
+        level: level of zstd, in [1, 22].
 
     Returns:
         The sizes before and after.

@@ -20,7 +20,7 @@ def minimize(optimizer: Any, loss: Any, no_grad_set: set[Any] | None = None) -> 
     rank it is `optimizer.minimize(loss)`.
 
     Args:
-        optimizer: Of `paddle.optimizer`, with all its arguments.
+        optimizer: optimizer of `paddle.optimizer`, with all its arguments.
         loss: A scalar of the Program.
         no_grad_set: Values, or their names, that get no gradient.
 

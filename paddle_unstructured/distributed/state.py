@@ -31,8 +31,8 @@ def broadcast_state(program: Any = None, scope: Any = None, *, pruner: Any = Non
 
     Args:
         program: The training Program. Default: the default main Program.
-        scope: Where its variables are. Default: the pruner's, else the global scope.
-        pruner: Its progress is rank 0's too afterwards.
+        scope: scope that holds its variables; default: the pruner's, else the global scope.
+        pruner: pruner whose progress is rank 0's too afterwards.
 
     Raises:
         ValueError: A variable has no value on this rank; or another rank has another Program.
@@ -65,7 +65,7 @@ def average_statistics(program: Any = None, scope: Any = None) -> None:
 
     Args:
         program: The training Program. Default: the default main Program.
-        scope: Where its variables are. Default: the global scope.
+        scope: scope that holds its variables; default: the global scope.
 
     Raises:
         ValueError: A variable has no value on this rank; or another rank has another Program.
@@ -87,7 +87,7 @@ def same_everywhere(program: Any = None, scope: Any = None) -> bool:
 
     Args:
         program: The training Program. Default: the default main Program.
-        scope: Where its variables are. Default: the global scope.
+        scope: scope that holds its variables; default: the global scope.
 
     Returns:
         The same answer on every rank; True with one rank.

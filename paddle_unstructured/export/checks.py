@@ -22,7 +22,7 @@ class Finding:
 
     Attributes:
         zeros: Weights that are exactly zero, of `weights`.
-        fault: What does not hold, or "".
+        fault: rule that does not hold, or "".
         left: Why nothing is asked of it: a pruner leaves it dense too. Or "".
     """
 
@@ -99,7 +99,7 @@ def check(
 
     Args:
         program: A PIR Program, training or inference.
-        scope: Where its weights are. Default: the global scope.
+        scope: scope that holds its weights; default: the global scope.
         pattern: "2:4": at most 2 of 4 consecutive weights along the input axis are not zero. "2x1" (outputs x inputs),
             "1x4" (an `Int8Block`) or a `Block`: every zero lies in a block of zeros. What a pruner with that pattern
             leaves dense is listed, and nothing is asked of it; what `params` names and the pattern does not fit is at

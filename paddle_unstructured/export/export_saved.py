@@ -42,9 +42,9 @@ def export_model(
         out: Prefix of the files to write, or the .onnx file.
         to: "paddle"; "int8": weights in int8, for Paddle; "onnx".
         weights: A .pdparams file, or its prefix, whose weights replace the model's.
-        masks: What `pruner.save` has written: applied, and checked in what is written.
+        masks: file that `pruner.save` has written: applied, and checked in what is written.
         recalibrate: An .npz file: input name -> [batches, ...], for `recalibrate` of `export`.
-        shrink, align_channels: As for `export`.
+        shrink, align_channels: options, as for `export`.
         inputs: arrays by name that "int8" and "onnx" are tried on; default: random ones.
         shapes: input name -> shape of random inputs, where the model leaves sizes open.
 

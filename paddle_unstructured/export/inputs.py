@@ -16,9 +16,9 @@ def random_inputs(
     """Inputs of the shapes and dtypes that the model asks for.
 
     Args:
-        model: Its first axes of unknown size get `batch`.
+        model: model whose first axes of unknown size get `batch`.
         batch: Rows.
-        seed: The same seed gives the same inputs.
+        seed: seed of the numbers: the same seed gives the same inputs.
         shapes: input name -> its shape, where the model leaves sizes open.
 
     Returns:

@@ -41,9 +41,9 @@ class OnnxReport:
 
     Attributes:
         file: The ONNX file.
-        opset: Its opset.
+        opset: version of its ops.
         largest: Largest |onnxruntime - Paddle| over all outputs and inputs tried.
-        relative: The same, divided by the largest |Paddle| of that output.
+        relative: difference, divided by the largest |Paddle| of that output.
         tries: Batch sizes tried, or the number of inputs given.
         zeros, weights: Exact zeros, and size, of the weights that are initializers of their own name.
         renamed: Weights that are not: paddle2onnx has folded them into others.
@@ -86,7 +86,7 @@ def to_onnx(
     Args:
         model: An inference model, PIR or legacy, as for `open_model`; one of `quantize_weights` too.
         out: The ONNX file.
-        opset: Of the ONNX file; paddle2onnx may raise it to what the model needs.
+        opset: version of the ops in the ONNX file; paddle2onnx may raise it to what the model needs.
         tolerance: Largest |difference| / largest |output| of each output.
         inputs: Dicts of arrays by name to compare on. Default: random ones of 1 and of 3 rows.
         shapes: input name -> shape of random inputs, where the model leaves sizes open.

@@ -106,7 +106,7 @@ def lite_report(program: Any, scope: Any = None, *, threshold: float = 0.6) -> L
 
     Args:
         program: A PIR Program, best the inference Program that is exported.
-        scope: Where its weights are. Default: the global scope.
+        scope: scope that holds its weights; default: the global scope.
         threshold: `opt --sparse_threshold`, a sparsity in (0, 1].
 
     Returns:

@@ -47,7 +47,7 @@ class Int8Report:
 
     Attributes:
         rows: Every weight.
-        bytes_before, bytes_after: Of all params, scales, biases and running statistics included.
+        bytes_before, bytes_after: sizes of all params, scales, biases and running statistics included.
         output_error: Relative RMS difference of the outputs, sqrt(sum (y' - y)^2 / sum y^2) over all of them.
         tried_on: "random inputs" or "given inputs".
     """

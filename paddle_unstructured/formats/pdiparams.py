@@ -59,9 +59,9 @@ class Stored:
     """A tensor of a `.pdiparams` file.
 
     Attributes:
-        name: Its name in the Program.
+        name: name of it in the Program.
         dtype: A key of `DTYPES`.
-        shape: As stored.
+        shape: shape as stored.
         offset: Where its values begin in the file.
     """
 

@@ -61,8 +61,8 @@ def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:
 
     Args:
         program: A PIR Program (`paddle.static.Program` of Paddle 3).
-        scope: Default: `paddle.static.global_scope()`.
-        place: Default: the device Paddle is set to.
+        scope: scope that holds the weights; default: `paddle.static.global_scope()`.
+        place: device; default: the device Paddle is set to.
 
     Raises:
         TypeError: Not a Program, or a kind of Program that is not supported.

@@ -51,9 +51,9 @@ class Param:
     """One parameter of a Program or an nn.Layer and the part it plays there.
 
     Attributes:
-        name: Its name in the scope; of a Layer, the one in `state_dict()`.
-        shape: As stored.
-        dtype: As Paddle writes it, "float32".
+        name: name of it in the scope; of a Layer, the one in `state_dict()`.
+        shape: shape as stored.
+        dtype: dtype as Paddle writes it, "float32".
         role: One of `WEIGHT_ROLES`, or "bias", "token" (that is joined to activations), "norm scale", "norm bias",
             "norm mean", "norm variance", "norm statistics", "prelu alpha", "scale", "weight scale" (what a weight is
             multiplied by), "unknown", "unused".

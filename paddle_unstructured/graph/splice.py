@@ -22,7 +22,7 @@ def splice(
         outputs: Values of its Program.
         into: The Program to append to; its scope gets copies of the variables as they are now.
         inputs: Name of an input of `source` -> value of `into`. Default: the input of the same name.
-        prefix: Goes before the names of the variables.
+        prefix: text that goes before the names of the variables.
 
     Returns:
         The values of `into` that stand for `outputs`.

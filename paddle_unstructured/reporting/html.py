@@ -56,7 +56,7 @@ class Bars:
         all: Path of kept and pruned ones on top of each other; None if former values are not known.
         tallest: Weights in the tallest bin.
         reach: The ends of the axis are -reach and +reach.
-        bins: How many.
+        bins: number of bins.
         counts: The histogram itself.
     """
 
@@ -93,9 +93,9 @@ def html_report(
 
     Args:
         program: A PIR Program, training or inference.
-        scope: Where its weights are. Default: the pruner's, else the global scope.
-        pruner: Its choice of params counts as "selected".
-        title: Of the page. Default: "Sparsity report".
+        scope: scope that holds its weights; default: the pruner's, else the global scope.
+        pruner: pruner whose choice of params counts as "selected".
+        title: title of the page; default: "Sparsity report".
         select: Without a pruner: which params count as "selected". Default: every weight that could be pruned.
         before: Param name -> its values before pruning; histograms then show which values the pruned weights had. Names
             of other params are left aside.

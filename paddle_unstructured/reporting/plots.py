@@ -22,7 +22,7 @@ def plot_sparsity(report: SparsityReport) -> Any:
     """A bar of sparsity for every layer; the names of those that are not selected are grey.
 
     Args:
-        report: Of `sparsity_report`.
+        report: report that `sparsity_report` gave.
 
     Returns:
         A matplotlib Figure.
@@ -61,7 +61,7 @@ def plot_pattern(weight: np.ndarray, param: Param | None = None, *, corner: int 
     """The zeros of a weight, output channels x (kernel x input channels), and its top left corner beside it.
 
     Args:
-        weight: As stored.
+        weight: array as it is stored.
         param: Says which axes are output and input. Default: a matrix is a linear layer's [in, out], and anything else
             [out, in, ...] as convolutions are.
         corner: Weights down and across of the corner; 0 for none. Default: 32, and none where nothing lies outside it.
@@ -115,7 +115,7 @@ def plot_weights(weight: np.ndarray, before: np.ndarray | None = None) -> Any:
 
     Args:
         weight: Any shape; weights of 0 count as pruned.
-        before: Its values before pruning. Without them the zeros are only counted, in the title.
+        before: values before pruning. Without them the zeros are only counted, in the title.
 
     Returns:
         A matplotlib Figure.

@@ -136,7 +136,7 @@ def sparsity_report(
     Args:
         program: A PIR Program, training or inference, or an nn.Layer.
         scope: Where the Program's weights are. Default: the pruner's, else the global scope.
-        pruner: Its choice of params counts as "selected".
+        pruner: pruner whose choice of params counts as "selected".
         select: Without a pruner: which params count as "selected". Default: every weight that could be pruned.
 
     Returns:

@@ -24,7 +24,7 @@ class ScalarLog:
     these sums come to the host.
 
     Args:
-        pruner: Whose masks are watched. If it resumes, load its state first.
+        pruner: pruner whose masks are watched. If it resumes, load its state first.
         writer: Any object with `add_scalar(tag, value, step)`: `visualdl.LogWriter`, `tensorboard.summary.Writer`,
             `SummaryWriter` of tensorboardX or of torch. It is yours to flush and close. With several ranks, give one
             to rank 0 only.

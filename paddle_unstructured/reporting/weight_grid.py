@@ -78,7 +78,7 @@ def grid(weight: np.ndarray, param: Param | None = None) -> Grid:
     """Lay a weight out flat.
 
     Args:
-        weight: As stored.
+        weight: array as it is stored.
         param: Says which axes are output and input. Default: a matrix is a linear layer's [in, out], and anything else
             [out, in, ...] as convolutions are.
     """
@@ -113,8 +113,8 @@ def histogram(weight: np.ndarray, before: np.ndarray | None = None, bins: int = 
 
     Args:
         weight: Any shape.
-        before: Its values before pruning, of the same shape.
-        bins: How many, symmetrical around 0.
+        before: values before pruning, of the same shape.
+        bins: number of bins, symmetrical around 0.
 
     Raises:
         ValueError: `before` has another shape.

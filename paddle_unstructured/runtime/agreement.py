@@ -13,7 +13,7 @@ class Agreement:
     """Of a second model's outputs with the first one's.
 
     Attributes:
-        samples: How many inputs both got.
+        samples: number of inputs that both got.
         same_first: Fraction of them for which both rank the same output first.
         largest: The largest difference of an output, as a fraction of the first model's largest |output|.
         mean: The mean difference, as the same fraction.

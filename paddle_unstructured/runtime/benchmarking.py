@@ -26,15 +26,15 @@ class BenchmarkResult:
     """Two models on the same inputs; prints as a short table.
 
     Attributes:
-        names: Of the two models.
+        names: paths of the two models.
         milliseconds: Median time of a run, of each.
         speedup: Median over the rounds of the first model's time / the second's; steadier than the times themselves on
             a busy machine.
-        outputs: How far the second model's outputs are from the first one's.
-        random: Whether the inputs were random: few of them, and of no class.
-        threads: Of one run.
-        shape: Of the input that was timed.
-        rounds: How often both ran.
+        outputs: measure of how far the second model's outputs are from the first one's.
+        random: whether the inputs were random: few of them, and of no class.
+        threads: threads of one run.
+        shape: shape of the input that was timed.
+        rounds: number of times that both ran.
     """
 
     names: tuple[str, str]
@@ -87,10 +87,10 @@ def benchmark(
     Args:
         a: The model that the other is compared with: the dense float32 one, say.
         b: The other.
-        threads: Of both.
+        threads: threads of both.
         batch: Rows of the input that is timed.
-        rounds: How often each runs, in turn.
-        seed: Of the random input.
+        rounds: number of times that each runs, in turn.
+        seed: seed of the random input.
         inputs: Name -> array, in place of a random input; needed (or `data`) where height and width are open.
         data: Samples to compare the outputs on, as `Int8` takes them, or a dict or .npz file with an array for every
             input; `batch` of them are timed.

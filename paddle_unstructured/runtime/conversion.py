@@ -34,10 +34,10 @@ class ConversionTable:
     Attributes:
         choices: The layers with weights, in order; none if the model stays with Paddle.
         refusal: Why the whole model stays with Paddle; empty if it was converted.
-        bytes_before: Of the model's two files.
-        bytes_after: Of the converted model's.
+        bytes_before: size of the model's two files.
+        bytes_after: size of the converted model's.
         refused: what is refused, op by op, with its share of the arithmetic.
-        note: Of a model in bytes: how it was quantized, and how far its outputs are from those in floats.
+        note: note on a model in bytes: how it was quantized, and how far its outputs are from those in floats.
     """
 
     choices: tuple[KernelChoice, ...]

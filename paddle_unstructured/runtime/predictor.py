@@ -31,7 +31,7 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
 
     Args:
         path: The prefix of its two files.
-        threads: Of our kernels and of Paddle's.
+        threads: threads of our kernels and of Paddle's.
 
     Returns:
         A `paddle.inference.Predictor`.

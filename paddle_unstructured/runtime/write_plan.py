@@ -17,12 +17,12 @@ class KernelChoice:
 
     Attributes:
         layer: The name of its weight.
-        shape: Of the weight, as [outputs, inputs/groups, kernel rows, kernel columns].
+        shape: shape of the weight, as [outputs, inputs/groups, kernel rows, kernel columns].
         sparsity: The fraction of exact zeros in it.
         kernel: "sparse", "sparse 2x1", "sparse 4x1", "dense", "depthwise" or "affine"; of a model in bytes "int8 sparse
             1x4", "int8 dense", ..., or "fp32 ..." for what stays in floats.
         why: For people.
-        output: Of a model in bytes: the range that the layer's bytes cover, or "floats".
+        output: output of a model in bytes: the range that the layer's bytes cover, or "floats".
     """
 
     layer: str

@@ -30,7 +30,7 @@ def allocate_by_sensitivity(
     before it is fine-tuned.
 
     Args:
-        table: Of `sensitivity`, with measurements of every layer.
+        table: table that `sensitivity` gave, with measurements of every layer.
         target: The overall sparsity, in [0, 1]. Without it, the most that `drop` allows.
         drop: The most a layer may cost, >= 0, in units of the score.
         at_least: A layer is dense or has at least this sparsity: 0.6 for Paddle Lite, which runs no other layer sparse.

@@ -57,11 +57,11 @@ def sensitivity(
             must not train.
         sparsities: Each in (0, 1].
         params: Params, or their names. Default: every weight that the pattern does not leave alone.
-        scope: Where the weights are. Default: the global scope.
+        scope: scope that holds the weights; default: the global scope.
         place: The device. Default: Paddle's current one.
         criterion: weight -> score of a weight; not one that looks at gradients or outputs.
-        pattern: What falls together; also in words, "2:4".
-        select: Instead of `params`: Param -> bool, or (bool, reason).
+        pattern: shape of what falls together; also in words, "2:4".
+        select: rule instead of `params`: Param -> bool, or (bool, reason).
         path: A file that gets the table after every measurement. If it is there already, only what it lacks is
             measured: the rest of an interrupted analysis, or further sparsities.
         progress: Show a bar, if tqdm is installed.

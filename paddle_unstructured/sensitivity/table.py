@@ -38,7 +38,7 @@ class SensitivityTable:
         dense: The score of the weights as they were.
         sizes: Weights of every analysed param, by name, in the order in which the Program reads them.
         rows: Measurements, in that order and then by sparsity.
-        criterion, pattern: In words.
+        criterion, pattern: names of both parts.
         fingerprint: sha256 of the analysed weights.
     """
 
@@ -132,7 +132,7 @@ class SensitivityTable:
         """Draw drop against sparsity, one curve a layer, named at its end.
 
         Args:
-            path: Where to write it; the ending says the format, ".png" or ".pdf" say.
+            path: file to write; the ending says the format, ".png" or ".pdf" say.
 
         Returns:
             The `matplotlib.figure.Figure`.

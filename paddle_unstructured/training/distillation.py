@@ -34,16 +34,16 @@ def distill(
     are not part of inference models.
 
     Args:
-        loss: Of the training Program, a scalar.
-        logits: Of the training Program, [batch, classes].
-        teacher_logits: Of the teacher's Program, which is not changed, [batch, classes].
-        weight: Of the teacher's part, in [0, 1].
+        loss: loss of the training Program, a scalar.
+        logits: logits of the training Program, [batch, classes].
+        teacher_logits: logits of the teacher's Program, which is not changed, [batch, classes].
+        weight: weight of the teacher's part, in [0, 1].
         temperature: T, > 0: a higher one tells more of the unlikely classes.
         inputs: Name of an input of the teacher -> value of the training Program. Default: the training Program's input
             of the same name.
-        scope: Of the training Program. Default: the global scope.
-        teacher_scope: Where the teacher's weights are. Default: `scope`.
-        prefix: Goes before the names of the teacher's variables; a second teacher needs another one.
+        scope: scope of the training Program; default: the global scope.
+        teacher_scope: scope that holds the teacher's weights; default: `scope`.
+        prefix: text that goes before the names of the teacher's variables; a second teacher needs another one.
 
     Returns:
         The mixed loss, a scalar of the training Program.

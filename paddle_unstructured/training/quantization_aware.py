@@ -37,10 +37,10 @@ def quantize_aware(
 
     Args:
         program: A PIR Program without gradients, as built; it is changed in place.
-        training: Whether a run of this Program updates the ranges.
+        training: whether a run of this Program updates the ranges.
         skip: Names of weights whose layers stay float32.
-        decay: Of the running average, in [0, 1).
-        scope: Where the variables are. Default: the global scope.
+        decay: factor of the running average, in [0, 1).
+        scope: scope that holds the variables; default: the global scope.
 
     Returns:
         What was rewritten; prints as a table.
@@ -87,7 +87,7 @@ def round_weight(weight: Tensor, axis: int | None) -> Tensor:
 
     Args:
         weight: Float32.
-        axis: Of the output channels, 0 or 1.
+        axis: axis of the output channels, 0 or 1.
 
     Returns:
         The same shape; an exact zero stays one.
@@ -107,7 +107,7 @@ def round_activation(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     Args:
         x: Float32.
-        low, high: Its range, [1] each.
+        low, high: ends of its range, [1] each.
 
     Example:
         >>> x = paddle.to_tensor([-9.0, 0.4, 0.6, 999.0])
@@ -137,8 +137,8 @@ class QuantizationAware:
     """A Program that was rewritten by `quantize_aware`.
 
     Attributes:
-        graph: Of the Program.
-        layers: What is rounded.
+        graph: graph of the Program.
+        layers: layers that are rounded.
         kept: Name of each other weight -> why it is not.
     """
 
@@ -163,7 +163,7 @@ class QuantizationAware:
         Args:
             feed, fetch: Inputs (or their names) and outputs of this Program.
             path: Prefix of the files; the ranges go into `path`.ranges.json.
-            pruner, exe, kwargs: As there.
+            pruner, exe, kwargs: arguments as there.
 
         Raises:
             ValueError: No training batch has been seen yet, or what is said there. Nothing is written then.

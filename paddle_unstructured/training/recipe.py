@@ -27,12 +27,12 @@ class Recipe:
     Args:
         ratio: Sparsity at the end, in [0, 1].
         steps: Optimizer steps of the whole fine-tuning, >= 2.
-        pattern: As for `UnstructuredPruner`.
-        allocation: As for `UnstructuredPruner`.
+        pattern: pattern, as for `UnstructuredPruner`.
+        allocation: allocation, as for `UnstructuredPruner`.
         ramp: Part of the steps in which the sparsity rises, in (0, 1].
         initial: Sparsity of the first update, less if `ratio` is.
         updates: Rises of the sparsity, fewer in a short ramp.
-        weight, temperature: Of the teacher's answers in the loss; `distill` explains them.
+        weight, temperature: share and temperature of the teacher's answers in the loss; `distill` explains them.
 
     Raises:
         ValueError: A value outside the above.

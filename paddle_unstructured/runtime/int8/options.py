@@ -17,7 +17,7 @@ class Int8:
     Args:
         data: Calibration data, some hundred samples as the model sees them in use: an array [n, ...], batches of it, or
             a .npy or .npz file. None if `ranges` say it all.
-        calibration: How ranges of activations come from data: "minmax", "percentile" (99.99 %) or "mse".
+        calibration: rule by which ranges of activations come from data: "minmax", "percentile" (99.99 %) or "mse".
         equalize: Balance weights between layers first (cross-layer equalisation), for nets with ReLU.
         correct_bias: Put what rounding the weights shifts on average back into the biases; needs data.
         ranges: Ranges learned in training: weight -> {"input": [low, high], "output": [low, high]}, or the .json file
