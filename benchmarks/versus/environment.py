@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,9 +32,7 @@ def slim_python(paddle: str, say=print) -> Path:
 
 def pins() -> list[str]:
     """The requirements of the extra "slim", and what the demo's data need."""
-    tree = ast.parse((ROOT / "setup.py").read_text())
-    extras = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "EXTRAS")
-    needs = next(value for key, value in zip(extras.keys, extras.values) if key.value == "slim")
+    needs = re.search(r"^slim = (\[.*?\])", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
     return [*ast.literal_eval(needs), "pillow", "tqdm"]
 
 

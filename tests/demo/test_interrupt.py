@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from checkpoints import epochs
 from commands import TINY, command, environment
 
@@ -30,6 +31,7 @@ def interrupted(folder: Path, *, after: int) -> tuple[int, str]:
         started.stderr.close()
 
 
+@pytest.mark.slow  # Paddle aborted at the end of one run of twenty
 def test_ctrl_c_says_how_to_resume_and_that_works(tmp_path):
     folder = tmp_path / "a run"
     code, said = interrupted(folder, after=1)
