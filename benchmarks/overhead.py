@@ -1,6 +1,7 @@
 """What pruning costs during training: the table of docs/benchmarks.md, "What pruning costs".
 
     python benchmarks/overhead.py [--repeats 12]
+    python benchmarks/overhead.py --dygraph    # an nn.Layer: the step, step() when nothing is due, an update of 25 M
 
 MobileNetV1 (width 1.0, 32x32, batch 64) on this machine's CPU: a training step with masks beside one without, in turn;
 `step()` when nothing is due; one mask update at several sizes, each in a process of its own for its peak memory.
@@ -49,8 +50,14 @@ VARIANTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=12, help="pairs of training steps (default: 12)")
+    parser.add_argument("--dygraph", action="store_true", help="measure an nn.Layer and its watched optimizer")
     parser.add_argument("--update", nargs=2, metavar=("MILLIONS", "VARIANT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.dygraph:
+        print("| what, of an nn.Layer | measured |\n|---|---|")
+        for what, figure in layer_step(args.repeats) + layer_update():
+            print(f"| {what} | {figure} |", flush=True)
+        return
     paddle.enable_static()
     if args.update:
         print(*measure_update(*args.update))
@@ -75,6 +82,26 @@ def main() -> None:
 def training_step(repeats: int) -> list[tuple[str, str]]:
     dense, pruned = trainer(), trainer()
     pruner = UnstructuredPruner(pruned.program, mode="ratio", ratio=0.75, scope=pruned.scope)
+    return compared(dense, pruned, pruner, repeats)
+
+
+def layer_step(repeats: int) -> list[tuple[str, str]]:
+    dense, pruned = layer_trainer(), layer_trainer()
+    pruner = UnstructuredPruner(pruned.model, ratio=0.75, optimizer=pruned.optimizer)
+    return compared(dense, pruned, pruner, repeats)
+
+
+def layer_update() -> list[tuple[str, str]]:
+    """One update of 25 M weights, beside that of a static Program in a process of its own."""
+    width, layers = LAYERS["25"]
+    model = nn.Sequential(*[nn.Linear(width, width, bias_attr=False) for _ in range(layers)])
+    took = statistics.median(rises(UnstructuredPruner(model, ratio=0.1)))
+    static = update_in_own_process("25", "Element, Global")[0]
+    return [("one mask update, 25 M weights", f"{took:.2f} s = {took / static:.2f} x a static Program's")]
+
+
+def compared(dense, pruned, pruner: UnstructuredPruner, repeats: int) -> list[tuple[str, str]]:
+    """Training steps in turn, and the pruner's step when nothing is due."""
     for run in (dense, pruned):
         run()
     pruner.step()
@@ -110,6 +137,23 @@ def trainer():
         executor.run(main, feed=feed, fetch_list=[loss], scope=scope)
 
     run.program, run.scope = main, scope
+    return run
+
+
+def layer_trainer():
+    """A function that runs one training step of an nn.Layer, with its model and optimizer as attributes."""
+    model = MobileNet(3, 10, strides=MobileNet.strides_for(32))
+    optimizer = paddle.optimizer.Momentum(0.01, 0.9, parameters=model.parameters(), weight_decay=1e-4)
+    random = np.random.default_rng(0)
+    image = paddle.to_tensor(random.standard_normal((64, 3, 32, 32), "float32"))
+    label = paddle.to_tensor(random.integers(0, 10, (64, 1)))
+
+    def run() -> None:
+        nn.functional.cross_entropy(model(image), label).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+    run.model, run.optimizer = model, optimizer
     return run
 
 
