@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The build step that pyproject.toml cannot say: a wheel brings the runtime's kernels compiled.
 
 The wheel is one for every Python 3 (the library is called through ctypes) and for one platform. Where kernels cannot be

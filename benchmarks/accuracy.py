@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy at a fixed budget, beside PaddleSlim 2.6.0: the tables of docs/benchmarks.md, "Accuracy".
 
     python benchmarks/accuracy.py            # everything, about three hours on two cores; goes on where it was stopped

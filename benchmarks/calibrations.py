@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the choices of `accelerate --int8` gain on a model: accuracy, and how near the outputs stay to float32.
 
     python benchmarks/calibrations.py MODEL CALIBRATION.npy [--data fashion_mnist] [--data_dir DIR]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which data set of the demo a benchmark looks at."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What training on two ranks costs: the table of docs/distributed.md.
 
     python benchmarks/distributed.py [--repeats 20]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy, size and speed of a net at every stage from dense float32 to sparse int8, beside ONNX Runtime.
 
     python benchmarks/int8.py DENSE SPARSE CALIBRATION.npy --int8 INT8 [--int8 ANOTHER] [--data fashion_mnist]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train with kill -9 at random moments, resume each time, and compare with a run that nobody disturbed.
 
     python benchmarks/kill_and_resume.py [--kills 10] [--seed 0] [--folder DIR]

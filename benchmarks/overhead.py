@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What pruning costs during training: the table of docs/benchmarks.md, "What pruning costs".
 
     python benchmarks/overhead.py [--repeats 12]

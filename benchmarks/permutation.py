@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What reordering channels is worth before block pruning: the figures in docs/pruning.md.
 
     python benchmarks/permutation.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture of README: what sparse int8 costs in accuracy, at equal epochs, and what it gains in time.
 
     python benchmarks/picture.py      # writes docs/picture.svg from benchmarks/results

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast pruned models run, beside other engines, as a table.
 
     python benchmarks/runtime.py [--threads 1 2] [--batch 1 8] [--rounds 12] [--others PYTHON] [--models FOLDER]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How small a pruned model gets on disk: the table of docs/benchmarks.md, "Size on disk".
 
     python benchmarks/sizes.py [--level 19]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Top-1 and speed of a pruned model before and after conversion, on a test set of the demo.
 
     python benchmarks/top1.py MODEL OUT [--data fashion_mnist] [--data_dir DIR] [--threads 1]

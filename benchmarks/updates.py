@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What mask updates cost: the first one as a net gets deeper, later ones in large layers, and their memory.
 
     python benchmarks/updates.py [--net 25x64 50x64 100x64 200x64 400x64] [--variant Global LAMP "NM(2, 4)"]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """This library beside PaddleSlim 2.6.0, on this machine: the tables of docs/benchmarks.md, "Beside PaddleSlim".
 
     python benchmarks/versus_paddleslim.py [--quick]     # about 13 minutes; --quick: small nets, about 3

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training images of the demo as a file to calibrate int8 on: float32 [n, channels, height, width], as nets see them.
 
 python demo/calibration_images.py OUT.npy [--data fashion_mnist] [--data_dir DIR] [--count 256]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run leaves behind, written so that a kill leaves the whole or nothing.
 
 MODEL_PATH/epoch_7/   model.pdparams, model.pdopt, model.json   weights and optimizer, by paddle.static.save

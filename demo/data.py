@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data sets of the demo, and batches in an order that depends on (seed, epoch) only."""
 
 from __future__ import annotations

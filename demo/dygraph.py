@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train the same classifiers as train.py, with its flags and on its data, in dynamic mode: an nn.Layer is pruned.
 
     python demo/dygraph.py --data digits --pruning_strategy dense --num_epochs 30 --model_path runs/dense

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluate what train.py saved: a run, a checkpoint, bare weights or an exported inference model.
 
 python demo/evaluate.py --pruned_model runs/gmp90

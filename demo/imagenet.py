@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ImageNet as Paddle users have it: a folder with images and lists of 'relative/path.jpg label'."""
 
 from __future__ import annotations

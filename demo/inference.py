@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inference models on disk: what train.py leaves at its end."""
 
 from __future__ import annotations

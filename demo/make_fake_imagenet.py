@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write a few generated images in ImageNet's layout, to try the ImageNet commands without ImageNet.
 
 python demo/make_fake_imagenet.py /tmp/fake --train 32 --test 16

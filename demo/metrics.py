@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Averages over images, not over batches, and over all ranks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flags of train.py and what each of them takes; `rules.py` says how they go together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training Program and the test Program of one classifier, on the same weights."""
 
 from __future__ import annotations

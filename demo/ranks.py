@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What rank 0 does for all: it alone reads and writes the files of a run."""
 
 from __future__ import annotations

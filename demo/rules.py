@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a command line to flags that go together: completed, or refused with a message."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training run before its first step: data, Programs, weights, pruner, learning rate."""
 
 from __future__ import annotations

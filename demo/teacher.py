@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trained net that shows the one in training what to answer (--teacher_weight)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a classifier on a static-graph Program and prune it while it trains.
 
     python demo/train.py --data digits --pruning_strategy dense --num_epochs 30 --model_path runs/dense

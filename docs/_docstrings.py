@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Docstrings of this package as the site's parser wants them."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the site's pages are made of besides themselves: files of the root, and the docstrings of public names."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a dense net to sparse int8 on x86. `python examples/int8_deployment.py`
 
 Prune in the blocks that the int8 kernels leave out, export, convert with calibration data, and run without Paddle.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lottery ticket: prune what training left small, rewind the rest, train again. `python examples/lottery_ticket.py`
 
 Beside it, as many weights at random places. Handwritten digits; `pip install ".[cpu,demo]"`; about 30 seconds.

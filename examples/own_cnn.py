@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own CNN, 90 % pruned: train, prune gradually, test, save, export. `python examples/own_cnn.py`
 
 Real handwritten digits, 8x8 pixels, from scikit-learn (`pip install ".[cpu,demo]"`); about ten seconds.

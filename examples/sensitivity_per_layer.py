@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much each layer can lose, and sparsities from it. `python examples/sensitivity_per_layer.py`
 
 Each layer is pruned alone and tested; layers that cost little get a high sparsity, so that 80 % of all weights fall at

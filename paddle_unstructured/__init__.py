@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse neural networks in PaddlePaddle: pruning of static Programs, with masks in the graph."""
 
 from .lazy_names import lazy_names

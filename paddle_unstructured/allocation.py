@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who competes with whom for the budget: how many weights each layer may or must lose at an overall sparsity.
 
 An allocation works out whole numbers per layer on the host (they depend on shapes and on the sparsity only), and the

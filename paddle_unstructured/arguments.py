@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One rule for each kind of argument: what a whole number is, a fraction, one of these words, a function, a path.
 
 Every function takes the argument's name and value, and gives the value back as Python's own type: numpy's 3 as 3, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pruner's state in one file: masks as bits, and how far it has come. safetensors, so reading runs no code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a weight is worth: weight -> score of the same shape, larger = keep.
 
 The simplest criterion is a function of one tensor, written with paddle ops: it runs on the device inside a Program of

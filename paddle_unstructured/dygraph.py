@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PaddleSlim's dygraph pruners: the pruners of this package, with the arguments in PaddleSlim's order.
 
 from paddleslim.dygraph... -> from paddle_unstructured.dygraph import UnstructuredPruner, GMPUnstructuredPruner

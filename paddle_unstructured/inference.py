@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle's own Predictor: what opens an inference model, and what of Paddle 3.3 goes wrong inside it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A package's names, each imported when it is first asked for: a deployed model does without Paddle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One clear word where Paddle is missing or too old: it is no dependency, because there are several packages of it."""
 
 from __future__ import annotations

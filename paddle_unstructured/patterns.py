@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lives and dies together: the scores of weights -> the scores of units, and units' masks back to weights.
 
 All methods are written with paddle ops, and run eagerly on the tensors of the scope.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The machine: asks the schedule at every step, and lets the device update the masks when one is due."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A saved model in memory: its Program, and a scope of its own that holds its weights."""
 
 from __future__ import annotations

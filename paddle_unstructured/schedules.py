@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When and how much: a schedule is a function step -> sparsity in [0, 1], constant between updates.
 
 Step 0 is the first call of `pruner.step()`, after the first optimizer step. A mask update happens at the steps where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which params are pruned, and why the others are not."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The source distribution, and from it the wheel that brings the compiled kernels.
 #
 #     bash scripts/build_wheel.sh [FOLDER]      # default: dist

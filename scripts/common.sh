@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by the launchers: where the repository is, which Python runs it, and how the runs of one kind begin.
 set -euo pipefail
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # From nothing to a sparse int8 model: train a MobileNet on Fashion-MNIST, prune 75 % of its 1x1 convolutions and linear
 # layers in blocks of 1 output x 4 inputs, convert it to int8, and print accuracy at every stage, size and speed beside
 # ONNX Runtime's dense float32 and int8.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The environment of the checks and the suite: .venv at the top, this package in it, editable. Made again when
 # pyproject.toml changes. $PYTHON makes it (default: python3); it needs nothing but venv and pip, and later g++.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Test what a run has saved: accuracy and where the zeros are.
 #   bash scripts/evaluate.sh runs/mobilenet_ratio [evaluate.py flags]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

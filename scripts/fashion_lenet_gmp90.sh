@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # LeNet on Fashion-MNIST: trained densely, then 90 % pruned with GMP. About 7 minutes on two cores.
 #   bash scripts/fashion_lenet_gmp90.sh [train.py flags for both runs, --data_dir for one]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

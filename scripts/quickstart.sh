@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # From nothing to a pruned net: .venv, install, train LeNet on real digits, prune 90 % of it with GMP, test it.
 # Takes about a minute on two cores once pip has its packages. $PYTHON makes the environment (default: python3).
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # A slice of the suite on several versions of Paddle, numpy and Python, each in an environment of its own.
 # Prints a table; docs/versions.md holds the last one. What cannot be installed is skipped with a word.
 #

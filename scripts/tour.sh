@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Every command of python -m paddle_unstructured, on the models that scripts/quickstart.sh has made. Writes to runs/tour;
 # docs/cli.md shows what it prints.
 #   bash scripts/tour.sh

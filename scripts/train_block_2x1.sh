@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # MobileNetV1: prune 75 % of the 1x1 convolutions in blocks of two output channels, step by step.
 #   bash scripts/train_block_2x1.sh IMAGENET_DIR --pretrained_model runs/mobilenet_dense [more train.py flags]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

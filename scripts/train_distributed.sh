@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # train.py on several ranks: one for each GPU, or CPU processes.
 #   bash scripts/train_distributed.sh RANKS [train.py flags]
 # On several machines, run it on each of them with the launcher's flags for them:

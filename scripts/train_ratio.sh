@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # MobileNetV1: prune the smallest 55 % of all weights.
 #   bash scripts/train_ratio.sh IMAGENET_DIR --pretrained_model runs/mobilenet_dense [more train.py flags]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

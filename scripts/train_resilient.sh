@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # train.py on several ranks, begun again from its last checkpoint when a rank dies, up to RESTARTS times.
 #   bash scripts/train_resilient.sh RESTARTS RANKS RUN [train.py flags]
 # RUN is the --model_path; if it holds checkpoints already, the run goes on after them. With --model_period 1 no more

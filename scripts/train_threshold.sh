@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # MobileNetV1: prune every weight below 0.01 in magnitude.
 #   bash scripts/train_threshold.sh IMAGENET_DIR --pretrained_model runs/mobilenet_dense [more train.py flags]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

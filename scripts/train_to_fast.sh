@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # From nothing to a fast model: train a MobileNet on Fashion-MNIST, prune 75 % of its 1x1 convolutions in blocks of two
 # outputs, convert it, and compare top-1 (it must not change) and speed before and after.
 #   bash scripts/train_to_fast.sh [FASHION_MNIST_DIR]

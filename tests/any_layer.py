@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers of any shape, for hypothesis: what the tests of float32 and of int8 kernels draw alike."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolutional nets of random blocks; every kind of block comes up in some seed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nets whose channels may change places, and nets in which something depends on their order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: static-graph mode with a fresh global scope, where a test asks for it; models of Paddle 2."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values that nobody means, and calls of the public functions and parts to try them on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nets with everything that int8 covers, saved with weights that are zero in blocks of 4 inputs."""
 
 from __future__ import annotations

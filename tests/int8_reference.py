@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan language in slow, obvious numpy: what every kernel for bytes must equal to the bit.
 
     outputs = run(plan, arrays, x)        # as Engine(plan, arrays).run(x)

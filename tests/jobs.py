@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs of several ranks as a user starts them, each with an end: whatever a test leaves running is killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small nets that are built alike as an nn.Layer and as a static Program, and steps to train the former."""
 
 from __future__ import annotations

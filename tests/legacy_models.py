@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models as Paddle 2 saved them: run as a script with FLAGS_enable_pir_api=0, for no process can do both."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saved models of any tensors, written without Paddle: a `.json` with parameters only, and its `.pdiparams`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small nets as static Programs, each with a scope of its own, and steps to train them."""
 
 from __future__ import annotations

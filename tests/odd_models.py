@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models with tensors and structures that are rare, each as a function of the input [2, 4]."""
 
 from __future__ import annotations

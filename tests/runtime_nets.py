@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reference arithmetic and saved nets for the runtime's tests."""
 
 from __future__ import annotations

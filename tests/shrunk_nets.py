@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nets as saved inference Programs, and the contract that `remove_channels` keeps on them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two linear layers, the optimizers they are trained with, and schedules: what tests of the pruner start from."""
 
 from __future__ import annotations

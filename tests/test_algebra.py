@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any criterion x any pattern x any allocation x any schedule: the masks are those of a slow and obvious loop."""
 
 from __future__ import annotations

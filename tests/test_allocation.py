@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who competes with whom for the budget."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arrows of the package: which folder may import which, and who may know what a Program is."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules for arguments: what each takes, what it gives back, and the sentence that refuses the rest."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pruner's state in one file: exact resuming, and refusal of whatever is not whole."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a weight is worth."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input: each is a ValueError or TypeError that names argument and value, and nothing is changed by it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is written is opened by Paddle's own Predictor first, and what goes wrong inside it is known."""
 
 from __future__ import annotations

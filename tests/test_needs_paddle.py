@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where Paddle is missing or too old, one message says what to install."""
 
 from __future__ import annotations

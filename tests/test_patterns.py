@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lives and dies together, on hand-written weights and against slow loops."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names that users import from a door are what they say, whatever was imported before."""
 
 import importlib

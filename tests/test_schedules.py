@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When and how much."""
 
 from __future__ import annotations

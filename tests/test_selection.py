@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which params are pruned, and why not: every role is read off the ops of a real Program."""
 
 from __future__ import annotations

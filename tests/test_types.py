@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a type checker sees of the package: the stubs say what the lazy doors give, and misuse is an error."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single layers: where the sparse kernels overtake the dense one, and how near they come to the processor's limits."""
 
 from __future__ import annotations

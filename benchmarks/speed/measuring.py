@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Engines in turn, each in a process of its own: a round is a tenth of a second of each, whose best run counts."""
 
 from __future__ import annotations

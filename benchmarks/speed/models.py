@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nets that are timed: random weights, pruned; saved as Paddle writes them, converted, and as ONNX."""
 
 from __future__ import annotations

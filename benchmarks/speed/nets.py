@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nets that the demo does not have: MobileNetV2 from Paddle, and one like EfficientNet-Lite0."""
 
 from __future__ import annotations

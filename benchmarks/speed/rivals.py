@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engines that are compared: each takes a model file and a thread count, and returns what runs one batch.
 
 A new column is an entry of `RIVALS`, named in a table's columns. Imports are inside the functions, as

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The limits of one core: what no kernel that multiplies 16 floats at a time can exceed. Best of many short runs.
 #include <immintrin.h>
 

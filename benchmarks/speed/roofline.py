@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one core can do at most, measured on the spot by roofline.cpp."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of speeds: a row for each model, thread count and batch; a column for each rival."""
 
 from __future__ import annotations

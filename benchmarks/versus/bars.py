@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tables are expected to show, checked against their lines: one row per expectation, met or not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is trained: one cell of the table of accuracies is one training run."""
 
 from __future__ import annotations

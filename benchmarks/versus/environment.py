@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PaddleSlim's own environment: a virtual environment with the pins it needs, made once and kept in a cache folder."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What comes out when so much is asked for: one function per row, the same calls on both sides.
 
 python -m versus.exactness SIDE      prints one JSON object, question -> answer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained net as a sparse int8 model: converted, and counted by a Session, which needs no Paddle."""
 
 from __future__ import annotations

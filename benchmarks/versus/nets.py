@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small training Programs for the bench, each in a scope of its own, under legacy Programs and PIR alike."""
 
 from __future__ import annotations

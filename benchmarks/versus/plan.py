@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cells make the tables of accuracy.py, in the order in which they are run."""
 
 from __future__ import annotations

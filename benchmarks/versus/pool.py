@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs cells in processes of their own, some at a time, and writes each result as soon as it is there."""
 
 from __future__ import annotations

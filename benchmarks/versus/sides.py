@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two pruners in a training run: method names of a table -> what is called, and when."""
 
 from __future__ import annotations

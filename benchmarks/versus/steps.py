@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A worker that trains when it is told to: the cost of an iteration with and without a pruner.
 
 python -m versus.steps SIDE NET BATCH      then one word per line: dense, ratio, gmp, gmp_update; answers in seconds

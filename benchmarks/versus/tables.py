@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of results -> markdown."""
 
 from __future__ import annotations

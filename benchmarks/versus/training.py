@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training run, the same code for legacy Programs (PaddleSlim's environment) and PIR (ours)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One mask update, in a process of its own: seconds, and memory on top of the weights.
 
 python -m versus.updates SIDE WIDTH LAYERS M N TIMES

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs one cell in a process of its own, in either environment: JSON lines of progress, then of the result.
 
 python -m versus.worker '{"cell": {...}, "data_dir": null, "folder": ".../dense"}'

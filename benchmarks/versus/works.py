@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prunes one layer on whatever kind of Program Paddle's flag makes: prints "works", or ends with the error.
 
 python -m versus.works SIDE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nets that the demo trains: plain `paddle.nn` layers that fit any small or large square image."""
 
 from __future__ import annotations

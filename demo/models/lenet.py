@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LeNet-5 with ReLU and max pooling; 8x8 digits get 3x3 kernels instead of 5x5.
 
 Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998.

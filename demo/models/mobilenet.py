@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MobileNetV1: depthwise 3x3 and pointwise 1x1 convolutions in turn.
 
 Source: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",

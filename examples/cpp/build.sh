@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds run_model.cpp against the engine that the package brings or has compiled.
 #   bash examples/cpp/build.sh [OUT]      # OUT: default ./run_model. $PYTHON: default python. $CXX: default g++
 set -euo pipefail

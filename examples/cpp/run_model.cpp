@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs a converted model from C++: no Python, no Paddle. `bash examples/cpp/build.sh`, then
 //
 //     ./run_model MODEL HEIGHT WIDTH [THREADS]

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who lives and dies together: the channels of all layers through one Program."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an op makes of channels that are the same number everywhere, found by running the op on one number each."""
 
 from __future__ import annotations

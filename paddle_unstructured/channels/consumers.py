@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How layers are followed: convolutions and products sum over channels, depthwise convolutions keep them apart."""
 
 from __future__ import annotations

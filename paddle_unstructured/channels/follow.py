@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One walk through a Program, training or inference: the channels of all layers, who lives and dies together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where activations meet and part: additions and other joins, concatenation, splits."""
 
 from __future__ import annotations

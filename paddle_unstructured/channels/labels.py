@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of channels while they are followed: where they are, which they are, who stores and who reads them."""
 
 from __future__ import annotations

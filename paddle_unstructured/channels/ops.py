@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An activation with the channels of a layer on one of its axes, and the ops that keep channels apart."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an optimizer has to do with a weight: variables of the same shape that it keeps, and regularisation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reorder output channels before pruning in blocks, so that neighbours are alike and blocks keep more magnitude."""
 
 from __future__ import annotations

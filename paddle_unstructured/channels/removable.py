@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which channels a Program can do without, what has to be folded for it, and why the others stay."""
 
 from __future__ import annotations

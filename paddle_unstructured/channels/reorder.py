@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channels of one layer in another order: which stored axes follow, and how."""
 
 from __future__ import annotations

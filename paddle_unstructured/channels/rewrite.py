@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Program with fewer channels: stored tensors, the types of values and the attributes that count channels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Physical removal: channels that are zero, constant or unread leave an inference Program, and it computes the same."""
 
 from __future__ import annotations

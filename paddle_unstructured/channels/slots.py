@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channels that live and die together: slots (the channels of activations), joined into units."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is found out on the way through a Program: the slots, who carries, stores and reads them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ops with a number for each channel: norms and PReLU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`accelerate`: a pruned model that runs faster on x86 CPUs."""
 
 from __future__ import annotations

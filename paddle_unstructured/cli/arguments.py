@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What several commands take and give: a model, a selection of weights, a file for the result."""
 
 from __future__ import annotations

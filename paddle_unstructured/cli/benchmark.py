@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`benchmark`: two models timed in turns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`check`: whether a pattern or a sparsity holds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`main`: finds the command, runs it, and turns what goes wrong into one line and an exit code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A line and a bar for the minute in which the runtime's kernels are compiled."""
 
 from __future__ import annotations

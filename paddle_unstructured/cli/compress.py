@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`compress`: a model as one small file."""
 
 from __future__ import annotations

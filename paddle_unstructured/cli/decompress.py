@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`decompress`: the model of a small file again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`export`: an inference model, checked, for where it runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model is run on: --data FILE or --shape NAME=N,N,…; one rule for every command that runs a model.
 
 A file is an .npz with an array per input under the input's name, or a .npy for a model of one input. A shape stands for

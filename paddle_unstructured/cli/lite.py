@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`lite`: which layers Paddle Lite would run sparse."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`prune`: a saved model is pruned at once, without training."""
 
 from __future__ import annotations

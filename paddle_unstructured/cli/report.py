@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`report`: zeros of every param."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stdout is for results: what Paddle prints there, in Python or in C++, goes to stderr, or nowhere if it says nothing.
 
     command ──give──▶ the stdout of the process

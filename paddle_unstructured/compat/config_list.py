@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which layer is pruned how, as a list of rules: what NNI's users know as `config_list`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words PaddleSlim's users know, turned into parts; a word together with its part is refused."""
 
 from __future__ import annotations

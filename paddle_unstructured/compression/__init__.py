@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """A saved model as one small file, and back."""

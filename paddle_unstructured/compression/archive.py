@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checked file of named tensors: safetensors, so reading runs no code, with a checksum over all of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Byte planes: what makes floats compressible, and one zstd frame for each plane."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saved models as small files, and back; `packing` says how such a file looks."""
 
 from __future__ import annotations

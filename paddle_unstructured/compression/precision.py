@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fewer bits per weight: bfloat16, float16, and int8 with a scale per output channel. A zero stays a zero."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be compressed: the parameters of a saved model, one at a time, and which of them are weights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tensors as entries of a compressed model, and back: only what is not zero, in byte planes.
 
 A compressed model is a safetensors file; every entry is uint8 [bytes], unless said otherwise, and "zstd" means one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One Program on many ranks: gradients averaged, state and masks the same everywhere.
 
 from paddle_unstructured import distributed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A number for the bits of a tensor, computed where the tensor is."""
 
 from __future__ import annotations

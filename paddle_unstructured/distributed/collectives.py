@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums, maxima and broadcasts over the ranks: of tensors within a Program, and of what Python holds."""
 
 from __future__ import annotations

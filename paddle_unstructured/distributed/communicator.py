@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Joining the ranks: a communicator that has been tried before anything is trained with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training on many ranks: what the optimizer is given is the mean of all ranks' gradients."""
 
 from __future__ import annotations

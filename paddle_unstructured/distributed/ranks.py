@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who this process is among the ranks of a job, and what the launcher says of them."""
 
 from __future__ import annotations

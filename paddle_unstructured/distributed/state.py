@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One state on every rank: weights, optimizer and masks broadcast and compared, running statistics averaged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How ranks end: by a line that names the rank, its step and who is gone, and never by waiting for ever."""
 
 from __future__ import annotations

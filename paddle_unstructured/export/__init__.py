@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models for those who run them: without masks, checked, in the format that is wanted."""
 
 from ..lazy_names import lazy_names

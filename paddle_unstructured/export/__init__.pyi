@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The names of the package as a type checker sees them; `__init__.py` imports each when it is first asked for."""
 
 from ..channels.shrink import Removal as Removal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does a model hold what was asked of it: a sparsity, a pattern?"""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a Program in training to a model that may leave the house: masks applied and gone, and all of it checked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A saved model in, another one out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs for trying a saved model: random ones of the shapes it asks for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An nn.Layer as an inference model: traced in evaluation mode, its masks under the names that the model has."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A saved model as an ONNX file, made by paddle2onnx and checked against Paddle's own output."""
 
 from __future__ import annotations

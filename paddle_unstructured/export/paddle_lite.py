@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle Lite's rule for sparse convolutions: which layers it would run sparse, why not the others, what each costs."""
 
 from __future__ import annotations

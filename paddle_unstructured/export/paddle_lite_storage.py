@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle Lite's sparse storages of a 1x1 convolution's weight: how its zeros are counted, and the bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch norm statistics measured anew: pruning moves the activations that the old ones were taken from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights stored as int8, with a scale for each output channel; zeros stay zeros, and any Predictor runs the model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are whole or not there, also after a kill, a full disk or a crash of the machine.
 
 What is written is written aside, in a folder `.NAME.xxxxxxxx.writing` beside its place that is locked while its process

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our own safetensors files: the header is read, and the file refused unless it is of our format and not too new."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two files, one model: the last words of a `.json` say which `.pdiparams` was written with it. Paddle skips them.
 
 …,"paddle_unstructured":{"pdiparams_sha256":"64 hex digits"}}

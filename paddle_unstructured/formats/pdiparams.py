@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle's `.pdiparams` files: read and written tensor by tensor, and refused unless whole.
 
 Such a file holds no names. It is the tensors of its Program (`.json`) one after the other, sorted by name; each is,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle's `.pdparams` files: a pickled dict of arrays, read without running what it says."""
 
 from __future__ import annotations

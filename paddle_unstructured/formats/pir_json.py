@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle's `.json` Programs, as far as files can be understood without Paddle: their ops, and what ops say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small YAML files that people edit; PyYAML is an extra."""
 
 from __future__ import annotations

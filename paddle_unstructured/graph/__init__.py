@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only files that touch a static Program or an nn.Layer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the rest of the package knows of a static Program or an nn.Layer: its params, and what can be done to them."""
 
 from __future__ import annotations

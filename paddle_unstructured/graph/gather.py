@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accumulators in the training Program: what criteria want to know of gradients and outputs, summed over batches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations that write into their first tensor, eager and in a Program alike.
 
 Paddle's public `Tensor.multiply_` and its like only warn in a Program, and are out of place there (3.3.1).

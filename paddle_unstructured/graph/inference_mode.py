@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Program as inference means it: norms and dropout in test mode, and no random number that its outputs depend on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the parameters of an nn.Layer are for: read off its Program once it is traced, else off the ops of its parts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An nn.Layer: its params, its masks, and the optimizers that train it."""
 
 from __future__ import annotations

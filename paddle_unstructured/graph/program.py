@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A static Program of Paddle 3 (PIR): its params, its masks, and its variables as eager tensors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a parameter is for, read off the PIR ops that use it, directly or behind others that only move or scale it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One Program inside another: forward ops are copied, variables get names of their own, nothing of it trains."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Program that tests what another one trains: Paddle 3 has no `clone(for_test=True)`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values and ops of a PIR Program: who makes them, who reads them, and what small constants say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimizers whose steps end with masks: their `step` and `minimize` are wrapped, as Paddle's own ASP does it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is to be done, worked out once: which layers, how each of them is pruned, in what allocation and schedule."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks that several pruners share: they belong to the scope, and so does what is known of them.
 
 Pruners of one Program, and of several Programs over the same weights, find each other here. What one has pruned stays

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mask update on the device: scores -> units -> cut -> masks -> weights, eagerly and in place."""
 
 from __future__ import annotations

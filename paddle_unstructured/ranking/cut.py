@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exact cut: which units fall when layers race for one budget, each within bounds of its own.
 
 Every unit has a score. The lowest fall first, equal scores in stored order; `total` weights are to fall, at least

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exact cut by LAMP scores: what a unit is worth beside all that its layer would keep with it.
 
     lamp(u) = u^2 / sum of v^2 over the living units v of the layer with v >= u

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exact cut of one layer by itself, in numpy: what `cut` decides, for a solver that asks hundreds of times."""
 
 from __future__ import annotations

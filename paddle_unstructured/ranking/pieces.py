@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Large tensors, one piece after the other.
 
 Fresh memory costs more than arithmetic: 4 MB that the system hands out page by page take a processor 1.9 ms, and the

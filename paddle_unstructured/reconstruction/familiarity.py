@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether data looks like what a net was trained on, judged by its first batch norm."""
 
 from __future__ import annotations

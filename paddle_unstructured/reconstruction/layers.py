@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A layer as a product of matrices: its weight as [groups, outputs, inputs], and the rows that it reads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a solver must know of a layer's data: second moments of inputs in the pruned net, of outputs in the dense one.
 
 All sums are over rows: one row is what one output position of one group reads, in the order of the weight.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`reconstruct`: a saved model and a few hundred unlabelled inputs in, a pruned model that still works out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Program in pieces: activations are carried from cut to cut, so that no layer is computed twice."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mask and weights of one layer, found together.
 
     minimise |Y - W' X|² + λ |W - W'|² over all W' that a pattern allows

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layer after layer, in the order of execution: later layers repair what earlier ones have lost."""
 
 from __future__ import annotations

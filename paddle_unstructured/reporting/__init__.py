@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is sparse, for people and machines: tables, JSON, pages, pictures, scalars."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One HTML page about a model's sparsity, for people: no network, no script, nothing beside the file itself."""
 
 from __future__ import annotations

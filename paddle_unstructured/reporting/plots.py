@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pictures of the HTML report as matplotlib figures, for notebooks.
 
 All need matplotlib: `pip install paddle_unstructured[plot]`. Figures are closed for pyplot, so that a notebook shows

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is sparse, and why: tables for people, JSON for machines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What pruning does during training, as scalars for VisualDL and TensorBoard."""
 
 from __future__ import annotations

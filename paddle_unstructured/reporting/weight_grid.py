@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A weight as people look at it: a grid of kept and zero, coarser where it is large, and the bins of its values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruned models that run faster on x86: one operator for a whole net, in Paddle's Predictor or without Paddle."""
 
 from ..lazy_names import lazy_names

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far the outputs of two models of the same net are apart."""
 
 from __future__ import annotations

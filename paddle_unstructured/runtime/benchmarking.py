@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`benchmark`: two models side by side under Paddle's Predictor, in turn, with outputs compared."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C++ kernels and the Paddle operator: brought by the wheel, or compiled once and kept for every later process.
 
 Two libraries: the kernels with their executor (`kernel_library`, no dependency at all), and the Paddle operator on top

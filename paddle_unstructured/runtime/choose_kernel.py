@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which kernel runs a layer: sparse only where it was measured to be faster than our dense one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the C++ sources become libraries: units, flags, compiler. Standard library only, because setup.py calls it too.
 
 Every instruction set is in one library: its kernels are compiled once per set, and the processor decides at run time.

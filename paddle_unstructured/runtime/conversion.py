@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`convert`: a pruned inference model in, a model for the stock Predictor (and for `Session`) out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C library seen from Python: a plan and its arrays in, numpy in and out. Needs no Paddle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of a Program that no input reaches, computed on the host: weights, shapes, axes, folded scalars."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of compiled libraries: whole, checked before each use, and written by nobody but its owner.
 
 ~/.cache/paddle_unstructured/          or $PADDLE_UNSTRUCTURED_CACHE

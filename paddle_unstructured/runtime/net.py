@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A net as the runtime sees it: layers with numpy weights, norms folded, activations fused; without Paddle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator in Paddle: registered once per process, put into Programs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each op of Paddle is as a layer. An op that is not listed, or is used otherwise, is refused with a reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing plans: the text that says what a net computes, and the arrays that it reads. csrc/README.md has the language.
 
 Nothing here knows Paddle.

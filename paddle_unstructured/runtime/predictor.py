@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`create_predictor`: Paddle's own Predictor for a converted model, with the flags set that are traps otherwise."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a PIR inference Program to layers, op by op."""
 
 from __future__ import annotations

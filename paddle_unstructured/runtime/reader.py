@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of a Program while its ops are read one after the other."""
 
 from __future__ import annotations

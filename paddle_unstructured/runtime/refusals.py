@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the runtime refuses, op by op: how often, why, and the share of the net's arithmetic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Session`: a converted model without Paddle in the process: numpy in, numpy out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From layers to a plan, and to the table that says what runs each of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A converted model where the operator cannot be compiled: the file that Paddle would write, written by hand.
 
 What Paddle spells its own way, the input and the outputs, is taken from the dense model as this Paddle saves it.

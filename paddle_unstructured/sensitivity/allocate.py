@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From what single layers cost to a sparsity for each: all at one common drop."""
 
 from __future__ import annotations

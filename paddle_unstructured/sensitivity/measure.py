@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prune one layer at a time, ask for the score, and give the layer its weights back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was measured: a table for people, a file to resume from, a plot."""
 
 from __future__ import annotations

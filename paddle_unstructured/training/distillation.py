@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Distillation: a trained net, the teacher, shows the one in training what to answer, inside the same Program."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a Program is rounded to 8 bits: behind weights, behind inputs and outputs of layers; and how it is undone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantization-aware training: the Program rounds weights and activations to 8 bits as int8 kernels will."""
 
 from __future__ import annotations

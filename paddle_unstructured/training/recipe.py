@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The best recipe that the tables of `benchmarks/accuracy.py` found: from a trained net to a sparse one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small files that ask for much: refused in a moment, by name, and in little memory."""
 
 from __future__ import annotations

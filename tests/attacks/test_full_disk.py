@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file system without space: every command ends with 2 and says so, and the model that was there is still there."""
 
 from __future__ import annotations

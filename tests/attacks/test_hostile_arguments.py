@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every argument of every public function and part, given what nobody means: refused by its name, never by accident."""
 
 from __future__ import annotations

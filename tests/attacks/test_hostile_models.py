@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hostile arguments of what reads and writes models, rewrites training Programs, and trains on many ranks."""
 
 from __future__ import annotations

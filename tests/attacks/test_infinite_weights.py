@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NaN and infinity among the weights: refused by the weight's name by all that ranks, moves or writes them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C: exit code 130, one line, nothing half-written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SIGKILL while a model is written: the old pair or the new one opens afterwards, never half of each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scripts of the comparison with PaddleSlim: what they run, keep and print."""
 
 from __future__ import annotations

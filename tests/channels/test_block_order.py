@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows in an order in which neighbours are alike."""
 
 from __future__ import annotations

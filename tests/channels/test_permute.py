@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Output channels in another order: blocks keep more, and the Program computes what it did."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channels that are really gone: smaller params, the same outputs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What channels pass on their way: layers of all kinds, additions, concatenation, splits, other ranks."""
 
 from __future__ import annotations

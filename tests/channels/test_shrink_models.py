@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole models that the pruner pruned, and nets by chance."""
 
 from __future__ import annotations

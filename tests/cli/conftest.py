@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small model in the current folder, and a way to run commands in this process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that leave sizes open, or have several inputs: --data and --shape, in every command that runs a model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`prune`: what it writes, `check` finds."""
 
 from __future__ import annotations

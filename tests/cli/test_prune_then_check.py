@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `prune` has pruned, `check` finds pruned."""
 
 from __future__ import annotations

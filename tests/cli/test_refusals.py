@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot be done is said in one line on stderr, with exit code 2."""
 
 from __future__ import annotations

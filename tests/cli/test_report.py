@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`report` and `check`: what they print, and how they end."""
 
 from __future__ import annotations

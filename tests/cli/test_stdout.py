@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stdout holds a command's result and nothing else, stderr nothing of what Paddle says of itself."""
 
 from __future__ import annotations

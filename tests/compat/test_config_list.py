@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules: which layer is pruned how, later ones first."""
 
 from __future__ import annotations

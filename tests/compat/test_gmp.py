@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradual magnitude pruning in PaddleSlim's words: exact boundaries, every key by name, exact resuming."""
 
 from __future__ import annotations

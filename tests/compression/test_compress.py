@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small files: nothing lost that is not asked for, nothing read that is not whole."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's commands as a user starts them, and what they leave behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the demo's tests: trained runs, and a place to build nets in."""
 
 from __future__ import annotations

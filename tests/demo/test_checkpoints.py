@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checkpoint is whole or it is not there, and a load takes all or nothing."""
 
 import checkpoints

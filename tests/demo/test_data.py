@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets from files that the tests write themselves, and the order of batches."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a dense net to a sparse int8 one in one script, and the table at its end."""
 
 import subprocess

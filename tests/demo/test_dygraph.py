@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo of nn.Layers: from the same weights its run is that of train.py to the bit, resumed or not."""
 
 import json

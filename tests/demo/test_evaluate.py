@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """evaluate.py finds what train.py measured, or refuses."""
 
 import json

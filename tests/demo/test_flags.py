@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad flags end at the door, with a message that names them."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file system without space: what the demo was writing is not there, what was there before is, and it is said."""
 
 from __future__ import annotations

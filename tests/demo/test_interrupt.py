@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C in train.py: exit code 130, and the command that it names goes on."""
 
 from __future__ import annotations

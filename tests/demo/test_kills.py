@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs that are killed with kill -9 at random moments end in the bits of one that is not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The launchers in scripts/, a few steps on generated images."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy is of images, and an undecided or broken net gets none."""
 
 import numpy as np

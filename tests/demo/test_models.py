@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shapes, sizes and the two Programs of the demo's nets."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command lines of PaddleSlim's own demos, flag by flag as its README and shell files write them."""
 
 import argparse

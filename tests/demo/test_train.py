@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training as a user starts it: dense, GMP, resumed, killed, refused."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """train.py on two ranks as a user starts it: like one rank, resumed, killed, hung, restarted, on two nodes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two ranks with half a batch each train what one rank trains with the whole; what differs is noticed and mended."""
 
 from __future__ import annotations

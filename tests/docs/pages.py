@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The blocks of code of a page, and what a comment above each says of running it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every command of the documentation can be pasted after the quick start: each page's, in its order, from the root."""
 
 import os

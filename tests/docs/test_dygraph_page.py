@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page on nn.Layers runs as it stands, from its first block to its last, and leaves what it says."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What docs/ shows can be made, and exists."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Python of the documentation runs as it stands, in a small world with the names that a training script has."""
 
 import builtins

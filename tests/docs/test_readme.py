@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """README is short, and what it shows runs as it stands there."""
 
 import os

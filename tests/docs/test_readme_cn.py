@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """README_cn.md says what README.md says: the same code, sections, table rows, numbers, code spans and links."""
 
 import re

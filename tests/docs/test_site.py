@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The site builds without a warning and without the network, and its reference leaves no public name out."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inference model of an nn.Layer: exactly sparse, checked, and what the model computes in evaluation mode."""
 
 import numpy as np

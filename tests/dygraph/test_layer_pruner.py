@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pruner of an nn.Layer: exact counts, the masks of the static door to the bit, state that goes on to the bit."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a weight of an nn.Layer is for: by the ops once it is traced, by the layers that hold it before."""
 
 import paddle

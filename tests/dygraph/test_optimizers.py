@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exact zeros after every step of every optimizer, eager and under to_static, by whatever call; and no trace of us."""
 
 import copy

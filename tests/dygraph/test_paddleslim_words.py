@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PaddleSlim's dygraph pruners by changing the import: its arguments in its order, its methods."""
 
 import inspect

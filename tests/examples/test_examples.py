@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each example runs by itself from a fresh folder, and shows what it says."""
 
 import os

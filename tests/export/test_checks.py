@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does a model hold what was asked? Counts of faults by hand, then against slow loops."""
 
 from __future__ import annotations

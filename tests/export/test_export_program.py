@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a Program in training to an inference model: stripped, masked, checked, and nothing else touched."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that compute in half precision, on a CPU that has no kernels for them: what can be done is done."""
 
 from __future__ import annotations

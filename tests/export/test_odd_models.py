@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models with rare tensors and structures: everything that writes them gives what their real reader opens."""
 
 from __future__ import annotations

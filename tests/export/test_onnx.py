@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ONNX files: what onnxruntime computes is what Paddle computes, and zeros are where they were."""
 
 from __future__ import annotations

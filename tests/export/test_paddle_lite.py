@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle Lite's rule: which layers would run sparse, by which kernel, why not the others, and the bytes of each."""
 
 from __future__ import annotations

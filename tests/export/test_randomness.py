@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is exported gives the same outputs at every run, those that inference mode means; or it is refused by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saved models in memory and back on the disk: every kind of file, and refusal of what is damaged or foreign."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights stored as int8: zeros stay, any Predictor runs the model, and the report says what it cost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Of how many weights a sparsity is told: of a head that is cut off, and of weights that were left out."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are whole or not there: killed writers, full disks, links, devices."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which `.pdiparams` belongs to a `.json`: said in the `.json`, checked by every reader of ours, skipped by Paddle."""
 
 from __future__ import annotations

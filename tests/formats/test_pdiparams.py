@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`.pdiparams` files: to the bit as Paddle writes them, and refused unless whole."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paddle's `.json` Programs without Paddle."""
 
 import json

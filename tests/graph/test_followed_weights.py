@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights that pass through other ops on their way to their own one: followed, or left dense with the reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What criteria gather in the training Program: right numbers, for as long as they are needed, and gone after that."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Further small architectures: what is pruned at 0.8, in the file too; moving and removing channels changes nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small copies of real architectures: what is pruned in them, and that every count is numpy's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`test_program`: the Program that tests what another one trains."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """float16 weights on a CPU, which cannot multiply them: masks are exact, in a Program and in a saved model."""
 
 from __future__ import annotations

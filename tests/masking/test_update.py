@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mask update: eager, on the memory of the scope, with a cost that grows linearly with the number of layers."""
 
 import time

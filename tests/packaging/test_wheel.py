@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wheel on a machine without a compiler and without Paddle, from the source distribution to the same bits."""
 
 from __future__ import annotations

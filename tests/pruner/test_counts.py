@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rank, not threshold: exact numbers, and masks that are a state of their own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Before or after `minimize`, the algorithm is the same."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Params without the axes that a pattern needs: they stay dense with a reason, or are refused where they are named."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pruner, the startup Program, minimize and loads, in every order: what is pruned is the same."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading what fits of weights and masks, as when a head of 4 classes became one of 7; states without sense."""
 
 import json

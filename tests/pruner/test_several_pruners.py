@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several pruners over one Program: what one has pruned stays pruned for all, and each reports its own selection."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks live in the graph: the stored weights are exactly sparse after every run."""
 
 from __future__ import annotations

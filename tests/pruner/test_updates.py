@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When masks are updated: on the device, only when something is due, and for good."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which params are pruned; nobody is silently surprised, and no layer dies unnoticed."""
 
 from __future__ import annotations

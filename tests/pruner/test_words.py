@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Threshold mode, parts and words, PaddleSlim's further methods, and Paddle's own files."""
 
 from __future__ import annotations

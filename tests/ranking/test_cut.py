@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exact cut, on hand-written scores and against a greedy loop that anybody can follow."""
 
 from __future__ import annotations

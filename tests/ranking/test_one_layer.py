@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cut of one layer in numpy decides as the exact cut on the device does."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Large tensors are worked on piece by piece: what is found is what one pass finds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slow, exact reference: Optimal Brain Surgeon for one output, one weight at a time.
 
 Source: Hassibi & Stork 1992; Frantar et al. 2022, arXiv:2208.11580.

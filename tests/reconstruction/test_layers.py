@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A layer as matrices: rows x weight must be what Paddle computes, for every kind of convolution and product."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models pruned without training: outputs that stay near, exact zeros, and data that does not fit."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Program in pieces computes what it computes in one."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mask and weights of one layer against what can be worked out by hand, and against Optimal Brain Surgeon."""
 
 import numpy as np

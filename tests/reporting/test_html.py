@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTML report: one file, true numbers, pictures that agree with the weights, and no trust in names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures for notebooks show what is in the weights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is sparse: exact counts, three totals that are never mixed, a table and JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scalars during training: every n steps, exact, and readable by VisualDL and TensorBoard."""
 
 from __future__ import annotations

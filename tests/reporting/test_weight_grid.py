@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A weight as people look at it: laid out flat, counted by tiles, and its values in bins."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports and checks say of how many of all weights they speak, and count no buffer that nothing reads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiling the kernels: found again, and a clear word where it cannot be done. The kernels' own tests, sanitized."""
 
 from __future__ import annotations

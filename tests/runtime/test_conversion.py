@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saved Paddle models converted whole, against Paddle's own dense run; what cannot be converted stays right."""
 
 from __future__ import annotations

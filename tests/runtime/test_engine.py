@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels and their executor against float64 numpy, for every instruction set."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A session in forks of the process that made it: the child has none of its threads, and neither hangs nor crashes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of compiled libraries: warm without a compiler, never a damaged file, nobody else's code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run takes as numbers, and what becomes of a NaN."""
 
 from __future__ import annotations

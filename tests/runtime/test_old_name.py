@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`paddle_unstructured.export.runtime`, the old name of the runtime, for one release."""
 
 import importlib

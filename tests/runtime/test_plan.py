@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans and their arrays: written out by hand, and refused when they are damaged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A converted model under Paddle's stock Predictor and in processes of their own; damaged files; the layout guard."""
 
 from __future__ import annotations

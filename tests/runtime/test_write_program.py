@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A converted model written without the operator is the one that Paddle writes with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each layer's sparsity costs, measured on real Programs and restored bit for bit; sparsities chosen from it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A teacher inside the student's Program: the right loss, the right gradients, and nothing of it trains."""
 
 from __future__ import annotations

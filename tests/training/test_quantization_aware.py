@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantization-aware training: the right numbers, the right gradients, masks that hold, and a model without a trace."""
 
 from __future__ import annotations

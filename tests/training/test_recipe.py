@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recipe: its numbers written out, and that it trains to what was asked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trainings that are run by one rank on whole batches and by two ranks on halves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All that two ranks have to show, one after the other; each rank leaves FOLDER/rank_N.npz and FOLDER/rank_N.json."""
 
 from __future__ import annotations

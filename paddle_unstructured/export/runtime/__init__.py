@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moved to `paddle_unstructured.runtime`; this name stays for one release."""
 
 import warnings

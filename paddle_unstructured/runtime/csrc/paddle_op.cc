@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Paddle operator: a whole net as one op. Only this file sees Paddle's headers; the work is behind engine/api.h.
 //
 //   Inputs:  X, the image or vectors, float32; Params, the arrays that the plan names.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Functions of one number as tables of 256 bytes, and the part of their input that matters."""
 
 from __future__ import annotations

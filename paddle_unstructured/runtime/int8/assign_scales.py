@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which quantizer every layer's bytes get: by its own range, or by that of the one who reads it and cannot rescale."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration data as the command line and code name it: arrays, .npy and .npz files."""
 
 from __future__ import annotations

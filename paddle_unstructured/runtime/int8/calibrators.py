@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From what a layer was seen to return to the range that its bytes cover."""
 
 from __future__ import annotations

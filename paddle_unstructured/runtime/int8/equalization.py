@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cross-layer equalisation: channels of one layer's output scaled to be alike, and scaled back by the next."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A net as the kernels for bytes want it: activations that they do not fuse stand behind their layers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every layer of a net returns on calibration data: computed by our own float kernels."""
 
 from __future__ import annotations

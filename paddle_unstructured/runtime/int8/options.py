@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user may ask of int8."""
 
 from __future__ import annotations

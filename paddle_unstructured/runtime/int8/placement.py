@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which layers compute in bytes, and which stay in floats and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lines of a plan for bytes."""
 
 from __future__ import annotations

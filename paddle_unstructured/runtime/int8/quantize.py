@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a float net to a plan of bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Between real numbers and bytes: real = scale * (q - zero)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The range of every layer's numbers: from ranges learned in training, from data, or from the layers around it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a net and its quantizers to a plan of bytes, and to the table of what runs what."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ranges of activations: calibrators against brute force, what layers return, data files, learned ranges."""
 
 from __future__ import annotations

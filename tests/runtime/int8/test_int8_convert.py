@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole nets in bytes: the engine equals the reference to the bit, and floats closely; tables, files and refusals."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels for bytes equal the slow reference to the bit, on every instruction set of this processor."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference itself: its fma against the C library's, its lines against cases written out by hand."""
 
 from __future__ import annotations

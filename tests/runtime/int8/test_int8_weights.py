@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights, activations and scales in bytes: by hand, and against slow loops."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Int8 plans for the sanitizers; included by kernels_test.cpp. That the numbers are right is tested from Python,
 // here every instruction set must make those of the portable kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernels and their executor against plain loops, for every instruction set of this machine: meant for sanitizers,
 // which see what a wrong result does not show. Run by tests/runtime/test_build.py.
 

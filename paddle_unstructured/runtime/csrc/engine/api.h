@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The library's interface: plain C, so that ctypes and the Paddle operator enter alike. No exception leaves it.
 #pragma once
 

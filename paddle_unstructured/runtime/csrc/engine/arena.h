@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where the values of one sample lie: one piece of memory, in which values that are not needed at the same time share
 // their place. Laid out at run time, for the height and width that came.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an operation gets when it runs: its inputs and output, the kernels, and helpers to share the work.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which kernels run: those that the environment names, else the fastest that this processor has.
 //
 // PADDLE_UNSTRUCTURED_ISA names the float32 kernels, and how wide the int8 ones may be (avx2 allows avx_vnni and avx2);

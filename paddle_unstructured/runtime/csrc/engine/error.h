@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a user did or a file holds that cannot be run; the message says what is wrong and what to do.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether this process is a fork of the one that made something: threads do not live on in a fork, and what they held
 // or were about to wake for is lost with them.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kinds.h"
 
 // A new kind: its row here, and a function of that name in a file of its own under ops/.

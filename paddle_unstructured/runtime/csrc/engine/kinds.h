@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kinds of nodes that a plan may have.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What matrices of weights of every number format share: how a product is cut, and the indices of sparse rows.
 // kernels/f32/multiply.inl draws block, slice and tile.
 #pragma once

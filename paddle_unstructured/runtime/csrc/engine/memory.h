@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Aligned memory for weights, values and panels.
 #pragma once
 

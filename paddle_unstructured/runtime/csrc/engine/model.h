@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A whole net, ready to run: operations with checked weights, and workspaces for the runs that happen at the same time.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One node of the plan: it knows the shape it makes, and once its weights are loaded it runs. Immutable from then on.
 #pragma once
 

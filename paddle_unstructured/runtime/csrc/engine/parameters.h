@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The parameters of a model, as the files or Paddle hand them over: borrowed while the model is built.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The plan: the text attribute that says what the whole net computes. ../README.md describes its language.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the processor has of what there are kernels for.
 #pragma once
 

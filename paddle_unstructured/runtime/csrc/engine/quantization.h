@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How sums become bytes: read from the plan and checked when a model is loaded.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Threads and memory of runs, lent to one run at a time.
 #pragma once
 

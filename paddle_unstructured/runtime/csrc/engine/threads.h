@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Threads of our own that share out numbered tasks: each begins with its own part; whoever is done helps the others.
 //
 // The calling thread works too, and it never waits for a thread that has not begun: if the other cores are busy, it

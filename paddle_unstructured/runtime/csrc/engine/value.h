@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What flows through the net: where its numbers lie, and what they mean. kernels/planes.h draws how they lie.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The sliding window of convolutions and pooling: read from the plan, checked, and bound to an input at run time.
 #pragma once
 

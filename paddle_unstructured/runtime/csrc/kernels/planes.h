@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernels of every number format share: where the numbers of an activation lie, windows, activations.
 //
 // The kernel interface is plain arguments in, no allocation, no threads, no errors. Everything a kernel trusts

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shapes of what meets in one value, and how planes are shared out among threads.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Number by number: activations, sums, products, scales.
 //
 //   for each vector: output = function(input)                         map

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The float32 kernels of one instruction set. Compiled once per set, with PU_TABLE, PU_ISA, PU_LANES, PU_REGISTERS
 // given on the command line. No header of the C++ library with code in it is included here: the linker keeps one copy
 // of an inline function, and it might be the one with instructions that this machine does not have.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weights times a panel of pixels: output[row][pixel] = bias[row] + sum over k of weight[row][k] * panel[k][pixel].
 //
 //                          tile: `Vectors` vectors of pixels

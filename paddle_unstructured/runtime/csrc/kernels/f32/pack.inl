@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The panel of a convolution: for a run of output pixels, the input value under every kernel tap (im2col, one tile at
 // a time). What lies outside the plane is zero.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Maxima and means over windows; the sum of a plane.
 //
 //   for each channel, each output row

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // exp(x - max x) / sum of these, over a vector.
 
 namespace paddle_unstructured::f32 {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernels for float32: what each one is told, and the table that holds them.
 #pragma once
 

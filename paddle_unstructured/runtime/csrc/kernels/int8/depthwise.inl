@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Depthwise 3x3 and 5x5, stride 1 and 2, straight from the plane.
 //
 //   for each group of 4 channels                                      depthwise_groups

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Number by number: sums, products, tables of any function.
 //
 //   for each vector of bytes: output = saturated rint(fma(...)), or table[input]

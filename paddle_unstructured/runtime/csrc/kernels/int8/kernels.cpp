@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The int8 kernels of one instruction set, compiled as f32/kernels.cpp is, but with -ffp-contract=off.
 #include "table.h"
 

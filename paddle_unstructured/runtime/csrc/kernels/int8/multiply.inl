@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weights times a panel of int8 pixels. As f32/multiply.inl draws it, where every x and every w is a word of four
 // bytes, of four neighbouring inputs, and rows of the output come by four: the bytes of four channels lie together.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The panel of a convolution: for a run of output pixels, the four channels of a group under every kernel tap. What
 // lies outside the plane is the input's zero point.
 //

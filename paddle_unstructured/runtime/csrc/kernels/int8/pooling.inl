@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Maxima and means over windows; the sums of a group's planes.
 //
 //   for each group, each output row

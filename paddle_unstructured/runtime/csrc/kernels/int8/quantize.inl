@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Between float32 and int8, and from int32 sums to either.
 //
 //   quantize:    for each vector of 4 planes:  q = rint(fma(x, 1 / scale, zero)), 4 rows interleaved to words

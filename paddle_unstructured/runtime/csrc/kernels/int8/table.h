@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernels for int8: what each one is told, and the table that holds them. planes.h says how the bytes lie.
 //
 // real = scale * (q - zero), q in [0, 255]. Weights of channels that do not exist are 0.

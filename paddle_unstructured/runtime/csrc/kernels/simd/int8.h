@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vectors of int8, four bytes to a lane of int32, on top of vector.h. What differs between instruction sets is in the
 // three files that are included here; each defines
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 256 bits: AVX-VNNI; or AVX2, where bytes are widened to 16 bits, whose products `vpmaddwd` adds without saturation.
 // (`vpmaddubsw` would save half of it, but saturates: 255 * 127 * 2 is more than 32767.)
 #pragma once

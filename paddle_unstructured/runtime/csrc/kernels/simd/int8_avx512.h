@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 512 bits with AVX512-VNNI; the shuffles of bytes are one instruction with AVX512-VBMI, two without.
 #pragma once
 

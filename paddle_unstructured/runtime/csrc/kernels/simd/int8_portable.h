@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Four lanes in plain GCC vectors, for any processor.
 #pragma once
 

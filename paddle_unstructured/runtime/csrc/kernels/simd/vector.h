@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A vector of PU_LANES floats, in GCC's and clang's own vector types: the same source serves every instruction set.
 #pragma once
 

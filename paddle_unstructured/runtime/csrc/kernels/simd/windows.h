@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How windows meet planes, for kernels of every number format.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Convolutions and linear layers: pack a panel of pixels, multiply it by the matrix of weights, block by block.
 
 #include "convolution.h"

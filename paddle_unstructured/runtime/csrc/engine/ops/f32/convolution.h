@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The two kinds of float32 convolution, as the separable one (both in turn, band by band) needs to see them.
 #pragma once
 

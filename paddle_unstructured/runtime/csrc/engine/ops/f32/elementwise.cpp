@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sums, products, activations, scales: number by number.
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Float32 weights as the kernels read them: checked and rearranged once, when the model is loaded.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A depthwise convolution and the 1x1 convolution that alone reads it, in turn for a band of rows: what the first makes
 // never leaves the second-level cache. MobileNet's early planes are larger than that cache.
 

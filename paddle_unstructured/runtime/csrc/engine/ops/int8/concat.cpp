@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What only moves bytes: channels side by side, planes to a vector.
 
 #include <cstring>

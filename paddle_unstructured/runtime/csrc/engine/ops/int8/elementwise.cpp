@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sums, products, tables: byte by byte.
 
 #include <algorithm>

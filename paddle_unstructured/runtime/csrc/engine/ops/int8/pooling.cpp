@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Maxima and means over windows, and over whole planes.
 
 #include <algorithm>

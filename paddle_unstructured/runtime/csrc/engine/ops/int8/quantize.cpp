@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Between float32 and int8.
 
 #include <algorithm>
