@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pruner of an nn.Layer: exact counts, the masks of the static door to the bit, state that goes on to the bit."""
 
+import copy
+import gc
 import itertools
 import logging
+import weakref
 
 import numpy as np
 import paddle
@@ -225,3 +228,36 @@ def test_names_to_skip_are_params_tensors_or_layers_as_paddleslim_names_them():
     for skipped in ("head.weight", model.head.weight.name, model.head.weight, model.head.full_name()):
         pruner = pu.UnstructuredPruner(model, ratio=0.5, skip_params_func=lambda m, one=skipped: {one})
         assert list(pruner.masks) == WEIGHTS[:2]
+
+
+def test_a_copy_of_a_model_is_as_sparse_and_has_masks_of_its_own():
+    model = made()
+    pruner = pu.UnstructuredPruner(model, ratio=0.5)
+    pruner.step()
+    twin = copy.deepcopy(model)
+    assert zeros(twin) == 180
+    other = pu.UnstructuredPruner(twin, ratio=0.75)
+    other.step()
+    assert (other.sparsity(), pruner.sparsity(), zeros(model)) == (0.75, 0.5, 180)
+
+
+@pytest.mark.filterwarnings("ignore:The program will return to single-card operation")
+def test_a_model_inside_a_data_parallel_keeps_its_names():
+    assert list(pu.UnstructuredPruner(paddle.DataParallel(made()), ratio=0.5).masks) == WEIGHTS
+
+
+def test_a_model_is_freed_with_its_pruner_and_its_optimizer():
+    model = made()
+    optimizer = sgd(model)
+    pruner = pu.UnstructuredPruner(model, ratio=0.5, optimizer=optimizer)
+    pruner.step()
+    seen = weakref.ref(model)
+    del model, optimizer, pruner
+    gc.collect()
+    assert seen() is None
+
+
+def test_several_ranks_are_refused(monkeypatch):
+    monkeypatch.setattr("paddle_unstructured.distributed.world_size", lambda: 2)
+    with pytest.raises(ValueError, match="an nn.Layer is pruned by one process so far, got 2 ranks"):
+        pu.UnstructuredPruner(made(), ratio=0.5)
