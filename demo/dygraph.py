@@ -28,7 +28,7 @@ from models import build_model
 from paddle.static import InputSpec
 from rules import parse_args
 from run import check_free, find_state, learning_rate, make_pruner, read_data, seed_everything
-from train import due, how_to_resume, is_best, log_to_stdout, sparsity, spell
+from train import how_to_resume, log_to_stdout, record
 
 from paddle_unstructured import UnstructuredPruner, sparsity_report
 from paddle_unstructured.export import export
@@ -160,18 +160,8 @@ def measure(run: Run) -> dict[str, float]:
 
 def finish_epoch(run: Run, row: dict) -> None:
     """Test, remember the best epoch, save: each when it is due."""
-    state, args, epoch = run.state, run.args, row["epoch"]
-    row["sparsity"] = sparsity(run)
-    if due(args.test_period, run, epoch):
-        row.update({f"test_{name}": value for name, value in measure(run).items()})
-    state.epoch = epoch
-    state.history.append(row)
-    log.info(spell({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}))
-    if is_best(run, row):
-        state.best = {"epoch": epoch, "top1": row["test_top1"]}
-    elif not due(args.model_period, run, epoch):
-        return
-    save(args.model_path / f"epoch_{epoch}", run)
+    if record(run, row, measure):
+        save(run.args.model_path / f"epoch_{row['epoch']}", run)
 
 
 def train(run: Run) -> None:

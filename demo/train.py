@@ -16,6 +16,7 @@ import os
 import shlex
 import sys
 import time
+from typing import Callable
 
 import checkpoints
 import paddle
@@ -73,8 +74,17 @@ def due(period: int, run: Run, epoch: int) -> bool:
 
 def finish_epoch(run: Run, row: dict) -> None:
     """Test, remember the best epoch, save: each when it is due. Rank 0 saves."""
-    state, args, epoch = run.state, run.args, row["epoch"]
     distributed.average_statistics(run.net.train)
+    if not record(run, row, measure):
+        return
+    distributed.same_everywhere(run.net.train)  # warns if not
+    if distributed.rank() == 0:
+        checkpoints.save(run.args.model_path / f"epoch_{row['epoch']}", run.net.train, run.state, run.pruner)
+
+
+def record(run: Run, row: dict, measure: Callable[[Run], dict[str, float]]) -> bool:
+    """Test if that is due, write the epoch down and say it; whether its weights are to be saved."""
+    state, args, epoch = run.state, run.args, row["epoch"]
     row["sparsity"] = sparsity(run)
     if due(args.test_period, run, epoch):
         row.update({f"test_{name}": value for name, value in measure(run).items()})
@@ -83,11 +93,8 @@ def finish_epoch(run: Run, row: dict) -> None:
     log.info(spell({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}))
     if is_best(run, row):
         state.best = {"epoch": epoch, "top1": row["test_top1"]}
-    elif not due(args.model_period, run, epoch):
-        return
-    distributed.same_everywhere(run.net.train)  # warns if not
-    if distributed.rank() == 0:
-        checkpoints.save(args.model_path / f"epoch_{epoch}", run.net.train, state, run.pruner)
+        return True
+    return due(args.model_period, run, epoch)
 
 
 def measure(run: Run) -> dict[str, float]:
