@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a Program in training to a model that may leave the house: masks applied and gone, and all of it checked."""
+"""From a Program in training to a model to be given away: masks applied and gone, and all of it checked."""
 
 from __future__ import annotations
 

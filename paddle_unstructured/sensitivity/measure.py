@@ -101,7 +101,7 @@ def sensitivity(
     return table
 
 
-# -- at the door
+# -- what is asked and refused first
 
 
 def _rising(sparsities: Sequence[float]) -> list[float]:
