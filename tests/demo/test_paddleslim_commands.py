@@ -82,7 +82,8 @@ def test_resume_epoch_goes_on_as_checkpoint_and_last_epoch_do(tmp_path):
     assert [row["epoch"] for row in history(tmp_path / "models", 2)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("model", ["MobileNetV2", pytest.param("ResNet34", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["MobileNetV2", "ResNet34"])
 def test_the_further_models_train_and_are_evaluated(tmp_path, model):
     width = ("--width", 0.25) if model == "MobileNetV2" else ()
     flags = ("--data", "digits", "--batch_size", 256, "--lr", 0.05, "--num_epochs", 1)
