@@ -64,18 +64,22 @@ def error(model, expected, x):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("build", [convnet, attention])
-@pytest.mark.parametrize(
-    "words",
-    [
-        {"ratio": 0.6},
-        {"ratio": 0.5, "pattern": "1x4"},
-        {"ratio": 0.5, "pattern": Block(2, 1)},
-        {"ratio": 0.5, "pattern": NM(2, 4, indivisible="skip"), "allocation": Uniform()},
-        {"ratio": 0.25, "pattern": Filter()},
-    ],
-    ids=["single", "1x4", "2x1", "2:4", "filters"],
-)
+PATTERNS = {
+    "single": {"ratio": 0.6},
+    "1x4": {"ratio": 0.5, "pattern": "1x4"},
+    "2x1": {"ratio": 0.5, "pattern": Block(2, 1)},
+    "2:4": {"ratio": 0.5, "pattern": NM(2, 4), "allocation": Uniform()},
+    "filters": {"ratio": 0.25, "pattern": Filter()},
+}
+CASES = [
+    pytest.param(build, words, id=f"{build.__name__}-{name}", marks=[pytest.mark.slow] if is_slow else [])
+    for build, quick in ((convnet, ("1x4", "2x1", "filters")), (attention, ("single", "2:4")))
+    for name, words in PATTERNS.items()
+    for is_slow in [name not in quick]
+]
+
+
+@pytest.mark.parametrize(("build", "words"), CASES)
 def test_outputs_on_other_inputs_are_nearer_than_by_magnitude(tmp_path, build, words):
     x = structured(np.random.default_rng(9), 200)
     errors, zeros = {}, {}
