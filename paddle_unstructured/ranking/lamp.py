@@ -138,6 +138,6 @@ def _lamp(near: Candidates, above: Tensor) -> Tensor:
 
 
 def _squares(scores: Tensor) -> Tensor:
-    """u^2, and 0 for units that a pattern protects by an infinite score: only the others compete."""
-    finite = paddle.clip(scores, max=_PROTECTED) * (scores < _PROTECTED).cast("float64")
+    """u^2, and 0 for units that a pattern protects by infinity, or that fell before (-infinity): the others compete."""
+    finite = paddle.clip(scores, -_PROTECTED, _PROTECTED) * (paddle.abs(scores) < _PROTECTED).cast("float64")
     return finite * finite
