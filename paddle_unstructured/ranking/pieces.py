@@ -2,7 +2,8 @@
 """Large tensors, one piece after the other.
 
 Fresh memory costs more than arithmetic: 4 MB that the system hands out page by page take a processor 1.9 ms, and the
-same operation on pieces that stay in its cache 0.2 ms. The results are the same.
+same operation on pieces that stay in its cache 0.2 ms (Intel Xeon, model 207, busy).
+The results are the same.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class Reconstruction:
             ("name", "weights", "sparsity", "error by magnitude", "error now", "note"), cells, numbers=(1, 2, 3, 4)
         )
         same = "" if self.agreement is None else f"; first answers that agree with the dense net: {self.agreement:.4f}"
-        return f"{table}\n\non held-back inputs: relative error of the outputs {self.error:.4f}{same}"
+        above = f"{table}\n\n" if self.rows else ""  # by magnitude no layer is solved for
+        return f"{above}on held-back inputs: relative error of the outputs {self.error:.4f}{same}"
 
 
 def reconstruct(

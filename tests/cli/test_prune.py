@@ -128,7 +128,7 @@ def test_pruning_on_inputs_writes_as_many_zeros_and_says_how_near_the_outputs_ar
     code, said, _ = run("prune", "in", "--ratio", "0.5", "--calibrate", file, "--method", method, "-o", "p")
     assert code == 0 and "on held-back inputs: relative error of the outputs 0." in said
     assert zeros("p", *WEIGHTS) == 68
-    assert ("error by magnitude" in said) and ("conv2d_1.w_0" in said.split("written")[-1]) == (method == "reconstruct")
+    assert ("error by magnitude" in said) == (method == "reconstruct")
 
 
 @pytest.mark.parametrize(
