@@ -9,6 +9,7 @@ _MODULES = {
     ".criteria": (
         "APoZ",
         "GeometricMedian",
+        "InputNorm",
         "MeanActivation",
         "NormScale",
         "Random",

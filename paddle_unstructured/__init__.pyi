@@ -9,6 +9,7 @@ from .allocation import Threshold as Threshold
 from .allocation import Uniform as Uniform
 from .criteria import APoZ as APoZ
 from .criteria import GeometricMedian as GeometricMedian
+from .criteria import InputNorm as InputNorm
 from .criteria import MeanActivation as MeanActivation
 from .criteria import NormScale as NormScale
 from .criteria import Random as Random

@@ -33,7 +33,7 @@ class Informed(Scorer, Protocol):
 
     Attributes:
         source: what `score` is given beside the weight. None: nothing. "norm scale": the scale of the BatchNorm that
-            follows the layer. "gradient" or "output": what `observe` gathered over at least `batches` batches.
+            follows the layer. "gradient", "output" or "input": what `observe` gathered over at least `batches` batches.
     """
 
     @property
@@ -42,7 +42,7 @@ class Informed(Scorer, Protocol):
 
 @runtime_checkable
 class Watching(Informed, Protocol):
-    """A criterion whose source is "gradient" or "output": what it adds up, batch by batch, while the net trains.
+    """A criterion whose source is "gradient", "output" or "input": what it adds up, batch by batch, as the net runs.
 
     Attributes:
         batches: batches that it wants to see before weights are scored, >= 1.
@@ -55,11 +55,11 @@ class Watching(Informed, Protocol):
         """The shape of what is added up for a param."""
 
     def observe(self, weight: Tensor, seen: Tensor, channel_axis: int, /) -> Tensor:
-        """What one batch adds; `seen` is the gradient, or the output with its channels on `channel_axis`."""
+        """What one batch adds; `seen` is the gradient, or the output or input with its channels on `channel_axis`."""
 
 
 Criterion = Union[Callable[[Tensor], Tensor], Scorer]
-_WATCHED = ("gradient", "output")
+_WATCHED = ("gradient", "output", "input")
 
 
 def magnitude(weight: Tensor) -> Tensor:
@@ -209,6 +209,45 @@ class APoZ(MeanActivation):
 
     def _worth(self, output: Tensor) -> Tensor:
         return (output != 0).cast(output.dtype)
+
+
+@dataclass(frozen=True)
+class InputNorm:
+    """Score a weight by what it adds to its output on real inputs: s = |w| sqrt(mean x^2), x being the input it reads.
+
+    The mean is over samples and positions, for each input channel by itself. It needs no gradients and no labels, so an
+    inference Program does; run it on `batches` batches, with `step()` after each.
+
+    Args:
+        batches: Batches to look at before pruning, >= 1.
+
+    Source: Sun et al. 2023, arXiv:2306.11695 (Wanda).
+    """
+
+    batches: int = 8
+    source: ClassVar[str | None] = "input"
+
+    def __post_init__(self) -> None:
+        whole("batches", self.batches, least=1)
+
+    def observed_shape(self, param: Param) -> tuple[int, ...]:
+        return (param.inputs,)
+
+    def observe(self, weight: Tensor, seen: Tensor, channel_axis: int) -> Tensor:
+        """What one batch adds."""
+        return paddle.mean(seen * seen, axis=[i for i in range(len(seen.shape)) if i != channel_axis])
+
+    def score(self, weight: Tensor, param: Param, information: Tensor | None) -> Tensor:
+        assert information is not None and param.input_axis is not None  # gathered before anything is scored
+        norm = paddle.sqrt(information / self.batches).cast(weight.dtype)
+        shape = [1] * len(param.shape)
+        if param.inputs != param.shape[param.input_axis]:  # each group of outputs reads inputs of its own
+            assert param.output_axis is not None
+            outputs = param.shape[param.output_axis] // param.groups
+            norm = norm.reshape([param.groups, 1, -1]).expand([param.groups, outputs, -1])
+            shape[param.output_axis] = param.shape[param.output_axis]
+        shape[param.input_axis] = param.shape[param.input_axis]
+        return paddle.abs(weight) * norm.reshape(shape)
 
 
 def scores(criterion: Criterion, weight: Tensor, param: Param, information: Tensor | None = None) -> Tensor:

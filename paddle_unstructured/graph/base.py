@@ -86,6 +86,14 @@ class Param:
         return prod(self.shape)
 
     @property
+    def inputs(self) -> int:
+        """Number of input channels over all groups; 0 where the role has none."""
+        if self.input_axis is None:
+            return 0
+        of_one_group = self.role in ("conv2d", "depthwise_conv2d", "conv3d")  # a transposed one stores all of them
+        return self.shape[self.input_axis] * (self.groups if of_one_group else 1)
+
+    @property
     def is_weight(self) -> bool:
         return self.role in WEIGHT_ROLES
 

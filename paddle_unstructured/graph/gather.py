@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accumulators in the training Program: what criteria want to know of gradients and outputs, summed over batches."""
+"""Accumulators in the Program: what criteria want to know of gradients, outputs and inputs, summed over batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
-from .base import Param
+from .base import WEIGHT_ROLES, Param
 from .in_place import add_
 from .program import PirGraph
 from .roles import slots, writes
@@ -37,7 +37,7 @@ ACTIVATIONS = {
         "prelu",
     )
 }
-
+_CONVOLUTIONS = tuple(role for role in WEIGHT_ROLES if "conv" in role)
 
 # How often accumulators were attached to a Program, by whatever pruner.
 _turns: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -54,7 +54,7 @@ class Gathering:
     Args:
         graph: graph of the training Program.
         params: params that are watched.
-        criterion: what says which of gradients and outputs is watched, and what a batch adds.
+        criterion: what says which of gradients, outputs and inputs is watched, and what a batch adds.
     """
 
     def __init__(self, graph: PirGraph, params: Sequence[Param], criterion: Watching) -> None:
@@ -62,11 +62,11 @@ class Gathering:
         self._added: list[Any] = []
         self._turn = 0
         self._batches = 0  # that the accumulators hold
-        if criterion.source == "output":
-            for param in self._params:
-                self._output(param)  # refuses what cannot be watched
-        else:
+        if criterion.source == "gradient":
             self._has_gradients()
+        else:
+            for param in self._params:
+                self._activation(param)  # refuses what cannot be watched
 
     @property
     def names(self) -> list[str]:
@@ -185,7 +185,7 @@ class Gathering:
             paddle.pir.set_insertion_point(op)  # before the weight moves
             seen, axis = op.operand_source(op.get_input_names().index("grad")), -1
         else:
-            seen, axis = self._output(param)
+            seen, axis = self._activation(param)
             reset_insertion_point_to_end()
         stop_gradient = value.stop_gradient
         add_(sum_so_far, self._criterion.observe(value, seen, axis).cast(value.dtype))
@@ -195,18 +195,32 @@ class Gathering:
         value = self._graph.persistable(param.name)
         return next((op for op in value.all_used_ops() if writes(op, value) and "grad" in slots(op)), None)
 
-    def _output(self, param: Param) -> tuple[Any, int]:
-        """What the layer gives, behind its bias, norm and activation; and the axis of its channels."""
+    def _activation(self, param: Param) -> tuple[Any, int]:
+        """The layer's input or output, as the criterion wants it; and the axis of its channels."""
         reader = self._graph.reader(param)
         if self._graph.is_inner(reader):
             raise ValueError(
                 f"{self._criterion!r} cannot watch {param.name}, which is read inside a branch or a loop; "
                 "leave it out with `select`."
             )
-        value, is_conv = reader.result(0), param.role.startswith(("conv", "depthwise"))
-        last = len(value.shape) - 1
-        channels_last = not is_conv or reader.attrs().get("data_format", "NCHW").endswith("C")
-        axis = last if channels_last else 1
+        return self._input(param, reader) if self._criterion.source == "input" else self._output(param, reader)
+
+    def _input(self, param: Param, reader: Any) -> tuple[Any, int]:
+        """What the layer reads; and the axis of its channels."""
+        value = reader.operand_source(0)
+        axis = _channels(reader, param, value)
+        known = param.role in ("linear", *_CONVOLUTIONS) and not reader.attrs().get("transpose_x", False)
+        if not known or self._graph.is_made_of_params(value) or value.shape[axis] != param.inputs or not param.inputs:
+            raise ValueError(
+                f"{self._criterion!r} cannot watch {param.name}: what {param.reader} multiplies shape "
+                f"{list(param.shape)} with is not followed; leave it out with `select`."
+            )
+        return value, axis
+
+    def _output(self, param: Param, reader: Any) -> tuple[Any, int]:
+        """What the layer gives, behind its bias, norm and activation; and the axis of its channels."""
+        value = reader.result(0)
+        axis = _channels(reader, param, value)
         if param.output_axis is None or value.shape[axis] != param.shape[param.output_axis]:
             raise ValueError(
                 f"{self._criterion!r} cannot watch {param.name}: it gives {value.shape[axis]} channels "
@@ -228,3 +242,9 @@ class Gathering:
         if op.name() in ("pd_op.add", "pd_op.add_"):
             return self._graph.is_made_of_params(op.operand_source(1))
         return op.name() in _FOLLOWED | ACTIVATIONS or "norm" in op.name()
+
+
+def _channels(reader: Any, param: Param, value: Any) -> int:
+    """The axis of the channels of an op's input or output."""
+    channels_first = param.role in _CONVOLUTIONS and not reader.attrs().get("data_format", "NCHW").endswith("C")
+    return 1 if channels_first else len(value.shape) - 1

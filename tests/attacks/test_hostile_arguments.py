@@ -39,6 +39,7 @@ PARTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Random": (pu.Random, {"seed": 1}),
     "Saliency": (pu.Saliency, {"batches": 8, "signed": False}),
     "MeanActivation": (pu.MeanActivation, {"batches": 8}),
+    "InputNorm": (pu.InputNorm, {"batches": 8}),
     "APoZ": (pu.APoZ, {"batches": 8}),
     "named": (pu.named, {"names": ".*"}),
     "parse_pattern": (export.parse_pattern, {"pattern": "2:4"}),

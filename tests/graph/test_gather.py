@@ -12,6 +12,7 @@ from nets import Net
 from paddle_unstructured import (
     APoZ,
     Filter,
+    InputNorm,
     MeanActivation,
     Polynomial,
     Random,
@@ -161,6 +162,49 @@ def test_activations_are_those_behind_bias_norm_and_relu(criterion, worth):
     expected = sum(worth(net.run((relu,))[1]).mean(0) for _ in range(2))
     np.testing.assert_allclose(net.get(accumulators(net)[0]), expected, rtol=1e-5)
     pruner.step()
+
+
+NORMS = {
+    "tokens": ([8, 5, 4], lambda x: paddle.nn.Linear(4, 3)(x)),
+    "grouped": ([8, 4, 5, 5], lambda x: paddle.nn.Conv2D(4, 6, 3, groups=2)(x)),
+    "depthwise": ([8, 4, 5, 5], lambda x: paddle.nn.Conv2D(4, 8, 3, groups=4)(x)),
+    "channels last": ([8, 5, 5, 4], lambda x: paddle.nn.Conv2D(4, 3, 3, data_format="NHWC")(x)),
+    "transposed": ([8, 4, 5, 5], lambda x: paddle.nn.Conv2DTranspose(4, 3, 3)(x)),
+}
+
+
+@pytest.mark.parametrize("shape, build", NORMS.values(), ids=NORMS)
+def test_input_norm_scores_each_weight_by_the_input_that_it_reads(shape, build):
+    net = Net(build, shape)
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=InputNorm(batches=2))
+    axis = next(i for i, n in enumerate(shape) if n == 4 and (len(shape) != 3 or i == 2))
+    squares = []
+    for scale in (1.0, 3.0):
+        x = (
+            scale
+            * np.random.default_rng(0).normal(size=shape).astype("float32")
+            * 2.0 ** np.arange(4).reshape([4 if i == axis else 1 for i in range(len(shape))])
+        )
+        squares.append((np.moveaxis(x, axis, 0).reshape(4, -1) ** 2).mean(1))
+        weight = net.get(pruner.params[0].name)
+        paddle.static.Executor().run(net.program, feed={"x": x.astype("float32")}, scope=net.scope)
+        pruner.step()
+    norm, param = np.sqrt(np.mean(squares, 0)), pruner.params[0]
+    expected = np.abs(weight)
+    for index in np.ndindex(*param.shape):  # the slow way: which channel does this weight read?
+        channel = index[param.input_axis]
+        if param.groups > 1:
+            channel += index[param.output_axis] // (param.shape[param.output_axis] // param.groups) * param.shape[1]
+        expected[index] *= norm[channel]
+    kept = net.get(param.name) != 0
+    assert kept.sum() == param.size - round(0.5 * param.size)
+    assert expected[kept].min() >= expected[~kept].max()
+
+
+def test_an_embedding_has_no_input_to_be_scored_by():
+    net = Net(lambda x: paddle.nn.Embedding(5, 4)(x.cast("int64")), [2, 3])
+    with pytest.raises(ValueError, match="is not followed; leave it out with `select`"):
+        UnstructuredPruner(net.program, ratio=0.5, criterion=InputNorm(), select=lambda param: True)
 
 
 def test_a_residual_is_not_part_of_the_layer():
