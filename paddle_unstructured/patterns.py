@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import reduce
 from math import gcd, prod
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Callable, ClassVar, Protocol, runtime_checkable
 
 import paddle
 from paddle import Tensor
@@ -20,11 +21,8 @@ from .graph.in_place import add_, scale_, subtract_
 from .ranking.cut import Size
 from .ranking.pieces import by_rows
 
-_NORMS = {
-    "l2": lambda scores, axes: paddle.sqrt(paddle.sum(scores * scores, axis=axes)),
-    "l1": lambda scores, axes: paddle.sum(paddle.abs(scores), axis=axes),
-    "max": lambda scores, axes: paddle.max(paddle.abs(scores), axis=axes),
-}
+_NORMS = ("l2", "l1", "max")
+_FEW = 4  # members of a block that are joined one after the other: faster than Paddle's reductions, to the same bits
 _WORDS = 'kept:of such as "2:4", or outputs x inputs such as "2x1" or "1x4"'
 
 
@@ -220,7 +218,34 @@ def grouped_axis(param: Param, m: int) -> tuple[int, str]:
     return axis, ""
 
 
-class _Blocks:
+def _norm(name: str, split: Tensor, inner: list[int]) -> Tensor:
+    """The norm of each block, whose axes are `inner`."""
+    if not inner:
+        return paddle.abs(split)
+    if name == "max":
+        return _joined(split, inner, paddle.abs, paddle.maximum, paddle.max)
+    if name == "l1":
+        return _joined(split, inner, paddle.abs, add_, paddle.sum)
+    return paddle.sqrt(_joined(split, inner, lambda weights: weights * weights, add_, paddle.sum))
+
+
+def _highest(split: Tensor, inner: list[int]) -> Tensor:
+    return _joined(split, inner, lambda mask: mask, paddle.maximum, paddle.max) if inner else split
+
+
+def _joined(
+    split: Tensor,
+    inner: list[int],
+    of: Callable[[Tensor], Tensor],
+    join: Callable[[Tensor, Tensor], Tensor],
+    reduce_: Callable[..., Tensor],
+) -> Tensor:
+    if len(inner) > 1 or split.shape[inner[0]] > _FEW:
+        return reduce_(of(split), axis=inner)
+    return reduce(join, (of(member.contiguous()) for member in paddle.unbind(split, inner[0])))
+
+
+class Boxes:
     """Units that are boxes of weights, `extents(param)` wide along each stored axis."""
 
     @property
@@ -234,11 +259,19 @@ class _Blocks:
         return param.size
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
-        def norm(rows: Tensor) -> Tensor:
-            split, inner, units = self._split(rows, param)
-            return _NORMS[self._norm](split, inner).reshape(units) if inner else paddle.abs(split)
+        return self._in_units(lambda split, inner: _norm(self._norm, split, inner), scores, param)
 
-        return by_rows(norm, scores, multiple=self.extents(param)[0])
+    def _in_units(self, of_boxes: Callable[[Tensor, list[int]], Tensor], tensor: Tensor, param: Param) -> Tensor:
+        """`of_boxes(split, inner)` in the shape of units."""
+        extents = self.extents(param)
+
+        def in_units(rows: Tensor) -> Tensor:
+            split, inner, units = self._split(rows, param)
+            return of_boxes(split, inner).reshape(units)
+
+        if prod(extents) == max(extents) <= _FEW:
+            return in_units(tensor)  # a member of each box at a time, which are pieces by themselves
+        return by_rows(in_units, tensor, multiple=extents[0])
 
     def size(self, param: Param) -> Size:
         extents = self.extents(param)
@@ -248,21 +281,23 @@ class _Blocks:
         return (paddle.sum(split, axis=inner) if inner else split).flatten().cast("int64")
 
     def alive(self, mask: Tensor, param: Param) -> Tensor:
-        def highest(rows: Tensor) -> Tensor:
-            split, inner, units = self._split(rows, param)
-            return paddle.max(split, axis=inner).reshape(units) if inner else split
-
-        return by_rows(highest, mask, multiple=self.extents(param)[0])
+        return self._in_units(_highest, mask, param)
 
     def spread(self, keep: Tensor, param: Param) -> Tensor:
-        shape, copies, filled = [], [], []
+        shape, widths = self.boxes(param)
+        filled = [-(-length // extent) * extent for length, extent in zip(param.shape, self.extents(param))]
+        mask = paddle.tile(keep.reshape(shape), widths).reshape(filled)
+        return mask if filled == list(param.shape) else mask[tuple(slice(0, length) for length in param.shape)]
+
+    def boxes(self, param: Param) -> tuple[list[int], list[int]]:
+        """The shape of the units with axes of 1 for the boxes' own, and how wide the boxes are along all of these."""
+        shape: list[int] = []
+        widths: list[int] = []
         for length, extent in zip(param.shape, self.extents(param)):
             units = -(-length // extent)
-            shape += [units] if units == 1 or extent == 1 else [units, 1]  # tile takes 7 axes at most
-            copies += [extent] if units == 1 or extent == 1 else [1, extent]
-            filled.append(units * extent)
-        mask = paddle.tile(keep.reshape(shape), copies).reshape(filled)
-        return mask if filled == list(param.shape) else mask[tuple(slice(0, length) for length in param.shape)]
+            shape += [units] if units == 1 or extent == 1 else [units, 1]  # Paddle's tile takes 7 axes at most
+            widths += [extent] if units == 1 or extent == 1 else [1, extent]
+        return shape, widths
 
     def _split(self, tensor: Tensor, param: Param) -> tuple[Tensor, list[int], list[int]]:
         """[a, b, ...] -> [a/m, m, b/n, n, ...], the axes inside blocks, and units along each stored axis.
@@ -292,7 +327,7 @@ class _Blocks:
 
 
 @dataclass(frozen=True)
-class Block(_Blocks):
+class Block(Boxes):
     """All or nothing in blocks of m x n: m neighbours along the first axis by n along the second.
 
     A block's score is the norm of the scores of its weights: sqrt(sum s^2) for "l2". Blocks start at index 0; the last
@@ -368,7 +403,7 @@ class Block(_Blocks):
 
 
 @dataclass(frozen=True)
-class Int8Block(_Blocks):
+class Int8Block(Boxes):
     """4 neighbouring inputs at one kernel position of one output: what a sparse int8 kernel leaves out. In words "1x4".
 
     With `outputs` = 2 or 4 ("2x4", "4x4") that many neighbouring outputs share their blocks, and so the kernel's loads:
@@ -409,7 +444,7 @@ class Int8Block(_Blocks):
 
 
 @dataclass(frozen=True)
-class Filter(_Blocks):
+class Filter(Boxes):
     """Whole filters: all weights of one output channel, or of one input channel.
 
     A filter's score is the norm of the scores of its weights; with `magnitude` that is the L1 or L2 norm of the filter.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from math import prod
 from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..allocation import Allocation, Budget
 from ..criteria import Criterion
 from ..graph import Graph, Param, is_gathered
 from ..graph.in_place import multiply_
-from ..patterns import Pattern
+from ..patterns import Boxes, Pattern
 from ..ranking.cut import Cut
 
 Tensors = Mapping[str, Tensor]  # weights, masks and what criteria look at, by name
@@ -67,8 +68,7 @@ class MaskUpdate:
         with self._tensors(forget, scored=True) as tensors:
             decision = self._decide(allocation, tensors, budget, step)
             for layer, keep in zip(self._layers, decision.keep):
-                # A product, not an assignment: what was pruned stays pruned, whatever an allocation says.
-                mask_(tensors[layer.param.mask_name], layer.pattern.spread(keep, layer.param))
+                _drop(tensors[layer.param.mask_name], keep, layer)
             self._apply(tensors)
             for name in forget:
                 paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
@@ -162,6 +162,18 @@ def mask_(target: Tensor, mask: Tensor) -> None:
         multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
 
 
+def _drop(mask: Tensor, keep: Tensor, layer: PrunedLayer) -> None:
+    """mask = mask * keep, in place. A product: what was pruned stays pruned, whatever an allocation says."""
+    param, pattern = layer.param, layer.pattern
+    if isinstance(pattern, Boxes) and mask.dtype == keep.dtype:
+        shape, widths = pattern.boxes(param)
+        whole = [units * width for units, width in zip(shape, widths)]
+        if prod(whole) == param.size:  # no box is short: without the tensor of spread units, which is what costs
+            multiply_(mask.reshape(whole), keep.reshape(shape))
+            return
+    mask_(mask, pattern.spread(keep, param))
+
+
 def as_scored(tensor: Tensor) -> Tensor:
     """A weight or mask in the dtype that scores have: half precision as float32."""
     return tensor if str(tensor.dtype).split(".")[-1] in _EXACT else tensor.cast("float32")
@@ -175,6 +187,8 @@ def is_sound(weight: Tensor, scores: Tensor) -> bool:
 def _scores(layer: PrunedLayer, tensors: Tensors, information: Tensor | None) -> tuple[Tensor, Tensor]:
     """The weight in the dtype in which it is scored, and its scores."""
     weight = as_scored(tensors[layer.param.name])
+    if layer.criterion is criteria.magnitude and isinstance(layer.pattern, Boxes):
+        return weight, weight  # norms look at magnitudes by themselves
     return weight, criteria.scores(layer.criterion, weight, layer.param, information)
 
 

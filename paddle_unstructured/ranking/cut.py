@@ -73,7 +73,7 @@ def cut(
 def resolved(race: Race, near: Candidates, bins: list[Tensor], last: Tensor, scores: list[Tensor], dead: Tensor) -> Cut:
     """Finish a cut whose candidates are known: units above bin `last` [layers] stay, below the candidates they fall."""
     code_of_rank = paddle.zeros_like(last)
-    for shift in _shifts(scores):
+    for shift in _shifts(near):
         race = race.narrowed(near.count(shift))
         near = near.narrowed(shift, race.digit)
         code_of_rank = code_of_rank * BINS + race.digit
@@ -300,7 +300,7 @@ def _places(bins: Tensor, low: int, high: int) -> Tensor:
     """Where the bins `low` to `high` are, int64 [few]."""
     found, start = [], 0
     for (part,) in pieces_of(bins):
-        inside = paddle.logical_and(part >= float(low), part <= float(high))
+        inside = paddle.logical_and(part >= float(low), part <= float(high))  # == takes longer
         found.append(paddle.nonzero(inside).flatten() + start)
         start += part.shape[0]
     return found[0] if len(found) == 1 else joined(found)
@@ -321,7 +321,7 @@ def _first(rising: Tensor, least: Tensor) -> Tensor:
     return paddle.searchsorted(rising, least.unsqueeze(1)).squeeze(1).clip(max=BINS - 1)
 
 
-def _shifts(scores: list[Tensor]) -> list[int]:
-    """Digits of a candidate's code, highest first: as many as the number of all units needs."""
-    bits = sum(int(np.prod(s.shape)) for s in scores).bit_length()
+def _shifts(near: Candidates) -> list[int]:
+    """Digits of a candidate's code, highest first: as many as the number of candidates needs."""
+    bits = max(near.code.shape[0], 1).bit_length()
     return [_DIGIT_BITS * i for i in reversed(range(-(-bits // _DIGIT_BITS)))]
