@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Sequence
 
 import paddle
 
 from ..arguments import wrong_kind
 from .base import WEIGHT_ROLES, Graph, Param
 from .gather import Gathering, is_gathered
+from .gather_layer import LayerGathering
+from .gather_program import ProgramGathering
 from .layers import LayerGraph
 from .program import PirGraph
+
+if TYPE_CHECKING:
+    from ..criteria import Watching
 
 __all__ = [
     "Gathering",
@@ -20,6 +25,7 @@ __all__ = [
     "Param",
     "PirGraph",
     "WEIGHT_ROLES",
+    "gather",
     "is_gathered",
     "open_any",
     "open_graph",
@@ -107,3 +113,15 @@ def _place(place: Any) -> Any:
     ):
         raise wrong_kind("place", "a place such as paddle.CPUPlace() or paddle.CUDAPlace(0)", place)
     return place
+
+
+def gather(graph: Graph, params: Sequence[Param], criterion: Watching) -> Gathering:
+    """What a criterion wants to know of some params of a graph, to be summed over batches.
+
+    Raises:
+        ValueError: It cannot be watched there, with the reason.
+    """
+    if isinstance(graph, LayerGraph):
+        return LayerGathering(graph, params, criterion)
+    assert isinstance(graph, PirGraph)
+    return ProgramGathering(graph, params, criterion)

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the parameters of an nn.Layer are for: read off its Program once it is traced, else off the ops of its parts."""
+"""What the parameters of an nn.Layer are for, told by the layers that hold them, where it is not traced."""
 
 from __future__ import annotations
 
 from typing import Any, Iterator, Mapping, Sequence
 
-import paddle
 from paddle import Tensor, nn
 
-from ..arguments import wrong_kind
 from .base import WEIGHT_ROLES, Role
-from .program import walk
-from .roles import Roles
 
 Found = tuple[Role, tuple[Role, ...]]  # the role of a param, and its readings as a weight
 _UNTRACED = "what reads it is not known before the model is traced; give `input_spec`"
@@ -47,37 +43,6 @@ _NORM_PARTS = {
 }
 
 
-def traced_roles(model: nn.Layer, input_spec: Sequence[Any]) -> dict[Tensor, Found]:
-    """Roles by what the ops do, in the order in which they read the parameters. Nothing is run, nothing is changed.
-
-    Args:
-        model: The Layer, in the mode (`train()`, `eval()`) that it is in.
-        input_spec: An InputSpec for each input.
-
-    Raises:
-        TypeError: `input_spec` is no list.
-        ValueError: Paddle cannot trace the model, with its reason.
-    """
-    if not isinstance(input_spec, (list, tuple)) or not input_spec:
-        raise wrong_kind("input_spec", "a list of paddle.static.InputSpec, one for each input", input_spec)
-    forward = getattr(model.forward, "dygraph_function", model.forward)  # of one that to_static has converted
-    try:
-        function = paddle.jit.to_static(forward, input_spec=list(input_spec), full_graph=True)
-        traced = function.concrete_program_specify_input_spec(with_hook=True)
-    except Exception as error:  # whatever the model's own code meets
-        reason = next(iter(str(error).strip().splitlines()), "") or repr(error)
-        raise ValueError(
-            f"{type(model).__name__} cannot be traced with `input_spec` {input_spec}: "
-            f"{type(error).__name__}: {reason}; leave `input_spec` out to tell roles by the layers."
-        ) from error
-    roles = Roles(walk(traced.main_program.global_block()))
-    found = []
-    for i, (tensor, value) in enumerate(zip(*traced.parameters)):
-        role, place, readings = roles.of(value)
-        found.append((place, i, tensor, (role, readings)))
-    return {tensor: known for *_, tensor, known in sorted(found, key=lambda entry: entry[:2])}
-
-
 def structural_roles(model: nn.Layer) -> dict[Tensor, Found]:
     """Roles by the op that the layer which holds a parameter calls, in the order of `named_parameters()`.
 
@@ -90,6 +55,11 @@ def structural_roles(model: nn.Layer) -> dict[Tensor, Found]:
             if tensor not in found or (found[tensor][0].role == "unknown" and role.role != "unknown"):
                 found[tensor] = role, (role,) if role.role in WEIGHT_ROLES else ()
     return found
+
+
+def is_whole(layer: nn.Layer) -> bool:
+    """Whether a layer computes what Paddle's own layer of its kind does: its op with its bias, and no more."""
+    return _kind_of(layer, (*_CONVS, nn.Linear, nn.Embedding, nn.PReLU, *_NORMS)) is not None
 
 
 def _own(layer: nn.Layer) -> Iterator[tuple[str, Tensor]]:

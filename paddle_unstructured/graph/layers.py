@@ -16,8 +16,9 @@ from ..arguments import StrPath
 from ..formats import pdparams
 from .base import Param
 from .in_place import multiply_
-from .layer_roles import Found, structural_roles, traced_roles
+from .layer_roles import structural_roles
 from .program import dtype_name, misfits
+from .trace import Found, Trace, trace
 from .watched import master_weight, trained_by, unwatch, watch
 
 _MASK = "_sparsity_mask"  # attribute of a parameter: a mask is found again by whoever prunes the same parameter
@@ -42,17 +43,15 @@ class LayerGraph:
     place: None = None
 
     def __init__(self, model: nn.Layer, input_spec: Sequence[Any] | None = None) -> None:
-        if not paddle.in_dynamic_mode():
-            raise ValueError(
-                "Paddle is in static mode, and an nn.Layer is to be pruned; call paddle.disable_static() first."
-            )
+        check_dynamic("an nn.Layer is to be pruned")
         self.program: nn.Layer = model._layers if isinstance(model, paddle.DataParallel) else model
         self._tensors = _persistable(self.program)
         if not self._tensors:
             raise ValueError(f"the model must have parameters, and {type(model).__name__} has none.")
         if input_spec is not None:
-            _traced[self.program] = traced_roles(self.program, input_spec)
-        known = dict(_traced.get(self.program, {}))
+            _traced[self.program] = trace(self.program, input_spec)
+        self.trace: Trace | None = _traced.get(self.program)
+        known = {} if self.trace is None else self.trace.roles()
         if not known.keys() >= set(self._tensors.values()):
             known.update((t, found) for t, found in structural_roles(self.program).items() if t not in known)
         self._roles: dict[str, Found] = {}
@@ -62,7 +61,7 @@ class LayerGraph:
                 self._roles[names[tensor]] = found
         self._masked: list[str] = []
         self._unwatched: list[str] = []  # those of them that no optimizer trains
-        self._shadows: dict[str, Tensor] = {}
+        self._others: dict[str, Tensor] = {}  # what is neither param nor mask: shadows, accumulators of criteria
         self._tied: dict[str, str] = {}  # shadow -> param
         self._optimizers: list[Any] = []
         self.is_attached = False
@@ -112,11 +111,27 @@ class LayerGraph:
         """What Paddle calls the param in the Programs that it traces."""
         return str(self._tensors[param.name].name)
 
-    def norm_scale(self, param: Param) -> str | None:
-        raise ValueError(
-            f"`criterion` must look at weights alone for an nn.Layer, got NormScale for {param.name}: the norm behind "
-            "a layer is known in a static Program only; take magnitude, or prune the static Program."
+    def tensor(self, name: str) -> Tensor:
+        """The parameter or buffer of that name."""
+        return self._tensors[name]
+
+    def owners(self) -> dict[str, nn.Layer]:
+        """The layer that holds a parameter or buffer, by what Paddle calls the tensor in Programs."""
+        layers = self.program.sublayers(include_self=True)
+        own = (
+            (layer, [*layer.parameters(include_sublayers=False), *layer.buffers(include_sublayers=False)])
+            for layer in layers
         )
+        return {tensor.name: layer for layer, tensors in own for tensor in tensors}
+
+    def norm_scale(self, param: Param) -> str | None:
+        if self.trace is None:
+            raise ValueError(
+                f"what stands behind {param.name} is known once the model is traced, and NormScale has to know the "
+                "norm there; give `input_spec`."
+            )
+        scale = self.trace.norm_scale(param, self._tensors[param.name])
+        return next((name for name, tensor in self._tensors.items() if tensor is scale), None)
 
     # -- optimizers
 
@@ -150,12 +165,18 @@ class LayerGraph:
 
     def attach(self) -> None:
         """Wrap optimizers that are new; zero what none of them trains, since nobody else would."""
+        check_dynamic("an nn.Layer is pruned")
         if not self.is_attached:
             self.wrap()
             held = {tensor for optimizer in self._optimizers for tensor in trained_by(optimizer)}
             self._unwatched = [name for name in self._masked if self._tensors[name] not in held]
             self.is_attached = True
         self._apply(self._unwatched)
+
+    def trainers(self, param: Param) -> list[Any]:
+        """The watched optimizers that train a param."""
+        tensor = self._tensors[param.name]
+        return [one for one in self._optimizers if any(tensor is each for each in trained_by(one))]
 
     def _after_step(self, optimizer: Any) -> None:
         self._apply(self._masked, optimizer)
@@ -171,7 +192,7 @@ class LayerGraph:
                     _multiply(master, mask)
             for shadow, name in self._tied.items():
                 if name in names:
-                    _multiply(self._shadows[shadow], self._mask(name))
+                    _multiply(self._others[shadow], self._mask(name))
 
     # -- masks
 
@@ -219,7 +240,7 @@ class LayerGraph:
     def shadow(self, shadow: Any) -> tuple[str, Any]:
         if not isinstance(shadow, Tensor):
             raise arguments.wrong_kind("shadow", "a Tensor that follows a weight of the model", shadow)
-        self._shadows[name := f"shadow {id(shadow)}"] = shadow
+        self._others[name := f"shadow {id(shadow)}"] = shadow
         return name, shadow
 
     def tie(self, shadow: str, param: Param) -> bool:
@@ -238,13 +259,27 @@ class LayerGraph:
 
     @contextlib.contextmanager
     def tensors(self, names: Iterable[str]) -> Iterator[Mapping[str, Tensor]]:
+        check_dynamic("tensors of an nn.Layer are asked for")
         with paddle.no_grad():
             yield {name: self._find(name) for name in names}
 
     def _find(self, name: str) -> Tensor:
         if name in self._tensors:
             return self._tensors[name]
-        return self._shadows[name] if name in self._shadows else self._mask(name.removesuffix("_mask"))
+        return self._others[name] if name in self._others else self._mask(name.removesuffix("_mask"))
+
+    def hold(self, name: str, tensor: Tensor) -> None:
+        """Know a further tensor by a name."""
+        self._others[name] = tensor
+
+    def held(self, name: str) -> Tensor:
+        """A further tensor."""
+        return self._others[name]
+
+    def erase(self, names: Iterable[str]) -> None:
+        """Forget further tensors."""
+        for name in names:
+            self._others.pop(name, None)
 
     def is_initialized(self, name: str) -> bool:
         return bool(self._find(name)._is_initialized())
@@ -254,6 +289,10 @@ class LayerGraph:
 
     def stored(self, name: str) -> np.ndarray:
         return np.asarray(self._find(name).numpy())
+
+    def store(self, name: str, array: np.ndarray) -> None:
+        """Set a tensor from what `stored` gave."""
+        self._find(name).set_value(array)
 
     def load_params(self, path: StrPath, *, partial: bool = False) -> dict[str, str]:
         """Set all params from the file of `paddle.save(model.state_dict(), path)`."""
@@ -267,7 +306,7 @@ class LayerGraph:
 
 
 _alive: weakref.WeakSet[LayerGraph] = weakref.WeakSet()
-_traced: weakref.WeakKeyDictionary[nn.Layer, dict[Tensor, Found]] = weakref.WeakKeyDictionary()  # also for reports
+_traced: weakref.WeakKeyDictionary[nn.Layer, Trace] = weakref.WeakKeyDictionary()  # also for reports
 
 
 def _persistable(model: nn.Layer) -> dict[str, Tensor]:
@@ -288,5 +327,11 @@ def _multiply(tensor: Tensor, mask: Tensor) -> None:
 
 
 def _on_host(tensor: Tensor) -> np.ndarray:
-    exact = tensor.detach()
-    return np.asarray((exact.cast("float32") if exact.dtype == paddle.bfloat16 else exact).numpy())
+    array = np.asarray(tensor.numpy())
+    return (array.astype("uint32") << 16).view("float32") if tensor.dtype == paddle.bfloat16 else array
+
+
+def check_dynamic(doing: str) -> None:
+    """Raise ValueError in static mode, where an operation on an eager tensor ends the process."""
+    if not paddle.in_dynamic_mode():
+        raise ValueError(f"Paddle is in static mode, and {doing}; call paddle.disable_static() first.")

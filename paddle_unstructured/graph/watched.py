@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 import paddle
 from paddle import Tensor
@@ -11,10 +11,12 @@ from paddle import Tensor
 from ..arguments import wrong_kind
 
 _WRITERS = ("step", "minimize")  # neither calls the other in dynamic mode
+_UPDATE = "_create_optimization_pass"  # what both come to: it has the gradients, clipped and with their weight decay
+_INNER = ("_inner_opt", "inner_optimizer")  # of those that fleet gives, and of LookAhead
 
 
-class Masked:
-    """A method of one optimizer, followed by what keeps weights sparse.
+class Wrapped:
+    """A method of one optimizer, with something before it and something after it.
 
     Args:
         optimizer: Whose method.
@@ -22,11 +24,14 @@ class Masked:
     """
 
     def __init__(self, optimizer: Any, name: str) -> None:
-        self.after: list[Callable[[Any], None]] = []
+        self.before: list[Callable[[Any], None]] = []  # given the method's first argument
+        self.after: list[Callable[[Any], None]] = []  # given the optimizer
         self._optimizer, self._name, self._call = optimizer, name, getattr(optimizer, name)
         self.__doc__ = self._call.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for look in self.before:
+            look(args[0])
         result = self._call(*args, **kwargs)
         if self.after and not paddle.in_dynamic_mode():
             raise RuntimeError(
@@ -45,22 +50,52 @@ class Masked:
 def watch(optimizer: Any, after: Callable[[Any], None]) -> None:
     """Call `after(optimizer)` at the end of every step."""
     for name in _WRITERS:
-        method = vars(optimizer).get(name)
-        if not isinstance(method, Masked):
-            method = Masked(optimizer, name)
-            setattr(optimizer, name, method)
-        if after not in method.after:
-            method.after.append(after)
+        calls = _wrapped(optimizer, name).after
+        if after not in calls:
+            calls.append(after)
 
 
 def unwatch(optimizer: Any, after: Callable[[Any], None]) -> None:
     """Undo `watch`; the optimizer is as it was when nobody watches it any more."""
     for name in _WRITERS:
-        method = vars(optimizer).get(name)
-        if isinstance(method, Masked) and after in method.after:
-            method.after.remove(after)
-            if not method.after:
-                delattr(optimizer, name)
+        _unwrap(optimizer, name, after)
+
+
+def watch_gradients(optimizer: Any, look: Callable[[Iterable[tuple[Tensor, Tensor]]], None]) -> None:
+    """Show `look` pairs of weight and gradient, as the optimizer's update is given them, before each update."""
+    _wrapped(_innermost(optimizer), _UPDATE).before.append(look)
+
+
+def unwatch_gradients(optimizer: Any, look: Callable[[Iterable[tuple[Tensor, Tensor]]], None]) -> None:
+    """Undo `watch_gradients`."""
+    _unwrap(_innermost(optimizer), _UPDATE, look)
+
+
+def _wrapped(optimizer: Any, name: str) -> Wrapped:
+    method = vars(optimizer).get(name)
+    if not isinstance(method, Wrapped):
+        method = Wrapped(optimizer, name)
+        setattr(optimizer, name, method)
+    return method
+
+
+def _unwrap(optimizer: Any, name: str, call: Callable[[Any], None]) -> None:
+    method = vars(optimizer).get(name)
+    if isinstance(method, Wrapped):
+        for calls in (method.before, method.after):
+            if call in calls:
+                calls.remove(call)
+        if not method.before and not method.after:
+            delattr(optimizer, name)
+
+
+def _innermost(optimizer: Any) -> Any:
+    """The optimizer that updates weights, of one that wraps another."""
+    for name in _INNER:
+        inner = vars(optimizer).get(name)
+        if callable(getattr(inner, "step", None)):
+            return _innermost(inner)
+    return optimizer
 
 
 def trained_by(optimizer: Any) -> list[Tensor]:
@@ -77,5 +112,5 @@ def trained_by(optimizer: Any) -> list[Tensor]:
 
 def master_weight(optimizer: Any, tensor: Tensor) -> Tensor | None:
     """The float32 copy that the optimizer keeps of a weight of half precision, if it does."""
-    found: Tensor | None = getattr(optimizer, "_master_weights", {}).get(tensor.name)
+    found: Tensor | None = getattr(_innermost(optimizer), "_master_weights", {}).get(tensor.name)
     return found

@@ -11,7 +11,7 @@ from ..arguments import fraction
 from ..compat import paddleslim
 from ..compat.config_list import Rules, choices
 from ..criteria import Criterion, Watching, as_watching, source_of
-from ..graph import Gathering, Graph, Param, PirGraph
+from ..graph import Gathering, Graph, Param, gather
 from ..patterns import Insistent, Pattern, own_sparsity
 from ..reporting import report
 from ..schedules import Schedule, final_of
@@ -217,14 +217,7 @@ def _gatherings(
         if known is None:
             watching.append((criterion, known := []))
         known.append(param)
-    if not watching:
-        return []
-    if not isinstance(graph, PirGraph):
-        raise ValueError(
-            f"`criterion` must look at weights alone for an nn.Layer, got {watching[0][0]!r}, which gathers gradients "
-            "or outputs in a static Program; take magnitude or GeometricMedian, or a function of the weight."
-        )
-    return [Gathering(graph, params, criterion) for criterion, params in watching]
+    return [gather(graph, params, criterion) for criterion, params in watching]
 
 
 def information(

@@ -11,8 +11,8 @@ import paddle
 from paddle.base.libpaddle import pir
 
 from ..channels.labels import key
+from ..graph.activations import ACTIVATIONS
 from ..graph.base import Param
-from ..graph.gather import ACTIVATIONS
 from ..graph.program import PirGraph
 from ..graph.roles import WEIGHT_ROUNDING
 from ..graph.values import RESHAPES, exists, forward_uses, kind_of
