@@ -21,6 +21,8 @@ from typing import Iterator
 import numpy as np
 import paddle
 
+from paddle_unstructured.formats.atomic import sync
+
 STATE, MASKS, MODEL = "state.json", "masks.safetensors", "model"
 
 
@@ -49,12 +51,23 @@ class State:
             raise BadCheckpoint(f"{folder / STATE} must be the state that train.py writes, but {error}") from error
 
 
+def replaced(folder: Path) -> Path:
+    """The name that a folder has while another takes its place."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def standing(folder: Path) -> Path:
+    """Where a folder is: under its name, or under the other one if a run was killed between the two."""
+    old = replaced(folder)
+    return old if old.is_dir() and not folder.exists() else folder
+
+
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder to write into; it becomes `folder` only when all of it is on the disk."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = folder.with_name(f".{folder.name}.writing"), folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():  # a run was killed between the two names
+    fresh, old = folder.with_name(f".{folder.name}.writing"), replaced(folder)
+    if standing(folder) == old:
         old.rename(folder)
     for left in (fresh, old):  # from a run that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -77,15 +90,6 @@ def check_whole(file: Path) -> None:
     """Raise OSError unless a Program was written to its end: Paddle does not notice that a disk is full."""
     if file.is_file() and not file.read_bytes().rstrip().endswith(b"}"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def save(folder: Path, program: paddle.static.Program, state: State, pruner=None) -> None:
@@ -124,12 +128,14 @@ def resume(folder: Path, program: paddle.static.Program, pruner=None) -> None:
 
 def epochs(run: Path) -> dict[int, Path]:
     """Return the finished checkpoints of a run, by epoch."""
-    found = ((folder.name[len("epoch_") :], folder) for folder in run.glob("epoch_*"))
-    return {int(epoch): folder for epoch, folder in sorted(found) if epoch.isdigit()}
+    names = {path.name for path in run.glob("epoch_*")} | {path.name[1:-4] for path in run.glob(".epoch_*.old")}
+    numbers = sorted(int(name[6:]) for name in names if name[6:].isdigit())
+    return {epoch: standing(run / f"epoch_{epoch}") for epoch in numbers}
 
 
 def find_checkpoint(path: Path, last_epoch: int = -1) -> Path:
     """Return the checkpoint folder that `path` means: itself, or the one of `last_epoch` (-1: the latest) in a run."""
+    path = standing(path)
     if (path / STATE).is_file():
         saved = State.read(path).epoch
         if last_epoch not in (-1, saved):
@@ -145,13 +151,13 @@ def find_checkpoint(path: Path, last_epoch: int = -1) -> Path:
 
 def find_weights(path: Path) -> Path:
     """Return the .pdparams file that `path` means; in a run, that of the best epoch or else the latest."""
+    path = standing(path)
     for file in (path, Path(f"{path}.pdparams"), path / f"{MODEL}.pdparams"):
         if file.is_file():
             return file
     latest = find_checkpoint(path)
     best = State.read(latest).best
-    folder = path / f"epoch_{best['epoch']}" if best else latest
-    return find_weights(folder if folder.is_dir() else latest)
+    return find_weights(epochs(path).get(best["epoch"], latest) if best else latest)
 
 
 def load_weights(file: Path, wanted: dict[str, tuple[int, ...]], place: paddle.base.core.Place) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import checkpoints
+import interrupts
 import numpy as np
 import paddle
 from checkpoints import MASKS, MODEL, BadCheckpoint, State, atomic_folder
@@ -128,6 +129,7 @@ def train_epoch(run: Run, epoch: int) -> dict:
     rate = run.lr()
     run.model.train()
     for number, (images, labels) in enumerate(loader, 1):
+        interrupts.stop_if_asked()
         logits = run.model(images)
         loss = paddle.nn.functional.cross_entropy(logits, labels)
         loss.backward()
@@ -152,6 +154,7 @@ def measure(run: Run) -> dict[str, float]:
     run.model.eval()
     with paddle.no_grad():
         for images, labels in batches(run.test, run.args.batch_size_for_validation, num_workers=run.args.num_workers):
+            interrupts.stop_if_asked()
             scores = run.model(images).numpy()
             average.add([hits(scores, labels.numpy(), k).mean() for k in (1, 5)], len(scores))
     top1, top5 = map(float, average.mean)
@@ -186,10 +189,10 @@ def main(argv: list[str] | None = None) -> None:
             run = prepare(args)
         except (MissingData, ValueError, TypeError) as error:
             sys.exit(f"dygraph.py: error: {error}")
+        interrupts.wait_for_a_step("dygraph.py")
         train(run)
     except KeyboardInterrupt:
-        print(f"dygraph.py: interrupted; {how_to_resume(args)}", file=sys.stderr)
-        sys.exit(130)
+        interrupts.end(f"dygraph.py: interrupted; {how_to_resume(args)}")
 
 
 if __name__ == "__main__":

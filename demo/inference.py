@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import paddle
-from checkpoints import MODEL, State, atomic_folder
+from checkpoints import MODEL, State, atomic_folder, standing
 from programs import Classifier
 
 from paddle_unstructured import export as library
@@ -26,6 +26,7 @@ def export(folder: Path, net: Classifier, exe: paddle.static.Executor, state: St
 def load_inference(path: Path, place: paddle.base.core.Place) -> library.Model | None:
     """Load the inference model that `path` means, into a scope of its own; None if it means something else."""
     try:
+        path = standing(path)
         files = library.find_model(str(path))
     except FileNotFoundError:
         return None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 from data import Source, batches
+from interrupts import stop_if_asked
 
 from paddle_unstructured import distributed
 
@@ -53,6 +54,7 @@ def measure_accuracy(
     """Classify every image of `source` once, each rank its share: {"top1", "top5", "images"}."""
     average, place = Average(2), {"rank": distributed.rank(), "ranks": distributed.world_size()}
     for images, labels in batches(source, batch_size, num_workers=num_workers, **place):
+        stop_if_asked()
         (scores,) = exe.run(program, feed={image: images}, fetch_list=[probabilities])
         average.add([hits(scores, np.array(labels), k).mean() for k in (1, 5)], len(scores))
         distributed.progress()

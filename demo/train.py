@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 import shlex
 import sys
 import time
 from typing import Callable
 
 import checkpoints
+import interrupts
 import paddle
 from data import MissingData, batches
 from inference import export
@@ -41,6 +41,7 @@ def train_epoch(run: Run, epoch: int) -> dict:
     rate, hidden = run.lr(), None if distributed.rank() == 0 else True
     with tqdm(loader, desc=f"epoch {epoch}", disable=hidden, leave=False, dynamic_ncols=True) as bar:
         for number, feed in enumerate(bar, 1):
+            interrupts.stop_if_asked()
             metrics = run.exe.run(run.net.train, feed=dict(zip(FEEDS, feed)), fetch_list=list(run.net.metrics))
             if run.pruner is not None:
                 run.pruner.step()
@@ -167,16 +168,14 @@ def main(argv: list[str] | None = None) -> None:
             run = prepare(args)
         except (MissingData, ValueError, TypeError) as error:
             sys.exit(f"train.py: error: {error}")
+        interrupts.wait_for_a_step("train.py")
         try:
             train(run)
         except OSError as error:  # a disk that is full, say
             reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
             sys.exit(f"train.py: error: {reason}; {how_to_resume(args)}")
     except KeyboardInterrupt:
-        print(f"train.py: interrupted; {how_to_resume(args)}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(130)  # the usual end waits for Paddle's threads, and one of twenty aborted there or before
+        interrupts.end(f"train.py: interrupted; {how_to_resume(args)}")
 
 
 if __name__ == "__main__":

@@ -207,14 +207,11 @@ def finish(
     beside: Mapping[str, str] | None = None,
 ) -> Exported:
     """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
-    strangers = [
-        name
-        for name, mask in masks.items()
-        if name in model.param_names and mask.shape != model.graph.stored(name).shape
-    ]
+    graph, known = model.graph, model.param_names
+    strangers = [name for name, mask in masks.items() if name in known and mask.shape != graph.stored(name).shape]
     if strangers:
         raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
-    absent = {name: mask.size for name, mask in masks.items() if name not in model.param_names}
+    absent = {name: mask.size for name, mask in masks.items() if name not in known}
     if absent:
         _log.warning("%s: %s", path, _absent(absent))
     model = in_inference_mode(model)
@@ -274,13 +271,22 @@ def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
                 if "not involved in the target_vars" not in str(error):
                     raise
                 raise ValueError("`feed` must hold inputs that `fetch` depends on, and no others.") from error
-        if not os.path.exists(draft + KINDS["inference"][1]):
-            raise ValueError("`fetch` must be what the params compute, but depends on none of them.")
-        model = open_model(draft, graph.place)
+        model = open_model(draft, graph.place) if os.path.exists(draft + KINDS["inference"][1]) else None
+    if model is not None:
+        _drop_unread(model.program)
+    if model is None or not model.param_names:
+        raise ValueError("`fetch` must be what the params compute, but depends on none of them.")
     lacking = set(model.feeds) - {value.get_defining_op().attrs()["name"] for value in feed}
     if lacking:
         raise ValueError(f"`feed` must hold every input that `fetch` needs, and lacks {', '.join(sorted(lacking))}.")
     return model
+
+
+def _drop_unread(program: Any) -> None:
+    """Take out params that nothing reads, which Paddle 3.0 leaves in what it saves."""
+    block = program.global_block()
+    for op in [op for op in block.ops if op.name() == "builtin.parameter" and not op.result(0).all_used_ops()]:
+        block.remove_op(op)
 
 
 def _masks(graph: PirGraph, params: Sequence[Param] | None = None) -> dict[str, np.ndarray]:
@@ -300,11 +306,11 @@ def _masks(graph: PirGraph, params: Sequence[Param] | None = None) -> dict[str, 
 
 def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
     """Apply masks to the model's weights; those of params that it does not have were for training only."""
-    names = model.param_names
+    names, graph = model.param_names, model.graph
     for name, mask in masks.items():
         if name in names:
-            stored = model.graph.stored(name)
-            model.graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
+            stored = graph.stored(name)
+            graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
 
 
 def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any, beside: Mapping[str, str]) -> Exported:
@@ -316,11 +322,8 @@ def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any, be
         saved = open_model(draft, model.place)
         if saved.feeds != model.feeds or saved.param_names != model.param_names:
             raise RuntimeError(f"{path} was not written: Paddle saved other inputs or params than the model's.")
-        differing = [
-            name
-            for name in saved.param_names
-            if saved.graph.stored(name).tobytes() != model.graph.stored(name).tobytes()
-        ]
+        there, here = saved.graph, model.graph
+        differing = [name for name in saved.param_names if there.stored(name).tobytes() != here.stored(name).tobytes()]
         if differing:
             raise RuntimeError(f"{path} was not written: Paddle saved other values of {', '.join(differing)}.")
         return Exported(prefix_of(path), sparsity_report(saved.program, saved.scope, pruner), removal)

@@ -111,14 +111,14 @@ def _name(draft: str, folder: str) -> None:
         target = os.path.realpath(os.path.join(folder, file))
         _check_regular(target)
         os.chmod(os.path.join(draft, file), _mode(target))
-        _sync(os.path.join(draft, file))
+        sync(os.path.join(draft, file))
     with _locked(folder):
         whole = draft[: -len(_WRITING)] + _WHOLE
         os.chmod(draft, 0o755)  # others may finish it
         os.rename(draft, whole)
-        _sync(folder)
+        sync(folder)
         _move(whole, folder)
-    _sync(folder)
+    sync(folder)
 
 
 def _move(whole: str, folder: str) -> None:
@@ -150,7 +150,7 @@ def _replace(source: str, target: str) -> None:
         copy = f"{target}.{os.path.basename(os.path.dirname(source))}"  # behind a link to another disk
         try:
             shutil.copy2(source, copy)
-            _sync(copy)
+            sync(copy)
             os.replace(copy, target)
         finally:
             with suppress(FileNotFoundError):
@@ -166,7 +166,7 @@ def _finish(whole: str, folder: str) -> None:
     try:
         for file in _files(whole):
             _replace(os.path.join(whole, file), os.path.realpath(os.path.join(folder, file)))
-        _sync(folder)
+        sync(folder)
         shutil.rmtree(whole)
     finally:
         os.close(lock)
@@ -264,7 +264,8 @@ def _in_words(folder: str) -> Iterator[None]:
         raise OSError(error.errno, f"{said[error.errno]}; {unchanged}", folder) from error
 
 
-def _sync(path: str) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

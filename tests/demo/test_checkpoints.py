@@ -42,6 +42,22 @@ def test_the_latest_epoch_is_found_by_number(tmp_path):
         checkpoints.find_checkpoint(tmp_path, 5)
 
 
+def test_a_kill_between_two_names_leaves_the_old_checkpoint_to_readers_and_the_next_writer(tmp_path):
+    folder, aside = tmp_path / "epoch_3", tmp_path / ".epoch_3.old"
+    for name in (folder, tmp_path / "epoch_1"):
+        with atomic_folder(name) as fresh:
+            State({}, epoch=int(name.name[-1]), step=7).write(fresh)
+            (fresh / "model.pdparams").touch()
+    folder.rename(aside)
+    assert checkpoints.epochs(tmp_path) == {1: tmp_path / "epoch_1", 3: aside}
+    assert checkpoints.find_checkpoint(tmp_path) == checkpoints.find_checkpoint(folder) == aside
+    assert checkpoints.find_weights(tmp_path) == checkpoints.find_weights(folder) == aside / "model.pdparams"
+    with pytest.raises(KeyboardInterrupt):
+        with atomic_folder(folder):
+            raise KeyboardInterrupt
+    assert checkpoints.find_checkpoint(tmp_path) == folder and State.read(folder).step == 7
+
+
 def saved_lenet(exe, folder):
     net = build_classifier("LeNet", image_shape=(1, 8, 8), classes=10)
     exe.run(net.startup)
