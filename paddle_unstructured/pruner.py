@@ -17,7 +17,7 @@ from .compat import paddleslim
 from .compat.config_list import Rules
 from .criteria import Criterion
 from .formats.yaml import write_yaml
-from .graph import LayerGraph, Param, PirGraph, open_any
+from .graph import LayerGraph, Param, open_any
 from .masking.plan import make_plan
 from .masking.sharing import masks_in
 from .masking.update import MaskUpdate, PrunedLayer
@@ -100,11 +100,9 @@ class UnstructuredPruner:
         input_spec: Sequence[Any] | None = None,
     ) -> None:
         self._graph = open_any(program, scope, place, optimizer=optimizer, input_spec=input_spec)
-        if isinstance(self._graph, LayerGraph) and distributed.world_size() > 1:
-            raise ValueError(
-                f"an nn.Layer is pruned by one process so far, got {distributed.world_size()} ranks; train a static "
-                "Program on many."
-            )
+        if isinstance(self._graph, LayerGraph):
+            distributed.adopt()
+            distributed.check_joined()
         self.scope, self.place = self._graph.scope, self._graph.place
         self._plan = make_plan(
             self._graph,
@@ -584,8 +582,7 @@ class UnstructuredPruner:
         return bool((before != self._pruned).any())
 
     def _update_masks(self, sparsity: float) -> None:
-        if isinstance(self._graph, PirGraph):
-            distributed.synchronize(self._graph)
+        distributed.synchronize(self._graph)
         report.check_initialized(self._graph, self._params)
         budget = self._plan.budget(sparsity)
         before, reached = self._pruned, self.target_reached()

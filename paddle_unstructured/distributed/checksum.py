@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import paddle
-from paddle.utils import dlpack
+from paddle import Tensor
 
 CHUNK = 1 << 16  # words; small enough to stay in a CPU's cache, so that no fresh memory is touched
 FACTOR = 0x5851F42D4C957F2D  # odd (Knuth's MMIX generator), so a product with it loses nothing modulo 2^64
@@ -16,7 +16,7 @@ _BITS = (1 << 64) - 1
 _WORDS = {4: "int32", 2: "int16", 1: "int8"}
 
 
-def checksum(tensor: Any) -> int:
+def checksum(tensor: Tensor) -> int:
     """Sum up a tensor's bits as integers, each times a random odd number of its place, modulo 2^64.
 
     h = sum_j x_j p_j within chunks of 65,536 words of 32 bits, and over the chunks' sums by Horner's rule. Sums of
@@ -24,18 +24,18 @@ def checksum(tensor: Any) -> int:
     the host.
 
     Args:
-        tensor: A DenseTensor of a scope, on any device.
+        tensor: An eager tensor, on any device.
 
     Returns:
         0 to 2^64 - 1.
     """
     # Eager, since a static Program cannot look at a float's bits: view_dtype has no kernel there (Paddle 3.3.1).
-    with paddle.base.dygraph.guard(tensor._place()):
-        flat = dlpack.from_dlpack(tensor._to_dlpack()).reshape([-1])
+    with paddle.base.dygraph.guard(tensor.place), paddle.no_grad():
+        flat = tensor.reshape([-1])
         if flat.shape[0] == 0:
             return 0
-        words = flat.view(_WORDS[next(width for width in _WORDS if tensor._numel() * flat.element_size() % width == 0)])
-        coefficients = _on(str(tensor._place()))
+        words = flat.view(_WORDS[next(width for width in _WORDS if tensor.size * flat.element_size() % width == 0)])
+        coefficients = _on(str(tensor.place))
         sums = [_sum(words[start : start + CHUNK], coefficients) for start in range(0, words.shape[0], CHUNK)]
         parts = paddle.stack(sums).tolist()
     total = 0

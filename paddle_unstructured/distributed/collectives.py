@@ -70,9 +70,14 @@ def average(values: Sequence[Any]) -> list[Any]:
 
 
 def exchange(values: np.ndarray, how: Callable[[Any], Any], times: int = 1) -> np.ndarray:
-    """Run one collective on an array: `sum_over_ranks`, `maximum_over_ranks` or `from_rank_0`."""
-    with mode(paddle.enable_static):
+    """Run one collective on an array, in the mode that Paddle is in: `sum_over_ranks`, `maximum_over_ranks` or
+    `from_rank_0`."""
+    if not paddle.in_dynamic_mode():
         return _exchanger(values.shape, str(values.dtype), how, times)(np.ascontiguousarray(values))
+    result = paddle.to_tensor(values)
+    for _ in range(times):
+        result = how(result)
+    return np.asarray(result.numpy())
 
 
 @functools.lru_cache(maxsize=64)

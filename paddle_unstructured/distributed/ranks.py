@@ -7,6 +7,7 @@ import os
 from typing import Mapping
 
 import paddle
+import paddle.distributed as dist
 
 DEPENDENCY = "FLAGS_add_dependency_for_communication_op"
 _rank, _world = 0, 1
@@ -16,6 +17,12 @@ def join(rank: int, world: int) -> None:
     """From now on this process is one of several."""
     global _rank, _world
     _rank, _world = rank, world
+
+
+def adopt() -> None:
+    """Be one of the ranks that Paddle has joined in dynamic mode, by `init_parallel_env()` or `fleet.init()`."""
+    if not is_joined() and dist.is_initialized() and dist.get_world_size() > 1:
+        join(dist.get_rank(), dist.get_world_size())
 
 
 def is_joined() -> bool:
@@ -43,7 +50,8 @@ def check_joined() -> None:
     if check_environment(os.environ) > 1 and not is_joined():
         raise ValueError(
             "the launcher has started several ranks, and they are not joined; call "
-            "paddle_unstructured.distributed.init() first, before the Program is built."
+            "paddle_unstructured.distributed.init() first, before the Program is built; with an nn.Layer, "
+            "paddle.distributed.init_parallel_env() will do."
         )
 
 

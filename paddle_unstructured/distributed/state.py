@@ -13,15 +13,15 @@ import paddle
 
 from ..arguments import part
 from ..distributed import watch
-from ..graph import PirGraph, is_gathered, open_graph
+from ..graph import Graph, LayerGraph, is_gathered, open_any
 from ..graph.base import is_range
 from ..reporting.report import STATISTICS
 from .checksum import checksum
 from .collectives import average, exchange, from_rank_0, maximum_over_ranks, share
-from .ranks import check_joined, rank, world_size
+from .ranks import adopt, check_joined, rank, world_size
 
 _log = logging.getLogger(__name__)
-_statistics_of: weakref.WeakKeyDictionary[PirGraph, list[str]] = weakref.WeakKeyDictionary()  # roles take time to find
+_statistics_of: weakref.WeakKeyDictionary[Graph, list[str]] = weakref.WeakKeyDictionary()  # roles take time to find
 
 
 def broadcast_state(program: Any = None, scope: Any = None, *, pruner: Any = None) -> None:
@@ -31,7 +31,8 @@ def broadcast_state(program: Any = None, scope: Any = None, *, pruner: Any = Non
     To be called before the first step, and after rank 0 has loaded a checkpoint.
 
     Args:
-        program: The training Program. Default: the default main Program.
+        program: The training Program. Default: the default main Program. Or an nn.Layer, with what the
+            optimizers keep that a pruner watches.
         scope: scope that holds its variables; default: the pruner's, else the global scope.
         pruner: pruner whose progress is rank 0's too afterwards.
 
@@ -65,7 +66,7 @@ def average_statistics(program: Any = None, scope: Any = None) -> None:
     test, save and go on with the same numbers.
 
     Args:
-        program: The training Program. Default: the default main Program.
+        program: The training Program. Default: the default main Program. Or an nn.Layer.
         scope: scope that holds its variables; default: the global scope.
 
     Raises:
@@ -87,7 +88,7 @@ def same_everywhere(program: Any = None, scope: Any = None) -> bool:
     differs. Running statistics of norms are not compared: they are each rank's own until `average_statistics`.
 
     Args:
-        program: The training Program. Default: the default main Program.
+        program: The training Program. Default: the default main Program. Or an nn.Layer.
         scope: scope that holds its variables; default: the global scope.
 
     Returns:
@@ -104,7 +105,7 @@ def same_everywhere(program: Any = None, scope: Any = None) -> bool:
     return not differing
 
 
-def synchronize(graph: PirGraph) -> None:
+def synchronize(graph: Graph) -> None:
     """Compare the state over the ranks; if it differs, warn, and give all of them rank 0's. Free with one rank."""
     differing = _differing(graph)
     if differing:
@@ -112,17 +113,19 @@ def synchronize(graph: PirGraph) -> None:
         _broadcast(graph)
 
 
-def _open(program: Any, scope: Any) -> PirGraph:
+def _open(program: Any, scope: Any) -> Graph:
+    if isinstance(program, paddle.nn.Layer):
+        adopt()
     check_joined()
-    return open_graph(paddle.static.default_main_program() if program is None else program, scope)
+    return open_any(paddle.static.default_main_program() if program is None else program, scope)
 
 
-def _variables(graph: PirGraph) -> dict[str, Any]:
+def _variables(graph: Graph) -> dict[str, Any]:
     """What is one state on all ranks, by name: all but what criteria gather."""
     return {name: value for name, value in graph.persistables().items() if not is_gathered(name)}
 
 
-def _check_alike(graph: PirGraph) -> None:
+def _check_alike(graph: Graph) -> None:
     """A collective over different variables would hang, or mix them up."""
     variables = _variables(graph)
     missing = sorted(name for name in variables if not graph.is_initialized(name))
@@ -141,32 +144,37 @@ def _check_alike(graph: PirGraph) -> None:
         foreign = sorted(set(mine) ^ set(theirs))
         if foreign:
             raise ValueError(
-                f"rank {rank()} has another Program than rank 0: {len(foreign)} variables differ, "
-                f"{foreign[0]} first; build the same Program on every rank, under the same names."
+                f"rank {rank()} has another {_kind(graph)} than rank 0: {len(foreign)} variables differ, "
+                f"{foreign[0]} first; build the same one on every rank, under the same names."
             )
 
 
-def _broadcast(graph: PirGraph) -> None:
+def _kind(graph: Graph) -> str:
+    return "model" if isinstance(graph, LayerGraph) else "Program"
+
+
+def _broadcast(graph: Graph) -> None:
     names = sorted(_variables(graph))
     with graph.tensors(names) as tensors:
         for name in names:
             from_rank_0(tensors[name])
 
 
-def _statistics(graph: PirGraph) -> list[str]:
+def _statistics(graph: Graph) -> list[str]:
     if graph not in _statistics_of:
         ranges = filter(is_range, graph.persistables())  # of quantization-aware training
         _statistics_of[graph] = sorted([*(p.name for p in graph.params() if p.role in STATISTICS), *ranges])
     return _statistics_of[graph]
 
 
-def _differing(graph: PirGraph) -> list[str]:
+def _differing(graph: Graph) -> list[str]:
     """Names of the variables that differ over the ranks and should not; the same list on every rank."""
     if world_size() == 1:
         return []
     own = set(_statistics(graph))
     names = sorted(name for name in _variables(graph) if name not in own)
-    sums = np.array([checksum(graph.scope.find_var(name).get_tensor()) for name in names], "uint64").view("int64")
+    with graph.tensors(names) as tensors:
+        sums = np.array([checksum(tensors[name]) for name in names], "uint64").view("int64")
     return [name for name, same in zip(names, _extremes_agree(sums)) if not same]
 
 

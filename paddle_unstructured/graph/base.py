@@ -174,6 +174,9 @@ class Graph(Protocol):
 
     # -- values
 
+    def persistables(self) -> Mapping[str, Any]:
+        """All that is kept from step to step, by name: params, masks, what optimizers keep."""
+
     def tensors(self, names: Iterable[str]) -> AbstractContextManager[Mapping[str, Tensor]]:
         """Variables as eager tensors on the memory in which they are stored, while no gradients are recorded."""
 

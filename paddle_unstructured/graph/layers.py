@@ -19,9 +19,11 @@ from .in_place import multiply_
 from .layer_roles import structural_roles
 from .program import dtype_name, misfits
 from .trace import Found, Trace, trace
-from .watched import master_weight, trained_by, unwatch, watch
+from .watched import kept_by, master_weight, trained_by, unwatch, watch
 
 _MASK = "_sparsity_mask"  # attribute of a parameter: a mask is found again by whoever prunes the same parameter
+
+_STATE = "optimizer: "  # goes before the names of what an optimizer keeps
 
 
 class LayerGraph:
@@ -257,6 +259,15 @@ class LayerGraph:
 
     # -- values
 
+    def persistables(self) -> dict[str, Tensor]:
+        masks = {f"{name}_mask": self._mask(name) for name, tensor in self._tensors.items() if hasattr(tensor, _MASK)}
+        return {**self._tensors, **masks, **self._optimizer_state()}
+
+    def _optimizer_state(self) -> dict[str, Tensor]:
+        """What the optimizers keep that any pruner of this Layer watches."""
+        watched = [one for graph in _alive if graph.program is self.program for one in graph._optimizers]
+        return {_STATE + name: tensor for optimizer in watched for name, tensor in kept_by(optimizer)}
+
     @contextlib.contextmanager
     def tensors(self, names: Iterable[str]) -> Iterator[Mapping[str, Tensor]]:
         check_dynamic("tensors of an nn.Layer are asked for")
@@ -266,7 +277,9 @@ class LayerGraph:
     def _find(self, name: str) -> Tensor:
         if name in self._tensors:
             return self._tensors[name]
-        return self._others[name] if name in self._others else self._mask(name.removesuffix("_mask"))
+        if name in self._others:
+            return self._others[name]
+        return self._optimizer_state()[name] if name.startswith(_STATE) else self._mask(name.removesuffix("_mask"))
 
     def hold(self, name: str, tensor: Tensor) -> None:
         """Know a further tensor by a name."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
 import paddle
 from paddle import Tensor
@@ -108,6 +108,14 @@ def trained_by(optimizer: Any) -> list[Tensor]:
     if not listed or not callable(getattr(optimizer, "step", None)):
         raise wrong_kind("optimizer", "a paddle.optimizer.Optimizer made with `parameters`", optimizer)
     return [tensor for entry in listed for tensor in (entry["params"] if isinstance(entry, dict) else [entry])]
+
+
+def kept_by(optimizer: Any) -> Iterator[tuple[str, Tensor]]:
+    """What an optimizer keeps from step to step, by name: moments, float32 master weights."""
+    for one in dict.fromkeys((optimizer, _innermost(optimizer))):
+        for name, value in one.state_dict().items():
+            parts = value.items() if name == "master_weights" else [(name, value)]
+            yield from ((key, part) for key, part in parts if isinstance(part, Tensor))
 
 
 def master_weight(optimizer: Any, tensor: Tensor) -> Tensor | None:

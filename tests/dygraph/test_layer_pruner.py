@@ -255,9 +255,3 @@ def test_a_model_is_freed_with_its_pruner_and_its_optimizer():
     del model, optimizer, pruner
     gc.collect()
     assert seen() is None
-
-
-def test_several_ranks_are_refused(monkeypatch):
-    monkeypatch.setattr("paddle_unstructured.distributed.world_size", lambda: 2)
-    with pytest.raises(ValueError, match="an nn.Layer is pruned by one process so far, got 2 ranks"):
-        pu.UnstructuredPruner(made(), ratio=0.5)
