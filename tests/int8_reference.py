@@ -324,7 +324,7 @@ def run(plan: str, arrays: Sequence[np.ndarray], x: np.ndarray) -> list[np.ndarr
     made, outputs = values(plan, arrays, x), [line for line in parsed(plan) if line["kind"] == "output"]
     quantized = [int(line["from"]) for line in parsed(plan) if line["kind"] == "quantize"]
     lost = np.array([any(np.isnan(made[i][n]).any() for i in quantized) for n in range(len(x))])  # int8 has no NaN
-    found = [(made[int(line["from"])].copy(), line["rank"]) for line in outputs]
+    found = [(made[int(line["from"])].copy(), "n,c" == line.get("dims") or line.get("rank") == "2") for line in outputs]
     for value, _ in found:
         value[lost] = np.nan
-    return [value.reshape(*value.shape[:2]) if rank == "2" else value for value, rank in found]
+    return [value.reshape(*value.shape[:2]) if is_vector else value for value, is_vector in found]

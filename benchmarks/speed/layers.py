@@ -94,10 +94,10 @@ def _weight(
 def _net(weights: list[np.ndarray], block: int, linear: bool) -> Any:
     """One convolution or linear layer after another; block 0: dense."""
     from paddle_unstructured.runtime.engine import Engine
-    from paddle_unstructured.runtime.plan import PlanWriter, Window
+    from paddle_unstructured.runtime.plan import Window, one_image
 
     kernel = weights[0].shape[2]
-    writer, value = PlanWriter(weights[0].shape[1], 2 if linear else 4), 0
+    writer, value = one_image(weights[0].shape[1], 2 if linear else 4), 0
     window = Window((kernel,) * 2, pad=(kernel // 2,) * 4)
     for weight in weights:
         value = writer.convolution(value, weight, np.zeros(len(weight)), window, block=block, linear=linear)
@@ -111,10 +111,10 @@ def _byte_net(weights: list[np.ndarray], block: int, linear: bool) -> Any:
     from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
     from paddle_unstructured.runtime.int8.quantizer import Quantizer
     from paddle_unstructured.runtime.int8.weights import Int8Weight
-    from paddle_unstructured.runtime.plan import PlanWriter, Window
+    from paddle_unstructured.runtime.plan import Window, one_image
 
     kernel, to = weights[0].shape[2], Quantizer(0.02, 100)
-    plan = PlanWriter(weights[0].shape[1], 2 if linear else 4)
+    plan = one_image(weights[0].shape[1], 2 if linear else 4)
     writer, window = Int8Writer(plan), Window((kernel,) * 2, pad=(kernel // 2,) * 4)
     value = writer.quantize(0, to)
     for weight in weights:

@@ -15,6 +15,7 @@ from ..reporting.table import aligned
 from ..saved_model import Model, in_inference_mode, open_model, prefix_of, save_model
 from .agreement import Agreement, compare
 from .engine import Engine
+from .int8.observe import Batch, samples_of
 from .int8.options import Int8
 from .int8.quantize import batches_of, quantize
 from .net import Net
@@ -116,27 +117,29 @@ def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[Kernel
     if not 1 <= len(model.fetches) <= MOST_OUTPUTS:
         raise Refusal(f"it has {len(model.fetches)} outputs, and the runtime returns at most {MOST_OUTPUTS}")
     net = read_net(model)
-    writer, choices = emit(net) if int8 is None else quantize(net, int8)
+    batches = [] if int8 is None else batches_of(net, int8)
+    writer, choices = emit(net) if int8 is None else quantize(net, int8, batches)
     engine = Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
-    note = "" if int8 is None else _note(net, int8, engine)
+    note = "" if int8 is None else _note(net, int8, engine, batches)
     return writer, choices, note
 
 
-def _note(net: Net, int8: Int8, engine: Engine) -> str:
+def _note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch]) -> str:
     if int8.data is None:
         return "activations: ranges learned in training"
-    found = _agreement(net, batches_of(net, int8), engine)
+    found = _agreement(net, batches, engine)
     how = int8.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
     return f"activations: {how}; against floats, on the calibration data: {found}"
 
 
-def _agreement(net: Net, batches: Sequence[np.ndarray], engine: Engine) -> Agreement:
-    """On the first calibration samples."""
-    samples = [batch[:_COMPARED] for batch in batches[:_COMPARED]]
-    samples = [sample for sample in samples if sample.shape[1:] == samples[0].shape[1:]]
-    x = np.concatenate(samples)[:_COMPARED]
+def _agreement(net: Net, batches: Sequence[Batch], engine: Engine) -> Agreement:
+    """On the first calibration samples of one size."""
+    few = [samples_of(net, batch, 0, _COMPARED) for batch in batches[:_COMPARED]]
+    few = [batch for batch in few if all(a.shape[1:] == b.shape[1:] for a, b in zip(batch, few[0]))]
     writer, _ = emit(net)
-    return compare(Engine(writer.text, writer.arrays).run(x), engine.run(x))
+    exact = Engine(writer.text, writer.arrays)
+    runs = [[each.run(*batch) for batch in few] for each in (exact, engine)]
+    return compare(*[[np.concatenate(parts)[:_COMPARED] for parts in zip(*run)] for run in runs])
 
 
 def _bytes(*files: str) -> int:

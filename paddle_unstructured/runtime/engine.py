@@ -8,16 +8,18 @@ import functools
 import logging
 import os
 import warnings
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
+from urllib.parse import unquote
 
 import numpy as np
 
-from ..arguments import WrongKind, shown, whole
+from ..arguments import whole
+from .border import DTYPES, Input, in_order
 from .build import kernel_library
 
-_DTYPES = {"float32": 0, "int16": 1, "int32": 2, "int8": 3}
+_DTYPES = {"float32": 0, "int16": 1, "int32": 2, "int8": 3}  # of parameters
+_NAMES = {number: name for name, number in DTYPES.items()}
 _ERROR_SIZE = 2048
-_LARGEST = float(np.finfo(np.float32).max)
 MOST_THREADS = 256  # of one run
 _FIRST_LINE_OF_VERSION_1 = "paddle_unstructured plan 1\n"
 
@@ -28,13 +30,8 @@ class _Array(ctypes.Structure):
     _fields_ = [("dtype", ctypes.c_int32), ("count", ctypes.c_int64), ("data", ctypes.c_void_p)]
 
 
-class _Shape(ctypes.Structure):
-    _fields_ = [
-        ("channels", ctypes.c_int64),
-        ("height", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("rank", ctypes.c_int32),
-    ]
+class _Tensor(ctypes.Structure):
+    _fields_ = [("dtype", ctypes.c_int32), ("rank", ctypes.c_int32), ("dims", ctypes.c_int64 * 8)]
 
 
 @functools.cache
@@ -42,15 +39,19 @@ def library() -> ctypes.CDLL:
     """The compiled kernels, loaded once per process."""
     lib = ctypes.CDLL(str(kernel_library()))
     size, pointer, text = ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p
+    pointers, tensors = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(_Tensor)
     for name, result, arguments in [
         ("pu_model_create", pointer, [text, ctypes.POINTER(_Array), ctypes.c_int32, ctypes.c_int32, text, size]),
         ("pu_model_free", None, [pointer]),
         ("pu_model_isa", text, [pointer]),
         ("pu_model_isa_int8", text, [pointer]),
-        ("pu_model_input", _Shape, [pointer]),
+        ("pu_model_input_count", ctypes.c_int32, [pointer]),
+        ("pu_model_input_name", text, [pointer, ctypes.c_int32]),
+        ("pu_model_input_axes", text, [pointer, ctypes.c_int32]),
+        ("pu_model_input", _Tensor, [pointer, ctypes.c_int32]),
         ("pu_model_output_count", ctypes.c_int32, [pointer]),
-        ("pu_model_infer", ctypes.c_int32, [pointer, size, size, ctypes.POINTER(_Shape), text, size]),
-        ("pu_model_run", ctypes.c_int32, [pointer, pointer, size, size, size, ctypes.POINTER(pointer), text, size]),
+        ("pu_model_infer", ctypes.c_int32, [pointer, tensors, ctypes.c_int32, tensors, text, size]),
+        ("pu_model_run", ctypes.c_int32, [pointer, tensors, pointers, ctypes.c_int32, pointers, text, size]),
         ("pu_digest", ctypes.c_uint64, [text, ctypes.POINTER(_Array), ctypes.c_int32, text, size]),
     ]:
         function = getattr(lib, name)
@@ -111,64 +112,45 @@ class Engine:
                 "this model was converted by an earlier version: whether its plan was changed since cannot be told; "
                 "convert it again"
             )
-        shape = self._library.pu_model_input(self._model)
         self.isa: str = self._library.pu_model_isa(self._model).decode()
         self.isa_int8: str = self._library.pu_model_isa_int8(self._model).decode()
-        self.rank, self.channels = int(shape.rank), int(shape.channels)
+        self.inputs = tuple(self._input(i) for i in range(self._library.pu_model_input_count(self._model)))
         self._outputs = int(self._library.pu_model_output_count(self._model))
 
     def __del__(self) -> None:
         if self._model:
             self._library.pu_model_free(self._model)
 
-    def run(self, x: np.ndarray) -> list[np.ndarray]:
-        """From [n, channels, height, width] (or [n, channels]) to the outputs; from any number of threads at once.
+    def run(self, *inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """From the inputs, in order or in one dict by name, to the outputs; from any number of threads at once.
 
         Raises:
-            ValueError: The input does not fit, or has a number that float32 does not hold.
+            ValueError: An input does not fit, or has a number that its dtype does not hold.
             TypeError: It is not an array of real numbers.
         """
-        x = self._checked(x)
-        height, width = x.shape[2:] if self.rank == 4 else (1, 1)
-        outputs = [np.empty((len(x), *shape), np.float32) for shape in self._shapes(height, width)]
-        pointers = (ctypes.c_void_p * len(outputs))(*[output.ctypes.data for output in outputs])
+        arrays = in_order(self.inputs, inputs)
+        given = (_Tensor * len(arrays))(*[_described_tensor(array) for array in arrays])
+        made = (_Tensor * self._outputs)()
         error = ctypes.create_string_buffer(_ERROR_SIZE)
-        if self._library.pu_model_run(self._model, x.ctypes.data, len(x), height, width, pointers, error, _ERROR_SIZE):
+        if self._library.pu_model_infer(self._model, given, len(arrays), made, error, _ERROR_SIZE):
+            raise ValueError(error.value.decode())
+        outputs = [np.empty(each.dims[: each.rank], _NAMES[each.dtype]) for each in made]
+        sources, targets = (
+            (ctypes.c_void_p * len(each))(*[array.ctypes.data for array in each]) for each in (arrays, outputs)
+        )
+        if self._library.pu_model_run(self._model, given, sources, len(arrays), targets, error, _ERROR_SIZE):
             raise ValueError(error.value.decode())
         return outputs
 
-    def _checked(self, x: Any) -> np.ndarray:
-        x = _as_float32(x)
-        if x.ndim != self.rank or x.shape[1] != self.channels or 0 in x.shape:
-            wanted = [f"{self.channels}"] + ["height", "width"] * (self.rank == 4)
-            raise ValueError(f"the input must be float32 of shape [n, {', '.join(wanted)}], got {list(x.shape)}.")
-        return np.asarray(x)
-
-    def _shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
-        shapes = (_Shape * self._outputs)()
-        error = ctypes.create_string_buffer(_ERROR_SIZE)
-        if self._library.pu_model_infer(self._model, height, width, shapes, error, _ERROR_SIZE):
-            raise ValueError(error.value.decode())
-        return [(s.channels, s.height, s.width) if s.rank == 4 else (s.channels,) for s in shapes]
+    def _input(self, i: int) -> Input:
+        tensor = self._library.pu_model_input(self._model, i)
+        name = unquote(self._library.pu_model_input_name(self._model, i).decode())
+        axes = self._library.pu_model_input_axes(self._model, i).decode()
+        return Input(name, _NAMES[tensor.dtype], tuple(axes), tuple(tensor.dims[: tensor.rank]))
 
 
-def _as_float32(x: Any) -> np.ndarray:
-    """Real numbers of any type as float32 in C order."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise WrongKind("the input must be numbers everywhere, got a masked array; give x.filled(...).")
-    try:
-        given = np.asarray(x)
-    except Exception as error:
-        raise WrongKind(f"the input must be an array of numbers, got {shown(x)}: {error}.") from error
-    if given.dtype.kind not in "fiub":
-        raise WrongKind(f"the input must be real numbers, got an array of {given.dtype}; convert it to float32.")
-    with np.errstate(over="ignore"):
-        numbers = np.ascontiguousarray(given, np.float32)
-    if given.dtype.itemsize > 4 and given.dtype.kind == "f":
-        lost = np.isinf(numbers) & np.isfinite(given)
-        if lost.any():
-            raise ValueError(f"the input must fit float32, at most {_LARGEST:.3g}, got {given[lost][0]:g}; scale it.")
-    return np.asarray(numbers)
+def _described_tensor(array: np.ndarray) -> _Tensor:
+    return _Tensor(DTYPES[array.dtype.name], array.ndim, (ctypes.c_int64 * 8)(*array.shape))
 
 
 def _described(arrays: Sequence[np.ndarray]) -> tuple[list[np.ndarray], Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .border import IMAGE, Input
 from .plan import Window
 
 FOLDING = ("conv", "linear", "affine")  # kinds that take up a scale and a shift per channel
@@ -56,17 +57,43 @@ class Layer:
         return replace(self, act=act)
 
 
+@dataclass(frozen=True)
+class Output:
+    """What a net returns.
+
+    Attributes:
+        layer: the layer that makes it.
+        dims: axes of the tensor, as `PlanWriter.output` takes them.
+        dtype: dtype of the tensor.
+    """
+
+    layer: Layer
+    dims: tuple[str, ...] = IMAGE
+    dtype: str = "float32"
+
+
 @dataclass
 class Net:
     """What a Program computes.
 
     Attributes:
-        input: Its one input.
-        outputs: With the rank of each.
+        inputs: layers of kind "input", in the order in which it takes them.
+        outputs: what it returns, in order.
     """
 
-    input: Layer
-    outputs: list[tuple[Layer, int]]
+    inputs: list[Layer]
+    outputs: list[Output]
+
+
+def input_layer(how: Input) -> Layer:
+    """The layer of an input."""
+    return Layer("input", name=how.name, words=dict(how.words))
+
+
+def input_of(layer: Layer) -> Input:
+    """What `input_layer` made the layer of."""
+    dims = tuple(int(extent) for extent in str(layer.words["dims"]).split(","))
+    return Input(layer.name, str(layer.words["dtype"]), tuple(str(layer.words["axes"]).split(",")), dims)
 
 
 def affine(layer: Layer, scale: np.ndarray, shift: np.ndarray, *, alone: bool) -> Layer:

@@ -15,8 +15,8 @@ from .build import BuildError, operator_library
 from .engine import Engine
 from .write_program import write_program
 
-NAME = "paddle_unstructured_net"  # and the number of outputs
-MOST_OUTPUTS = 4
+NAME = "paddle_unstructured_run"  # and the number of outputs
+MOST_OUTPUTS = 32
 _log = logging.getLogger(__name__)
 
 
@@ -64,15 +64,10 @@ def build_program(plan: str, arrays: Sequence[np.ndarray], like: Model) -> Model
     register()
     Engine(plan, arrays)
     program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
-    given = next(
-        op
-        for op in like.program.global_block().ops
-        if op.name() == "pd_op.data" and op.attrs()["name"] == like.feeds[0]
-    ).result(0)
     with paddle.static.program_guard(program, startup), paddle.static.scope_guard(scope):
-        x = paddle.static.data(like.feeds[0], list(given.shape), "float32")
+        inputs = [paddle.static.data(name, list(x.shape), x.dtype) for name, x in like.inputs.items()]
         params = [_parameter(name, array) for name, array in zip(_names(arrays), arrays)]
-        outputs = paddle._C_ops._run_custom_op(f"{NAME}{len(like.fetches)}", x, params, plan, 0)
+        outputs = paddle._C_ops._run_custom_op(f"{NAME}{len(like.fetches)}", inputs, params, plan, 0)
         paddle.static.Executor(paddle.CPUPlace()).run(startup)
         for name, array in zip(_names(arrays), arrays):
             scope.find_var(name).get_tensor().set(np.ascontiguousarray(array), paddle.CPUPlace())

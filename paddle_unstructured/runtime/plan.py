@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Sequence
+from urllib.parse import quote
 
 import numpy as np
 
+from .border import IMAGE, Input, image
 from .engine import signed
 
-FIRST_LINE = "paddle_unstructured plan 2"
+FIRST_LINE = "paddle_unstructured plan 3"
 BLOCKS = (4, 2, 1)  # neighbouring outputs that a kernel handles together
 MOST_INT16 = np.iinfo(np.int16).max
 
@@ -95,15 +97,13 @@ def _narrow(numbers: np.ndarray) -> np.ndarray:
 
 @dataclass
 class PlanWriter:
-    """Collects nodes and arrays, in order. Value 0 is the input; each node makes the next value.
+    """Collects nodes and arrays, in order. The inputs are values 0, 1, ...; each node makes the next value.
 
     Args:
-        channels: Of the input.
-        rank: Of the input: 4, or 2 for vectors.
+        inputs: inputs of the net.
     """
 
-    channels: int
-    rank: int = 4
+    inputs: Sequence[Input]
     arrays: list[np.ndarray] = field(default_factory=list)
     _nodes: list[str] = field(default_factory=list)
     _outputs: list[str] = field(default_factory=list)
@@ -111,7 +111,7 @@ class PlanWriter:
     def add(self, kind: str, inputs: Sequence[int], **words: Any) -> int:
         """Append a node; returns the number of the value it makes."""
         self._nodes.append(_line(kind, {"from": ",".join(map(str, inputs)), **words}))
-        return len(self._nodes)
+        return len(self.inputs) + len(self._nodes) - 1
 
     def convolution(
         self,
@@ -158,21 +158,39 @@ class PlanWriter:
         """x * scale + shift for each channel."""
         return self.add("affine", [value], out=len(scale), act=act, params=self.keep(scale, shift))
 
-    def output(self, value: int, *, rank: int) -> None:
-        """A value that the net returns."""
-        self._outputs.append(_line("output", {"from": value, "rank": rank}))
+    def output(self, value: int, *, dims: Sequence[str] = (), dtype: str = "float32", rank: int = 4) -> None:
+        """A value that the net returns.
+
+        Args:
+            value: number of the value.
+            dims: its axes, each a product of numbers, "n", "c", "h" and "w": ("n", "h*w", "4"), say; one may be "-1",
+                what is left. Without numbers they may be in any order: ("n", "w", "c").
+            dtype: "float32", "int32", "int64" or "bool".
+            rank: what `dims` are if they are not given: 4 for [n, c, h, w], 2 for [n, c].
+        """
+        dims = dims or IMAGE[:rank]
+        self._outputs.append(_line("output", {"from": value, "dims": ",".join(dims), "dtype": dtype}))
 
     @property
     def text(self) -> str:
         """The whole plan; its digest is that of the lines and arrays as they are now."""
-        head = [FIRST_LINE, "contents digest=0", _line("input", {"channels": self.channels, "rank": self.rank})]
+        head = [FIRST_LINE, "contents digest=0", *self._lines_of_inputs]
         return signed("\n".join([*head, *self._nodes, *self._outputs]), self.arrays)
+
+    @property
+    def _lines_of_inputs(self) -> list[str]:
+        return [_line("input", {"name": quote(each.name, safe=""), **each.words}) for each in self.inputs]
 
     def keep(self, *arrays: np.ndarray) -> str:
         """Append arrays; returns the word `params` of the line that reads them. Integers stay what they are."""
         first = len(self.arrays)
         self.arrays += [a if a.dtype.kind == "i" else np.ascontiguousarray(a, np.float32) for a in arrays]
         return ",".join(str(first + i) for i in range(len(arrays)))
+
+
+def one_image(channels: int, rank: int = 4) -> PlanWriter:
+    """A plan of one such input."""
+    return PlanWriter([image(channels, rank)])
 
 
 def _line(kind: str, words: dict[str, Any]) -> str:

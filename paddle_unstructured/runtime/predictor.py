@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from typing import Any, Sequence
+from typing import Any
 
 import paddle
 
@@ -18,8 +18,8 @@ from ..formats.pir_json import all_ops, ops_of, read_program, share_params
 from ..inference import make_config, reason, without_onednn
 from ..saved_model import Files, find_model
 from .engine import MOST_THREADS, Engine
-from .operator import NAME, register
-from .session import read_plans
+from .operator import register
+from .session import Operator, is_ours, operators
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
     scan(files.params, files.program)  # Paddle does not notice every file that is cut short, and crashes on some
     pair.check(files.program, files.params)
     changed = share_params(program)
-    if _set_threads(program, threads):
+    if _set_threads(program, threads, files.program):
         changed = True
         register()
-        for plan, names in read_plans(program, files.program):
-            _check(plan, names, files)
+        for ours in operators(program, files.program):
+            _check(ours, files)
     failing = without_onednn(op["#"].split(".")[-1].rstrip("_") for op in all_ops(program))
     if failing:
         _LOG.warning("%s runs without oneDNN, since Paddle's own fails on %s.", path, " and ".join(failing))
@@ -81,31 +81,30 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
             ) from error
 
 
-def _check(plan: str, names: Sequence[str], files: Files) -> None:
+def _check(ours: Operator, files: Files) -> None:
     """Raise ValueError unless the engine takes plan and parameters; Paddle would only say "std::exception"."""
     tensors = {tensor.name: tensor for tensor in scan(files.params, files.program)}
-    missing = [name for name in names if name not in tensors]
+    missing = [name for name in ours.params if name not in tensors]
     if missing:
         raise ValueError(
             f"{files.params} must hold {missing[0]}, which {files.program} reads; convert the model again."
         )
     try:
-        Engine(plan, [read(files.params, tensors[name]) for name in names])
+        Engine(ours.plan, [read(files.params, tensors[name]) for name in ours.params])
     except ValueError as error:
         raise ValueError(f"{files.params} and {files.program}: {error}") from None
 
 
-def _set_threads(program: dict[str, Any], threads: int) -> bool:
+def _set_threads(program: dict[str, Any], threads: int, file: str) -> bool:
     """Write the thread count into our operators; False if there is none.
 
     Raises:
         ValueError: One does not read the model's input directly.
     """
     ops = ops_of(program)
-    inputs = {op["O"][0]["%"] for op in ops if op["#"].endswith(".data")}
-    ours = [op for op in ops if NAME in op["#"]]
-    for op in ours:
-        if op["I"][0]["%"] not in inputs:
+    ours = [op for op in ops if is_ours(op)]
+    for op, found in zip(ours, operators(program, file)):
+        if None in found.inputs:
             raise ValueError(
                 "our operator must read the model's input directly: behind another op, oneDNN would hand "
                 "it a blocked layout; convert the whole model."

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..graph.values import exists
 from ..saved_model import Model
+from .border import IMAGE, image
 from .fold_constants import is_constant_maker, make_constant
-from .net import Layer, Net
+from .net import Layer, Net, Output, input_layer
 from .paddle_ops import OPS
 from .reader import Reader, Refusal, Symbol
 from .refusals import counted, kind_of
@@ -22,23 +23,20 @@ def read_net(model: Model) -> Net:
     Raises:
         Refusal: It has ops, or uses of them, that no kernel covers; names all of them with their reasons.
     """
-    if len(model.feeds) != 1:
-        raise Refusal(f"the model has {len(model.feeds)} inputs, and the runtime takes one")
-    reader, outputs, refused = Reader(model), [], list[tuple[Any, str]]()
+    reader, refused = Reader(model), list[tuple[Any, str]]()
+    outputs = dict[int, Output]()
     for op in model.program.global_block().ops:
         if op.name() == "pd_op.fetch":
             if refused:
                 continue
-            outputs.append((op.attrs().get("col", 0), reader.layer(op, 0), len(op.operand_source(0).shape)))
+            outputs[op.attrs().get("col", 0)] = Output(reader.layer(op, 0), dims=_axes(op.operand_source(0)))
         else:
             _read_op(reader, op, refused)
     if refused:
         found = counted(refused, model.program.global_block().ops)
         raise Refusal("; ".join(dict.fromkeys(f"{kind_of(op)}: {why}" for op, why in refused)), found)
-    return Net(
-        reader.layer_of(_input(model)),
-        [(layer, rank) for _, layer, rank in sorted(outputs, key=lambda output: output[0])],
-    )
+    inputs = [reader.layer_of(value) for value in model.inputs.values()]
+    return Net(inputs, [output for _, output in sorted(outputs.items())])
 
 
 def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
@@ -86,12 +84,11 @@ def _made(reader: Reader, op: Any, kind: str) -> Symbol | None:
     return convert(reader, op)
 
 
-def _input(model: Model) -> Any:
-    return next(
-        op.result(0)
-        for op in model.program.global_block().ops
-        if op.name() == "pd_op.data" and not op.result(0).persistable
-    )
+def _axes(value: Any) -> tuple[str, ...]:
+    rank = len(value.shape)
+    if rank not in (2, 4):
+        raise Refusal(f"an output must be [n, channels, height, width] or [n, channels], got {list(value.shape)}")
+    return IMAGE[:rank]
 
 
 def _checked_input(op: Any) -> Layer:
@@ -101,4 +98,4 @@ def _checked_input(op: Any) -> Layer:
         raise Refusal(
             f"the input must be float32 [n, channels, height, width] or [n, channels], got {shape} of {value.dtype}"
         )
-    return Layer("input", name=op.attrs()["name"], words={"channels": shape[1], "rank": len(shape)})
+    return input_layer(image(shape[1], len(shape), name=op.attrs()["name"]))

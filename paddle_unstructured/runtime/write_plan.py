@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .choose_kernel import choose_block, is_depthwise, sparsity
-from .net import Layer, Net
+from .net import Layer, Net, input_of
 from .plan import PlanWriter
 
 
@@ -75,15 +75,21 @@ class Emitter:
         self.values[layer] = made
 
 
+def emitter_of(net: Net) -> Emitter:
+    """One that has written the inputs."""
+    return Emitter(
+        PlanWriter([input_of(layer) for layer in net.inputs]), values={each: i for i, each in enumerate(net.inputs)}
+    )
+
+
 def emit(net: Net) -> tuple[PlanWriter, list[KernelChoice]]:
     """Write the plan of a net; only what its outputs need."""
-    words = net.input.words
-    emitter = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={net.input: 0})
-    for output, _ in net.outputs:
-        for layer in in_order(output, emitter.values):
+    emitter = emitter_of(net)
+    for output in net.outputs:
+        for layer in in_order(output.layer, emitter.values):
             emitter.emit(layer)
-    for output, rank in net.outputs:
-        emitter.writer.output(emitter.values[output], rank=rank)
+    for output in net.outputs:
+        emitter.writer.output(emitter.values[output.layer], dims=output.dims, dtype=output.dtype)
     return emitter.writer, emitter.choices
 
 

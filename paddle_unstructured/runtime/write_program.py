@@ -6,6 +6,7 @@ What Paddle spells its own way, the input and the outputs, is taken from the den
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -37,9 +38,11 @@ def write_program(
         save_model(like, os.path.join(folder, "dense"))
         content = read_program(os.path.join(folder, "dense.json"))
     ops = ops_of(content)
-    x = next(op for op in ops if op["#"] == "1.data" and attribute(op["A"], "name") == like.feeds[0])
+    feeds = {attribute(op["A"], "name"): op for op in ops if op["#"] == "1.data"}
     fetches = [op for op in ops if op["#"] == "1.fetch"]
-    content["program"]["regions"][0]["blocks"][0]["ops"] = _ops(name, plan, dict(zip(names, arrays)), x, fetches)
+    content["program"]["regions"][0]["blocks"][0]["ops"] = _ops(
+        name, plan, dict(zip(names, arrays)), [feeds[x] for x in like.feeds], fetches
+    )
     with drafts(path) as draft:
         with open(draft + ".json", "w", encoding="utf-8") as stream:
             json.dump(content, stream, separators=(",", ":"))
@@ -50,28 +53,32 @@ def write_program(
 
 
 def _ops(
-    name: str, plan: str, params: dict[str, np.ndarray], x: dict[str, Any], fetches: list[dict[str, Any]]
+    name: str, plan: str, params: dict[str, np.ndarray], feeds: list[dict[str, Any]], fetches: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """In the order in which each finds its operands: parameters, input, their list, the operator, outputs."""
-    numbers = iter(range(1, len(params) + 2 * len(fetches) + 3))
+    """In the order in which each finds its operands: parameters, inputs, their lists, the operator, outputs."""
+    numbers = itertools.count(1)
     given: list[dict[str, Any]] = [
         {"#": "p", "A": [0, 1, 1, each], "DA": [], "O": _value(numbers, _type(array)), "OA": [1, 1, 1], "QA": []}
         for each, array in params.items()
     ]
-    x = {**x, "O": [_value(numbers, x["O"][0]["TT"])]}
-    types = [op["O"]["TT"] for op in given]
-    listed = _op("0.combine", [], [op["O"] for op in given], [_value(numbers, {"#": "0.t_vec", "D": types})])
+    feeds = [{**x, "O": [_value(numbers, x["O"][0]["TT"])]} for x in feeds]
+    inputs = _list(numbers, [x["O"][0] for x in feeds])
+    listed = _list(numbers, [op["O"] for op in given])
     words = [
         {"AT": {"#": "0.a_i32", "D": 0}, "N": "threads"},
         {"AT": {"#": "0.a_str", "D": plan}, "N": "plan"},
     ]
     outputs = [_value(numbers, op["O"][0]["TT"]) for op in fetches]
-    net = _op(_CUSTOM_OP + name, words, [x["O"][0], listed["O"][0]], outputs)
+    net = _op(_CUSTOM_OP + name, words, [inputs["O"][0], listed["O"][0]], outputs)
     returned = [
         {**op, "I": [{"%": output["%"]}], "O": [_value(numbers, output["TT"])], "OA": _constant(op["OA"], 1)}
         for op, output in zip(fetches, outputs)
     ]
-    return [*given, x, listed, net, *returned]
+    return [*given, *feeds, inputs, listed, net, *returned]
+
+
+def _list(numbers: Iterator[int], values: list[dict[str, Any]]) -> dict[str, Any]:
+    return _op("0.combine", [], values, [_value(numbers, {"#": "0.t_vec", "D": [each["TT"] for each in values]})])
 
 
 def _op(kind: str, words: list[Any], operands: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runtime_nets import ISAS, blocks_of_zeros, convolve, relative_error
 
 from paddle_unstructured.runtime.engine import Engine
-from paddle_unstructured.runtime.plan import PlanWriter, Window
+from paddle_unstructured.runtime.plan import Window, one_image
 
 RANDOM = np.random.default_rng(0)
 
@@ -31,7 +31,7 @@ def isa(request, monkeypatch):
 
 
 def identity(channels=1):
-    writer = PlanWriter(channels)
+    writer = one_image(channels)
     writer.output(writer.add("activation", [0]), rank=4)
     return writer
 
@@ -42,7 +42,7 @@ def load(writer, threads=1):
 
 def run_one(layer, x, threads=1, rank=4):
     """One layer: `layer(writer, 0)` appends it."""
-    writer = PlanWriter(x.shape[1], x.ndim)
+    writer = one_image(x.shape[1], x.ndim)
     writer.output(layer(writer, 0), rank=rank)
     return load(writer, threads).run(x)[0]
 
@@ -251,7 +251,7 @@ def test_flatten_and_softmax(isa):
 
 def test_height_width_and_batch_may_change_between_runs():
     weight, bias, window = normal(5, 3, 3, 3), normal(5), Window((3, 3), (2, 2), (1, 1, 1, 1))
-    writer = PlanWriter(3)
+    writer = one_image(3)
     writer.output(writer.convolution(0, weight, bias, window, block=1), rank=4)
     engine = load(writer, 2)
     for shape in ((1, 3, 9, 9), (4, 3, 30, 17), (1, 3, 9, 9), (3, 3, 1, 50), (2, 3, 64, 64), (1, 3, 1, 1)):
@@ -270,7 +270,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
 
 
 def test_one_engine_may_run_in_several_python_threads_at_once():
-    writer = PlanWriter(6)
+    writer = one_image(6)
     writer.output(squeeze_and_excite(writer, 0), rank=4)
     engine, inputs = load(writer, 2), [normal(2, 6, 8 + i, 11) for i in range(6)]
     expected = [engine.run(x)[0] for x in inputs]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from paddle_unstructured.runtime.engine import Engine
-from paddle_unstructured.runtime.plan import PlanWriter, Window
+from paddle_unstructured.runtime.plan import Window, one_image
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here"),
@@ -23,7 +23,7 @@ X = np.random.default_rng(0).normal(size=(3, 16, 20, 20)).astype("float32")
 
 
 def make_engine(threads):
-    writer, random = PlanWriter(16), np.random.default_rng(1)
+    writer, random = one_image(16), np.random.default_rng(1)
     value = 0
     for _ in range(3):
         weight = random.normal(size=(16, 16, 3, 3)) / 12

@@ -14,7 +14,7 @@ from paddle_unstructured.runtime.engine import Engine
 from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
 from paddle_unstructured.runtime.int8.weights import Int8Weight
-from paddle_unstructured.runtime.plan import PlanWriter, Window
+from paddle_unstructured.runtime.plan import Window, one_image
 
 SAME = Window((3, 3), pad=(1, 1, 1, 1))
 ACTS = ("none", "relu", "relu6", "clamp:-1:1", "hard_sigmoid:0.2:0.5", "hard_swish", "sigmoid", "swish")
@@ -34,7 +34,7 @@ def isa(request, monkeypatch):
 
 
 def engine(layer, channels=1, rank=4, threads=1):
-    writer = PlanWriter(channels, rank)
+    writer = one_image(channels, rank)
     writer.output(layer(writer, 0), rank=rank)
     return Engine(writer.text, writer.arrays, threads=threads)
 
@@ -143,7 +143,7 @@ def test_a_nan_reaches_every_window_that_holds_it(isa, kind, stride, row, column
 # ---- NaN in int8 -----------------------------------------------------------------------------------------------------
 def int8_net(channels, rank=4, threads=1):
     """int8 and float32 side by side: a convolution in int8, and the input itself."""
-    writer, quantizer = PlanWriter(channels, rank), Quantizer.of_range(-3.0, 3.0)
+    writer, quantizer = one_image(channels, rank), Quantizer.of_range(-3.0, 3.0)
     write = Int8Writer(writer)
     weight = Int8Weight(np.ones((5, channels, 1, 1), "int8"), np.full(5, 0.1, "float32"), np.zeros(5, "float32"))
     value = write.convolution(write.quantize(0, quantizer), weight, Window(), quantizer, act="relu")

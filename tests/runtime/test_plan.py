@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paddle_unstructured.runtime.engine import Engine, signed
-from paddle_unstructured.runtime.plan import PlanWriter, Window, find_block, sparse_rows
+from paddle_unstructured.runtime.plan import Window, find_block, one_image, sparse_rows
 
 WEIGHT = np.array([[0, 5, 0, 1], [0, 6, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]], "float32")
 
@@ -49,7 +49,7 @@ def test_the_block_is_found():
 
 def plan(block=1, **words):
     """A sparse 1x1 convolution, 4 -> 4; words replace those of its line."""
-    writer = PlanWriter(4)
+    writer = one_image(4)
     writer.convolution(0, WEIGHT[:, :, None, None], np.zeros(4, "float32"), Window(), block=block)
     writer.output(1, rank=4)
     text = writer.text
@@ -127,9 +127,9 @@ def test_a_bad_index_is_refused_before_anything_runs(which, index, value, block)
         {"from": 1},
         {"from": -1},
         {"from": "0,0"},
-        {"rank": 3},
-        {"rank": 2},
-        {"channels": 0},
+        {"dims": "n,c"},
+        {"dims": "-1,0,-1,-1"},
+        {"axes": "n,c,h"},
     ],
 )
 def test_a_bad_word_is_refused(words):

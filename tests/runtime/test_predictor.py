@@ -20,7 +20,7 @@ from paddle_unstructured.formats.pir_json import read_program
 from paddle_unstructured.runtime import Session, benchmark, convert, create_predictor
 from paddle_unstructured.runtime.build import operator_library
 from paddle_unstructured.runtime.operator import build_program
-from paddle_unstructured.runtime.session import read_plans
+from paddle_unstructured.runtime.session import operators
 from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -168,10 +168,10 @@ except Exception as error:
 def save_behind_another_op(folder):
     """A Program where our operator follows a convolution of Paddle's."""
     from paddle_unstructured.runtime.operator import NAME, register
-    from paddle_unstructured.runtime.plan import PlanWriter
+    from paddle_unstructured.runtime.plan import one_image
 
     register()
-    writer = PlanWriter(16)
+    writer = one_image(16)
     writer.output(writer.affine(0, np.ones(16), np.zeros(16)), rank=4)
     program, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(program, startup):
@@ -181,7 +181,7 @@ def save_behind_another_op(folder):
             for value in (1, 0)
         )
         y = paddle._C_ops._run_custom_op(
-            f"{NAME}1", F.relu(nn.Conv2D(8, 16, 3, padding=1)(x)), [ones, zeros], writer.text, 0
+            f"{NAME}1", [F.relu(nn.Conv2D(8, 16, 3, padding=1)(x))], [ones, zeros], writer.text, 0
         )
     executor = paddle.static.Executor(paddle.CPUPlace())
     executor.run(startup)
@@ -221,7 +221,8 @@ def test_benchmark_refuses_models_of_different_nets(models, tmp_path):
 
 def test_an_operator_of_a_damaged_plan_is_refused_before_it_is_built(models):
     dense, fast = models
-    [(plan, names)] = read_plans(read_program(fast + ".json"), fast + ".json")
+    [ours] = operators(read_program(fast + ".json"), fast + ".json")
+    plan, names = ours.plan, ours.params
     stored = open_model(fast).graph.stored
     like, arrays = open_model(dense), [stored(name) for name in names]
     x = image(1, 3, 8, 8)

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Paddle operator: a whole net as one op. Only this file sees Paddle's headers; the work is behind engine/api.h.
 //
-//   Inputs:  X, the image or vectors, float32; Params, the arrays that the plan names.
+//   Inputs:  X, what the plan's inputs say; Params, the arrays that the plan names.
 //   Outputs: Out1, Out2, ...: those of the plan.
 //   plan:    the text that csrc/README.md describes.
 //   threads: of one run; 0 for PADDLE_UNSTRUCTURED_THREADS, or 1.
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <list>
 #include <memory>
@@ -125,73 +126,170 @@ std::shared_ptr<pu_model> find_model(const std::vector<paddle::Tensor>& params, 
   return cache.find(key, [&] { return load_model(key, params); });
 }
 
-std::vector<int64_t> dimensions(const pu_shape& shape, int64_t batch) {
-  if (shape.rank == 2) return {batch, shape.channels};
-  return {batch, shape.channels, shape.height, shape.width};
+// The numbers of dtypes are those of api.h.
+int32_t element_of(paddle::DataType dtype) {
+  switch (dtype) {
+    case paddle::DataType::FLOAT32:
+      return 0;
+    case paddle::DataType::INT32:
+      return 2;
+    case paddle::DataType::INT64:
+      return 4;
+    case paddle::DataType::BOOL:
+      return 5;
+    default:
+      PD_THROW("paddle_unstructured: an input is neither float32 nor int32, int64 or bool");
+  }
 }
 
-std::vector<std::vector<int64_t>> infer_shapes(const std::vector<int64_t>& x,
-                                               const std::vector<std::vector<int64_t>>& params, const std::string& plan,
-                                               const int& threads) {
+paddle::DataType dtype_of(int32_t element) {
+  return element == 0   ? paddle::DataType::FLOAT32
+         : element == 2 ? paddle::DataType::INT32
+         : element == 4 ? paddle::DataType::INT64
+                        : paddle::DataType::BOOL;
+}
+
+pu_tensor describe(int32_t dtype, const std::vector<int64_t>& dims) {
+  PD_CHECK(dims.size() <= PU_MOST_RANK, "paddle_unstructured: an input has more than 8 axes");
+  pu_tensor tensor{dtype, static_cast<int32_t>(dims.size()), {}};
+  std::copy(dims.begin(), dims.end(), tensor.dims);
+  return tensor;
+}
+
+std::vector<int64_t> dims_of(const pu_tensor& tensor) { return {tensor.dims, tensor.dims + tensor.rank}; }
+
+using Shapes = std::vector<std::vector<int64_t>>;
+using Types = std::vector<paddle::DataType>;
+using Tensors = std::vector<paddle::Tensor>;
+
+// Shapes come without types here: the plan's own are taken.
+Shapes infer_shapes(const Shapes& x, const Shapes& params, const std::string& plan, const int& threads) {
   (void)params;
   (void)threads;
-  PD_CHECK(x.size() == 2 || x.size() == 4, "paddle_unstructured: the input must have 2 or 4 dimensions");
   const std::shared_ptr<pu_plan> known = find_plan(plan);
-  std::vector<pu_shape> outputs(static_cast<size_t>(pu_plan_output_count(known.get())));
-  const bool plane = x.size() == 4;
+  std::vector<pu_tensor> inputs, outputs(static_cast<size_t>(pu_plan_output_count(known.get())));
+  for (size_t i = 0; i < x.size(); ++i)
+    inputs.push_back(describe(pu_plan_input_dtype(known.get(), static_cast<int32_t>(i)), x[i]));
   char error[kErrorSize] = "";
-  PD_CHECK(pu_plan_infer(known.get(), plane ? x[2] : 1, plane ? x[3] : 1, outputs.data(), error, kErrorSize) == 0,
+  PD_CHECK(pu_plan_infer(known.get(), inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(), error,
+                         kErrorSize) == 0,
            "paddle_unstructured: ", error);
-  std::vector<std::vector<int64_t>> shapes;
-  for (const pu_shape& output : outputs) shapes.push_back(dimensions(output, x[0]));
+  Shapes shapes;
+  for (const pu_tensor& output : outputs) shapes.push_back(dims_of(output));
   return shapes;
 }
 
-std::vector<paddle::DataType> infer_dtypes(const paddle::DataType& x, const std::vector<paddle::DataType>& params,
-                                           const std::string& plan, const int& threads) {
+Types infer_dtypes(const Types& x, const Types& params, const std::string& plan, const int& threads) {
+  (void)x;
   (void)params;
   (void)threads;
-  return std::vector<paddle::DataType>(static_cast<size_t>(pu_plan_output_count(find_plan(plan).get())), x);
+  const std::shared_ptr<pu_plan> known = find_plan(plan);
+  Types types;
+  for (int32_t i = 0; i < pu_plan_output_count(known.get()); ++i)
+    types.push_back(dtype_of(pu_plan_output_dtype(known.get(), i)));
+  return types;
 }
 
-std::vector<paddle::Tensor> run(const paddle::Tensor& x, const std::vector<paddle::Tensor>& params,
-                                const std::string& plan, int threads) {
-  check_tensor(x, "the input");
-  PD_CHECK(x.dtype() == paddle::DataType::FLOAT32, "paddle_unstructured: the input must be float32");
-  const std::shared_ptr<pu_model> model = find_model(params, plan, threads);
-  const std::vector<int64_t> shape = x.shape();
-  const pu_shape wanted = pu_model_input(model.get());
-  PD_CHECK(static_cast<int32_t>(shape.size()) == wanted.rank && shape[1] == wanted.channels,
-           "paddle_unstructured: the input must have ", wanted.rank, " dimensions and ", wanted.channels, " channels");
-  const int64_t height = wanted.rank == 4 ? shape[2] : 1, width = wanted.rank == 4 ? shape[3] : 1;
-  std::vector<pu_shape> shapes(static_cast<size_t>(pu_model_output_count(model.get())));
-  char error[kErrorSize] = "";
-  PD_CHECK(pu_model_infer(model.get(), height, width, shapes.data(), error, kErrorSize) == 0,
-           "paddle_unstructured: ", error);
-  std::vector<paddle::Tensor> outputs;
-  std::vector<float*> data;
-  for (const pu_shape& each : shapes) {
-    outputs.push_back(paddle::experimental::empty(dimensions(each, shape[0]), x.dtype(), x.place()));
-    data.push_back(outputs.back().data<float>());
+Tensors run(const Tensors& x, const Tensors& params, const std::string& plan, int threads) {
+  std::vector<pu_tensor> inputs;
+  std::vector<const void*> from;
+  for (const paddle::Tensor& each : x) {
+    check_tensor(each, "an input");
+    inputs.push_back(describe(element_of(each.dtype()), each.shape()));
+    from.push_back(each.data());
   }
-  PD_CHECK(pu_model_run(model.get(), x.data<float>(), shape[0], height, width, data.data(), error, kErrorSize) == 0,
+  const std::shared_ptr<pu_model> model = find_model(params, plan, threads);
+  const auto count = static_cast<int32_t>(inputs.size());
+  std::vector<pu_tensor> made(static_cast<size_t>(pu_model_output_count(model.get())));
+  char error[kErrorSize] = "";
+  PD_CHECK(pu_model_infer(model.get(), inputs.data(), count, made.data(), error, kErrorSize) == 0,
+           "paddle_unstructured: ", error);
+  Tensors outputs;
+  std::vector<void*> to;
+  for (const pu_tensor& each : made) {
+    outputs.push_back(paddle::experimental::empty(dims_of(each), dtype_of(each.dtype), x[0].place()));
+    to.push_back(outputs.back().data());
+  }
+  PD_CHECK(pu_model_run(model.get(), inputs.data(), from.data(), count, to.data(), error, kErrorSize) == 0,
            "paddle_unstructured: ", error);
   return outputs;
 }
 
+// Models that were converted before version 3 of the plan have one input.
+Shapes infer_shapes_of_one(const std::vector<int64_t>& x, const Shapes& params, const std::string& plan,
+                           const int& threads) {
+  return infer_shapes({x}, params, plan, threads);
+}
+
+Types infer_dtypes_of_one(const paddle::DataType& x, const Types& params, const std::string& plan, const int& threads) {
+  return infer_dtypes({x}, params, plan, threads);
+}
+
+Tensors run_one(const paddle::Tensor& x, const Tensors& params, const std::string& plan, int threads) {
+  return run({x}, params, plan, threads);
+}
+
 }  // namespace
 
+#define PU_BUILD_OP_OF_ONE(name, ...)                       \
+  PD_BUILD_OP(name)                                         \
+      .Inputs({"X", paddle::Vec("Params")})                 \
+      .Outputs({__VA_ARGS__})                               \
+      .Attrs({"plan: std::string", "threads: int"})         \
+      .SetKernelFn(PD_KERNEL(run_one))                      \
+      .SetInferShapeFn(PD_INFER_SHAPE(infer_shapes_of_one)) \
+      .SetInferDtypeFn(PD_INFER_DTYPE(infer_dtypes_of_one))
+
+PU_BUILD_OP_OF_ONE(paddle_unstructured_net1, "Out1");
+PU_BUILD_OP_OF_ONE(paddle_unstructured_net2, "Out1", "Out2");
+PU_BUILD_OP_OF_ONE(paddle_unstructured_net3, "Out1", "Out2", "Out3");
+PU_BUILD_OP_OF_ONE(paddle_unstructured_net4, "Out1", "Out2", "Out3", "Out4");
+
 // An operator of Paddle has a fixed number of outputs, so there is one for each number.
-#define PU_BUILD_OP(name, ...)                       \
-  PD_BUILD_OP(name)                                  \
-      .Inputs({"X", paddle::Vec("Params")})          \
-      .Outputs({__VA_ARGS__})                        \
-      .Attrs({"plan: std::string", "threads: int"})  \
-      .SetKernelFn(PD_KERNEL(run))                   \
-      .SetInferShapeFn(PD_INFER_SHAPE(infer_shapes)) \
+#define PU_BUILD_OP(count)                               \
+  PD_BUILD_OP(paddle_unstructured_run##count)            \
+      .Inputs({paddle::Vec("X"), paddle::Vec("Params")}) \
+      .Outputs(output_names(count))                      \
+      .Attrs({"plan: std::string", "threads: int"})      \
+      .SetKernelFn(PD_KERNEL(run))                       \
+      .SetInferShapeFn(PD_INFER_SHAPE(infer_shapes))     \
       .SetInferDtypeFn(PD_INFER_DTYPE(infer_dtypes))
 
-PU_BUILD_OP(paddle_unstructured_net1, "Out1");
-PU_BUILD_OP(paddle_unstructured_net2, "Out1", "Out2");
-PU_BUILD_OP(paddle_unstructured_net3, "Out1", "Out2", "Out3");
-PU_BUILD_OP(paddle_unstructured_net4, "Out1", "Out2", "Out3", "Out4");
+static std::vector<std::string> output_names(int count) {
+  std::vector<std::string> names;
+  for (int i = 1; i <= count; ++i) names.push_back("Out" + std::to_string(i));
+  return names;
+}
+
+PU_BUILD_OP(1);
+PU_BUILD_OP(2);
+PU_BUILD_OP(3);
+PU_BUILD_OP(4);
+PU_BUILD_OP(5);
+PU_BUILD_OP(6);
+PU_BUILD_OP(7);
+PU_BUILD_OP(8);
+PU_BUILD_OP(9);
+PU_BUILD_OP(10);
+PU_BUILD_OP(11);
+PU_BUILD_OP(12);
+PU_BUILD_OP(13);
+PU_BUILD_OP(14);
+PU_BUILD_OP(15);
+PU_BUILD_OP(16);
+PU_BUILD_OP(17);
+PU_BUILD_OP(18);
+PU_BUILD_OP(19);
+PU_BUILD_OP(20);
+PU_BUILD_OP(21);
+PU_BUILD_OP(22);
+PU_BUILD_OP(23);
+PU_BUILD_OP(24);
+PU_BUILD_OP(25);
+PU_BUILD_OP(26);
+PU_BUILD_OP(27);
+PU_BUILD_OP(28);
+PU_BUILD_OP(29);
+PU_BUILD_OP(30);
+PU_BUILD_OP(31);
+PU_BUILD_OP(32);

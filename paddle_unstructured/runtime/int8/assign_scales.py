@@ -31,7 +31,7 @@ def assign(net: Net, ranges: Ranges, floats: AbstractSet[Layer]) -> dict[Layer, 
         ranges: each layer -> the range of its numbers.
         floats: layers that stay in floats.
     """
-    readers, layers = count_readers(net), [net.input, *layers_of(net)]
+    readers, layers = count_readers(net), [*net.inputs, *layers_of(net)]
     found: dict[Layer, Quantizer] = {}
     following: list[Layer] = []
     for layer in reversed(layers):

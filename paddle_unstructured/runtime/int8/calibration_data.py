@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from typing import Any, Iterable, Mapping, Union
+from typing import Any, Iterable, Mapping, Sequence, Union
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ...arguments import path, wrong_kind
 from ...export.inputs import dtype_of
 from ...formats.atomic import check_readable
 from ...saved_model import Model
+from ..border import Input
 
 Data = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], Iterable[Any]]
 
@@ -33,13 +34,49 @@ def read_inputs(data: Data, name: str, shape: list[int], *, dtype: str = "float3
         FileNotFoundError: There is no such file.
         ValueError: It is no such file, there are no samples, or they do not fit the input.
     """
+    return _fitting(_parts(data), name, shape, dtype)
+
+
+def read_batches(data: Data, inputs: Sequence[Input]) -> list[list[np.ndarray]]:
+    """Batches for all inputs of a net, each an array for every input.
+
+    Args:
+        data: as for `read_inputs`; by name if there are several inputs.
+        inputs: inputs of the net.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no such file, or the arrays do not fit, or are not of equally many samples.
+    """
+    parts = _parts(data)
+    if len(inputs) > 1 and not all(isinstance(part, Mapping) for part in parts):
+        names = ", ".join(each.name for each in inputs)
+        raise ValueError(f"calibration `data` must give arrays by name, for each of {names}: an .npz file or dicts.")
+    columns = [_fitting(parts, each.name, list(each.dims), each.dtype) for each in inputs]
+    batches = [list(arrays) for arrays in zip(*columns)]
+    counts = {
+        each.name: [array.shape[each.axes.index("n")] for array in column]
+        for each, column in zip(inputs, columns)
+        if "n" in each.axes
+    }
+    if len({tuple(count) for count in counts.values()}) > 1:
+        said = ", ".join(f"{sum(count)} in {len(count)} batch(es) of {name}" for name, count in counts.items())
+        raise ValueError(f"calibration `data` must have equally many samples for every input, got {said}.")
+    return batches
+
+
+def _parts(data: Data) -> list[Any]:
+    """Arrays, or dicts of them by name."""
     if isinstance(data, (str, os.PathLike)):
         data = _read(path("data", data))
     given: Any = data
     try:
-        parts = [given] if isinstance(given, (np.ndarray, Mapping)) else list(given)
+        return [given] if isinstance(given, (np.ndarray, Mapping)) else list(given)
     except Exception:
         raise wrong_kind("data", "samples (an array, batches of it, or a .npy or .npz file)", data) from None
+
+
+def _fitting(parts: Sequence[Any], name: str, shape: list[int], dtype: str) -> list[np.ndarray]:
     arrays = [_named(part, name) for part in parts]
     batches = [batch for array in arrays for batch in (array if array.ndim == len(shape) + 1 else [array])]
     if not sum(len(batch) if batch.ndim else 0 for batch in batches):

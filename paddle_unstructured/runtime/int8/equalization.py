@@ -66,8 +66,8 @@ def _balance(weights: dict[Layer, tuple[np.ndarray, np.ndarray]], first: Layer, 
 
 
 def _rebuilt(net: Net, weights: dict[Layer, tuple[np.ndarray, np.ndarray]]) -> Net:
-    made = {net.input: net.input}
+    made = {layer: layer for layer in net.inputs}
     for layer in layers_of(net):
         weight, bias = weights.get(layer, (layer.weight, layer.bias))
         made[layer] = replace(layer, inputs=tuple(made[each] for each in layer.inputs), weight=weight, bias=bias)
-    return Net(net.input, [(made[output], rank) for output, rank in net.outputs])
+    return Net(net.inputs, [replace(output, layer=made[output.layer]) for output in net.outputs])

@@ -17,21 +17,21 @@ def is_clamp(act: str) -> bool:
 
 def lower(net: Net) -> Net:
     """The same net with every other activation (hard-swish, sigmoid, ...) as a layer of its own."""
-    made: dict[Layer, Layer] = {net.input: net.input}
+    made: dict[Layer, Layer] = {layer: layer for layer in net.inputs}
     for layer in layers_of(net):
         inputs = tuple(made[source] for source in layer.inputs)
         if layer.kind in FUSING and not is_clamp(layer.act):
             made[layer] = Layer("activation", (replace(layer, inputs=inputs, act="none"),), act=layer.act)
         else:
             made[layer] = replace(layer, inputs=inputs)
-    return Net(net.input, [(made[output], rank) for output, rank in net.outputs])
+    return Net(net.inputs, [replace(output, layer=made[output.layer]) for output in net.outputs])
 
 
 def layers_of(net: Net) -> list[Layer]:
-    """All layers that the outputs need, but not the input; inputs before readers."""
-    done, order = {net.input: 0}, []
-    for output, _ in net.outputs:
-        for layer in in_order(output, done):
+    """All layers that the outputs need, but not the inputs of the net; inputs before readers."""
+    done, order = dict.fromkeys(net.inputs, 0), []
+    for output in net.outputs:
+        for layer in in_order(output.layer, done):
             done[layer] = 0
             order.append(layer)
     return order
@@ -40,5 +40,5 @@ def layers_of(net: Net) -> list[Layer]:
 def count_readers(net: Net) -> Counter[Layer]:
     """Layer -> how often it is read, outputs of the net included."""
     readers = Counter(source for layer in layers_of(net) for source in layer.inputs)
-    readers.update(output for output, _ in net.outputs)
+    readers.update(output.layer for output in net.outputs)
     return readers

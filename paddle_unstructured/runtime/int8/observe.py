@@ -9,7 +9,7 @@ from typing import Iterator, Sequence
 import numpy as np
 
 from ..engine import Engine
-from ..net import Layer, Net
+from ..net import Layer, Net, Output, input_of
 from ..write_plan import emit
 from .calibrators import BINS, Histogram
 from .lowering import layers_of
@@ -46,12 +46,15 @@ class Observed:
         return Histogram(self.low, self.high, self.counts, self.zeros)
 
 
-def observe(net: Net, batches: Sequence[np.ndarray], *, histograms: bool) -> dict[Layer, Observed]:
+Batch = Sequence[np.ndarray]  # an array for each input of the net
+
+
+def observe(net: Net, batches: Sequence[Batch], *, histograms: bool) -> dict[Layer, Observed]:
     """Run a net over some batches.
 
     Args:
         net: With its float weights.
-        batches: Inputs [n, channels, height, width] (or [n, channels]).
+        batches: arrays for the net's inputs.
         histograms: Whether to count, too; takes a second pass.
 
     Returns:
@@ -60,7 +63,7 @@ def observe(net: Net, batches: Sequence[np.ndarray], *, histograms: bool) -> dic
     Raises:
         ValueError: A batch does not fit, or a layer returns NaN or infinity.
     """
-    layers = [net.input, *layers_of(net)]
+    layers = [*net.inputs, *layers_of(net)]
     seen: dict[Layer, Observed] = {}
     for layer, values in _outputs(net, layers, batches):
         _take_sums(seen, layer, values)
@@ -70,19 +73,36 @@ def observe(net: Net, batches: Sequence[np.ndarray], *, histograms: bool) -> dic
     return seen
 
 
-def _outputs(net: Net, layers: Sequence[Layer], batches: Sequence[np.ndarray]) -> Iterator[tuple[Layer, np.ndarray]]:
+def count_samples(net: Net, batch: Batch) -> int:
+    """How many samples the arrays hold."""
+    return max(int(array.shape[axis]) for array, axis in zip(batch, _sample_axes(net)) if axis >= 0)
+
+
+def samples_of(net: Net, batch: Batch, first: int, last: int) -> list[np.ndarray]:
+    """Those in [first, last); what all samples share stays whole."""
+    return [
+        array.take(range(first, min(last, array.shape[axis])), axis) if axis >= 0 else array
+        for array, axis in zip(batch, _sample_axes(net))
+    ]
+
+
+def _sample_axes(net: Net) -> list[int]:
+    """Of each input; -1 if all samples share it."""
+    return ["".join(input_of(layer).axes).find("n") for layer in net.inputs]
+
+
+def _outputs(net: Net, layers: Sequence[Layer], batches: Sequence[Batch]) -> Iterator[tuple[Layer, np.ndarray]]:
     """Each layer's outputs for a few samples at a time: a whole batch of them all would not fit into memory."""
-    writer, _ = emit(Net(net.input, [(layer, 4) for layer in layers if layer is not net.input]))
+    writer, _ = emit(Net(net.inputs, [Output(layer) for layer in layers]))
     engine = Engine(writer.text, writer.arrays)
     several = 1
     for batch in batches:
-        at = 0
-        while at < len(batch):
-            part = batch[at : at + several]
-            outputs = [part, *engine.run(part)]
+        at, samples = 0, count_samples(net, batch)
+        while at < samples:
+            outputs = engine.run(*samples_of(net, batch, at, at + several))
             yield from zip(layers, outputs)
             at += several
-            several = max(1, _MOST_FLOATS * len(part) // sum(output.size for output in outputs))
+            several = max(1, _MOST_FLOATS * len(outputs[0]) // sum(output.size for output in outputs))
 
 
 def _take_sums(seen: dict[Layer, Observed], layer: Layer, values: np.ndarray) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import AbstractSet
 
 from ..choose_kernel import is_depthwise
-from ..net import Layer, Net
+from ..net import Layer, Net, input_of
 from .activations import function_of
 from .lowering import is_clamp, layers_of
 
@@ -34,7 +34,7 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
     floats = {layer: "as `skip` says" for layer in layers if layer.name and layer.name in skip}
     floats.update((layer, "no kernel for bytes") for layer in layers if layer.kind == "softmax")
     for layer in layers:
-        if layer.kind == "affine" and _all_in(layer.inputs, {net.input, *floats}):
+        if layer.kind == "affine" and _all_in(layer.inputs, {*net.inputs, *floats}):
             floats[layer] = "on the input, before it becomes bytes"
     _add_last(net, layers, floats)
     return floats
@@ -42,7 +42,7 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
 
 def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
     """A function of single numbers that only outputs and layers in floats read is one of the exact numbers."""
-    outputs = {output for output, _ in net.outputs}
+    outputs = {output.layer for output in net.outputs}
     for layer in reversed(layers):
         readers = [other for other in layers if layer in other.inputs]
         last = layer in outputs or readers
@@ -66,7 +66,7 @@ def is_single_pixel(layer: Layer) -> bool:
         if layer.kind in ("global_pool", "flatten", "linear", "softmax"):
             return True
         if layer.kind == "input":
-            return layer.words["rank"] == 2
+            return not {"h", "w"} & set(input_of(layer).axes)
         if layer.kind in ("conv", "pool") and (max(layer.window.kernel) > 1 or max(layer.window.pad) > 0):
             return False
         if len(layer.inputs) > 1:

@@ -5,28 +5,27 @@ from __future__ import annotations
 
 from typing import Sequence
 
-import numpy as np
-
-from ..net import Layer, Net
+from ..net import Net, input_of
 from ..plan import PlanWriter
 from ..write_plan import KernelChoice
 from .assign_scales import assign
-from .calibration_data import read_inputs
+from .calibration_data import read_batches
 from .equalization import equalize
 from .lowering import lower
-from .observe import Observed, observe
+from .observe import Batch, observe
 from .options import Int8
 from .placement import float_layers
 from .ranges import calibrated, complete, learned, read_ranges
 from .write_plan import Int8Emitter
 
 
-def quantize(net: Net, options: Int8) -> tuple[PlanWriter, list[KernelChoice]]:
+def quantize(net: Net, options: Int8, batches: Sequence[Batch] | None = None) -> tuple[PlanWriter, list[KernelChoice]]:
     """Calibrate, choose a quantizer for every activation, round the weights, and write the plan.
 
     Args:
         net: With its float weights.
         options: What the user asked for.
+        batches: calibration data as arrays for the net's inputs; default: those of `options`.
 
     Raises:
         FileNotFoundError: A file of data or ranges is not there.
@@ -38,22 +37,14 @@ def quantize(net: Net, options: Int8) -> tuple[PlanWriter, list[KernelChoice]]:
     floats, given = float_layers(net, set(options.skip)), {}
     if options.ranges is not None:
         given = learned(net, read_ranges(options.ranges))
-    seen = _seen(net, options)
+    batches = batches_of(net, options) if batches is None else batches
+    seen = observe(net, batches, histograms=options.calibration != "minmax") if len(batches) else {}
     found = {**calibrated(seen, options.calibration), **given}
     ranges = found if seen else complete(net, found, floats)
     means = {layer: one.mean for layer, one in seen.items()} if options.correct_bias else {}
     return Int8Emitter(net, assign(net, ranges, floats.keys()), floats, means).run()
 
 
-def batches_of(net: Net, options: Int8) -> Sequence[np.ndarray]:
+def batches_of(net: Net, options: Int8) -> Sequence[Batch]:
     """The calibration data; none if there are only ranges."""
-    if options.data is None:
-        return []
-    words = net.input.words
-    shape = [-1, int(words["channels"])] + [-1, -1] * (words["rank"] == 4)
-    return read_inputs(options.data, net.input.name, shape)
-
-
-def _seen(net: Net, options: Int8) -> dict[Layer, Observed]:
-    batches = batches_of(net, options)
-    return observe(net, batches, histograms=options.calibration != "minmax") if len(batches) else {}
+    return [] if options.data is None else read_batches(options.data, [input_of(layer) for layer in net.inputs])

@@ -121,7 +121,7 @@ def _all_known(net: Net, ranges: dict[Layer, Range], floats: Mapping[Layer, str]
     layers = layers_of(net)
     needed = {source for layer in layers if layer not in floats for source in layer.inputs}
     needed |= {layer for layer in layers if layer not in floats and not is_matrix(layer)}
-    unknown = [layer for layer in [net.input, *layers] if layer in needed and layer not in ranges]
+    unknown = [layer for layer in [*net.inputs, *layers] if layer in needed and layer not in ranges]
     if unknown:
         names = ", ".join(_named(layer) for layer in unknown[:5])
         raise ValueError(

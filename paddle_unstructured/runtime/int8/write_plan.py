@@ -11,7 +11,7 @@ import numpy as np
 from ..choose_kernel import sparsity
 from ..net import Layer, Net
 from ..plan import PlanWriter, Window
-from ..write_plan import Emitter, KernelChoice, ungrouped
+from ..write_plan import KernelChoice, emitter_of, ungrouped
 from .activations import activation, function_of, table
 from .choose_kernel import choose_block
 from .lowering import layers_of
@@ -41,8 +41,8 @@ class Int8Emitter:
     made: dict[tuple[Layer, Quantizer], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        words, layers = self.net.input.words, layers_of(self.net)
-        self.outside = Emitter(PlanWriter(int(words["channels"]), int(words["rank"])), values={self.net.input: 0})
+        layers = layers_of(self.net)
+        self.outside = emitter_of(self.net)
         self.writer = Int8Writer(self.outside.writer)
         self.read_as_bytes = {source for layer in layers if layer not in self.floats for source in layer.inputs}
 
@@ -56,8 +56,8 @@ class Int8Emitter:
             else:
                 own = self.quantizers[layer]
                 self.made[layer, own] = self._computed(layer, own)
-        for output, rank in self.net.outputs:
-            self.outside.writer.output(self._real(output), rank=rank)
+        for output in self.net.outputs:
+            self.outside.writer.output(self._real(output.layer), dims=output.dims, dtype=output.dtype)
         return self.outside.writer, self.outside.choices
 
     def _real(self, layer: Layer) -> int:

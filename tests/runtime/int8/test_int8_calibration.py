@@ -8,6 +8,8 @@ import json
 import numpy as np
 import pytest
 
+from paddle_unstructured.runtime.border import VECTORS
+from paddle_unstructured.runtime.border import image as image_of
 from paddle_unstructured.runtime.int8.assign_scales import assign
 from paddle_unstructured.runtime.int8.calibration_data import read_inputs
 from paddle_unstructured.runtime.int8.calibrators import BINS, Histogram, minmax, mse, percentile
@@ -16,7 +18,7 @@ from paddle_unstructured.runtime.int8.observe import observe
 from paddle_unstructured.runtime.int8.options import Int8, from_files
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
 from paddle_unstructured.runtime.int8.ranges import complete, learned, read_ranges
-from paddle_unstructured.runtime.net import Layer, Net
+from paddle_unstructured.runtime.net import Layer, Net, Output, input_layer
 from paddle_unstructured.runtime.plan import Window
 
 RANDOM = np.random.default_rng(0)
@@ -88,7 +90,7 @@ def test_a_constant_is_its_own_range(calibrator):
 
 def small_net():
     """conv -> hard_swish -> 3x3 filter per channel -> pool, flatten -> linear"""
-    image = Layer("input", name="x", words={"channels": 3, "rank": 4})
+    image = input_layer(image_of(3))
     first = Layer("conv", (image,), "first", RANDOM.normal(size=(6, 3, 1, 1)), RANDOM.normal(size=6))
     swish = Layer("activation", (first,), act="hard_swish")
     deep = Layer(
@@ -104,14 +106,14 @@ def small_net():
     pooled = Layer("pool", (deep,), window=Window((2, 2), (2, 2)), words={"type": "max", "ceil": 0, "exclusive": 1})
     flat = Layer("flatten", (pooled,))
     last = Layer("linear", (flat,), "last", RANDOM.normal(size=(5, 24, 1, 1)), np.zeros(5))
-    return Net(image, [(last, 2)]), (image, first, swish, deep, pooled, flat, last)
+    return Net([image], [Output(last, VECTORS)]), (image, first, swish, deep, pooled, flat, last)
 
 
 @pytest.mark.parametrize("batches", [[7], [1, 2, 4], [4, 3]])
 def test_observations_equal_those_of_all_samples_at_once(batches):
     net, layers = small_net()
     x = np.random.default_rng(1).normal(size=(7, 3, 4, 4)).astype("float32")
-    seen = observe(net, np.split(x, np.cumsum(batches)[:-1]), histograms=True)
+    seen = observe(net, [[part] for part in np.split(x, np.cumsum(batches)[:-1])], histograms=True)
     middle = np.einsum("oc,nchw->nohw", layers[1].weight[:, :, 0, 0], x) + layers[1].bias[:, None, None]
     for layer, values in ((layers[0], x), (layers[1], middle), (layers[2], middle * np.clip(middle + 3, 0, 6) / 6)):
         one = seen[layer]
@@ -127,7 +129,7 @@ def test_data_that_are_not_finite_are_refused_by_name():
     x = np.zeros((2, 3, 4, 4), "float32")
     x[1, 2, 0, 0] = np.nan
     with pytest.raises(ValueError, match="the input has NaN"):
-        observe(net, [x], histograms=False)
+        observe(net, [[x]], histograms=False)
 
 
 @pytest.mark.parametrize("shape, batches", [((5, 3, 4, 4), [5]), ((2, 5, 3, 4, 4), [5, 5])])
@@ -174,16 +176,20 @@ def test_what_moves_bytes_shares_the_scale_of_what_it_reads():
 
 def test_a_maximum_of_what_others_read_too_takes_their_scale():
     net, (*_, deep, pooled, _, last) = small_net()
-    net = Net(net.input, [*net.outputs, (Layer("global_pool", (deep,)), 2)])
-    made = assign(net, {net.input: (-1, 1), **{layer: (0, 2.0 + i) for i, layer in enumerate(layers_of(net))}}, set())
+    net = Net(net.inputs, [*net.outputs, Output(Layer("global_pool", (deep,)), VECTORS)])
+    made = assign(
+        net, {net.inputs[0]: (-1, 1), **{layer: (0, 2.0 + i) for i, layer in enumerate(layers_of(net))}}, set()
+    )
     assert made[pooled] == made[deep] == Quantizer.of_range(0, 4)
 
 
 def test_a_concatenation_rescales_only_what_others_read_too():
     net, (_, first, swish, deep, *_) = small_net()
     both = Layer("concat", (swish, deep))
-    net = Net(net.input, [(Layer("global_pool", (both,)), 2)])
-    ranges = {layer: (0.0, 1.0 + i) for i, layer in enumerate((net.input, first, swish, deep, both, net.outputs[0][0]))}
+    net = Net(net.inputs, [Output(Layer("global_pool", (both,)), VECTORS)])
+    ranges = {
+        layer: (0.0, 1.0 + i) for i, layer in enumerate((*net.inputs, first, swish, deep, both, net.outputs[0].layer))
+    }
     made = assign(net, ranges, set())
     assert made[deep] == made[both] == Quantizer.of_range(0, 5) and made[swish] == Quantizer.of_range(0, 3)
 

@@ -296,8 +296,8 @@ def test_ranges_from_training_need_no_data(tmp_path):
 
     prefix = save_net(tmp_path, layers, SHAPE, sparsity=0.0)
     net = read_net(open_model(prefix))
-    first, last = net.outputs[0][0].inputs[0].inputs[0].inputs[0].name, net.outputs[0][0].name
-    middle = net.outputs[0][0].inputs[0].inputs[0].name
+    first, last = net.outputs[0].layer.inputs[0].inputs[0].inputs[0].name, net.outputs[0].layer.name
+    middle = net.outputs[0].layer.inputs[0].inputs[0].name
     ranges = {first: {"input": [-6, 6], "output": [0, 5]}, middle: {"output": [0, 4]}, last: {"input": [0, 3]}}
     writer, _ = quantize(net, Int8(ranges=ranges))
     lines = int8_reference.parsed(writer.text)

@@ -14,7 +14,7 @@ from paddle_unstructured.runtime.engine import Engine, signed
 from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
 from paddle_unstructured.runtime.int8.weights import Int8Weight
-from paddle_unstructured.runtime.plan import FIRST_LINE, PlanWriter, Window
+from paddle_unstructured.runtime.plan import Window, one_image
 
 NAMES = ("avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2", "portable")
 UNIT = Quantizer(1.0, 0)  # a byte is its own number
@@ -23,7 +23,7 @@ UNIT = Quantizer(1.0, 0)  # a byte is its own number
 def is_here(name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PADDLE_UNSTRUCTURED_ISA_INT8", name)
-        writer = PlanWriter(1)
+        writer = one_image(1)
         writer.output(0, rank=4)
         try:
             Engine(writer.text, [])
@@ -55,7 +55,7 @@ def require_equal(writer, x, threads=1):
 
 def net(layer, channels, source=UNIT, rank=4):
     """quantize, one layer for bytes, dequantize unless it makes floats."""
-    writer = PlanWriter(channels)
+    writer = one_image(channels)
     write = Int8Writer(writer)
     value = layer(write, write.quantize(0, source))
     if "to=float" not in writer.text:
@@ -230,7 +230,7 @@ def test_scales_of_any_size_saturate(scale):
     seed=st.integers(0, 99),
 )
 def test_sums_products_tables_and_moves(channels, height, width, threads, a, b, to, act, seed):
-    random, writer = np.random.default_rng(seed), PlanWriter(channels)
+    random, writer = np.random.default_rng(seed), one_image(channels)
     write = Int8Writer(writer)
     first, second = write.quantize(0, a), write.quantize(0, b)
     window = Window((1, 1))
@@ -286,7 +286,7 @@ def test_what_is_too_large_saturates():
 
 
 def test_vectors_pass_as_single_pixels():
-    random, writer = np.random.default_rng(3), PlanWriter(50, 2)
+    random, writer = np.random.default_rng(3), one_image(50, 2)
     write = Int8Writer(writer)
     weight = pick_weight8(random, pick_weights(random, 30, 50, 1, 1), UNIT, 1.0)
     value = write.convolution(write.quantize(0, UNIT), weight, Window(), Quantizer(1.0, 9), linear=True)
@@ -296,7 +296,7 @@ def test_vectors_pass_as_single_pixels():
 
 def mixed_net(random):
     """Bytes and floats, three outputs; branches that live long."""
-    writer = PlanWriter(3)
+    writer = one_image(3)
     write, half, same = Int8Writer(writer), Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((3, 3), pad=(1, 1, 1, 1))
     to = Quantizer(0.05, 20)
 
@@ -336,7 +336,7 @@ def test_a_whole_net_of_bytes_and_floats(threads, batch):
 
 def plan_of(text, arrays):
     channels = text.split("in=")[1].split()[0]
-    return signed(f"{FIRST_LINE}\ncontents digest=0\ninput channels={channels} rank=4\n{text}", arrays)
+    return signed(f"paddle_unstructured plan 2\ncontents digest=0\ninput channels={channels} rank=4\n{text}", arrays)
 
 
 def damaged(text, arrays, match):

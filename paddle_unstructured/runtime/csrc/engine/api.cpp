@@ -10,12 +10,14 @@
 
 using paddle_unstructured::Array;
 using paddle_unstructured::DType;
+using paddle_unstructured::Element;
+using paddle_unstructured::Given;
 using paddle_unstructured::Model;
 using paddle_unstructured::Network;
-using paddle_unstructured::Output;
 using paddle_unstructured::Parameters;
 using paddle_unstructured::parse_head;
 using paddle_unstructured::parse_plan;
+using paddle_unstructured::Tensor;
 
 struct pu_model {
   Model model;
@@ -47,9 +49,27 @@ int32_t guarded(const Function& function, char* error, int64_t error_size) noexc
   return 1;
 }
 
-void write_shapes(const std::vector<Output>& outputs, pu_shape* to) {
-  for (const Output& output : outputs)
-    *to++ = {output.shape.channels, output.shape.height, output.shape.width, output.rank};
+Tensor tensor_of(const pu_tensor& from) {
+  if (from.rank < 0 || from.rank > PU_MOST_RANK) throw std::invalid_argument("a tensor has more than 8 axes");
+  if (from.dtype != 0 && from.dtype != 2 && from.dtype != 4 && from.dtype != 5)
+    throw std::invalid_argument("a tensor has an unknown type");
+  return {static_cast<Element>(from.dtype), std::vector<int64_t>(from.dims, from.dims + from.rank)};
+}
+
+std::vector<Tensor> tensors_of(const pu_tensor* from, int32_t count) {
+  std::vector<Tensor> tensors;
+  for (int32_t i = 0; i < count; ++i) tensors.push_back(tensor_of(from[i]));
+  return tensors;
+}
+
+pu_tensor written(const Tensor& tensor) {
+  pu_tensor to{static_cast<int32_t>(tensor.element), static_cast<int32_t>(tensor.dims.size()), {}};
+  std::copy(tensor.dims.begin(), tensor.dims.end(), to.dims);
+  return to;
+}
+
+void write_outputs(const Network& network, const pu_tensor* inputs, int32_t count, pu_tensor* to) {
+  for (const Tensor& tensor : network.infer(tensors_of(inputs, count))) *to++ = written(tensor);
 }
 
 Parameters parameters_of(const pu_array* arrays, int32_t count) {
@@ -76,25 +96,38 @@ const char* pu_model_isa(const pu_model* model) { return model->model.isa(); }
 
 const char* pu_model_isa_int8(const pu_model* model) { return model->model.isa_int8(); }
 
-pu_shape pu_model_input(const pu_model* model) {
-  return {model->model.network().input_channels(), -1, -1, model->model.network().input_rank()};
+int32_t pu_model_input_count(const pu_model* model) {
+  return static_cast<int32_t>(model->model.network().inputs().size());
+}
+
+const char* pu_model_input_name(const pu_model* model, int32_t input) {
+  return model->model.network().inputs()[static_cast<size_t>(input)].name().c_str();
+}
+
+const char* pu_model_input_axes(const pu_model* model, int32_t input) {
+  return model->model.network().inputs()[static_cast<size_t>(input)].axes().c_str();
+}
+
+pu_tensor pu_model_input(const pu_model* model, int32_t input) {
+  return written(model->model.network().inputs()[static_cast<size_t>(input)].declared());
 }
 
 int32_t pu_model_output_count(const pu_model* model) {
   return static_cast<int32_t>(model->model.network().outputs().size());
 }
 
-int32_t pu_model_infer(const pu_model* model, int64_t height, int64_t width, pu_shape* outputs, char* error,
-                       int64_t error_size) {
-  return guarded([&] { write_shapes(model->model.network().infer(height, width), outputs); }, error, error_size);
+int32_t pu_model_infer(const pu_model* model, const pu_tensor* inputs, int32_t input_count, pu_tensor* outputs,
+                       char* error, int64_t error_size) {
+  return guarded([&] { write_outputs(model->model.network(), inputs, input_count, outputs); }, error, error_size);
 }
 
-int32_t pu_model_run(const pu_model* model, const float* input, int64_t batch, int64_t height, int64_t width,
-                     float* const* outputs, char* error, int64_t error_size) {
+int32_t pu_model_run(const pu_model* model, const pu_tensor* inputs, const void* const* data, int32_t input_count,
+                     void* const* outputs, char* error, int64_t error_size) {
   return guarded(
       [&] {
-        model->model.run(input, batch, height, width,
-                         std::vector<float*>(outputs, outputs + pu_model_output_count(model)));
+        std::vector<Given> given;
+        for (int32_t i = 0; i < input_count; ++i) given.push_back({tensor_of(inputs[i]), data[i]});
+        model->model.run(given, std::vector<void*>(outputs, outputs + pu_model_output_count(model)));
       },
       error, error_size);
 }
@@ -109,9 +142,19 @@ void pu_plan_free(pu_plan* plan) { delete plan; }
 
 int32_t pu_plan_output_count(const pu_plan* plan) { return static_cast<int32_t>(plan->network.outputs().size()); }
 
-int32_t pu_plan_infer(const pu_plan* plan, int64_t height, int64_t width, pu_shape* outputs, char* error,
-                      int64_t error_size) {
-  return guarded([&] { write_shapes(plan->network.infer(height, width), outputs); }, error, error_size);
+int32_t pu_plan_input_dtype(const pu_plan* plan, int32_t input) {
+  const auto& inputs = plan->network.inputs();
+  const auto which = static_cast<size_t>(input);
+  return which < inputs.size() ? static_cast<int32_t>(inputs[which].declared().element) : 0;
+}
+
+int32_t pu_plan_output_dtype(const pu_plan* plan, int32_t output) {
+  return static_cast<int32_t>(plan->network.outputs()[static_cast<size_t>(output)].element());
+}
+
+int32_t pu_plan_infer(const pu_plan* plan, const pu_tensor* inputs, int32_t input_count, pu_tensor* outputs,
+                      char* error, int64_t error_size) {
+  return guarded([&] { write_outputs(plan->network, inputs, input_count, outputs); }, error, error_size);
 }
 
 uint64_t pu_digest(const char* plan, const pu_array* arrays, int32_t array_count, char* error, int64_t error_size) {

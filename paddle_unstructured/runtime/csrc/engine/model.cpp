@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 
 #include "error.h"
 #include "kinds.h"
@@ -18,18 +17,6 @@ size_t read_value(const Node& node, int64_t value, size_t made) {
   return static_cast<size_t>(value);
 }
 
-// Dense [channels, pixels] into planes with their own pitch, and back.
-void spread(const float* from, const Value& to) {
-  const int64_t pixels = to.shape.pixels();
-  for (int64_t channel = 0; channel < to.shape.channels; ++channel, from += pixels)
-    std::copy(from, from + pixels, to.channel(channel));
-}
-
-void gather(const Value& from, float* to) {
-  for (int64_t channel = 0; channel < from.shape.channels; ++channel)
-    to = std::copy(from.channel(channel), from.channel(channel) + from.shape.pixels(), to);
-}
-
 std::vector<Shape> shapes_of(const Step& step, const std::vector<Shape>& shapes) {
   std::vector<Shape> inputs;
   for (const size_t value : step.inputs) inputs.push_back(shapes[value]);
@@ -38,25 +25,27 @@ std::vector<Shape> shapes_of(const Step& step, const std::vector<Shape>& shapes)
 
 }  // namespace
 
-Network::Network(const Plan& plan)
-    : input_rank_(plan.input.integer("rank", 2, 4)),
-      input_channels_(plan.input.integer("channels", 1, kLargest)) {
-  if (input_rank_ == 3) plan.input.refuse("has rank 3");
+Network::Network(const Plan& plan) {
+  for (const Node& node : plan.inputs) inputs_.emplace_back(node);
+  for (const Input& input : inputs_) is_read_in_place_.push_back(input.is_planar());
   for (const Node& node : plan.nodes) add_step(node);
   for (const Node& node : plan.outputs) {
-    input_is_read_in_place_ = input_is_read_in_place_ && node.integers("from")[0] != 0;
-    outputs_.push_back({read_value(node, node.integers("from")[0], steps_.size() + 1), node.integer("rank", 2, 4)});
-    if (format_of(outputs_.back().value).is_int8()) node.refuse("returns int8");
+    outputs_.emplace_back(node, inputs_.size() + steps_.size());
+    const size_t value = outputs_.back().value();
+    if (is_input(value)) is_read_in_place_[value] = false;
+    if (format_of(value).is_int8()) node.refuse("returns int8");
   }
   fuse_steps();
   find_lifetimes();
-  const int64_t size = input_rank_ == 2 ? 1 : kUnknown;
-  infer(size, size);
+  std::vector<Tensor> declared;
+  for (const Input& input : inputs_) declared.push_back(input.declared());
+  infer(declared);
 }
 
 void Network::add_step(const Node& node) {
   Step step;
-  for (const int64_t value : node.integers("from")) step.inputs.push_back(read_value(node, value, steps_.size() + 1));
+  for (const int64_t value : node.integers("from"))
+    step.inputs.push_back(read_value(node, value, inputs_.size() + steps_.size()));
   const Kind& kind = find_kind(node);
   if (kind.inputs != kAnyNumber && step.inputs.size() != static_cast<size_t>(kind.inputs))
     node.refuse("reads another number of values than its kind does");
@@ -66,7 +55,7 @@ void Network::add_step(const Node& node) {
     formats.push_back(format_of(value));
     if (formats.back().type != kind.reads)
       node.refuse(kind.reads == Type::kInt8 ? "takes int8, and reads float32" : "takes float32, and reads int8");
-    input_is_read_in_place_ = input_is_read_in_place_ && (value != 0 || step.operation->reads_pixels_only());
+    if (is_input(value) && !step.operation->reads_pixels_only()) is_read_in_place_[value] = false;
   }
   step.makes = step.operation->accept(node, formats);
   step.runs = step.operation;
@@ -76,14 +65,14 @@ void Network::add_step(const Node& node) {
 bool Network::is_read_once(size_t value) const {
   int64_t readers = 0;
   for (const Step& step : steps_) readers += std::count(step.inputs.begin(), step.inputs.end(), value);
-  for (const Fetch& fetch : outputs_) readers += 2 * (fetch.value == value);
+  for (const Output& output : outputs_) readers += 2 * (output.value() == value);
   return readers == 1;
 }
 
 void Network::fuse_steps() {
   for (Step& second : steps_) {
-    if (second.inputs.size() != 1 || second.inputs[0] == 0 || !is_read_once(second.inputs[0])) continue;
-    Step& first = steps_[second.inputs[0] - 1];
+    if (second.inputs.size() != 1 || is_input(second.inputs[0]) || !is_read_once(second.inputs[0])) continue;
+    Step& first = steps_[second.inputs[0] - inputs_.size()];
     const std::shared_ptr<Operation> both = fuse(first.operation, second.operation);
     if (both == nullptr) continue;
     second.runs = both;
@@ -92,18 +81,19 @@ void Network::fuse_steps() {
   }
 }
 
-// Value i + 1 is made by step i; here steps are counted from 1, so that value and step have the same number.
+// Inputs are made first, one after the other; here each value is made by the step of its own number.
 void Network::find_lifetimes() {
-  lifetimes_.last_use.resize(steps_.size() + 1);
-  for (size_t value = 0; value <= steps_.size(); ++value) lifetimes_.last_use[value] = static_cast<int64_t>(value);
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (steps_[i].fused_away) {
-      lifetimes_.last_use[i + 1] = Lifetimes::kNever;
+  const size_t values = inputs_.size() + steps_.size();
+  lifetimes_.last_use.resize(values);
+  for (size_t value = 0; value < values; ++value) lifetimes_.last_use[value] = static_cast<int64_t>(value);
+  for (size_t value = inputs_.size(); value < values; ++value) {
+    if (step_of(value).fused_away) {
+      lifetimes_.last_use[value] = Lifetimes::kNever;
       continue;
     }
-    for (const size_t value : steps_[i].inputs) lifetimes_.last_use[value] = static_cast<int64_t>(i) + 1;
+    for (const size_t read : step_of(value).inputs) lifetimes_.last_use[read] = static_cast<int64_t>(value);
   }
-  for (const Fetch& fetch : outputs_) lifetimes_.last_use[fetch.value] = static_cast<int64_t>(steps_.size()) + 1;
+  for (const Output& output : outputs_) lifetimes_.last_use[output.value()] = static_cast<int64_t>(values);
 }
 
 void Network::load(const Plan& plan, const LoadContext& context) {
@@ -117,27 +107,34 @@ std::vector<int64_t> Network::bytes_for(const std::vector<Shape>& shapes) const 
   return bytes;
 }
 
-std::vector<Shape> Network::infer_values(int64_t height, int64_t width) const {
-  std::vector<Shape> shapes{{input_channels_, height, width}};
-  for (const Step& step : steps_) {
-    const Shape shape = step.runs->output_shape(shapes_of(step, shapes));
+int64_t Network::batch(const std::vector<Tensor>& given) const {
+  int64_t batch = kUnknown;
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    const int64_t own = inputs_[i].batch(given[i]);
+    require(may_equal(batch, own), "the inputs must be of equally many samples, got ", batch, " and, of ",
+            inputs_[i].name(), ", ", own);
+    if (own != kUnknown) batch = own;
+  }
+  return batch;
+}
+
+std::vector<Shape> Network::infer_values(const std::vector<Tensor>& given) const {
+  require(given.size() == inputs_.size(), "the model has ", inputs_.size(), " inputs, got ", given.size());
+  std::vector<Shape> shapes;
+  for (size_t i = 0; i < inputs_.size(); ++i) shapes.push_back(inputs_[i].shape(given[i]));
+  for (const Step& step : steps_) shapes.push_back(step.runs->output_shape(shapes_of(step, shapes)));
+  for (const Shape& shape : shapes)
     require(shape.channels <= kLargest && shape.height <= kLargest && shape.width <= kLargest,
             "the input is too large for this model; give a smaller one");
-    shapes.push_back(shape);
-  }
   return shapes;
 }
 
-std::vector<Output> Network::infer(int64_t height, int64_t width) const {
-  const std::vector<Shape> shapes = infer_values(height, width);
-  std::vector<Output> outputs;
-  for (const Fetch& fetch : outputs_) {
-    const Shape& shape = shapes[fetch.value];
-    require(fetch.rank == 4 || (may_equal(shape.height, 1) && may_equal(shape.width, 1)),
-            "an output of rank 2 is a plane here; the model file is damaged: convert it again");
-    outputs.push_back({shape, fetch.rank});
-  }
-  return outputs;
+std::vector<Tensor> Network::infer(const std::vector<Tensor>& given) const {
+  const std::vector<Shape> shapes = infer_values(given);
+  const int64_t samples = batch(given);
+  std::vector<Tensor> tensors;
+  for (const Output& output : outputs_) tensors.push_back(output.tensor(shapes[output.value()], samples));
+  return tensors;
 }
 
 Model::Model(const std::string& plan, const Parameters& parameters, int threads)
@@ -180,47 +177,53 @@ Value Model::value_of(const Workspace& workspace, size_t value) const {
           format.quantization};
 }
 
-void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const float* input,
-                       int64_t sample, const std::vector<float*>& outputs) const {
-  Value first = value_of(workspace, 0);
-  std::atomic<bool> lost_nan{false};
-  input += sample * first.shape.values();
-  if (network_.input_is_read_in_place() && first.shape.pixels() > 1 && first.pitch() == first.shape.pixels()) {
-    first.data = const_cast<float*>(input);  // nobody writes to it
+// The planes of an input: its tensor as it lies, or copied.
+Value Model::input_of(const Workspace& workspace, size_t input, const Given& given, int64_t sample) const {
+  Value planes = value_of(workspace, input);
+  const Input& how = network_.inputs()[input];
+  if (network_.is_read_in_place(input) && planes.shape.pixels() > 1 && planes.pitch() == planes.shape.pixels()) {
+    const auto* const first = static_cast<const float*>(given.data);
+    planes.data = const_cast<float*>(first + (how.is_shared() ? 0 : sample * planes.shape.values()));  // only read
   } else {
-    spread(input, first);
+    how.spread(given.tensor, given.data, sample, planes);
   }
+  return planes;
+}
+
+void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const Run& run,
+                       int64_t sample) const {
+  std::atomic<bool> lost_nan{false};
+  std::vector<Value> inputs;
+  for (size_t i = 0; i < run.inputs.size(); ++i) inputs.push_back(input_of(workspace, i, run.inputs[i], sample));
   const std::vector<Step>& steps = network_.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].fused_away) continue;
-    Context context{kernels_, pool, scratch, lost_nan, {}, value_of(workspace, i + 1)};
+    Context context{kernels_, pool, scratch, lost_nan, {}, value_of(workspace, inputs.size() + i)};
     for (const size_t value : steps[i].inputs)
-      context.inputs.push_back(value == 0 ? first : value_of(workspace, value));
+      context.inputs.push_back(network_.is_input(value) ? inputs[value] : value_of(workspace, value));
     steps[i].runs->run(context);
   }
-  copy_outputs(workspace, sample, lost_nan, outputs);
-}
-
-// int8 has no NaN: where one was to be quantized, all outputs of the sample become NaN, as float32 would mostly make
-// them.
-void Model::copy_outputs(const Workspace& workspace, int64_t sample, bool lost_nan,
-                         const std::vector<float*>& outputs) const {
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const Value value = value_of(workspace, network_.outputs()[i].value);
-    float* const to = outputs[i] + sample * value.shape.values();
-    if (lost_nan)
-      std::fill(to, to + value.shape.values(), std::numeric_limits<float>::quiet_NaN());
-    else
-      gather(value, to);
+  // int8 has no NaN: where one was to be quantized, all outputs of the sample become NaN, as float32 would mostly make
+  // them.
+  for (size_t i = 0; i < run.outputs.size(); ++i) {
+    const Output& output = network_.outputs()[i];
+    output.gather(value_of(workspace, output.value()), run.batch, sample, lost_nan, run.outputs[i]);
   }
 }
 
-void Model::run(const float* input, int64_t batch, int64_t height, int64_t width,
-                const std::vector<float*>& outputs) const {
-  require(batch >= 1 && height >= 1 && width >= 1 && height <= kLargest && width <= kLargest,
-          "the input must have at least one sample and one pixel, got ", batch, " of ", height, " x ", width);
-  network_.infer(height, width);  // refuses what does not fit
-  const std::vector<Shape> shapes = network_.infer_values(height, width);
+void Model::run(const std::vector<Given>& inputs, const std::vector<void*>& outputs) const {
+  std::vector<Tensor> given;
+  for (const Given& each : inputs) {
+    given.push_back(each.tensor);
+    for (const int64_t extent : each.tensor.dims)
+      require(extent >= 1, "the input must have at least one sample and one pixel, got ", describe(each.tensor));
+  }
+  network_.infer(given);  // refuses what does not fit
+  require(network_.batch(given) >= 1, "the model's plan has no input with samples");
+  for (size_t i = 0; i < inputs.size(); ++i) network_.inputs()[i].check_numbers(given[i], inputs[i].data);
+  const std::vector<Shape> shapes = network_.infer_values(given);
+  const int64_t batch = network_.batch(given);
+  const Run run{inputs, outputs, batch};
   const Teams::Borrowed borrowed(teams_);
   Team& team = borrowed.team();
   prepare_scratch(team, shapes);
@@ -230,14 +233,14 @@ void Model::run(const float* input, int64_t batch, int64_t height, int64_t width
   if (!share_samples) {
     prepare(team.workspaces[0], shapes);
     for (int64_t sample = 0; sample < batch; ++sample)
-      run_sample(team.workspaces[0], team.scratch, &team.pool, input, sample, outputs);
+      run_sample(team.workspaces[0], team.scratch, &team.pool, run, sample);
     return;
   }
   for (Workspace& workspace : team.workspaces) prepare(workspace, shapes);
   team.pool.run(batch, [&](int64_t sample, int worker) {
     Workspace& workspace = team.workspaces[static_cast<size_t>(worker)];
     const std::vector<uint8_t*> scratch{team.scratch[static_cast<size_t>(worker)]};
-    run_sample(workspace, scratch, nullptr, input, sample, outputs);
+    run_sample(workspace, scratch, nullptr, run, sample);
   });
 }
 

@@ -6,15 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "border.h"
 #include "operation.h"
 #include "teams.h"
 
 namespace paddle_unstructured {
-
-struct Output {
-  Shape shape;
-  int32_t rank;  // 4: [n, channels, height, width]; 2: [n, channels]
-};
 
 struct Step {
   std::shared_ptr<Operation> operation;  // the node's own, which holds its weights
@@ -24,42 +20,47 @@ struct Step {
   bool fused_away = false;               // a later step does its work; its value is never made
 };
 
-struct Fetch {
-  size_t value;
-  int32_t rank;
-};
-
 // What the plan says, without weights: enough to know the shapes.
 class Network {
  public:
   explicit Network(const Plan& plan);
 
-  int32_t input_rank() const { return input_rank_; }
-  int32_t input_channels() const { return input_channels_; }
+  const std::vector<Input>& inputs() const { return inputs_; }
   const std::vector<Step>& steps() const { return steps_; }
-  const std::vector<Fetch>& outputs() const { return outputs_; }
+  const std::vector<Output>& outputs() const { return outputs_; }
   const Lifetimes& lifetimes() const { return lifetimes_; }
 
   void load(const Plan& plan, const LoadContext& context);
-  bool input_is_read_in_place() const { return input_is_read_in_place_; }
+  // Whether what reads an input takes it where the caller has it, if its planes need no padding.
+  bool is_read_in_place(size_t input) const { return is_read_in_place_[input]; }
   // What the values need of the arena.
   std::vector<int64_t> bytes_for(const std::vector<Shape>& shapes) const;
-  Format format_of(size_t value) const { return value == 0 ? Format{} : steps_[value - 1].makes; }
-  // Of one sample; height and width may be kUnknown.
-  std::vector<Shape> infer_values(int64_t height, int64_t width) const;
-  std::vector<Output> infer(int64_t height, int64_t width) const;
+  Format format_of(size_t value) const { return is_input(value) ? Format{} : step_of(value).makes; }
+  bool is_input(size_t value) const { return value < inputs_.size(); }
+  // How many samples the tensors are of; kUnknown if none says. Refuses tensors of different numbers of them.
+  int64_t batch(const std::vector<Tensor>& given) const;
+  // Of one sample, for tensors whose sizes may be kUnknown; refuses what does not fit.
+  std::vector<Shape> infer_values(const std::vector<Tensor>& given) const;
+  std::vector<Tensor> infer(const std::vector<Tensor>& given) const;
 
  private:
+  const Step& step_of(size_t value) const { return steps_[value - inputs_.size()]; }
   void add_step(const Node& node);
   void fuse_steps();
   bool is_read_once(size_t value) const;
   void find_lifetimes();
 
-  int32_t input_rank_, input_channels_;
-  bool input_is_read_in_place_ = true;  // where its planes need no padding
-  std::vector<Step> steps_;
-  std::vector<Fetch> outputs_;
+  std::vector<Input> inputs_;
+  std::vector<bool> is_read_in_place_;  // each input
+  std::vector<Step> steps_;             // step i makes value inputs_.size() + i
+  std::vector<Output> outputs_;
   Lifetimes lifetimes_;
+};
+
+// A tensor of the caller.
+struct Given {
+  Tensor tensor;
+  const void* data;
 };
 
 // Immutable but for its teams, so any number of threads may call `run` at once.
@@ -72,19 +73,23 @@ class Model {
   const char* isa() const { return kernels_.f32.name; }
   const char* isa_int8() const { return kernels_.int8.name; }
 
-  // input: [batch, channels, height, width]; outputs[i]: as `Network::infer` says, dense.
-  void run(const float* input, int64_t batch, int64_t height, int64_t width, const std::vector<float*>& outputs) const;
+  // outputs[i]: as `Network::infer` says, dense.
+  void run(const std::vector<Given>& inputs, const std::vector<void*>& outputs) const;
 
  private:
   Model(const Plan& plan, const Parameters& parameters, int threads);
 
   void prepare(Workspace& workspace, const std::vector<Shape>& shapes) const;
   void prepare_scratch(Team& team, const std::vector<Shape>& shapes) const;
-  void run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const float* input,
-                  int64_t sample, const std::vector<float*>& outputs) const;
+  struct Run {
+    const std::vector<Given>& inputs;
+    const std::vector<void*>& outputs;
+    int64_t batch;
+  };
+  void run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const Run& run,
+                  int64_t sample) const;
   Value value_of(const Workspace& workspace, size_t value) const;
-  void copy_outputs(const Workspace& workspace, int64_t sample, bool lost_nan,
-                    const std::vector<float*>& outputs) const;
+  Value input_of(const Workspace& workspace, size_t input, const Given& given, int64_t sample) const;
 
   Kernels kernels_;
   Network network_;

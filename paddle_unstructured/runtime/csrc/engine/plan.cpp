@@ -12,15 +12,8 @@
 namespace paddle_unstructured {
 namespace {
 
-constexpr char kFirstLine[] = "paddle_unstructured plan 2";
-constexpr char kFirstLineOfVersion1[] = "paddle_unstructured plan 1";
-
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
-  return parts;
-}
+constexpr char kFirstLine[] = "paddle_unstructured plan ";
+constexpr int kVersion = 3;
 
 float parse_number(const Node& node, const std::string& text) {
   std::istringstream stream(text);
@@ -52,6 +45,13 @@ const NamedActivation kActivations[] = {
 };
 
 }  // namespace
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
 
 Node::Node(const std::string& line, int number) : number_(number) {
   std::istringstream stream(line);
@@ -118,35 +118,56 @@ std::string as_version_2(const std::string& line) {
   return "int8." + line.substr(0, end - 1) + line.substr(end);
 }
 
+// Before version 3 there was one input without a name, and it and all outputs were float32 of rank 4 or 2.
+std::string as_version_3(const std::string& line, int number) {
+  const Node node(line, number);
+  const bool is_input = node.kind() == "input";
+  if (!is_input && node.kind() != "output") return line;
+  const int32_t rank = node.integer("rank", 2, 4);
+  if (rank == 3) node.refuse("has rank 3");
+  const std::string axes = rank == 4 ? "n,c,h,w" : "n,c", open = rank == 4 ? ",-1,-1" : "";
+  if (!is_input) return "output from=" + node.text("from") + " dims=" + axes + " dtype=float32";
+  return "input name=x dtype=float32 axes=" + axes + " dims=-1," +
+         std::to_string(node.integer("channels", 1, 1 << 24)) + open;
+}
+
+int version_of(const std::string& line) {
+  for (int version = 1; version <= kVersion; ++version)
+    if (line == kFirstLine + std::to_string(version)) return version;
+  fail("the plan must begin with '", kFirstLine, kVersion,
+       "'; the model was converted by another version: convert it again");
+}
+
 }  // namespace
 
 PlanHead parse_head(const std::string& text) {
   const std::vector<std::string> lines = split(text, '\n');
-  const bool is_version_1 = !lines.empty() && lines[0] == kFirstLineOfVersion1;
-  require(lines.size() >= 3 && (is_version_1 || lines[0] == kFirstLine), "the plan must begin with '", kFirstLine,
-          "'; the model was converted by another version: convert it again");
+  const int version = version_of(lines.empty() ? "" : lines[0]);
+  require(lines.size() >= 3, "the model's plan is cut off; the model file is damaged: convert it again");
   const Node line(lines[1], 2);
-  if (line.kind() != (is_version_1 ? "parameters" : "contents")) line.refuse("must be the digest");
-  if (is_version_1) return {1, line.text("digest"), ""};
-  return {2, line.text("digest"), text.substr(lines[0].size() + lines[1].size() + 2)};
+  if (line.kind() != (version == 1 ? "parameters" : "contents")) line.refuse("must be the digest");
+  if (version == 1) return {1, line.text("digest"), ""};
+  return {version, line.text("digest"), text.substr(lines[0].size() + lines[1].size() + 2)};
 }
 
 Plan parse_plan(const std::string& text) {
   const PlanHead head = parse_head(text);
   const std::vector<std::string> lines = split(text, '\n');
-  Plan plan{head, Node(lines[2], 3), {}, {}};
-  if (plan.input.kind() != "input") plan.input.refuse("must be the input");
-  for (size_t i = 3; i < lines.size(); ++i) {
-    Node node(head.version == 1 ? as_version_2(lines[i]) : lines[i], static_cast<int>(i) + 1);
-    if (node.kind() == "output") {
-      plan.outputs.push_back(std::move(node));
-    } else if (plan.outputs.empty()) {
-      plan.nodes.push_back(std::move(node));
-    } else {
-      node.refuse("follows an output");
-    }
+  Plan plan{head, {}, {}, {}};
+  for (size_t i = 2; i < lines.size(); ++i) {
+    const int number = static_cast<int>(i) + 1;
+    const std::string line = head.version == 1 ? as_version_2(lines[i]) : lines[i];
+    Node node(head.version < 3 ? as_version_3(line, number) : line, number);
+    std::vector<Node>& section = node.kind() == "input"    ? plan.inputs
+                                 : node.kind() == "output" ? plan.outputs
+                                                           : plan.nodes;
+    if (&section != &plan.outputs && !plan.outputs.empty()) node.refuse("follows an output");
+    if (&section == &plan.inputs && !plan.nodes.empty()) node.refuse("follows a node");
+    section.push_back(std::move(node));
   }
-  require(!plan.outputs.empty(), "the model's plan has no output; the model file is damaged: convert it again");
+  require(!plan.inputs.empty() && !plan.outputs.empty(),
+          "the model's plan has no input or no output; the model file is damaged: convert it again");
+  if (head.version < 3 && plan.inputs.size() > 1) plan.inputs[1].refuse("is a second input");
   return plan;
 }
 

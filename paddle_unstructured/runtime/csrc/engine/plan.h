@@ -11,6 +11,8 @@
 
 namespace paddle_unstructured {
 
+std::vector<std::string> split(const std::string& text, char separator);
+
 // One line: a kind, and words `key=value`.
 class Node {
  public:
@@ -42,8 +44,8 @@ struct PlanHead {
 
 struct Plan {
   PlanHead head;
-  Node input;
-  std::vector<Node> nodes;  // node i makes value i + 1; value 0 is the input
+  std::vector<Node> inputs;  // values 0, 1, ...
+  std::vector<Node> nodes;   // node i makes value inputs.size() + i
   std::vector<Node> outputs;
 };
 
