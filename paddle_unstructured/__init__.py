@@ -26,6 +26,13 @@ _MODULES = {
     ".reporting.plots": ("plot_pattern", "plot_sparsity", "plot_weights"),
     ".pruner": ("GMPUnstructuredPruner", "UnstructuredPruner"),
     ".training.quantization_aware": ("QuantizationAware", "quantize_aware"),
+    ".training.quantizers": (
+        "AffineQuantizer",
+        "BinaryQuantizer",
+        "DoReFaQuantizer",
+        "FunctionQuantizer",
+        "Quantizer",
+    ),
     ".training.recipe": ("Recipe",),
     ".reporting.report": ("SparsityReport", "sparsity_report"),
     ".reporting.scalars": ("ScalarLog",),

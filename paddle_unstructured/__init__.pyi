@@ -44,6 +44,11 @@ from .sensitivity import allocate_by_sensitivity as allocate_by_sensitivity
 from .training.distillation import distill as distill
 from .training.quantization_aware import QuantizationAware as QuantizationAware
 from .training.quantization_aware import quantize_aware as quantize_aware
+from .training.quantizers import AffineQuantizer as AffineQuantizer
+from .training.quantizers import BinaryQuantizer as BinaryQuantizer
+from .training.quantizers import DoReFaQuantizer as DoReFaQuantizer
+from .training.quantizers import FunctionQuantizer as FunctionQuantizer
+from .training.quantizers import Quantizer as Quantizer
 from .training.recipe import Recipe as Recipe
 
 __version__: str

@@ -10,6 +10,7 @@ from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 import paddle
 
 from .base import WEIGHT_ROLES, Role
+from .rounded import begins, ends, loses_zeros
 
 # Slots of ops as Paddle names them. (output axis, input axis) of the stored weight, or None.
 _CONVS = {
@@ -95,6 +96,11 @@ class _Path(NamedTuple):
         kept = self if axes is None else self._replace(axes=tuple(axes), folded=None)
         return kept._replace(through=self.through or op.name(), broken=self.broken or why)
 
+    def rounded(self, loses_zeros: str) -> _Path:
+        """Behind a rounding of its own, the whole of it."""
+        why = loses_zeros and f"its zeros are no zeros where it is used: {loses_zeros}"
+        return self._replace(broken=self.broken or why)
+
     def cut(self, axis: int, *places: int) -> _Path:
         """An axis of the value begins or ends at these places of another one."""
         seams, stored = list(self.seams), self.axes[axis]
@@ -113,6 +119,7 @@ class Roles:
     def __init__(self, ops: Iterable[Any]) -> None:
         self._order: dict[int, int] = {}
         self._made: dict[int, bool] = {}  # ops that see no activations -> whether they see parameters
+        self._rounded: dict[str, tuple[Any, Any]] = {}  # mark -> the ops between which a value is rounded
         for place, op in enumerate(ops):
             self._order[op.id()] = place
             self._note(op)
@@ -152,7 +159,14 @@ class Roles:
 
     def _note(self, op: Any) -> None:
         name = op.name()
-        if name == "builtin.parameter":
+        if begins(op):
+            self._rounded[begins(op)] = op, op
+        if ends(op):
+            begin, _ = self._rounded[ends(op)]
+            self._rounded[ends(op)] = begin, op
+            if begin.id() in self._made:
+                self._made[op.id()] = self._made[begin.id()]
+        elif name == "builtin.parameter":
             self._made[op.id()] = True
         elif name == "pd_op.data":
             if op.result(0).persistable:
@@ -220,6 +234,9 @@ class Roles:
     def _step(self, op: Any, value: Any, path: _Path, rank: int) -> Role | list[tuple[Any, _Path]]:
         """What the op makes of the value: a role, or other values through which the weight passes."""
         kind, place = _kind(op), _operand(op, value)
+        if begins(op):
+            _, end = self._rounded[begins(op)]
+            return [(end.result(0), path.rounded(loses_zeros(end)))]
         if place == 0 and kind in _MOVES:
             return [(op.result(0), path.moved(op, kind))]
         if place == 0 and kind in _KEEPS:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a Program is rounded to 8 bits: behind weights, behind inputs and outputs of layers; and how it is undone."""
+"""Where a Program is rounded: behind weights, behind inputs and outputs of layers; and how it is undone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import AbstractSet, Any, Callable, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -15,7 +15,10 @@ from ..graph.activations import ACTIVATIONS
 from ..graph.base import Param
 from ..graph.program import PirGraph
 from ..graph.roles import WEIGHT_ROUNDING
+from ..graph.rounded import begins, ends
 from ..graph.values import RESHAPES, exists, forward_uses, kind_of
+from .quantizer_config import Rounding
+from .quantizers import Quantizer
 
 LAYERS = ("conv2d", "depthwise_conv2d", "linear")
 _ROUNDING = "fake_quantize_dequantize_moving_average_abs_max"  # of activations; its input is clipped before
@@ -24,15 +27,31 @@ _KEPT_RANGE = {*RESHAPES, "transpose", "dropout"}  # and max pooling: what they 
 
 @dataclass(frozen=True)
 class Point:
-    """An activation, and the name of the variable [3] that holds its range."""
+    """An activation that is rounded, or watched.
+
+    Attributes:
+        value: the activation.
+        name: name of the variable [3] that holds its range.
+        kind: "input" or "output", of a layer.
+        how: the quantizer and its bits; None: it is only watched.
+        readers: (op, operand) that read what is rounded; None: all that read the value.
+        gradient: quantizer of the gradients that come back; None: they are not rounded.
+    """
 
     value: Any
     name: str
-    rounded: bool
+    kind: str
+    how: tuple[Quantizer, int] | None
+    readers: tuple[tuple[Any, int], ...] | None = None
+    gradient: Quantizer | None = None
+
+    @property
+    def needs_range(self) -> bool:
+        return self.how is None or self.how[0].needs_range
 
 
 def is_rounded(program: Any) -> bool:
-    return any(kind_of(op) in (WEIGHT_ROUNDING, _ROUNDING) for op in program.global_block().ops)
+    return any(ends(op) or kind_of(op) in (WEIGHT_ROUNDING, _ROUNDING) for op in program.global_block().ops)
 
 
 def why_not(graph: PirGraph, param: Param) -> str:
@@ -50,33 +69,69 @@ def why_not(graph: PirGraph, param: Param) -> str:
     return "" if exists(_activation(graph, param)) else "it is multiplied by another parameter"
 
 
-def points(graph: PirGraph, params: Sequence[Param]) -> tuple[dict[Any, Point], dict[str, tuple[Point, Point]]]:
+def points(
+    graph: PirGraph, params: Sequence[Param], how: Mapping[str, Rounding]
+) -> tuple[list[Point], dict[str, tuple[Point | None, Point]]]:
     """The activations that the layers read and give.
 
-    The output of a layer is that of its norm and activation, and is not rounded if no other layer comes behind it.
+    The output of a layer is that of its norm and activation; where nobody asked for it in so many words, it is not
+    rounded if no other layer comes behind it. An input is rounded once for all that read it, if they agree.
 
     Returns:
-        All points, by `key`, and for each weight by name those of its input and its output.
+        All points, and for each weight by name those of its input (None: it is not rounded) and its output.
     """
     inputs = {param.name: _origin(_activation(graph, param)) for param in params}
     outputs = {param.name: _output(graph, param) for param in params}
     before = _leading_to(graph.program, inputs.values())
     found: dict[Any, Point] = {}
     for name, value in outputs.items():
-        found.setdefault(key(value), Point(value, name + "_output_range", key(value) in before))
+        asked, quantizer = how[name].at("output"), how[name].quantizer
+        asked = asked if key(value) in before or (how[name].explicit and forward_uses(value)) else None
+        gradient = None if quantizer.gradient_bits is None else quantizer
+        found.setdefault(key(value), Point(value, name + "_output_range", "output", asked, gradient=gradient))
+    wanted: dict[Any, set[tuple[Quantizer, int] | None]] = {}
     for name, value in inputs.items():
-        found.setdefault(key(value), Point(value, name + "_input_range", True))
-    return found, {param.name: (found[key(inputs[param.name])], found[key(outputs[param.name])]) for param in params}
+        wanted.setdefault(key(value), set()).add(how[name].at("input"))
+    apart: dict[str, Point] = {}
+    for param in params:
+        name, value = param.name, inputs[param.name]
+        asked, known = how[name].at("input"), found.get(key(value))
+        if asked is None or (known is not None and known.how == asked):
+            continue
+        if len(wanted[key(value)]) > 1 or (known is not None and known.how is not None):
+            apart[name] = _at_layer(graph, param, asked)
+        elif known is None:
+            found[key(value)] = Point(value, name + "_input_range", "input", asked)
+        else:  # an output that was only watched
+            found[key(value)] = replace(known, kind="input", how=asked)
+    ends = {
+        name: (
+            None if how[name].at("input") is None else apart.get(name) or found[key(value)],
+            found[key(outputs[name])],
+        )
+        for name, value in inputs.items()
+    }
+    return [*found.values(), *apart.values()], ends
 
 
-def insert_behind(graph: PirGraph, value: Any, build: Callable[[Any], Any]) -> None:
-    """Let all present readers of a value read build(value) instead; None leaves them as they are."""
-    readers = [
-        (op, i)
-        for op in value.all_used_ops()
-        for i, operand in enumerate(op.operands_source())
-        if operand.is_same(value)
-    ]
+def _at_layer(graph: PirGraph, param: Param, asked: tuple[Quantizer, int]) -> Point:
+    """The input of one layer alone, where others read the same value in another way."""
+    value, op = _activation(graph, param), graph.reader(param)
+    operand = next(i for i, source in enumerate(op.operands_source()) if source.is_same(value))
+    return Point(value, param.name + "_input_range", "input", asked, ((op, operand),))
+
+
+def insert_behind(
+    graph: PirGraph, value: Any, build: Callable[[Any], Any], readers: Sequence[tuple[Any, int]] | None = None
+) -> None:
+    """Let readers of a value, by default all present ones, read build(value); None leaves them as they are."""
+    if readers is None:
+        readers = [
+            (op, i)
+            for op in value.all_used_ops()
+            for i, operand in enumerate(op.operands_source())
+            if operand.is_same(value)
+        ]
     with paddle.static.program_guard(graph.program, paddle.static.Program()):
         paddle.pir.set_insertion_point_after(value.get_defining_op())
         result = build(value)
@@ -94,22 +149,22 @@ def range_variable(graph: PirGraph, point: Point) -> Any:
     return value
 
 
-def unrounded(program: Any, values: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """A copy of a Program that rounds nothing, and what stands for some values there."""
+def unrounded(program: Any, values: Sequence[Any], keep: AbstractSet[str] = frozenset()) -> tuple[Any, list[Any]]:
+    """A copy of a Program that rounds nothing but what has a mark in `keep`, and what stands for some values there."""
     mapping = paddle.pir.IrMapping()
-    copy = program.clone(mapping)
+    copy, exact = program.clone(mapping), dict[Any, Any]()
+    begin = {begins(op): op for op in copy.global_block().ops if begins(op)}
     for op in copy.global_block().ops:
-        if kind_of(op) in (WEIGHT_ROUNDING, _ROUNDING):
-            op.result(0).replace_all_uses_with(_exact(op.result(0)))
-    return copy, [_exact(mapping.look_up(value)) for value in values]
-
-
-def _exact(value: Any) -> Any:
-    """The value before rounding, if it is a rounded one."""
-    op = value.get_defining_op()
-    if kind_of(op) == WEIGHT_ROUNDING:
-        return op.operand_source(0)
-    return op.operand_source(0).get_defining_op().operand_source(0) if kind_of(op) == _ROUNDING else value
+        if ends(op) and ends(op) not in keep:
+            source = begin[ends(op)].operand_source(0)
+            exact[key(op.result(0))] = source
+            op.result(0).replace_all_uses_with(source)
+    found = []
+    for value in map(mapping.look_up, values):
+        while key(value) in exact:
+            value = exact[key(value)]
+        found.append(value)
+    return copy, found
 
 
 def _activation(graph: PirGraph, param: Param) -> Any:

@@ -1,43 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantization-aware training: the Program rounds weights and activations to 8 bits as int8 kernels will."""
+"""Quantization-aware training: the Program rounds weights and activations, by default as int8 kernels will."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Iterable
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
-from paddle import Tensor
 
 from ..arguments import StrPath, flag, names, number
+from ..distributed.collectives import mode
 from ..graph import Param, PirGraph, open_graph
+from ..graph.rounded import between_marks
 from ..reporting.table import aligned
 from ..selection import check_named
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
+from .quantizer_config import Rounding, roundings
+from .quantizers import Quantizer, with_backward
 
 RANGES = ".ranges.json"
 
 
 def quantize_aware(
-    program: Any, *, training: bool = True, skip: Iterable[str] = (), decay: float = 0.99, scope: Any = None
+    program: Any,
+    config: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    training: bool = True,
+    skip: Iterable[str] = (),
+    decay: float = 0.99,
+    scope: Any = None,
 ) -> QuantizationAware:
-    """Rewrite a forward Program so that it computes with 8-bit weights and activations.
+    """Rewrite a forward Program so that it computes with rounded weights and activations.
 
-    Weights of convolutions and linear layers become `round_weight(w)`, what layers read and give becomes
-    `round_activation(x, low, high)`. A range is a running average of the batches' extremes,
+    Weights of convolutions and linear layers are rounded on their way to their op, what layers read and give where it
+    is computed: behind bias, norm and activation, if an op of the Program reads it. By default that is to 8 bits as the
+    int8 kernels do it (`AffineQuantizer`). A range is a running average of the batches' extremes,
         low = sum_t decay^(T-t) min(x_t) / sum_t decay^(T-t),    high likewise,
     in a variable of the Program that only a training Program updates, in the graph. Gradients go straight through the
-    rounding, and are zero where an activation lies outside of its range.
+    rounding, and are zero where an activation lies outside of its range, if the quantizer does not say otherwise.
 
     Order: build the net, clone the Program for tests, call this for both (`training=False` for the clone: it reads the
     same ranges), then the loss and `minimize`, then load weights and make the pruner. A weight that is zero is rounded
     to zero, and masks apply to the stored weights, which stay float32: they are as sparse at every step as without.
+    Where a quantizer has no level at zero, a pruner leaves the weights alone and says so.
 
     Args:
         program: A PIR Program without gradients, as built; it is changed in place.
+        config: list of entries, of which later ones override earlier ones for the layers that they cover:
+            "quant_types", among "weight", "input" and "output" (default: all); "quant_bits", an int for all of them or
+            a dict, 2 to 8 (DoReFa: 1 to 8; 32: not rounded); "op_types", among "conv2d", "depthwise_conv2d" and
+            "linear"; "op_names", names of weights, with * and ?; "exclude": True for layers that stay float32;
+            "quantizer", the part that rounds. Layers that no entry covers stay float32. None: 8 bits everywhere.
         training: whether a run of this Program updates the ranges.
         skip: Names of weights whose layers stay float32.
         decay: factor of the running average, in [0, 1).
@@ -47,14 +64,14 @@ def quantize_aware(
         What was rewritten; prints as a table.
 
     Raises:
-        ValueError: Gradients are there already, or the rounding is; a name in `skip` that is no weight's; no layer to
-            rewrite; `decay` out of range. The Program is as it was.
-        TypeError: Not a PIR Program.
+        ValueError: Gradients are there already, or the rounding is; a name in `skip` or `config` that is no weight's; a
+            senseless entry; no layer to rewrite; `decay` out of range. The Program is as it was.
+        TypeError: Not a PIR Program, or a `config` that is no list of dicts.
 
     Example:
         >>> with paddle.static.program_guard(main, startup):  # doctest: +SKIP
         ...     logits = net(image)
-        ...     quantized = quantize_aware(main)
+        ...     quantized = quantize_aware(main, [{"quant_bits": {"weight": 4, "input": 8, "output": 8}}])
         ...     optimizer.minimize(loss_of(logits))
         >>> exe.run(startup); load_pruned_weights()  # doctest: +SKIP
         >>> pruner = UnstructuredPruner(main, ratio=0.0); pruner.set_static_masks()  # doctest: +SKIP
@@ -68,68 +85,36 @@ def quantize_aware(
     if any("_grad" in op.name() for op in program.global_block().ops):
         raise ValueError("`program` must be a forward Program, and has gradients already; call this before minimize.")
     if is_rounded(program):
-        raise ValueError("`program` is rounded to 8 bits already; build it anew.")
+        raise ValueError("`program` is rounded already; build it anew.")
     weights = [param for param in graph.params() if param.is_weight]
-    kept = _kept(graph, weights, set(left))
+    asked = roundings(config, weights)
+    kept = _kept(graph, weights, set(left), asked)
     params = [param for param in weights if not kept[param.name]]
-    found, ends = points(graph, params)
+    how = {param.name: rounding for param in params if (rounding := asked[param.name])}
+    found, ends = points(graph, params, how)
+    layers = tuple(_layer(param, how[param.name], *ends[param.name]) for param in params)
     for param in params:
-        insert_behind(graph, graph.persistable(param.name), partial(round_weight, axis=param.output_axis))
-    for point in found.values():
-        insert_behind(graph, point.value, partial(_rounded, graph, point, decay=decay if training else None))
-    layers = tuple(RoundedLayer(p, ends[p.name][0].name, ends[p.name][1].name) for p in params)
+        if (wanted := how[param.name].at("weight")) is not None:
+            _round_weight(graph, param, *wanted)
+    for point in found:
+        build = partial(_rounded, graph, point, decay=decay if training else None)
+        insert_behind(graph, point.value, build, point.readers)
     return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason})
-
-
-def round_weight(weight: Tensor, axis: int | None) -> Tensor:
-    """Round to int8 and back, symmetric for each output channel c.
-
-        s_c = max|w_c| / 127,    s_c * round(w / s_c);    d/dw = 1
-
-    Args:
-        weight: Float32.
-        axis: axis of the output channels, 0 or 1.
-
-    Returns:
-        The same shape; an exact zero stays one.
-
-    Example:
-        >>> round_weight(paddle.to_tensor([[127.0, 0.6, 0.0]]), 0).tolist()
-        [[127.0, 1.0, 0.0]]
-    """
-    return paddle._C_ops.fake_channel_wise_quantize_dequantize_abs_max(weight, 8, 0, axis)[0]  # 8 bits, ties to even
-
-
-def round_activation(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Round to uint8 and back, asymmetric; zero is always one of the 256 numbers.
-
-        s = (max(high, 0) - min(low, 0)) / 255,    z = round(-min(low, 0) / s),
-        s * (q - z),    q = min(max(round(x / s) + z, 0), 255);    d/dx = 1 where x is not cut, else 0
-
-    Args:
-        x: Float32.
-        low, high: ends of its range, [1] each.
-
-    Example:
-        >>> x = paddle.to_tensor([-9.0, 0.4, 0.6, 999.0])
-        >>> round_activation(x, paddle.to_tensor([-5.0]), paddle.to_tensor([250.0])).tolist()
-        [-5.0, 0.0, 1.0, 250.0]
-    """
-    low, high = paddle.clip(low, max=0.0), paddle.clip(high, min=0.0)
-    scale = paddle.clip((high - low) / 255.0, min=1e-30)
-    zero = paddle.round(-low / scale)
-    cut = paddle.clip(x, -zero * scale, (255.0 - zero) * scale)
-    # Paddle's op has 2^(bits - 1) - 1 steps on either side of zero: 9 bits hold all of [-z, 255 - z].
-    span = 255.0 * scale
-    return paddle._C_ops.fake_quantize_dequantize_moving_average_abs_max(cut, span, None, None, 0.9, 9, True, 0)[0]
 
 
 @dataclass(frozen=True)
 class RoundedLayer:
-    """A layer that is rounded, and the variables that hold the ranges of what it reads and gives."""
+    """A layer that is rounded.
+
+    Attributes:
+        param: its weight.
+        how: its quantizer and bits.
+        input, output: variables that hold the ranges of what it reads (None: that is not rounded) and gives.
+    """
 
     param: Param
-    input: str
+    how: Rounding
+    input: str | None
     output: str
 
 
@@ -148,7 +133,7 @@ class QuantizationAware:
     kept: dict[str, str]
 
     def ranges(self) -> dict[str, dict[str, list[float]]]:
-        """Weight name -> {"input": [low, high], "output": [low, high]} of its layer's activations.
+        """Weight name -> {"input": [low, high], "output": [low, high]} of the activations of each layer in int8.
 
         Raises:
             ValueError: No training batch has been seen yet.
@@ -156,10 +141,14 @@ class QuantizationAware:
         return {
             layer.param.name: {"input": self._range(layer.input), "output": self._range(layer.output)}
             for layer in self.layers
+            if layer.how.is_int8 and layer.input is not None
         }
 
     def export(self, feed: Any, fetch: Any, path: StrPath, pruner: Any = None, exe: Any = None, **kwargs: Any) -> Any:
-        """Write the inference model without any rounding, as `paddle_unstructured.export.export` does, and its ranges.
+        """Write the inference model, as `paddle_unstructured.export.export` does, and its ranges.
+
+        What int8 kernels will round is written without any rounding, for `accelerate --int8 --calibrate`. Of every
+        other quantizer the file holds the rounded weights, in float32, and the ops that round its activations.
 
         Args:
             feed, fetch: Inputs (or their names) and outputs of this Program.
@@ -174,11 +163,32 @@ class QuantizationAware:
         ranges = json.dumps(self.ranges(), indent=1) + "\n"
         feed, fetch = (list(v) if isinstance(v, (list, tuple)) else [v] for v in (feed, fetch))
         values = [value for value in (*feed, *fetch) if not isinstance(value, str)]
-        program, values = unrounded(self.graph.program, values)
+        program, values = unrounded(self.graph.program, values, self._kept_marks())
         here = iter(values)
         feed, fetch = ([v if isinstance(v, str) else next(here) for v in part] for part in (feed, fetch))
         kwargs.setdefault("scope", self.graph.scope)
-        return export(program, feed, fetch, path, pruner, exe, beside={RANGES: ranges}, **kwargs)
+        with self._rounded_weights():
+            return export(program, feed, fetch, path, pruner, exe, beside={RANGES: ranges}, **kwargs)
+
+    def _kept_marks(self) -> set[str]:
+        """Marks of the activations whose rounding is part of the model."""
+        other = [layer for layer in self.layers if not layer.how.is_int8]
+        return {str(name) for layer in other for name in (layer.input, layer.output)}
+
+    @contextmanager
+    def _rounded_weights(self) -> Iterator[None]:
+        """The weights that no int8 kernel rounds are rounded in the scope, for as long as this lasts."""
+        stored = {}
+        try:
+            for layer in self.layers:
+                wanted = layer.how.at("weight")
+                if wanted is not None and not layer.how.is_int8:
+                    stored[layer.param.name] = self.graph.stored(layer.param.name)
+                    self.graph.store(layer.param.name, rounded_array(stored[layer.param.name], layer.param, *wanted))
+            yield
+        finally:
+            for name, array in stored.items():
+                self.graph.store(name, array)
 
     def _range(self, name: str) -> list[float]:
         low, high, weight = self.graph.array(name).astype(np.float64)
@@ -189,23 +199,54 @@ class QuantizationAware:
         return [float(low / weight), float(high / weight)]
 
     def __str__(self) -> str:
-        rows = [(layer.param.name, layer.param.role, layer.input, layer.output) for layer in self.layers]
+        rows = [
+            (layer.param.name, layer.param.role, layer.how.words, layer.input or "", layer.output)
+            for layer in self.layers
+        ]
         return aligned(
-            ("weight", "role", "range of its input", "range of its output"),
-            rows + [(name, "float32", reason, "") for name, reason in self.kept.items()],
+            ("weight", "role", "bits", "range of its input", "range of its output"),
+            rows + [(name, "float32", "", reason, "") for name, reason in self.kept.items()],
             numbers=(),
         )
 
 
+def rounded_array(weight: np.ndarray, param: Param, quantizer: Quantizer, bits: int) -> np.ndarray:
+    """A weight as its quantizer rounds it."""
+    with mode(paddle.disable_static), paddle.no_grad():
+        return np.asarray(quantizer.quantize_weight(paddle.to_tensor(weight), bits, param.output_axis or 0).numpy())
+
+
+def _layer(param: Param, how: Rounding, read: Point | None, given: Point) -> RoundedLayer:
+    done = how if given.how is not None else replace(how, output=None)
+    return RoundedLayer(param, done, None if read is None else read.name, given.name)
+
+
+def _round_weight(graph: PirGraph, param: Param, quantizer: Quantizer, bits: int) -> None:
+    build = partial(quantizer.quantize_weight, bits=bits, axis=param.output_axis or 0)
+    lost = quantizer.loses_zeros(bits)
+    value = graph.persistable(param.name)
+    insert_behind(graph, value, lambda weight: between_marks(weight, param.name, build, loses_zeros=lost))
+
+
 def _rounded(graph: PirGraph, point: Point, x: Any, decay: float | None) -> Any:
-    """An activation rounded in its range; nothing for one that is only watched, or not even that."""
-    range_ = range_variable(graph, point)
-    if decay is not None:
-        range_ = _updated(range_, x, decay)
-    if not point.rounded:
-        return None
-    low, high, weight = paddle.split(range_, 3)
-    return round_activation(x, low / weight, high / weight)
+    """An activation rounded, in its range where it has one; nothing for one that is only watched, or not even that."""
+    low = high = None
+    if point.needs_range:
+        range_ = range_variable(graph, point)
+        if decay is not None:
+            range_ = _updated(range_, x, decay)
+        low, high, weight = paddle.split(range_, 3)
+        low, high = low / weight, high / weight
+    result = None
+    if point.how is not None:
+        quantizer, bits = point.how
+        quantize = quantizer.quantize_input if point.kind == "input" else quantizer.quantize_output
+        result = between_marks(x, point.name, lambda value: quantize(value, bits, low, high))
+    if point.gradient is not None:
+        back = partial(point.gradient.quantize_gradient, bits=point.gradient.gradient_bits)
+        gate = partial(with_backward, backward=back)
+        result = between_marks(x if result is None else result, point.name + "_gradient", gate)
+    return result
 
 
 def _updated(range_: Any, x: Any, decay: float) -> Any:
@@ -215,9 +256,15 @@ def _updated(range_: Any, x: Any, decay: float) -> Any:
         return paddle.assign(range_ * decay + seen, output=range_)
 
 
-def _kept(graph: PirGraph, weights: list[Param], skip: set[str]) -> dict[str, str]:
+def _kept(
+    graph: PirGraph, weights: list[Param], skip: set[str], asked: Mapping[str, Rounding | None]
+) -> dict[str, str]:
+    """Why each weight stays float32, or ""."""
     check_named("skip", skip, weights, "Program")
-    kept = {param.name: "named in `skip`" if param.name in skip else why_not(graph, param) for param in weights}
+    kept = {}
+    for param in weights:
+        unasked = "" if asked[param.name] else "no entry of `config` rounds it"
+        kept[param.name] = "named in `skip`" if param.name in skip else why_not(graph, param) or unasked
     if all(kept.values()):
-        raise ValueError(f"the Program has no layer that int8 kernels run: {kept or 'it has no weights'}.")
+        raise ValueError(f"the Program has no layer to round: {kept or 'it has no weights'}.")
     return kept

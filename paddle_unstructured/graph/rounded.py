@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What quantization puts into a Program stands between two copies that bear one mark: to be skipped, or taken out."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import paddle
+
+_BEGIN, _END, _LOSES = "rounding_begins", "rounding_ends", "rounding_loses_zeros"
+
+
+def between_marks(value: Any, mark: str, build: Callable[[Any], Any], *, loses_zeros: str = "") -> Any:
+    """`build(value)` of a Program, with marks around it.
+
+    Args:
+        value: what is rounded.
+        mark: text that no other rounding of the Program has.
+        build: from a value to the rounded one, at the insertion point.
+        loses_zeros: reason why an exact zero of `value` does not stay one; empty if it does.
+    """
+    begin = paddle.assign(value)
+    begin.get_defining_op().set_str_attr(_BEGIN, mark)
+    end = paddle.assign(build(begin))
+    op = end.get_defining_op()
+    op.set_str_attr(_END, mark)
+    if loses_zeros:
+        op.set_str_attr(_LOSES, loses_zeros)
+    return end
+
+
+def begins(op: Any) -> str:
+    """The mark of the rounding that begins with an op, or ""."""
+    return _attribute(op, _BEGIN)
+
+
+def ends(op: Any) -> str:
+    """The mark of the rounding that ends with an op, or ""."""
+    return _attribute(op, _END)
+
+
+def loses_zeros(op: Any) -> str:
+    """Why zeros do not pass the rounding that ends with an op, or ""."""
+    return _attribute(op, _LOSES)
+
+
+def _attribute(op: Any, name: str) -> str:
+    return str(op.str_attr(name)) if op.name() == "pd_op.assign" and op.has_attr(name) else ""
