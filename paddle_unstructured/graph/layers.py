@@ -14,10 +14,12 @@ from paddle import Tensor, nn
 from .. import arguments
 from ..arguments import StrPath
 from ..formats import pdparams
-from .base import Param
+from .base import Param, Role
 from .in_place import multiply_
 from .layer_roles import structural_roles
 from .program import dtype_name, misfits
+from .roles import LOSES_ZEROS
+from .rounded import lost_zeros
 from .trace import Found, Trace, trace
 from .watched import kept_by, master_weight, trained_by, unwatch, watch
 
@@ -81,8 +83,16 @@ class LayerGraph:
                 broken=role.broken,
                 frozen=frozen.get(name, ""),
             )
-            for name, (role, readings) in self._roles.items()
+            for name, (role, readings) in ((name, self._rounded(name)) for name in self._roles)
         ]
+
+    def _rounded(self, name: str) -> Found:
+        """The role of a param, whose zeros may be lost where its layer rounds it."""
+        role, readings = self._roles[name]
+        lost = lost_zeros(self._tensors[name])
+        if not lost:
+            return role, readings
+        return Role("unknown", role.reader, broken=LOSES_ZEROS.format(lost)), ()
 
     def _frozen(self) -> dict[str, str]:
         """Params that are not trained while others are, by name, and why."""

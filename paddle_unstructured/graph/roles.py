@@ -41,6 +41,7 @@ _FACTORS = {"multiply", "divide"}
 _LISTS = {"split", "split_with_num", "unbind"}  # give a list, which builtin.split takes apart
 _NUMBERS = {"shape", "shape64", "numel", "full_like", "zeros_like", "ones_like"}  # say nothing of the values they read
 _COPIED = "{} copies it into another parameter at every run, and a saved model holds that one"
+LOSES_ZEROS = "its zeros are no zeros where it is used: {}"
 _FACTOR_ONLY = "what is computed from it only scales weights"
 _NORM_SLOTS = {
     "scale": "norm scale",
@@ -98,7 +99,7 @@ class _Path(NamedTuple):
 
     def rounded(self, loses_zeros: str) -> _Path:
         """Behind a rounding of its own, the whole of it."""
-        why = loses_zeros and f"its zeros are no zeros where it is used: {loses_zeros}"
+        why = loses_zeros and LOSES_ZEROS.format(loses_zeros)
         return self._replace(broken=self.broken or why)
 
     def cut(self, axis: int, *places: int) -> _Path:

@@ -44,5 +44,15 @@ def loses_zeros(op: Any) -> str:
     return _attribute(op, _LOSES)
 
 
+def note_lost_zeros(tensor: Any, why: str) -> None:
+    """Of a weight of an nn.Layer: why its zeros do not pass the rounding in its layer; "" if they do."""
+    setattr(tensor, _LOSES, why)
+
+
+def lost_zeros(tensor: Any) -> str:
+    """What `note_lost_zeros` was told."""
+    return str(getattr(tensor, _LOSES, ""))
+
+
 def _attribute(op: Any, name: str) -> str:
     return str(op.str_attr(name)) if op.name() == "pd_op.assign" and op.has_attr(name) else ""

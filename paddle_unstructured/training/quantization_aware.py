@@ -7,7 +7,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence, overload
 
 import numpy as np
 import paddle
@@ -19,12 +19,20 @@ from ..graph.rounded import between_marks
 from ..reporting.table import aligned
 from ..selection import check_named
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
+from .quantized_layers import RANGES, LayersQuantized, quantize_layers
 from .quantizer_config import Rounding, roundings
 from .quantizers import Quantizer, with_backward
 
-RANGES = ".ranges.json"
 
-
+@overload
+def quantize_aware(
+    program: paddle.nn.Layer,
+    config: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    skip: Iterable[str] = (),
+    decay: float = 0.99,
+) -> LayersQuantized: ...
+@overload
 def quantize_aware(
     program: Any,
     config: Sequence[Mapping[str, Any]] | None = None,
@@ -33,8 +41,17 @@ def quantize_aware(
     skip: Iterable[str] = (),
     decay: float = 0.99,
     scope: Any = None,
-) -> QuantizationAware:
-    """Rewrite a forward Program so that it computes with rounded weights and activations.
+) -> QuantizationAware: ...
+def quantize_aware(
+    program: Any,
+    config: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    training: bool = True,
+    skip: Iterable[str] = (),
+    decay: float = 0.99,
+    scope: Any = None,
+) -> QuantizationAware | LayersQuantized:
+    """Rewrite a forward Program, or change an nn.Layer, so that it computes with rounded weights and activations.
 
     Weights of convolutions and linear layers are rounded on their way to their op, what layers read and give where it
     is computed: behind bias, norm and activation, if an op of the Program reads it. By default that is to 8 bits as the
@@ -48,14 +65,18 @@ def quantize_aware(
     to zero, and masks apply to the stored weights, which stay float32: they are as sparse at every step as without.
     Where a quantizer has no level at zero, a pruner leaves the weights alone and says so.
 
+    Of an nn.Layer: `Conv2D` and `Linear` round their weight and what they read, and by default not what they give,
+    since the next one rounds that; "output" in `config` is what the layer itself returns. Ranges are buffers, and so
+    in `state_dict`; they follow the batches in training mode. It holds for eager training and under `to_static`.
+
     Args:
-        program: A PIR Program without gradients, as built; it is changed in place.
+        program: A PIR Program without gradients, as built; it is changed in place. Or an nn.Layer.
         config: list of entries, of which later ones override earlier ones for the layers that they cover:
             "quant_types", among "weight", "input" and "output" (default: all); "quant_bits", an int for all of them or
             a dict, 2 to 8 (DoReFa: 1 to 8; 32: not rounded); "op_types", among "conv2d", "depthwise_conv2d" and
             "linear"; "op_names", names of weights, with * and ?; "exclude": True for layers that stay float32;
             "quantizer", the part that rounds. Layers that no entry covers stay float32. None: 8 bits everywhere.
-        training: whether a run of this Program updates the ranges.
+        training: whether a run of this Program updates the ranges; a Layer knows it itself.
         skip: Names of weights whose layers stay float32.
         decay: factor of the running average, in [0, 1).
         scope: scope that holds the variables; default: the global scope.
@@ -79,6 +100,11 @@ def quantize_aware(
 
     Source: Jacob et al. 2017, arXiv:1712.05877; straight-through gradients: Bengio et al. 2013, arXiv:1308.3432.
     """
+    if isinstance(program, paddle.nn.Layer):
+        for name, given in (("training", training is not True), ("scope", scope is not None)):
+            if given:
+                raise TypeError(f"`{name}` belongs to a static Program, got one with an nn.Layer; leave it out.")
+        return quantize_layers(program, config, skip=names("skip", skip), decay=decay)
     graph = open_graph(program, scope)
     number("decay", decay, least=0, below=1, rule="in [0, 1)")
     training, left = flag("training", training), names("skip", skip)
@@ -242,7 +268,7 @@ def _rounded(graph: PirGraph, point: Point, x: Any, decay: float | None) -> Any:
         quantizer, bits = point.how
         quantize = quantizer.quantize_input if point.kind == "input" else quantizer.quantize_output
         result = between_marks(x, point.name, lambda value: quantize(value, bits, low, high))
-    if point.gradient is not None:
+    if point.gradient is not None and point.gradient.gradient_bits is not None:
         back = partial(point.gradient.quantize_gradient, bits=point.gradient.gradient_bits)
         gate = partial(with_backward, backward=back)
         result = between_marks(x if result is None else result, point.name + "_gradient", gate)

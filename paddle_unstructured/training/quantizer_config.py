@@ -67,7 +67,8 @@ class _Entry:
     def rounding(self) -> Rounding | None:
         if self.exclude:
             return None
-        return Rounding(self.quantizer, *(self.bits[kind] if kind in self.types else None for kind in TYPES))
+        weight, input_, output = (self.bits[kind] if kind in self.types else None for kind in TYPES)
+        return Rounding(self.quantizer, weight, input_, output)
 
 
 def roundings(config: Any, params: Sequence[Param]) -> dict[str, Rounding | None]:

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantization-aware training of an nn.Layer: its convolutions and linear layers round in hooks of their own."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from ..arguments import StrPath, number
+from ..graph import LayerGraph, Param
+from ..graph.rounded import note_lost_zeros
+from ..reporting.table import aligned
+from .quantizer_config import Rounding, roundings
+from .quantizers import with_backward
+
+RANGES = ".ranges.json"
+_KINDS = (nn.Conv2D, nn.Linear)
+_STATE, _INPUT, _OUTPUT = "rounding", "rounding_input_range", "rounding_output_range"
+
+
+@dataclass
+class _State:
+    """What the hooks of one layer know of it; a copy of the layer has a copy of it."""
+
+    how: Rounding
+    axis: int
+    decay: float
+    exporting: bool = False
+
+
+@dataclass(frozen=True)
+class LayersQuantized:
+    """A model whose layers round, as `quantize_aware(model)` made it.
+
+    Attributes:
+        model: the model.
+        layers: its weights that are rounded, by name, and how.
+        kept: Name of each other weight -> why it is not.
+    """
+
+    model: nn.Layer
+    layers: dict[str, Rounding]
+    kept: dict[str, str]
+    _places: dict[str, list[nn.Layer]] = field(repr=False)
+    _hooks: list[Any] = field(repr=False)
+
+    def ranges(self) -> dict[str, dict[str, list[float]]]:
+        """Weight, as the saved model calls it -> {"input": [low, high]} of each layer in int8.
+
+        Raises:
+            ValueError: No training batch has been seen yet.
+        """
+        found = {}
+        for name, how in self.layers.items():
+            layer = self._places[name][0]
+            if how.is_int8:
+                found[layer.weight.name] = {"input": _learned(layer, _INPUT, name)}
+        return found
+
+    def export(self, input_spec: Sequence[Any], path: StrPath, pruner: Any = None, **kwargs: Any) -> Any:
+        """Write the inference model, as `paddle_unstructured.export.export` does, and its ranges, as
+        `QuantizationAware.export` does for a Program.
+
+        Args:
+            input_spec: an InputSpec for each input.
+            path: Prefix of the files; the ranges go into `path`.ranges.json.
+            pruner, kwargs: arguments as there.
+
+        Raises:
+            ValueError: No training batch has been seen yet, or what is said there. Nothing is written then.
+        """
+        from ..export.export_program import export
+
+        ranges = json.dumps(self.ranges(), indent=1) + "\n"
+        with self._exporting():
+            return export(self.model, input_spec, path, pruner, beside={RANGES: ranges}, **kwargs)
+
+    def remove(self) -> None:
+        """Take all rounding out again; the weights stay what they are."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        for layer in (layer for layers in self._places.values() for layer in layers):
+            layer.__dict__.pop(_STATE, None)
+            layer.__dict__.pop("weight", None)
+            note_lost_zeros(layer.weight, "")
+            for name in (_INPUT, _OUTPUT):
+                layer._buffers.pop(name, None)
+
+    @contextmanager
+    def _exporting(self) -> Iterator[None]:
+        """What int8 kernels round does not round; other weights are stored rounded. For as long as this lasts."""
+        stored: dict[int, tuple[Tensor, np.ndarray]] = {}
+        layers = [layer for places in self._places.values() for layer in places]
+        try:
+            for layer in layers:
+                state = vars(layer)[_STATE]
+                state.exporting = True
+                weight, wanted = layer._parameters["weight"], state.how.at("weight")
+                if wanted is not None and not state.how.is_int8 and id(weight) not in stored:
+                    stored[id(weight)] = weight, weight.numpy()
+                    with paddle.no_grad():
+                        weight.set_value(wanted[0].quantize_weight(weight, wanted[1], state.axis))
+            yield
+        finally:
+            for layer in layers:
+                vars(layer)[_STATE].exporting = False
+            for weight, values in stored.values():
+                weight.set_value(values)
+
+    def __str__(self) -> str:
+        rows = [(name, how.words, repr(how.quantizer)) for name, how in self.layers.items()]
+        return aligned(
+            ("weight", "bits", ""), rows + [(name, "", reason) for name, reason in self.kept.items()], numbers=()
+        )
+
+
+def quantize_layers(
+    model: nn.Layer, config: Sequence[Mapping[str, Any]] | None, *, skip: Iterable[str], decay: float
+) -> LayersQuantized:
+    """`quantize_aware` of an nn.Layer."""
+    graph = LayerGraph(model)
+    number("decay", decay, least=0, below=1, rule="in [0, 1)")
+    weights = [param for param in graph.params() if param.is_weight]
+    places = _places(graph, weights)
+    if any(_STATE in vars(layer) for layer in model.sublayers(include_self=True)):
+        raise ValueError("`program` rounds already; call `remove()` of what quantize_aware returned first.")
+    asked = roundings(config, weights)
+    reasons = {param.name: _why_not(param, places.get(param.name), asked[param.name], set(skip)) for param in weights}
+    unknown = sorted(set(skip) - reasons.keys())
+    if unknown:
+        raise ValueError(
+            f"`skip` must name weights of the model, got {', '.join(unknown)}; it has {', '.join(reasons)}."
+        )
+    if all(reasons.values()):
+        raise ValueError(f"the model has no layer to round: {reasons or 'it has no weights'}.")
+    hooks: list[Any] = []
+    layers: dict[str, Rounding] = {}
+    for param in weights:
+        rounding = asked[param.name]
+        if reasons[param.name] or rounding is None:
+            continue
+        layers[param.name] = rounding if rounding.explicit else _without_output(rounding)
+        for layer in places[param.name]:
+            hooks += _attach(layer, _State(layers[param.name], param.output_axis or 0, decay))
+    kept = {name: reason for name, reason in reasons.items() if reason}
+    return LayersQuantized(graph.program, layers, kept, {name: places[name] for name in layers}, hooks)
+
+
+def _without_output(how: Rounding) -> Rounding:
+    """What follows a layer, a norm or an activation, is not known here: the next layer rounds what it reads."""
+    return Rounding(how.quantizer, how.weight, how.input, None)
+
+
+def _places(graph: LayerGraph, weights: Sequence[Param]) -> dict[str, list[nn.Layer]]:
+    """The convolutions and linear layers, with Paddle's own `forward`, that have each weight."""
+    names = {graph.key_of(param): param.name for param in weights}
+    found: dict[str, list[nn.Layer]] = {}
+    for layer in graph.program.sublayers(include_self=True):
+        weight = layer._parameters.get("weight")
+        if id(weight) in names and any(type(layer).forward is kind.forward for kind in _KINDS):
+            found.setdefault(names[id(weight)], []).append(layer)
+    return found
+
+
+def _why_not(param: Param, places: list[nn.Layer] | None, how: Rounding | None, skip: set[str]) -> str:
+    if param.name in skip:
+        return "named in `skip`"
+    if param.dtype != "float32":
+        return f"dtype {param.dtype}"
+    if not places:
+        return "it is no weight of a paddle.nn.Conv2D or Linear"
+    return "" if how else "no entry of `config` rounds it"
+
+
+def _attach(layer: nn.Layer, state: _State) -> list[Any]:
+    vars(layer)[_STATE] = state
+    wanted = state.how.at("weight")
+    if wanted is not None:
+        note_lost_zeros(layer._parameters["weight"], wanted[0].loses_zeros(wanted[1]))
+    for name, kind in ((_INPUT, "input"), (_OUTPUT, "output")):
+        asked = state.how.at(kind)
+        if asked is not None and asked[0].needs_range:
+            layer.register_buffer(name, paddle.zeros([3]))
+    return [layer.register_forward_pre_hook(_before), layer.register_forward_post_hook(_after)]
+
+
+def _before(layer: nn.Layer, inputs: Any) -> Any:
+    state: _State = vars(layer)[_STATE]
+    wanted = state.how.at("weight")
+    if wanted is not None and not state.exporting:
+        # A name in the layer's own dict comes before its parameters: `forward` reads this one.
+        vars(layer).pop("weight", None)
+        vars(layer)["weight"] = wanted[0].quantize_weight(layer.weight, wanted[1], state.axis)
+    x, *others = inputs
+    return (_rounded(layer, state, "input", _INPUT, x), *others)
+
+
+def _after(layer: nn.Layer, inputs: Any, output: Any) -> Any:
+    vars(layer).pop("weight", None)
+    state: _State = vars(layer)[_STATE]
+    output = _rounded(layer, state, "output", _OUTPUT, output)
+    bits = state.how.quantizer.gradient_bits
+    if bits is None or state.exporting or output.stop_gradient:
+        return output
+    return with_backward(output, partial(state.how.quantizer.quantize_gradient, bits=bits))
+
+
+def _rounded(layer: nn.Layer, state: _State, kind: str, range_name: str, x: Tensor) -> Tensor:
+    asked = state.how.at(kind)
+    if asked is None or (state.exporting and state.how.is_int8):
+        return x
+    quantizer, bits = asked
+    low = high = None
+    if quantizer.needs_range:
+        range_ = getattr(layer, range_name)  # while it is traced, this is the Program's value
+        if layer.training:
+            with paddle.no_grad():
+                seen = paddle.stack([x.min(), x.max(), paddle.ones([], "float32")])
+                paddle.assign(range_ * state.decay + seen, output=range_)
+        elif paddle.in_dynamic_mode():
+            _learned(layer, range_name, layer.full_name())
+        low, high, weight = paddle.split(range_, 3)
+        low, high = low / weight, high / weight
+    quantize = quantizer.quantize_input if kind == "input" else quantizer.quantize_output
+    return quantize(x, bits, low, high)
+
+
+def _learned(layer: nn.Layer, range_name: str, name: str) -> list[float]:
+    low, high, weight = layer._buffers[range_name].numpy().astype(np.float64)
+    if not weight:
+        raise ValueError(f"{name} has seen no batch yet; run the model in training mode first, or load one that ran.")
+    return [float(low / weight), float(high / weight)]
