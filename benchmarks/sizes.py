@@ -26,7 +26,7 @@ from paddle_unstructured.compression.compress import compress, decompress
 from paddle_unstructured.compression.tensors import read_compressed
 from paddle_unstructured.graph import Param
 
-SPARSITIES, VALUES = (0.75, 0.9), ("fp32", "bf16", "fp16", "int8")
+SPARSITIES, VALUES = (0.75, 0.9), ("fp32", "bf16", "fp16", "int8", "int4")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, "the file")
     parser.add_argument(
         "--values",
-        choices=("fp32", "bf16", "fp16", "int8"),
+        choices=("fp32", "bf16", "fp16", "int8", "int4"),
         default="fp32",
         help="precision of the weights that are kept; default: fp32, exact to the bit",
     )

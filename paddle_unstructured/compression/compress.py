@@ -56,9 +56,9 @@ def compress(model: StrPath, out: StrPath, *, values: str = "fp32", level: int =
     Args:
         model: An inference model (its prefix, folder, `.json` or `.pdiparams`), or a training checkpoint (`.pdparams`).
         out: The file to write; of any ending but those of a model's files.
-        values: "fp32", "bf16", "fp16" or "int8" (symmetric, one scale per output channel). What is a weight, and where
-            its output channels are, says the Program. Of a checkpoint it is what has two or more dimensions, and the
-            channels lie along the last of two, or the first of more.
+        values: "fp32", "bf16", "fp16", "int8" or "int4" (symmetric, one scale per output channel). What is a weight,
+            and where its output channels are, says the Program. Of a checkpoint it is what has two or more dimensions,
+            and the channels lie along the last of two, or the first of more.
         level: level of zstd, in [1, 22].
 
     Returns:
@@ -67,7 +67,7 @@ def compress(model: StrPath, out: StrPath, *, values: str = "fp32", level: int =
     Raises:
         FileNotFoundError: There is no such model.
         ValueError: A word or number out of range; a model that is not whole; a weight that `values` cannot hold (too
-            large; NaN or infinity in fp16 or int8). Nothing is written then.
+            large; NaN or infinity in fp16, int8 or int4). Nothing is written then.
         ImportError: zstandard is not installed.
 
     Example:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fewer bits per weight: bfloat16, float16, and int8 with a scale per output channel. A zero stays a zero."""
+"""Fewer bits per weight: bfloat16, float16, and int8 or int4 with a scale per output channel. A zero stays a zero."""
 
 from __future__ import annotations
 
 import numpy as np
 
-STORED = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}  # asked -> type in the file
+# Asked -> type in the file. Of int4 zstd makes about the bits that its 15 numbers need, so that it is stored as int8.
+STORED = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8", "int4": "int8"}
 _LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))  # 127 of it stay finite
+_CUTS = np.linspace(1.0, 0.5, 26, dtype=np.float32)  # fractions of the largest weight that int4 tries as its end
 
 
 def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -14,12 +16,13 @@ def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tup
 
     bf16 and fp16: to nearest, ties to even. int8, symmetric, per channel c along `axis`:
         scale_c = max|w_c| / 127 (1 where that is 0),  q = clip(round(w / scale_c), -127, 127).
+    int4: the same with 7 in place of 127, and of max|w_c| the fraction in [0.5, 1] with the least squared error.
 
     Args:
         weight: float32, any shape.
         values: A key of `STORED`.
         name: For the message of an error.
-        axis: The output axis, for int8; None: one scale for all.
+        axis: The output axis, for int8 and int4; None: one scale for all.
 
     Returns:
         The values (bf16 as the uint16 that holds its bits), weight's shape; and the scales, float32 [channels], or
@@ -27,7 +30,7 @@ def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tup
         one in bf16.
 
     Raises:
-        ValueError: A finite value that the type cannot hold, or NaN or infinity in fp16 or int8.
+        ValueError: A finite value that the type cannot hold, or NaN or infinity in fp16, int8 or int4.
     """
     if values == "fp32":
         return weight, None
@@ -36,7 +39,7 @@ def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tup
     _check_finite(weight, values, name)
     if values == "fp16":
         return _to_float16(weight.reshape(-1), name).reshape(weight.shape), None
-    return _to_int8(weight, axis)
+    return _to_int8(weight, axis) if values == "int8" else _to_int4(weight, axis)
 
 
 def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int | None) -> np.ndarray:
@@ -46,7 +49,7 @@ def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int
         wide <<= np.uint32(16)
         return wide.view(np.float32)
     weight = stored.astype(np.float32)
-    if scale is not None:  # int8
+    if scale is not None:
         weight *= _along(scale, axis, stored.ndim)
     return weight
 
@@ -76,13 +79,44 @@ def _to_float16(weight: np.ndarray, name: str) -> np.ndarray:
 
 
 def _to_int8(weight: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    others = tuple(i for i in range(weight.ndim) if i != axis)
-    largest = np.max(np.abs(weight), axis=others, initial=0.0).reshape(-1).astype(np.float32)
-    scale = np.minimum(largest / np.float32(127), _LARGEST_SCALE)
+    scale = _scale(_largest(weight, axis), 127)
+    return _steps(weight, scale, axis, 127).astype(np.int8), scale
+
+
+def _to_int4(weight: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+    largest = _largest(weight, axis)
+    scale = _scale(largest, 7)
+    least = _squared_error(weight, scale, axis)
+    for cut in _CUTS[1:]:
+        tried = _scale(largest * cut, 7)
+        error = _squared_error(weight, tried, axis)
+        scale, least = np.where(error < least, tried, scale), np.minimum(error, least)
+    return _steps(weight, scale, axis, 7).astype(np.int8), scale
+
+
+def _largest(weight: np.ndarray, axis: int | None) -> np.ndarray:
+    return np.max(np.abs(weight), axis=_others(weight, axis), initial=0.0).reshape(-1).astype(np.float32)
+
+
+def _others(weight: np.ndarray, axis: int | None) -> tuple[int, ...]:
+    return tuple(i for i in range(weight.ndim) if i != axis)
+
+
+def _scale(largest: np.ndarray, most: int) -> np.ndarray:
+    scale = np.minimum(largest / np.float32(most), _LARGEST_SCALE)
     scale[scale == 0] = 1.0  # a channel of zeros, or of numbers too small for a scale
+    return np.asarray(scale)
+
+
+def _steps(weight: np.ndarray, scale: np.ndarray, axis: int | None, most: int) -> np.ndarray:
     quotients = np.asarray(weight / _along(scale, axis, weight.ndim))
-    np.clip(np.rint(quotients, out=quotients), -127, 127, out=quotients)
-    return quotients.astype(np.int8), scale
+    return np.asarray(np.clip(np.rint(quotients, out=quotients), -most, most, out=quotients))
+
+
+def _squared_error(weight: np.ndarray, scale: np.ndarray, axis: int | None) -> np.ndarray:
+    error = _steps(weight, scale, axis, 7) * _along(scale, axis, weight.ndim)
+    error -= weight
+    return np.asarray(np.square(error, dtype=np.float64).sum(axis=_others(weight, axis)).reshape(-1))
 
 
 def _along(scale: np.ndarray, axis: int | None, rank: int) -> np.ndarray:

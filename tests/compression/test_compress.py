@@ -541,7 +541,7 @@ def test_a_legacy_model_is_refused_with_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ({"values": "fp8"}, "`values` must be one of fp32, bf16, fp16, int8, got 'fp8'"),
+        ({"values": "fp8"}, "`values` must be one of fp32, bf16, fp16, int8, int4, got 'fp8'"),
         ({"level": 0}, r"`level` must be an int in \[1, 22\], got 0"),
         ({"level": 23}, "got 23"),
         ({"level": True}, "got True"),
