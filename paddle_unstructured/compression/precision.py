@@ -95,7 +95,7 @@ def _to_int4(weight: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarr
 
 
 def _largest(weight: np.ndarray, axis: int | None) -> np.ndarray:
-    return np.max(np.abs(weight), axis=_others(weight, axis), initial=0.0).reshape(-1).astype(np.float32)
+    return np.asarray(np.max(np.abs(weight), axis=_others(weight, axis), initial=0.0).reshape(-1).astype(np.float32))
 
 
 def _others(weight: np.ndarray, axis: int | None) -> tuple[int, ...]:
