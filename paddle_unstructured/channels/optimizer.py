@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..graph import PirGraph
+from ..graph import PirGraph, TracedGraph
 from ..graph.roles import writes
 from ..graph.values import exists, kind_of, through
 from .ops import Fixed
@@ -19,6 +19,8 @@ def companions(graph: PirGraph, name: str) -> list[str]:
     Raises:
         Fixed: A writer takes something of its shape that is computed.
     """
+    if isinstance(graph, TracedGraph):
+        return graph.beside(name)
     value, found = graph.persistable(name), set()
     for op in value.all_used_ops():
         for i in range(op.num_operands()) if writes(op, value) else ():

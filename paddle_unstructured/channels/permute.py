@@ -8,9 +8,10 @@ from math import nan
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
+import paddle
 
 from ..arguments import number, sentence, whole
-from ..graph import Param, open_graph
+from ..graph import Param, PirGraph, open_graph, open_traced
 from ..reporting.report import check_finite, check_initialized
 from ..reporting.table import aligned
 from ..selection import Select, all_weights, judge
@@ -51,7 +52,15 @@ class Permutation(tuple[Permuted, ...]):
 
 
 def permute_channels(
-    program: Any, m: int, *, scope: Any = None, place: Any = None, select: Select = all_weights, sparsity: float = 0.75
+    program: Any,
+    m: int,
+    *,
+    scope: Any = None,
+    place: Any = None,
+    select: Select = all_weights,
+    sparsity: float = 0.75,
+    input_spec: Sequence[Any] | None = None,
+    optimizer: Any = None,
 ) -> Permutation:
     """Reorder the output channels of convolutions and linear layers so that blocks of m neighbours are alike.
 
@@ -67,19 +76,22 @@ def permute_channels(
     them in the same layers.
 
     Args:
-        program: A PIR Program, training or inference, with its weights in the scope.
+        program: A PIR Program, training or inference, with its weights in the scope. Or an nn.Layer.
         m: Outputs per block, 2 or 4: `Block(m, 1)` is what it prepares for.
         scope: scope that holds the weights; default: the global scope.
         place: device; default: the device Paddle is set to.
         select: Which layers. Default: all.
         sparsity: Fraction of the blocks that will fall, in [0, 1); an order is taken only if it keeps more than the
             stored one at it.
+        input_spec: InputSpecs of a Layer's inputs, to trace it with, unless a pruner has done that.
+        optimizer: optimizer of a Layer that has made steps already: what it keeps of weights is permuted with them.
 
     Returns:
         A row for each selected conv2d, conv3d or linear layer, in the order of the Program; `str(rows)` is a table.
 
     Raises:
-        ValueError: `m` or `sparsity` outside the above; a variable without a value; a Program with masks.
+        ValueError: `m` or `sparsity` outside the above; a variable without a value; a Program with masks; a Layer that
+            was not traced.
 
     Example:
         >>> rows = permute_channels(program, 2)  # doctest: +SKIP
@@ -91,7 +103,13 @@ def permute_channels(
     if whole("m", m, least=2, most=4, rule="2 or 4") == 3:
         raise ValueError(sentence("m", "2 or 4", m))
     number("sparsity", sparsity, least=0, below=1, rule="in [0, 1)", hint="0.75 means 75 %")
-    graph = open_graph(program, scope, place)
+    graph: PirGraph
+    if isinstance(program, paddle.nn.Layer):
+        graph = open_traced(program, input_spec, "permute_channels")
+        if optimizer is not None:
+            graph.follow(optimizer)
+    else:
+        graph = open_graph(program, scope, place)
     params = graph.params()
     check_initialized(graph, params)
     if graph.declared_masks(params):

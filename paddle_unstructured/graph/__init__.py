@@ -14,6 +14,7 @@ from .gather_layer import LayerGathering
 from .gather_program import ProgramGathering
 from .layers import LayerGraph
 from .program import PirGraph
+from .trace import TracedGraph
 
 if TYPE_CHECKING:
     from ..criteria import Watching
@@ -24,11 +25,13 @@ __all__ = [
     "LayerGraph",
     "Param",
     "PirGraph",
+    "TracedGraph",
     "WEIGHT_ROLES",
     "gather",
     "is_gathered",
     "open_any",
     "open_graph",
+    "open_traced",
 ]
 
 
@@ -86,6 +89,11 @@ def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:
             f"{paddle.__version__}; run without FLAGS_enable_pir_api=0, or translate a loaded model with "
             "paddle.pir.translate_to_pir."
         )
+    if isinstance(program, paddle.nn.Layer):
+        raise TypeError(
+            f"`program` must be a static Program, got an nn.Layer ({type(program).__name__}); call it on "
+            "paddle.static.data within a program_guard, or work on what export(layer, input_spec, path) writes."
+        )
     if not isinstance(program, paddle.pir.Program):
         raise TypeError(f"`program` must be a paddle.static.Program, got {type(program).__name__}.")
     if scope is not None and not isinstance(scope, paddle.base.core._Scope):
@@ -125,3 +133,20 @@ def gather(graph: Graph, params: Sequence[Param], criterion: Watching) -> Gather
         return LayerGathering(graph, params, criterion)
     assert isinstance(graph, PirGraph)
     return ProgramGathering(graph, params, criterion)
+
+
+def open_traced(model: Any, input_spec: Sequence[Any] | None, doing: str) -> TracedGraph:
+    """The Program of an nn.Layer, over its own weights.
+
+    Args:
+        model: The Layer.
+        input_spec: InputSpecs to trace it with; None: an earlier trace will do.
+        doing: What has to see it, for the message.
+
+    Raises:
+        ValueError: It was not traced, or cannot be.
+    """
+    found = LayerGraph(model, input_spec).trace
+    if found is None:
+        raise ValueError(f"`input_spec` must be given for an nn.Layer: {doing} has to see how its parts are joined.")
+    return found

@@ -150,6 +150,9 @@ class Graph(Protocol):
     def declare_masks(self, params: Sequence[Param]) -> list[Param]:
         """Give each param a mask, of ones if it has none. Returns the params whose masks stay as they are."""
 
+    def declared_masks(self, params: Sequence[Param]) -> list[str]:
+        """Names of the masks that these params have already."""
+
     def let_go(self, params: Sequence[Param]) -> None:
         """Forget masks that were declared."""
 
@@ -188,6 +191,9 @@ class Graph(Protocol):
 
     def stored(self, name: str) -> np.ndarray:
         """A copy on the host as numpy has it: bfloat16 as its bits, uint16."""
+
+    def store(self, name: str, array: np.ndarray) -> None:
+        """Set a variable from what `stored` gave."""
 
     def load_params(self, path: StrPath, *, partial: bool = False) -> dict[str, str]:
         """Set all params from a `.pdparams` file. Returns why a param was not set, by its name."""

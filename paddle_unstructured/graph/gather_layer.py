@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from .activations import can_read
+from .activations import activation, can_read
 from .base import Param
 from .gather import Gathering
 from .in_place import add_
@@ -180,8 +180,8 @@ def tap(graph: LayerGraph, param: Param, criterion: Any) -> Tap:
         ValueError: The model was not traced; no layer of Paddle's computes it, or it cannot be said what follows.
     """
     owners = graph.owners()
-    owner = owners.get(graph.tensor_name(param))
-    layer = owner if owner is not None and is_whole(owner) else None
+    owner = owners[param.name]
+    layer = owner if is_whole(owner) else None
     if criterion.source == "input" and layer is not None and can_read(param):
         return Tap(layer, (), -1 if getattr(layer, "_data_format", "C").endswith("C") else 1)
     if graph.trace is None:
@@ -189,10 +189,10 @@ def tap(graph: LayerGraph, param: Param, criterion: Any) -> Tap:
             f"what {criterion!r} is to watch is known once the model is traced: the norm and the activation behind "
             f"{param.name} may be no layers; give `input_spec`."
         )
-    found = graph.trace.activation(param, graph.tensor(param.name), criterion)
+    found = activation(graph.trace, param, criterion)
     seen = 1 + _adds_bias(layer)
     for i, op in enumerate(found.ops):
-        behind = [owners[name] for name in graph.trace.params_of(op) if name in owners and is_whole(owners[name])]
+        behind = [owners[name] for name in graph.trace.read_by(op) if name in owners and is_whole(owners[name])]
         if behind and ("norm" in op.name() or op.name() == "pd_op.prelu"):
             layer, seen = behind[0], i + 1 + _activates(behind[0])
     rest = found.ops[seen:]

@@ -20,10 +20,8 @@ from .layer_roles import structural_roles
 from .program import dtype_name, misfits
 from .roles import LOSES_ZEROS
 from .rounded import lost_zeros
-from .trace import Found, Trace, trace
+from .trace import MASK, Found, TracedGraph, on_host, trace
 from .watched import kept_by, master_weight, trained_by, unwatch, watch
-
-_MASK = "_sparsity_mask"  # attribute of a parameter: a mask is found again by whoever prunes the same parameter
 
 _STATE = "optimizer: "  # goes before the names of what an optimizer keeps
 
@@ -52,17 +50,17 @@ class LayerGraph:
         self._tensors = _persistable(self.program)
         if not self._tensors:
             raise ValueError(f"the model must have parameters, and {type(model).__name__} has none.")
-        if input_spec is not None:
-            _traced[self.program] = trace(self.program, input_spec)
-        self.trace: Trace | None = _traced.get(self.program)
-        known = {} if self.trace is None else self.trace.roles()
-        if not known.keys() >= set(self._tensors.values()):
-            known.update((t, found) for t, found in structural_roles(self.program).items() if t not in known)
-        self._roles: dict[str, Found] = {}
         names = {tensor: name for name, tensor in self._tensors.items()}
-        for tensor, found in known.items():  # in the order in which equal scores fall
-            if tensor in names:
-                self._roles[names[tensor]] = found
+        if input_spec is not None:
+            _traced[self.program] = trace(self.program, names, input_spec)
+        self.trace: TracedGraph | None = _traced.get(self.program)
+        self._roles: dict[str, Found] = {}  # in the order in which equal scores fall
+        if self.trace is not None:
+            self._roles.update(self.trace.roles())
+        if not self._roles.keys() >= self._tensors.keys():
+            for tensor, found in structural_roles(self.program).items():
+                if tensor in names:
+                    self._roles.setdefault(names[tensor], found)
         self._masked: list[str] = []
         self._unwatched: list[str] = []  # those of them that no optimizer trains
         self._others: dict[str, Tensor] = {}  # what is neither param nor mask: shadows, accumulators of criteria
@@ -128,13 +126,14 @@ class LayerGraph:
         return self._tensors[name]
 
     def owners(self) -> dict[str, nn.Layer]:
-        """The layer that holds a parameter or buffer, by what Paddle calls the tensor in Programs."""
+        """The layer that holds a param, by its name."""
         layers = self.program.sublayers(include_self=True)
         own = (
             (layer, [*layer.parameters(include_sublayers=False), *layer.buffers(include_sublayers=False)])
             for layer in layers
         )
-        return {tensor.name: layer for layer, tensors in own for tensor in tensors}
+        holds = {tensor: layer for layer, tensors in own for tensor in tensors}
+        return {name: holds[tensor] for name, tensor in self._tensors.items()}
 
     def norm_scale(self, param: Param) -> str | None:
         if self.trace is None:
@@ -142,8 +141,7 @@ class LayerGraph:
                 f"what stands behind {param.name} is known once the model is traced, and NormScale has to know the "
                 "norm there; give `input_spec`."
             )
-        scale = self.trace.norm_scale(param, self._tensors[param.name])
-        return next((name for name, tensor in self._tensors.items() if tensor is scale), None)
+        return self.trace.norm_scale(param)
 
     # -- optimizers
 
@@ -219,15 +217,18 @@ class LayerGraph:
         kept = [param for param in params if self._keeps_mask(param)]
         for param in params:
             if param not in kept:
-                setattr(self._tensors[param.name], _MASK, paddle.ones_like(self._tensors[param.name]).detach())
+                setattr(self._tensors[param.name], MASK, paddle.ones_like(self._tensors[param.name]).detach())
         self._masked, self.is_attached = [param.name for param in params], False
         return kept
 
     def has_mask(self, param: Param) -> bool:
         """Whether the parameter is, or was, pruned by anyone."""
         tensor = self._tensors[param.name]
-        mask = getattr(tensor, _MASK, None)
+        mask = getattr(tensor, MASK, None)
         return mask is not None and mask.shape == tensor.shape
+
+    def declared_masks(self, params: Sequence[Param]) -> list[str]:
+        return [param.mask_name for param in params if self.has_mask(param)]
 
     def _keeps_mask(self, param: Param) -> bool:
         if not self.has_mask(param):
@@ -241,7 +242,7 @@ class LayerGraph:
         return {self._tensors[name] for name in self._masked}
 
     def _mask(self, name: str) -> Tensor:
-        mask: Tensor = getattr(self._tensors[name], _MASK)
+        mask: Tensor = getattr(self._tensors[name], MASK)
         return mask
 
     def let_go(self, params: Sequence[Param]) -> None:
@@ -261,7 +262,7 @@ class LayerGraph:
         return is_new
 
     def mask(self, param: Param) -> np.ndarray:
-        return np.asarray(_on_host(self._mask(param.name)) != 0)
+        return np.asarray(on_host(self._mask(param.name)) != 0)
 
     def set_mask(self, param: Param, mask: np.ndarray) -> None:
         own = self._mask(param.name)
@@ -270,7 +271,7 @@ class LayerGraph:
     # -- values
 
     def persistables(self) -> dict[str, Tensor]:
-        masks = {f"{name}_mask": self._mask(name) for name, tensor in self._tensors.items() if hasattr(tensor, _MASK)}
+        masks = {f"{name}_mask": self._mask(name) for name, tensor in self._tensors.items() if hasattr(tensor, MASK)}
         return {**self._tensors, **masks, **self._optimizer_state()}
 
     def _optimizer_state(self) -> dict[str, Tensor]:
@@ -308,7 +309,7 @@ class LayerGraph:
         return bool(self._find(name)._is_initialized())
 
     def array(self, name: str) -> np.ndarray:
-        return _on_host(self._find(name))
+        return on_host(self._find(name))
 
     def stored(self, name: str) -> np.ndarray:
         return np.asarray(self._find(name).numpy())
@@ -329,7 +330,7 @@ class LayerGraph:
 
 
 _alive: weakref.WeakSet[LayerGraph] = weakref.WeakSet()
-_traced: weakref.WeakKeyDictionary[nn.Layer, Trace] = weakref.WeakKeyDictionary()  # also for reports
+_traced: weakref.WeakKeyDictionary[nn.Layer, TracedGraph] = weakref.WeakKeyDictionary()  # also for reports
 
 
 def _persistable(model: nn.Layer) -> dict[str, Tensor]:
@@ -347,11 +348,6 @@ def _multiply(tensor: Tensor, mask: Tensor) -> None:
         paddle.assign((tensor.cast("float32") * mask.cast("float32")).cast("float16"), output=tensor)
     else:
         multiply_(tensor, mask if mask.dtype == tensor.dtype else mask.cast(tensor.dtype))
-
-
-def _on_host(tensor: Tensor) -> np.ndarray:
-    array = np.asarray(tensor.numpy())
-    return (array.astype("uint32") << 16).view("float32") if tensor.dtype == paddle.bfloat16 else array
 
 
 def check_dynamic(doing: str) -> None:

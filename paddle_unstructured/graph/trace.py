@@ -3,60 +3,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 
 from ..arguments import wrong_kind
-from .activations import Activation, activation
 from .base import Param, Role
 from .program import PirGraph
+from .watched import accumulators
 
 Found = tuple[Role, tuple[Role, ...]]  # the role of a param, and its readings as a weight
+MASK = "_sparsity_mask"  # attribute of a parameter: a mask is found again by whoever prunes the same parameter
 
 
-@dataclass(frozen=True)
-class Trace:
-    """What a Layer computes.
+class TracedGraph(PirGraph):
+    """The Program of an nn.Layer. Params have the names that they have in the Layer, and its values.
 
-    Attributes:
-        graph: graph of its Program, where params have the names that Paddle gave the tensors.
-        tensors: The Layer's parameters and buffers, by that name.
+    Args:
+        program: The Program, with parameters of these names.
+        tensors: The Layer's parameters and buffers by name.
     """
 
-    graph: PirGraph
-    tensors: Mapping[str, Tensor]
+    def __init__(self, program: Any, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(program, None, None)
+        self._tensors = dict(tensors)
+        self._beside: dict[str, list[str]] = {}
 
-    def roles(self) -> dict[Tensor, Found]:
+    def roles(self) -> dict[str, Found]:
         """Roles by what the ops do, in the order in which they read the parameters."""
-        known = [param for param in self.graph.params() if param.name in self.tensors]
-        return {self.tensors[p.name]: (_role(p), p.readings) for p in known}
+        return {param.name: (_role(param), param.readings) for param in self.params() if param.name in self._tensors}
 
-    def norm_scale(self, param: Param, tensor: Tensor) -> Tensor | None:
-        """The scale of the norm that the layer's output goes into first; None if there is none."""
-        name = self.graph.norm_scale(replace(param, name=tensor.name))
-        return None if name is None else self.tensors[name]
-
-    def activation(self, param: Param, tensor: Tensor, criterion: Any) -> Activation:
-        """What the layer reads or gives; ValueError, by the name in the Layer, if that cannot be said."""
-        try:
-            return activation(self.graph, replace(param, name=tensor.name), criterion)
-        except ValueError as error:
-            raise ValueError(str(error).replace(f"watch {tensor.name}", f"watch {param.name}")) from None
-
-    def params_of(self, op: Any) -> list[str]:
+    def read_by(self, op: Any) -> list[str]:
         """Names of the parameters that an op reads itself."""
-        values = self.graph.persistables()
-        return [name for name in self.tensors if any(values[name].is_same(v) for v in op.operands_source())]
+        return [name for name, value in self._values.items() if any(value.is_same(v) for v in op.operands_source())]
+
+    def follow(self, optimizer: Any) -> None:
+        """Know what an optimizer keeps of each param in its shape, as values beside it."""
+        for name, tensor in list(self._tensors.items()):
+            kept = {f"{name} {key}": t for key, t in accumulators(optimizer, tensor) if t.shape == tensor.shape}
+            self._tensors.update(kept)
+            self._beside[name] = list(kept)
+
+    def beside(self, name: str) -> list[str]:
+        """Names of what an optimizer that is followed keeps of a param."""
+        return self._beside.get(name, [])
+
+    def declared_masks(self, params: Sequence[Param]) -> list[str]:
+        return [param.mask_name for param in params if hasattr(self._tensors.get(param.name), MASK)]
+
+    def is_initialized(self, name: str) -> bool:
+        return name in self._tensors
+
+    def array(self, name: str) -> np.ndarray:
+        return on_host(self._tensors[name])
+
+    def stored(self, name: str) -> np.ndarray:
+        return np.asarray(self._tensors[name].numpy())
+
+    def store(self, name: str, array: np.ndarray) -> None:
+        self._tensors[name].set_value(array)
 
 
-def trace(model: nn.Layer, input_spec: Sequence[Any]) -> Trace:
+def trace(model: nn.Layer, names: Mapping[Tensor, str], input_spec: Sequence[Any]) -> TracedGraph:
     """Trace a Layer in the mode (`train()`, `eval()`) that it is in. Nothing is run, nothing is changed.
 
     Args:
         model: The Layer.
+        names: What its parameters and buffers are called.
         input_spec: An InputSpec for each input.
 
     Raises:
@@ -75,8 +90,22 @@ def trace(model: nn.Layer, input_spec: Sequence[Any]) -> Trace:
             f"{type(model).__name__} cannot be traced with `input_spec` {input_spec}: "
             f"{type(error).__name__}: {reason}; leave `input_spec` out to tell roles by the layers."
         ) from error
-    tensors, values = traced.parameters
-    return Trace(PirGraph(traced.main_program, None, None), {value.name: t for t, value in zip(tensors, values)})
+    known = {}
+    for tensor, value in zip(*traced.parameters):
+        if tensor in names:
+            value.get_defining_op().set_str_attr("parameter_name", names[tensor])
+            known[names[tensor]] = tensor
+    given = [value for value in paddle.utils.flatten(traced.outputs) if isinstance(value, paddle.pir.Value)]
+    with paddle.static.program_guard(traced.main_program):
+        for i, value in enumerate(given):
+            paddle._pir_ops.fetch(value, f"output {i}", i)
+    return TracedGraph(traced.main_program, known)
+
+
+def on_host(tensor: Tensor) -> np.ndarray:
+    """A copy on the host, bfloat16 as float32; without any operation, which static mode would not survive."""
+    array = np.asarray(tensor.numpy())
+    return (array.astype("uint32") << 16).view("float32") if tensor.dtype == paddle.bfloat16 else array
 
 
 def _role(param: Param) -> Role:

@@ -118,6 +118,14 @@ def kept_by(optimizer: Any) -> Iterator[tuple[str, Tensor]]:
             yield from ((key, part) for key, part in parts if isinstance(part, Tensor))
 
 
+def accumulators(optimizer: Any, tensor: Tensor) -> list[tuple[str, Tensor]]:
+    """What an optimizer keeps of one tensor, by its word for it: ("moment1", ...), ("master weight", ...)."""
+    inner = _innermost(optimizer)
+    found = [(word, kept[tensor.name]) for word, kept in inner._accumulators.items() if tensor.name in kept]
+    master = master_weight(optimizer, tensor)
+    return found if master is None else [*found, ("master weight", master)]
+
+
 def master_weight(optimizer: Any, tensor: Tensor) -> Tensor | None:
     """The float32 copy that the optimizer keeps of a weight of half precision, if it does."""
     found: Tensor | None = getattr(_innermost(optimizer), "_master_weights", {}).get(tensor.name)

@@ -19,7 +19,7 @@ from ..allocation import Budget, by_rank
 from ..arguments import StrPath, fraction, function, name_of, names, wrong_kind
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, as_watching, magnitude, scores, source_of
-from ..graph import Param, PirGraph, open_graph
+from ..graph import Graph, Param, open_any
 from ..masking.plan import information
 from ..masking.update import PrunedLayer, as_scored, is_sound, mask_
 from ..patterns import Element, Pattern
@@ -45,6 +45,7 @@ def sensitivity(
     select: Select | None = None,
     path: StrPath | None = None,
     progress: bool = True,
+    input_spec: Sequence[Any] | None = None,
 ) -> SensitivityTable:
     """Measure how the score drops when one layer at a time is pruned to each sparsity.
 
@@ -53,7 +54,7 @@ def sensitivity(
     Ctrl-C.
 
     Args:
-        program: A PIR Program, training or inference, with or without a pruner; it is not changed.
+        program: A PIR Program, training or inference, with or without a pruner; it is not changed. Or an nn.Layer.
         evaluate: () -> score of the weights in the scope, higher = better; the same weights should score the same. It
             must not train.
         sparsities: Each in (0, 1].
@@ -66,6 +67,7 @@ def sensitivity(
         path: A file that gets the table after every measurement. If it is there already, only what it lacks is
             measured: the rest of an interrupted analysis, or further sparsities.
         progress: Show a bar, if tqdm is installed.
+        input_spec: InputSpecs of a Layer's inputs, to trace it with; see `UnstructuredPruner`.
 
     Raises:
         ValueError: A value out of range, or more than the pattern can take; nothing to analyse; weights without a
@@ -84,7 +86,7 @@ def sensitivity(
     function("evaluate", evaluate, rule="a function () -> score")
     asked = _rising(sparsities)
     file = None if path is None else arguments.path("path", path)
-    graph = open_graph(program, scope, place)
+    graph = open_any(program, scope, place, input_spec=input_spec)
     layers = _layers(graph, params, select, to_criterion(criterion), to_pattern(None, pattern))
     _check_limits(layers, asked[-1])
     table = _begun(graph, layers, evaluate, asked, file)
@@ -119,7 +121,7 @@ def _rising(sparsities: Sequence[float]) -> list[float]:
 
 
 def _layers(
-    graph: PirGraph,
+    graph: Graph,
     params: Sequence[Union[str, Param]] | None,
     select: Select | None,
     criterion: Criterion,
@@ -137,7 +139,7 @@ def _layers(
 
 
 def _chosen(
-    graph: PirGraph, params: Sequence[Union[str, Param]] | None, select: Select | None, pattern: Pattern
+    graph: Graph, params: Sequence[Union[str, Param]] | None, select: Select | None, pattern: Pattern
 ) -> list[Param]:
     if params is not None and select is not None:
         raise ValueError("`params` and `select` both say which layers; give one of them.")
@@ -168,7 +170,7 @@ def _check_limits(layers: Sequence[PrunedLayer], highest: float) -> None:
 
 
 def _begun(
-    graph: PirGraph,
+    graph: Graph,
     layers: Sequence[PrunedLayer],
     evaluate: Callable[[], float],
     asked: list[float],
@@ -197,7 +199,7 @@ def _begun(
 # -- measuring
 
 
-def _measured(graph: PirGraph, layer: PrunedLayer, sparsity: float, evaluate: Callable[[], float]) -> tuple[float, int]:
+def _measured(graph: Graph, layer: PrunedLayer, sparsity: float, evaluate: Callable[[], float]) -> tuple[float, int]:
     """Score with the layer pruned, and the weights that fell; the weights are as before, whatever happens."""
     param = layer.param
     saved = graph.stored(param.name)
@@ -208,7 +210,7 @@ def _measured(graph: PirGraph, layer: PrunedLayer, sparsity: float, evaluate: Ca
         graph.store(param.name, saved)
 
 
-def _prune(graph: PirGraph, layer: PrunedLayer, total: int) -> int:
+def _prune(graph: Graph, layer: PrunedLayer, total: int) -> int:
     """Prune `total` weights of one param; what a mask in the Program holds at zero counts first."""
     param, pattern, masks = layer.param, layer.pattern, graph.declared_masks([layer.param])
     others = [layer.information()] if layer.information else []

@@ -34,6 +34,8 @@ def distill(
     copied under names of their own, so it may be the net that is then pruned. They never train, are never pruned, and
     are not part of inference models.
 
+    In dynamic mode: Tensors instead, `teacher_logits` as the teacher gave them for the same batch; it gets no gradient.
+
     Args:
         loss: loss of the training Program, a scalar.
         logits: logits of the training Program, [batch, classes].
@@ -62,6 +64,9 @@ def distill(
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
     """
     check_mixture(weight, temperature)
+    if isinstance(logits, paddle.Tensor):
+        given = {"inputs": inputs, "scope": scope, "teacher_scope": teacher_scope}
+        return _mixed(loss, logits, _eager(loss, logits, teacher_logits, given), weight, temperature)
     program_of(loss, "loss")
     instance("prefix", prefix, str, rule="the beginning of names")
     if inputs is not None:
@@ -70,13 +75,32 @@ def distill(
         instance("teacher_scope", teacher_scope, paddle.base.core._Scope, rule="a paddle.static.Scope or None")
     student = open_graph(program_of(logits, "logits"), scope)
     teacher = open_graph(program_of(teacher_logits, "teacher_logits"), teacher_scope or student.scope)
+    _check_classes(logits, teacher_logits)
+    [shown] = splice(teacher, [teacher_logits], student, inputs or {}, prefix)
+    return _mixed(loss, logits, shown, weight, temperature)
+
+
+def _mixed(loss: Any, logits: Any, shown: Any, weight: float, temperature: float) -> Any:
+    return (1.0 - weight) * loss + weight * temperature**2 * divergence(shown / temperature, logits / temperature)
+
+
+def _eager(loss: Any, logits: Any, teacher_logits: Any, static: Mapping[str, Any]) -> Any:
+    """The teacher's answers, without their gradient."""
+    for name, value in (("loss", loss), ("teacher_logits", teacher_logits)):
+        instance(name, value, paddle.Tensor, rule="a Tensor, as `logits` is one")
+    for name, value in static.items():
+        if value is not None:
+            raise TypeError(f"`{name}` belongs to static Programs, got one with Tensors; leave it out.")
+    _check_classes(logits, teacher_logits)
+    return teacher_logits.detach()
+
+
+def _check_classes(logits: Any, teacher_logits: Any) -> None:
     if list(logits.shape[1:]) != list(teacher_logits.shape[1:]):
         raise ValueError(
             f"`teacher_logits` must have the shape of `logits`, {list(logits.shape)}, got "
             f"{list(teacher_logits.shape)}; both nets must tell the same classes apart."
         )
-    [shown] = splice(teacher, [teacher_logits], student, inputs or {}, prefix)
-    return (1.0 - weight) * loss + weight * temperature**2 * divergence(shown / temperature, logits / temperature)
 
 
 def divergence(wanted: Any, logits: Any) -> Any:
