@@ -125,6 +125,7 @@ class UnstructuredPruner:
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
         self._held: set[str] = set()  # layers that a bound has held, logged once
+        self._without_norm: set[str] = set()  # layers that are 0 / 0 in a row, logged once
         self._threshold = float(threshold) if mode == "threshold" else 0.0
         self.steps = 0
         self._device = MaskUpdate(self._graph, self._plan.layers)
@@ -598,6 +599,7 @@ class UnstructuredPruner:
         if budget.thresholds is None:
             self._log_held_layers(budget.low, budget.high)
         self._warn_of_empty_layers(before)
+        self._warn_of_norms()
         if self.target_reached() and not (reached or self._by_threshold):
             tell_share(self._plan.verdicts, self.target)
 
@@ -623,6 +625,20 @@ class UnstructuredPruner:
                 ", ".join(sorted(held - self._held)),
             )
         self._held |= held
+
+    def _warn_of_norms(self) -> None:
+        for param in self._params:
+            if param.normed and param.name not in self._without_norm:
+                others = tuple(axis for axis in range(len(param.shape)) if axis not in param.normed)
+                empty = int((~self._graph.mask(param).any(axis=others)).sum())
+                if empty:
+                    self._without_norm.add(param.name)
+                    _log.warning(
+                        "no weight is left in %d rows of %s, which are divided by their own norm: 0 / 0 is NaN; give "
+                        "the norm an epsilon, or leave the layer out with `select`",
+                        empty,
+                        param.name,
+                    )
 
     def _warn_of_empty_layers(self, before: np.ndarray) -> None:
         empty = (self._pruned == self._sizes) & (before < self._sizes)

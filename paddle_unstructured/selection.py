@@ -100,6 +100,16 @@ def named(names: str) -> Select:
     return select
 
 
+def names_it(select: Select, param: Param) -> bool:
+    """Whether a selection asks for this very param: not by default, and not under another name."""
+    try:
+        answer = select(replace(param, name=""))
+    except Exception:  # it reads something off the name
+        return True
+    chosen = bool(answer[0]) if isinstance(answer, tuple) else bool(answer)
+    return not chosen or not all_weights(param)[0]
+
+
 def judge(params: Iterable[Param], select: Select = all_weights, skip: Collection[str] = ()) -> list[Verdict]:
     """Ask `select` about every weight; what is no weight, or named in `skip`, is never pruned.
 

@@ -7,6 +7,7 @@ import argparse
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager, redirect_stderr
@@ -25,6 +26,19 @@ _ABOUT = """The command line: python -m paddle_unstructured COMMAND MODEL …
 MODEL is an inference model (.json and .pdiparams; a legacy .pdmodel pair is translated) or a training checkpoint
 (.json and .pdparams): the prefix of its files, one of them, or the folder that holds it.
 """
+
+
+_CALLED = {  # the library's argument -> the flags that may be meant
+    "data": ("calibrate",),
+    "ranges": ("calibrate",),
+    "inputs": ("data", "calibrate"),
+    "batches": ("calibrate", "data"),
+    "shapes": ("shape",),
+    "out": ("output",),
+    "path": ("output",),
+    "select": ("params",),
+    "names": ("params",),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{command}: interrupted; what was there before is unchanged", file=sys.stderr)
             return 130
         except (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError) as error:
-            print(f"{command}: error: {_in_words(error)}", file=sys.stderr)
+            print(f"{command}: error: {_in_flags(_in_words(error), args.flags)}", file=sys.stderr)
             return 2
 
 
@@ -72,7 +86,19 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=command.ABOUT, description=command.ABOUT)
         one.set_defaults(run=command.run)
         command.add_arguments(one)
+        one.set_defaults(flags=_flags(one))
     return parser
+
+
+def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """What the library calls an argument -> what the command calls it."""
+    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    others = {name: next((flags[flag] for flag in called if flag in flags), "") for name, called in _CALLED.items()}
+    return {**{name: flag for name, flag in others.items() if flag}, **flags, "model": "MODEL"}
+
+
+def _in_flags(text: str, flags: dict[str, str]) -> str:
+    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), text)
 
 
 def _in_words(error: Exception) -> str:
@@ -82,11 +108,25 @@ def _in_words(error: Exception) -> str:
     return str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
+class _Once(logging.Filter):
+    """Lets each message through once: several steps of one command may have the same to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        known = record.getMessage() in self._said
+        self._said.add(record.getMessage())
+        return not known
+
+
 @contextmanager
 def _warnings_on_stderr() -> Iterator[None]:
     """The library's warnings in plain words; Paddle has given the root logger a format of its own."""
     logger, handler = logging.getLogger(__package__.split(".")[0]), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    handler.addFilter(_Once())
     before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.WARNING)

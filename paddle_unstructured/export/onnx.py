@@ -164,11 +164,12 @@ def _converted(model: Model, opset: int) -> bytes:
         )
         if done.returncode == 0:
             return Path(prefix + ".onnx").read_bytes()
-    said = [_COLOURS.sub("", line) for line in done.stdout.splitlines() if "ERROR" in line]
+    printed = done.stdout.replace(prefix, model.files.prefix)  # the user's file, not ours
+    said = [_COLOURS.sub("", line) for line in printed.splitlines() if "ERROR" in line]
     ops = sorted({op.name().split(".")[-1] for op in model.program.global_block().ops})
     raise ValueError(
         f"paddle2onnx cannot convert {model.files.prefix} to opset {opset}: "
-        f"{' '.join(said) or done.stdout[-500:]} It does not say which; the ops are {', '.join(ops)}{_rare(model)}."
+        f"{' '.join(said) or printed[-500:]} It does not say which; the ops are {', '.join(ops)}{_rare(model)}."
     )
 
 

@@ -35,6 +35,8 @@ class Role(NamedTuple):
         run: How many neighbours along the input axis one product sums over without a seam; 0: all of them.
         through: The op that the param passes on its way to `reader` ("pd_op.split"), casts and reshapes aside.
         broken: Of an "unknown" weight: what makes its zeros others before its op sees them, or "".
+        normed: Of a weight that is divided by a norm of its own: the stored axes along which there are several norms,
+            so that one of a wholly pruned row is 0. () elsewhere, and where the norm has an epsilon.
     """
 
     role: str
@@ -45,6 +47,7 @@ class Role(NamedTuple):
     run: int = 0
     through: str = ""
     broken: str = ""
+    normed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Param:
             embedding that is also multiplied: those of the product.
         groups: Groups of a convolution.
         readings: Of a weight, what every op makes of it that reads it as one.
-        through, broken: As for `Role`.
+        through, broken, normed: As for `Role`.
         frozen: Why training leaves it as it is, or "".
     """
 
@@ -78,6 +81,7 @@ class Param:
     readings: tuple[Role, ...] = ()
     through: str = ""
     broken: str = ""
+    normed: tuple[int, ...] = ()
     frozen: str = ""
 
     @property

@@ -53,6 +53,7 @@ class PirGraph:
                 readings=readings,
                 through=role.through,
                 broken=role.broken,
+                normed=role.normed,
                 frozen=frozen.get(name, ""),
             )
             placed.append((place, i, param))

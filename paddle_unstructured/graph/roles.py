@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from math import gcd
+from math import gcd, prod
 from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 import paddle
@@ -38,6 +38,7 @@ _MOVES = {
 _KEEPS = {WEIGHT_ROUNDING, "dropout", "tanh", "relu", "abs", "sign"}  # each weight by itself, zero stays zero
 _SUMS = {"add", "subtract"}
 _FACTORS = {"multiply", "divide"}
+_FLOORS = {"clip", "maximum", "add"}  # what keeps a norm from being 0
 _LISTS = {"split", "split_with_num", "unbind"}  # give a list, which builtin.split takes apart
 _NUMBERS = {"shape", "shape64", "numel", "full_like", "zeros_like", "ones_like"}  # say nothing of the values they read
 _COPIED = "{} copies it into another parameter at every run, and a saved model holds that one"
@@ -64,7 +65,7 @@ class _Path(NamedTuple):
     Attributes:
         axes: Which stored axis each axis of the value is; -1 for one that is not a stored axis.
         seams: For each stored axis, the greatest common divisor of the places at which it was cut or joined; 0: none.
-        through, broken: As in `Role`.
+        through, broken, normed: As in `Role`.
         folded: Shape and axes before a reshape that merged them; the one that takes them apart brings them back.
     """
 
@@ -72,6 +73,7 @@ class _Path(NamedTuple):
     seams: tuple[int, ...]
     through: str = ""
     broken: str = ""
+    normed: tuple[int, ...] = ()
     folded: tuple[list[int], tuple[int, ...]] | None = None
 
     def moved(self, op: Any, kind: str) -> _Path:
@@ -147,7 +149,7 @@ class Roles:
         rank = len(value.shape)
         source = next((op for op in value.all_used_ops() if _overwrites(op, value)), None)
         path = _Path(tuple(range(rank)), (0,) * rank)
-        if source is not None and not self._comes_from(source.operand_source(0), value):
+        if source is not None and not any(one.is_same(value) for one in _behind(source.operand_source(0))):
             path = path._replace(broken=f"{source.name()} writes it anew at every run")
         yield from self._follow(value, path, set(), rank, 0)
 
@@ -184,18 +186,6 @@ class Roles:
         """Whether no activation is in the value: parameters, constants, or both."""
         producer = value.get_defining_op()
         return producer is not None and producer.id() in self._made
-
-    def _comes_from(self, value: Any, origin: Any) -> bool:
-        waiting, seen = [value], set()
-        while waiting:
-            now = waiting.pop()
-            if now.is_same(origin):
-                return True
-            producer = now.get_defining_op()
-            if producer is not None and producer.id() not in seen:
-                seen.add(producer.id())
-                waiting += [source for source in producer.operands_source() if source.initialized()]
-        return False
 
     # -- the way of a weight
 
@@ -267,11 +257,26 @@ class Roles:
         if kind == "divide" and place == 1:
             return Role("unknown", op.name())
         if kind in _FACTORS:
-            return [(result, path if is_dequantization(op) else path.by(op))]
+            return [(result, path if is_dequantization(op) else self._by_norm(op, other, value, path).by(op))]
         # A sum of weights is a weight; a number, or a mean, that is taken from every weight moves its zeros.
         is_weight = self.is_made_of_params(other) and list(other.shape) == list(result.shape)
         does = "adds something to" if kind == "add" else "takes something from"
         return [(result, path.by(op, broken="" if is_weight else f"{does} every weight"))]
+
+    def _by_norm(self, op: Any, norm: Any, value: Any, path: _Path) -> _Path:
+        """Notes it if the value is divided by norms of its own that have no epsilon."""
+        behind = _behind(norm)
+        makers = {_kind(source.get_defining_op()) for source in behind}
+        divides = _kind(op) == "divide" or makers & {"rsqrt", "reciprocal"}
+        if path.normed or not divides or prod(norm.shape) >= prod(value.shape) or makers & _FLOORS:
+            return path
+        shifted = (source.get_defining_op() for source in behind if _kind(source.get_defining_op()) == "scale")
+        params = [source for source in _behind(value) if _is_parameter(source)]
+        own = any(source.is_same(param) for source in behind for param in params)
+        if not own or any(op.attrs()["bias"] for op in shifted):
+            return path
+        extents = [*[1] * (len(value.shape) - len(norm.shape)), *norm.shape]
+        return path._replace(normed=tuple(axis for axis, n in zip(path.axes, extents) if n > 1 and axis >= 0))
 
     def _parts(self, op: Any, kind: str, path: _Path) -> Role | list[tuple[Any, _Path]]:
         axes, extents = path.axes, list(op.operand_source(0).shape)
@@ -365,6 +370,19 @@ class Roles:
         return Role("unknown", op.name())
 
 
+def _behind(value: Any) -> list[Any]:
+    """A value and all that it is computed from."""
+    waiting, found, seen = [value], [], set()
+    while waiting:
+        now = waiting.pop()
+        op = now.get_defining_op()
+        if op is not None and op.id() not in seen:
+            seen.add(op.id())
+            found.append(now)
+            waiting += [source for source in op.operands_source() if source.initialized()]
+    return found
+
+
 def writes(op: Any, value: Any) -> bool:
     """Whether the op updates the value in place: an optimizer's update, an assignment, our own mask."""
     if not op.name().endswith("_") or "norm" in op.name():
@@ -423,7 +441,7 @@ def slots(op: Any) -> list[str]:
 def _role(name: str, op: Any, path: _Path, output: int, contracted: int, groups: int = 1, run: int = 0) -> Role:
     axes = _stored(path.axes, output, contracted)
     seam = gcd(run, 0 if axes[1] is None else path.seams[axes[1]])
-    return Role(name, op.name(), *axes, groups, seam, path.through, path.broken)
+    return Role(name, op.name(), *axes, groups, seam, path.through, path.broken, path.normed)
 
 
 def _conv(op: Any, name: str, path: _Path) -> Role:

@@ -15,7 +15,7 @@ from ..graph import Gathering, Graph, Param, gather
 from ..patterns import Insistent, Pattern, own_sparsity
 from ..reporting import report
 from ..schedules import Schedule, final_of
-from ..selection import Select, Verdict, all_weights, conv1x1_only, judge, names_to_skip, tell
+from ..selection import Select, Verdict, judge, names_it, names_to_skip, tell
 from .update import PrunedLayer
 
 
@@ -142,7 +142,6 @@ def make_plan(
     paddleslim.check_schedule(chosen_allocation, ratio, schedule)
     chosen_select = paddleslim.to_select(prune_params_type, select)
     skipped = names_to_skip(skip_params_func, graph, graph.params())
-    insists = chosen_select not in (all_weights, conv1x1_only)
 
     def look(before: Sequence[Param]) -> Choice:
         verdicts = judge(graph.params(), chosen_select, skipped)
@@ -156,7 +155,7 @@ def make_plan(
                 for v in verdicts
             ]
             parts = {name: (choice.pattern, choice.criterion) for name, choice in found.items()}
-        verdicts = [_fitted(verdict, parts, insists) for verdict in verdicts]
+        verdicts = [_fitted(verdict, parts, chosen_select) for verdict in verdicts]
         pruned = [verdict.param.name for verdict in verdicts if verdict.pruned]
         if rules is not None and pruned:
             allocation = PerLayer({name: found[name].sparsity for name in pruned})
@@ -175,13 +174,13 @@ def make_plan(
     return plan
 
 
-def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]], insists: bool) -> Verdict:
+def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]], select: Select) -> Verdict:
     """Ask the pattern whether the param has the axes it needs."""
     if not verdict.pruned:
         return verdict
     param, pattern = verdict.param, parts[verdict.param.name][0]
     unfit = pattern.check(param)
-    if unfit and insists and isinstance(pattern, Insistent) and pattern.insists:
+    if unfit and isinstance(pattern, Insistent) and pattern.insists and names_it(select, param):
         raise ValueError(
             f"{pattern!r} must fit what `select` names, got {param.name!r} ({param.role}, shape {list(param.shape)}): "
             f"{unfit}; leave it out with `select`."

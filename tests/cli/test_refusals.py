@@ -22,14 +22,14 @@ pytestmark = pytest.mark.usefixtures("static")
     [
         ("report nowhere", "no model at nowhere"),
         ("report in --params (", "regular expression"),
-        ("report in --params typo.*", "`params` 'typo.*' matches no weight; there are conv2d_0.w_0"),
+        ("report in --params typo.*", "--params 'typo.*' matches no weight; there are conv2d_0.w_0"),
         ("report in -o missing/folder/file", "missing/folder/file: No such file or directory$"),
         ("check nowhere --sparsity 0.5", "no model at nowhere"),
         ("check in", "there is nothing to check for"),
         ("check in --sparsity 75", "must be a fraction of zeros in .*0.55 means 55 %"),
         ("check in --sparsity much", "invalid float value: 'much'"),
-        ("check in --pattern 4by1", "`pattern` must be kept:of"),
-        ("check in --sparsity 0.5 --params conv", "`params` 'conv' matches no weight; there are conv2d_0.w_0"),
+        ("check in --pattern 4by1", "--pattern must be kept:of"),
+        ("check in --sparsity 0.5 --params conv", "--params 'conv' matches no weight; there are conv2d_0.w_0"),
         ("prune nowhere --ratio 0.5 -o p", "no model at nowhere"),
         ("prune in -o p", "how much is to be pruned"),
         ("prune in --pattern 2x1 -o p", "how much is to be pruned"),
@@ -43,7 +43,10 @@ pytestmark = pytest.mark.usefixtures("static")
         ("prune in --ratio 0.5 --params nothing -o p", "nothing to prune"),
         ("prune in --ratio 0.5 --params x --conv1x1-only -o p", "not allowed with"),
         ("prune in --rules missing.yaml -o p", "missing.yaml"),
-        ("prune in --rules rules.yaml --pattern 2:4 -o p", "`rules` .* say the same thing"),
+        ("prune in --rules rules.yaml --pattern 2:4 -o p", "--rules .* say the same thing"),
+        ("prune in --ratio 0.5 --calibrate odd.npy -o p", r"--calibrate must fit the input 'x', .* got \[3, 7\]"),
+        ("benchmark in in --data odd.npy", r"--data must fit the input 'x', .* got \[3, 7\]"),
+        ("export in --to int8 --shape 2,2,4,5 -o p", r"--shape must fit the input 'x' of shape \[2, 2, 4, 4\]"),
         ("prune in --ratio 0.5 -o p/", "must be the prefix of the files to write, such as 'p/model'"),
         ("prune in --ratio 0.5 -o in/model.json/p", "exists|Not a directory"),
         ("export train -o p", "is a training checkpoint, and does not say what its outputs are"),
@@ -67,6 +70,7 @@ def test_what_cannot_be_done_is_said_on_stderr_and_nothing_is_written(model, run
     Path("broken.npz").write_bytes(b"PK\x03\x04" + bytes(40))
     Path("broken.pdparams").write_bytes(b"\x80\x04}")
     np.save("x.npy", np.ones(3))
+    np.save("odd.npy", np.ones((3, 7)))
     before = sorted(os.listdir())
     refused(run(*words.split()), words.split()[0], message)
     assert sorted(os.listdir()) == before

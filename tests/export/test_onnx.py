@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,17 @@ def test_what_paddle2onnx_cannot_convert_is_an_error_with_its_words(tmp_path):
     net = Net(lambda x: paddle.digamma(linear(2, 2)(x)), [-1, 2])
     with pytest.raises(ValueError, match="paddle2onnx cannot convert .*digamma"):
         to_onnx(saved(net, tmp_path / "model"), str(tmp_path / "model.onnx"))
+
+
+def test_a_refusal_names_the_users_files(converted, monkeypatch):
+    opened = open_model(converted[0])
+    monkeypatch.setattr(
+        to_onnx_module, "_CONVERT", "import sys\nsys.exit('ERROR: cannot read ' + sys.argv[1] + '.json')"
+    )
+    with pytest.raises(ValueError) as refused:
+        to_onnx_module._converted(opened, 13)
+    assert f"ERROR: cannot read {opened.files.prefix}.json" in str(refused.value)
+    assert tempfile.gettempdir() not in str(refused.value).replace(opened.files.prefix, "")
 
 
 def test_nothing_is_written_to_stdout_or_stderr(converted, tmp_path, capfd):

@@ -13,7 +13,7 @@ import pytest
 from nets import Net
 from paddle import nn
 
-from paddle_unstructured import APoZ, Param, Saliency, UnstructuredPruner
+from paddle_unstructured import APoZ, Filter, Param, Saliency, UnstructuredPruner
 from paddle_unstructured.export import open_model
 from paddle_unstructured.graph import open_graph
 from paddle_unstructured.selection import judge
@@ -291,3 +291,36 @@ def test_a_frozen_weight_that_was_insisted_on_before_the_optimizer_came_is_prune
     second_alone(net)
     net.train(pruner, 2)
     assert net.zeros("linear_0.w_0", "linear_1.w_0") == 18
+
+
+def with_epsilon(x):
+    v = parameter(8, 4, 3, 3)
+    return F.conv2d(x, v / ((v**2).sum([1, 2, 3], keepdim=True).sqrt() + 1e-6))
+
+
+def scaled_by_its_mean(x):
+    v = parameter(8, 4, 3, 3)
+    return F.conv2d(x, v.sign() * v.abs().mean([1, 2, 3], keepdim=True))
+
+
+@pytest.mark.parametrize(
+    "layers, axes",
+    [
+        (weight_norm, (0,)),
+        (weight_norm_by_rows, (0,)),
+        (with_epsilon, ()),
+        (scaled_by_its_mean, ()),
+        (spectral_norm, ()),
+    ],
+)
+def test_a_weight_that_its_own_norms_divide_is_known(layers, axes):
+    assert params_of(layers, IMAGE)[0].normed == axes
+
+
+def test_a_wholly_pruned_row_that_is_divided_by_its_norm_is_warned_of_once(caplog):
+    net = Net(weight_norm, IMAGE, lambda: paddle.optimizer.SGD(0.1))
+    pruner = UnstructuredPruner(net.program, ratio=0.25, pattern=Filter())
+    pruner.step()
+    pruner.step()
+    [said] = [r.getMessage() for r in caplog.records if "their own norm" in r.getMessage()]
+    assert f"no weight is left in 2 rows of {pruner.params[0].name}" in said

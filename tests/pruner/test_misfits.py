@@ -73,6 +73,18 @@ def test_what_is_named_and_does_not_fit_is_refused(pattern, select):
     assert [param.name for param in pruner.params] == ["linear_0.w_0"]
 
 
+OTHERS = {"a function": lambda param: param.name != "stacked", "roles": lambda param: param.role == "linear"}
+
+
+@pytest.mark.parametrize("select", OTHERS)
+def test_what_a_selection_only_does_not_leave_out_stays_dense(select, caplog):
+    net = Net(odd, [2, 5], lambda: paddle.optimizer.Adam(0.01))
+    pruner = UnstructuredPruner(net.program, pattern=Block(2, 1), select=OTHERS[select])
+    assert "linear_0.w_0" in [param.name for param in pruner.params]
+    assert VECTOR not in [param.name for param in pruner.params]
+    assert VECTOR in next(r.getMessage() for r in caplog.records if "do not fit the pattern" in r.getMessage())
+
+
 def test_a_pattern_that_fits_nothing_is_refused_with_every_reason():
     net = Net(lambda x: x @ parameter(VECTOR, 4), [2, 4])
     with pytest.raises(ValueError, match="(?s)nothing to prune.*Block needs an output and an input axis"):

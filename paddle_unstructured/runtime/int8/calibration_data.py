@@ -10,13 +10,33 @@ from typing import Any, Iterable, Mapping, Sequence, Union
 import numpy as np
 
 from ...arguments import array as array_of
-from ...arguments import path, wrong_kind
+from ...arguments import has_method, path, wrong_kind
 from ...export.inputs import dtype_of
 from ...formats.atomic import check_readable
 from ...saved_model import Model
 from ..border import Input
 
+_KINDS = "samples (an array, batches of it, or a .npy or .npz file)"
 Data = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], Iterable[Any]]
+
+
+def check_samples(data: Any) -> None:
+    """Raise unless it may be calibration data; what a file or an iterator holds is seen when it is read.
+
+    Raises:
+        ValueError: There are no samples.
+        TypeError: It is of another kind, or holds what is no array of numbers.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        path("data", data)
+        return
+    if isinstance(data, bytes) or not has_method(data, "__iter__"):
+        raise wrong_kind("data", _KINDS, data)
+    parts = list(data) if isinstance(data, (list, tuple)) else [data] if isinstance(data, (np.ndarray, Mapping)) else []
+    arrays = [array for part in parts for array in (part.values() if isinstance(part, Mapping) else [part])]
+    found = [array_of("data", array, rule="samples, arrays of numbers") for array in arrays]
+    if isinstance(data, (list, tuple, Mapping, np.ndarray)) and not sum(array.size for array in found):
+        raise ValueError("`data` must have at least one sample to calibrate on, got none.")
 
 
 def read_inputs(data: Data, name: str, shape: list[int], *, dtype: str = "float32") -> list[np.ndarray]:
@@ -73,19 +93,18 @@ def _parts(data: Data) -> list[Any]:
     try:
         return [given] if isinstance(given, (np.ndarray, Mapping)) else list(given)
     except Exception:
-        raise wrong_kind("data", "samples (an array, batches of it, or a .npy or .npz file)", data) from None
+        raise wrong_kind("data", _KINDS, data) from None
 
 
 def _fitting(parts: Sequence[Any], name: str, shape: list[int], dtype: str) -> list[np.ndarray]:
     arrays = [_named(part, name) for part in parts]
     batches = [batch for array in arrays for batch in (array if array.ndim == len(shape) + 1 else [array])]
     if not sum(len(batch) if batch.ndim else 0 for batch in batches):
-        raise ValueError("calibration `data` must have at least one sample, got none.")
+        raise ValueError("`data` must have at least one sample to calibrate on, got none.")
     for batch in batches:
         if batch.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape[1:], batch.shape[1:])):
             raise ValueError(
-                f"calibration `data` must fit the input {name!r}, {shape} (or [batches, ...] of such), got "
-                f"{list(batch.shape)}."
+                f"`data` must fit the input {name!r}, {shape} (or [batches, ...] of such), got {list(batch.shape)}."
             )
     return [np.ascontiguousarray(batch, dtype) for batch in batches if len(batch)]
 
@@ -136,7 +155,7 @@ def _named(part: Any, name: str) -> np.ndarray:
     if isinstance(part, Mapping):
         if name not in part:
             raise ValueError(
-                f"calibration `data` must have an array for the input {name!r}, got arrays for "
+                f"`data` must have an array for the input {name!r}, got arrays for "
                 f"{', '.join(map(str, part)) or 'nothing'}."
             )
         part = part[name]

@@ -110,8 +110,7 @@ def _take_sums(seen: dict[Layer, Observed], layer: Layer, values: np.ndarray) ->
     if not (np.isfinite(low) and np.isfinite(high)):
         what = "the input" if layer.kind == "input" else f"{layer.kind} {layer.name}".strip()
         raise ValueError(
-            f"calibration `data` must give finite numbers, but {what} has NaN or infinity; look at the data "
-            "and at the weights."
+            f"`data` must give finite numbers, but {what} has NaN or infinity; look at the data and at the weights."
         )
     total = values.sum((0, *range(2, values.ndim)), dtype=np.float64)
     if layer not in seen:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from ...arguments import StrPath, flag, names, one_of
-from .calibration_data import Data
+from ...arguments import StrPath, flag, names, one_of, path, wrong_kind
+from .calibration_data import Data, check_samples
 from .calibrators import CALIBRATORS
 
 
@@ -23,10 +24,12 @@ class Int8:
         correct_bias: Put what rounding the weights shifts on average back into the biases; needs data.
         ranges: Ranges learned in training: weight -> {"input": [low, high], "output": [low, high]}, or the .json file
             that holds them. They take precedence over data.
-        skip: Names of weights whose layers stay in floats.
+        skip: Names of weights whose layers stay in float32.
 
     Raises:
-        ValueError: An unknown calibration, neither data nor ranges, or `equalize` together with `ranges`.
+        ValueError: An unknown calibration, neither data nor ranges, data without samples, or `equalize` together with
+            `ranges`.
+        TypeError: Data that are no numbers, or ranges of another kind. What a file holds is looked at by `convert`.
 
     Example:
         >>> Int8("images.npy", calibration="mse").calibration
@@ -44,6 +47,12 @@ class Int8:
         one_of("calibration", self.calibration, CALIBRATORS)
         if self.data is None and self.ranges is None:
             raise ValueError("`data` must be given (samples to calibrate on), or `ranges` from training; got neither.")
+        if self.data is not None:
+            check_samples(self.data)
+        if self.ranges is not None and not isinstance(self.ranges, Mapping):
+            if not isinstance(self.ranges, (str, os.PathLike)):
+                raise wrong_kind("ranges", "ranges by weight, or the .json file that holds them", self.ranges)
+            path("ranges", self.ranges)
         flag("equalize", self.equalize)
         flag("correct_bias", self.correct_bias)
         if self.equalize and self.ranges is not None:

@@ -239,6 +239,13 @@ def test_ranges_of_another_net_are_refused():
         ({"data": "x.npy", "calibration": "entropy"}, "must be one of minmax, percentile, mse"),
         ({"ranges": {}, "equalize": True}, "`equalize` must be left out"),
         ({"data": "x.npy", "skip": "a"}, "a list"),
+        ({"data": 3}, "`data` must be samples"),
+        ({"data": b"x.npy"}, "`data` must be samples"),
+        ({"data": ["x.npy"]}, "`data` must be samples, arrays of numbers"),
+        ({"data": {"x": "y"}}, "`data` must be samples, arrays of numbers"),
+        ({"data": np.zeros([0, 3])}, "at least one sample"),
+        ({"data": []}, "at least one sample"),
+        ({"ranges": 3}, "`ranges` must be ranges by weight"),
     ],
 )
 def test_senseless_options_are_refused(words, message):
