@@ -71,7 +71,7 @@ def read_batches(data: Data, inputs: Sequence[Input]) -> list[list[np.ndarray]]:
     parts = _parts(data)
     if len(inputs) > 1 and not all(isinstance(part, Mapping) for part in parts):
         names = ", ".join(each.name for each in inputs)
-        raise ValueError(f"calibration `data` must give arrays by name, for each of {names}: an .npz file or dicts.")
+        raise ValueError(f"`data` must give arrays by name, for each of {names}: an .npz file or dicts.")
     columns = [_fitting(parts, each.name, list(each.dims), each.dtype) for each in inputs]
     batches = [list(arrays) for arrays in zip(*columns)]
     counts = {
@@ -81,7 +81,7 @@ def read_batches(data: Data, inputs: Sequence[Input]) -> list[list[np.ndarray]]:
     }
     if len({tuple(count) for count in counts.values()}) > 1:
         said = ", ".join(f"{sum(count)} in {len(count)} batch(es) of {name}" for name, count in counts.items())
-        raise ValueError(f"calibration `data` must have equally many samples for every input, got {said}.")
+        raise ValueError(f"`data` must have equally many samples for every input, got {said}.")
     return batches
 
 
