@@ -16,6 +16,7 @@ from .arguments import StrPath, flag, fraction, name_of
 from .compat import paddleslim
 from .compat.config_list import Rules
 from .criteria import Criterion
+from .distributed.ranks import adopt, check_joined
 from .formats.yaml import write_yaml
 from .graph import LayerGraph, Param, open_any
 from .masking.plan import make_plan
@@ -101,8 +102,8 @@ class UnstructuredPruner:
     ) -> None:
         self._graph = open_any(program, scope, place, optimizer=optimizer, input_spec=input_spec)
         if isinstance(self._graph, LayerGraph):
-            distributed.adopt()
-            distributed.check_joined()
+            adopt()
+            check_joined()
         self.scope, self.place = self._graph.scope, self._graph.place
         self._plan = make_plan(
             self._graph,

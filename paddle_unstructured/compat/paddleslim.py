@@ -123,7 +123,9 @@ def gmp_schedule(ratio: float, configs: Mapping[str, Any] | None) -> tuple[Polyn
     if not isinstance(configs, Mapping):
         raise wrong_kind("configs", f"a dict with the keys {', '.join(GMP_KEYS)}", configs)
     missing = [key for key in GMP_KEYS if key not in configs]
-    unknown = [str(key) for key in configs if key not in GMP_KEYS]
+    strategy = configs.get("pruning_strategy", "gmp")  # which PaddleDetection gives besides
+    one_of("configs['pruning_strategy']", strategy, ("gmp",))
+    unknown = [str(key) for key in configs if key not in (*GMP_KEYS, "pruning_strategy")]
     if missing or unknown:
         raise ValueError(
             "`configs` "

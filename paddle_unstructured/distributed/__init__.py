@@ -20,16 +20,14 @@ if distributed.rank() == 0:
 from .collectives import average, share, total
 from .communicator import init
 from .gradients import minimize
-from .ranks import adopt, check_joined, device_id, is_joined, rank, world_size
+from .ranks import device_id, is_joined, rank, world_size
 from .state import average_statistics, broadcast_state, same_everywhere, synchronize
 from .watch import progress
 
 __all__ = [
-    "adopt",
     "average",
     "average_statistics",
     "broadcast_state",
-    "check_joined",
     "device_id",
     "init",
     "is_joined",
