@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy with few bits, through both doors: the table of docs/qat.md, "What few bits cost".
 
-    python benchmarks/quantizers.py [--images 12000] [--epochs 4] [--seeds 2] [--results FILE]
+    python benchmarks/quantizers.py [--images 6000] [--epochs 4] [--seeds 2] [--results FILE]
 
 LeNet on Fashion-MNIST. A dense net is trained for half of the epochs, and every row goes on from its weights for the
 other half: with float32, with 8, 4 or 2 bits, with 4 bits and 75 % of the weights pruned, as DoReFa 1-2-32, with
@@ -197,7 +197,7 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=12000, help="of the training set (default: 12000)")
+    parser.add_argument("--images", type=int, default=6000, help="of the training set (default: 6000)")
     parser.add_argument("--epochs", type=int, default=4, help="in all; half of them rounded (default: 4)")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "quantizers.jsonl")
