@@ -6,9 +6,9 @@
 LeNet on Fashion-MNIST. A dense net is trained for half of the epochs, and every row goes on from its weights for the
 other half: with float32, with 8, 4 or 2 bits, with 4 bits and 75 % of the weights pruned, as DoReFa 1-2-32, with
 binary weights, and as BNN, with the first and the last layer in float32, as the papers do it. A sign behind a ReLU is
-always 1: BNN has a LeNet of its own, with batch norm and hardtanh before every binary layer. The same optimizer, order of images and epochs in a
-static Program and on an nn.Layer. Top-1 on all 10,000 test images, of the net as it rounds. Each row of each seed is one
-line of FILE, and is not run again. Takes about half an hour on two cores.
+always 1: BNN has a LeNet of its own, with batch norm and hardtanh before every binary layer. The same optimizer,
+order of images and epochs in a static Program and on an nn.Layer. Top-1 on all 10,000 test images, of the net as it
+rounds. Each row of each seed is one line of FILE, and is not run again. Takes about half an hour on two cores.
 """
 
 from __future__ import annotations
