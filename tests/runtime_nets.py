@@ -9,7 +9,11 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
+from paddle_unstructured.runtime.engine import Engine
 from paddle_unstructured.runtime.plan import Window
+from paddle_unstructured.runtime.read_net import read_net
+from paddle_unstructured.runtime.write_plan import emit
+from paddle_unstructured.saved_model import in_inference_mode, open_model
 
 ISAS = ("avx512", "avx2", "portable")
 
@@ -99,3 +103,42 @@ def _values(random: np.random.Generator, name: str, old: np.ndarray, sparsity: f
         if scale_or_variance
         else (random.normal(size=old.shape) * 0.1).astype("float32")
     )
+
+
+def assert_like_paddle(
+    folder: Path,
+    layers: Callable[[Any], Any],
+    shape: list[int],
+    given: list[int] | None = None,
+    *,
+    most: float = 1e-5,
+    sparsity: float = 0.0,
+) -> str:
+    """The runtime computes what Paddle does, on two threads, behind a layer with weights.
+
+    Args:
+        folder: where the net is saved.
+        layers: makes the net's outputs from its input.
+        shape: of the input, -1 for open sizes.
+        given: the shape that comes; where it is open 2 samples and 7 or 9 pixels otherwise.
+        most: largest difference, as a fraction of the largest number.
+        sparsity: of the weights.
+
+    Returns:
+        The plan.
+    """
+
+    def net(x: Any) -> Any:
+        first = paddle.nn.Conv2D(shape[1], shape[1], 1) if len(shape) == 4 else paddle.nn.Linear(shape[-1], shape[-1])
+        return layers(first(x))
+
+    model = in_inference_mode(open_model(save_net(folder, net, shape, sparsity=sparsity)))
+    writer, _ = emit(read_net(model))
+    given = given or [size if size > 0 else (2, 3, 7, 9)[i] for i, size in enumerate(shape)]
+    x = np.random.default_rng(1).normal(size=given).astype("float32")
+    expected = model.run(x=x)
+    got = Engine(writer.text, writer.arrays, threads=2).run(x)
+    assert len(got) == len(expected)
+    for ours, theirs in zip(got, expected):
+        assert relative_error(ours.reshape(theirs.shape), theirs.astype("float64")) <= most, writer.text
+    return writer.text

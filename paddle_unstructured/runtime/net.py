@@ -11,7 +11,7 @@ from .border import IMAGE, Input
 from .plan import Window
 
 FOLDING = ("conv", "linear", "affine")  # kinds that take up a scale and a shift per channel
-FUSING = (*FOLDING, "add", "multiply")  # kinds that take up an activation
+FUSING = (*FOLDING, "add", "subtract", "multiply", "divide", "maximum", "minimum")  # kinds that take up an activation
 
 
 def _nothing() -> np.ndarray:

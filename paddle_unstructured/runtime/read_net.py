@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
 from ..graph.values import exists
 from ..saved_model import Model
-from .border import IMAGE, image
-from .fold_constants import is_constant_maker, make_constant
-from .net import Layer, Net, Output, input_layer
-from .paddle_ops import OPS
-from .reader import Reader, Refusal, Symbol
+from .edges import border, output
+from .net import Layer, Net, Output
+from .ops import OPS
+from .ops.common import Made
+from .reader import Reader, Refusal, Results
 from .refusals import counted, kind_of
+from .sizes import full_like, is_constant_maker, make_constant, shape_of
+from .views import View
 
 
 def read_net(model: Model) -> Net:
@@ -29,19 +31,18 @@ def read_net(model: Model) -> Net:
         if op.name() == "pd_op.fetch":
             if refused:
                 continue
-            outputs[op.attrs().get("col", 0)] = Output(reader.layer(op, 0), dims=_axes(op.operand_source(0)))
+            outputs[op.attrs().get("col", 0)] = output(reader, op.operand_source(0))
         else:
             _read_op(reader, op, refused)
     if refused:
         found = counted(refused, model.program.global_block().ops)
         raise Refusal("; ".join(dict.fromkeys(f"{kind_of(op)}: {why}" for op, why in refused)), found)
-    inputs = [reader.layer_of(value) for value in model.inputs.values()]
-    return Net(inputs, [output for _, output in sorted(outputs.items())])
+    inputs = [reader.view_of(value).layer for value in model.inputs.values()]
+    return Net(inputs, [one for _, one in sorted(outputs.items())])
 
 
 def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
     """Read one op; what is refused is noted, and reading goes on with what is not known, to find all of it."""
-    made: Symbol | None
     kind = kind_of(op)
     try:
         made = _made(reader, op, kind)
@@ -55,11 +56,19 @@ def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
         if not refused:
             raise  # it is no consequence of what is not known
     else:
-        if made is not None:
-            reader.values[op.result(0).id] = made
+        _note(reader, op, made)
         return
     for result in op.results():
-        reader.values[result.id] = Layer("unknown")
+        reader.values[result.id] = reader.fresh(Layer("unknown"), list(result.shape))
+
+
+def _note(reader: Reader, op: Any, made: Made) -> None:
+    """What an op made becomes known under the values that it returns."""
+    symbols = made.symbols if isinstance(made, Results) else (made,)
+    for i, symbol in enumerate(symbols):
+        if symbol is not None:
+            whole = reader.result(op, symbol, i) if isinstance(symbol, Layer) else symbol
+            reader.values[op.result(i).id] = whole
 
 
 def _is_part_of_pad(op: Any, kind: str) -> bool:
@@ -67,35 +76,31 @@ def _is_part_of_pad(op: Any, kind: str) -> bool:
     return kind == "unsqueeze" and [after.name() for after in op.result(0).all_used_ops()] == ["pd_op.pad3d"]
 
 
-def _made(reader: Reader, op: Any, kind: str) -> Symbol | None:
+def _made(reader: Reader, op: Any, kind: str) -> Made:
     if kind == "parameter" or (kind == "data" and op.result(0).persistable):
-        return reader.model.graph.array(op.attrs().get("parameter_name") or op.attrs()["name"])
+        return np.asarray(reader.model.graph.array(op.attrs().get("parameter_name") or op.attrs()["name"]))
     if kind == "data":
-        return _checked_input(op)
+        return border(reader, op.result(0), op.attrs()["name"])
     operands = [reader.values.get(source.id) if exists(source) else None for source in op.operands_source()]
     if kind == "combine":
         return tuple(operands)
-    constants = [operand for operand in operands if isinstance(operand, np.ndarray)]
-    if is_constant_maker(kind) and len(constants) == len(operands):
-        return make_constant(op, kind, lambda i: constants[i])
+    if kind in ("split", "slice") and op.name().startswith("builtin."):  # of a list of values
+        parts = operands[0]
+        assert isinstance(parts, tuple)
+        return Results(parts) if kind == "split" else Results((parts[op.attrs()["index"]],))
+    if kind in ("shape", "shape64") and isinstance(operands[0], View):
+        return shape_of(operands[0])
+    if kind == "full_like" and isinstance(operands[0], View):
+        return full_like(operands[0], reader.constant(op, 1))
+    if is_constant_maker(kind) and all(_is_constant(operand) for operand in operands):
+        return make_constant(op, kind, lambda i: operands[i])
     if kind not in OPS:
         raise Refusal("the runtime has no kernel for this op")
-    convert: Callable[[Reader, Any], Layer] = OPS[kind]
-    return convert(reader, op)
+    made: Made = OPS[kind](reader, op)
+    return made
 
 
-def _axes(value: Any) -> tuple[str, ...]:
-    rank = len(value.shape)
-    if rank not in (2, 4):
-        raise Refusal(f"an output must be [n, channels, height, width] or [n, channels], got {list(value.shape)}")
-    return IMAGE[:rank]
-
-
-def _checked_input(op: Any) -> Layer:
-    value = op.result(0)
-    shape = list(value.shape)
-    if len(shape) not in (2, 4) or shape[1] < 1 or "float32" not in str(value.dtype).lower():
-        raise Refusal(
-            f"the input must be float32 [n, channels, height, width] or [n, channels], got {shape} of {value.dtype}"
-        )
-    return input_layer(image(shape[1], len(shape), name=op.attrs()["name"]))
+def _is_constant(operand: Any) -> bool:
+    if isinstance(operand, tuple):
+        return all(isinstance(each, np.ndarray) for each in operand)
+    return isinstance(operand, np.ndarray)

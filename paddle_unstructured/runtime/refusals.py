@@ -10,6 +10,19 @@ from typing import Any, Iterable, Sequence
 from ..reporting.table import aligned
 
 
+class Refusal(ValueError):
+    """A net, or ops of it, that the runtime cannot run; the message is the reason.
+
+    Args:
+        reason: message.
+        ops: what is refused, op by op, if the whole net has been looked at.
+    """
+
+    def __init__(self, reason: str, ops: tuple[RefusedOp, ...] = ()) -> None:
+        super().__init__(reason)
+        self.ops = ops
+
+
 @dataclass(frozen=True)
 class RefusedOp:
     """An op that the runtime cannot run, for one reason.

@@ -71,7 +71,9 @@ class Emitter:
             made = self.writer.add("pool", inputs, **layer.window.words, **layer.words)
         else:
             act = {"act": layer.act} if layer.act != "none" else {}
-            made = self.writer.add(layer.kind, inputs, **layer.words, **act)
+            arrays = [array for array in (layer.weight, layer.bias) if array.size]
+            params = {"params": self.writer.keep(*arrays)} if arrays else {}
+            made = self.writer.add(layer.kind, inputs or [0], **layer.words, **act, **params)
         self.values[layer] = made
 
 

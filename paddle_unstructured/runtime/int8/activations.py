@@ -30,6 +30,7 @@ _FORMULAS: dict[str, Callable[..., np.ndarray]] = {
     "swish": lambda x: x * _sigmoid(x),
     "tanh": np.tanh,
     "leaky_relu": lambda x, slope: np.where(x < 0, slope * x, x),
+    "linear": lambda x, scale, shift: scale * x + shift,
     "gelu": lambda x: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2))),
 }
 # Beyond these inputs the function is constant, or changes by less than half a step of 1/255 (sigmoid, tanh) or by less

@@ -10,6 +10,9 @@ from ..net import Layer, Net, input_of
 from .activations import function_of
 from .lowering import is_clamp, layers_of
 
+# Kinds that have a row for bytes in csrc/engine/kinds.cpp, whatever they are called there.
+KINDS = ("conv", "linear", "affine", "add", "multiply", "activation", "pool", "global_pool", "concat", "flatten")
+
 
 def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
     """The layers that stay in floats.
@@ -32,7 +35,7 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
             f"{', '.join(layer.name for layer in layers if layer.name)}."
         )
     floats = {layer: "as `skip` says" for layer in layers if layer.name and layer.name in skip}
-    floats.update((layer, "no kernel for bytes") for layer in layers if layer.kind == "softmax")
+    floats.update((layer, "no kernel for bytes") for layer in layers if not _in_bytes(layer))
     for layer in layers:
         if layer.kind == "affine" and _all_in(layer.inputs, {*net.inputs, *floats}):
             floats[layer] = "on the input, before it becomes bytes"
@@ -49,6 +52,12 @@ def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
         if function_of(layer) and last and _all_in(readers, floats) and layer not in floats:
             if not (layer.kind == "activation" and is_clamp(layer.act) and layer not in outputs):
                 floats[layer] = "behind the last layer in bytes"
+
+
+def _in_bytes(layer: Layer) -> bool:
+    """Whether there is a kernel for bytes."""
+    elsewhere = layer.kind == "concat" and layer.words  # along another axis than channels
+    return layer.kind in KINDS and not elsewhere and "repeats" not in layer.words
 
 
 def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[Layer] | dict[Layer, str]) -> bool:

@@ -40,11 +40,22 @@ struct Window {
   int32_t dilation_height, dilation_width;
 };
 
-enum class ActivationKind : int32_t { kClamp, kHardSigmoid, kHardSwish, kSigmoid, kSwish, kLeakyRelu, kTanh, kGelu };
+enum class ActivationKind : int32_t {
+  kClamp,
+  kHardSigmoid,
+  kHardSwish,
+  kSigmoid,
+  kSwish,
+  kLeakyRelu,
+  kTanh,
+  kGelu,
+  kLinear
+};
 
 // kClamp: min(max(x, a), b), which is ReLU, ReLU6 and no activation at all (-inf, inf).
 // kHardSigmoid: min(max(a*x + b, 0), 1).  kHardSwish: x * min(max(x + 3, 0), 6) / 6.
 // kSigmoid: 1 / (1 + exp(-x)).  kSwish: x * sigmoid(x).  kLeakyRelu: x < 0 ? a*x : x.  kGelu: x * Phi(x), by erf.
+// kLinear: a*x + b.
 struct Activation {
   ActivationKind kind;
   float a;

@@ -12,6 +12,23 @@ Shape shape_of_sum(const std::vector<Shape>& inputs) {
   return a.known() ? a : b;
 }
 
+namespace {
+
+int64_t size_of_pair(int64_t a, int64_t b) {
+  if (a == 1) return b;
+  if (b == 1) return a;
+  require(may_equal(a, b), "two activations meet, one of ", a, " and one of ", b,
+          " places; give an input of the size that the model was made for");
+  return a == kUnknown ? b : a;
+}
+
+}  // namespace
+
+Shape shape_of_pair(const std::vector<Shape>& inputs) {
+  const Shape &a = inputs[0], &b = inputs[1];
+  return {size_of_pair(a.channels, b.channels), size_of_pair(a.height, b.height), size_of_pair(a.width, b.width)};
+}
+
 Shape shape_of_product(const std::vector<Shape>& inputs) {
   const Shape &a = inputs[0], &b = inputs[1];
   const bool sizes = !a.known() || !b.known() || a.pixels() == 1 || b.pixels() == 1 || a == b;

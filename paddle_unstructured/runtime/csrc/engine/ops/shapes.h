@@ -8,6 +8,8 @@ namespace paddle_unstructured {
 
 // Of a + b; both the same, as far as they are known.
 Shape shape_of_sum(const std::vector<Shape>& inputs);
+// Of two values each of whose sizes is equal or 1 in one of them.
+Shape shape_of_pair(const std::vector<Shape>& inputs);
 // Of a * b: the same shapes, or one of them a single pixel (squeeze-and-excite).
 Shape shape_of_product(const std::vector<Shape>& inputs);
 // Side by side in channels.

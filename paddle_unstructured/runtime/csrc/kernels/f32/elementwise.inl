@@ -45,6 +45,8 @@ PU_INLINE Vec activated(const Activation& f, Vec x) {
       for (int i = 0; i < kLanes; ++i) x[i] = __builtin_tanhf(x[i]);
       return x;
     }
+    case ActivationKind::kLinear:
+      return x * f.a + f.b;
     case ActivationKind::kGelu: {
       for (int i = 0; i < kLanes; ++i) x[i] = 0.5f * x[i] * (1.0f + __builtin_erff(x[i] * 0.70710678f));
       return x;
@@ -64,13 +66,84 @@ void activate(const Activation& f, const float* input, float* output, int64_t co
   map([&](int64_t i) { return activated(f, load(input + i)); }, output, count);
 }
 
-void add(const float* a, const float* b, float* output, int64_t count) {
-  map([&](int64_t i) { return load(a + i) + load(b + i); }, output, count);
+template <Pair function>
+PU_INLINE Vec paired(Vec a, Vec b) {
+  if constexpr (function == Pair::kAdd) return a + b;
+  if constexpr (function == Pair::kSubtract) return a - b;
+  if constexpr (function == Pair::kMultiply) return a * b;
+  if constexpr (function == Pair::kDivide) return a / b;
+  if constexpr (function == Pair::kMaximum) return choose(~(a <= b), a, b);  // a NaN stays one
+  return choose(~(a >= b), a, b);
 }
 
-void multiply(const float* a, const float* b, float* output, int64_t count) {
-  map([&](int64_t i) { return load(a + i) * load(b + i); }, output, count);
+template <Pair function>
+void pair_of(Repeated repeated, const float* a, const float* b, float* output, int64_t count) {
+  const Vec one = broadcast(repeated == Repeated::kFirst ? *a : *b);
+  switch (repeated) {
+    case Repeated::kNone:
+      return map([&](int64_t i) { return paired<function>(load(a + i), load(b + i)); }, output, count);
+    case Repeated::kFirst:
+      return map([&](int64_t i) { return paired<function>(one, load(b + i)); }, output, count);
+    case Repeated::kSecond:
+      return map([&](int64_t i) { return paired<function>(load(a + i), one); }, output, count);
+  }
 }
+
+// Calls run.template with<function>().
+template <typename Run>
+PU_INLINE auto with_pair(Pair function, const Run& run) {
+  switch (function) {
+    case Pair::kAdd:
+      return run.template with<Pair::kAdd>();
+    case Pair::kSubtract:
+      return run.template with<Pair::kSubtract>();
+    case Pair::kMultiply:
+      return run.template with<Pair::kMultiply>();
+    case Pair::kDivide:
+      return run.template with<Pair::kDivide>();
+    case Pair::kMaximum:
+      return run.template with<Pair::kMaximum>();
+    default:
+      return run.template with<Pair::kMinimum>();
+  }
+}
+
+struct PairRun {
+  Repeated repeated;
+  const float *a, *b;
+  float* output;
+  int64_t count;
+
+  template <Pair function>
+  PU_INLINE void with() const {
+    pair_of<function>(repeated, a, b, output, count);
+  }
+};
+
+void pair(Pair function, Repeated repeated, const float* a, const float* b, float* output, int64_t count) {
+  with_pair(function, PairRun{repeated, a, b, output, count});
+}
+
+struct FoldRun {
+  const float* values;
+  int64_t count;
+
+  template <Pair function>
+  PU_INLINE float with() const {
+    float total = values[0];
+    int64_t i = 1;
+    if (count >= 2 * kLanes) {
+      Vec some = load(values);
+      for (i = kLanes; i + kLanes <= count; i += kLanes) some = paired<function>(some, load(values + i));
+      total = some[0];
+      for (int lane = 1; lane < kLanes; ++lane) total = paired<function>(broadcast(total), broadcast(some[lane]))[0];
+    }
+    for (; i < count; ++i) total = paired<function>(broadcast(total), broadcast(values[i]))[0];
+    return total;
+  }
+};
+
+float fold(Pair function, const float* values, int64_t count) { return with_pair(function, FoldRun{values, count}); }
 
 void scale_shift(const float* input, float scale, float shift, float* output, int64_t count) {
   map([&](int64_t i) { return load(input + i) * scale + shift; }, output, count);

@@ -39,10 +39,12 @@ const KernelTable PU_TABLE = {
     pool,
     sum,
     activate,
-    add,
-    multiply,
+    pair,
+    fold,
     scale_shift,
     softmax,
+    softmax_channels,
+    arg_channels,
 };
 
 }  // namespace paddle_unstructured::f32

@@ -91,6 +91,21 @@ struct Pool {  // channels [first, last)
   bool exclusive;  // the mean counts pixels of the plane alone
 };
 
+// Of two numbers; the order is that of the table of functions in elementwise.inl.
+enum class Pair : int32_t { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kMinimum };
+
+// Whose first number stands for all.
+enum class Repeated : int32_t { kNone, kFirst, kSecond };
+
+// Over the channels [0, channels) of some pixels: planes are `pitch` floats apart on both sides.
+struct OverChannels {
+  const float* input;
+  float* output;
+  ptrdiff_t input_pitch, output_pitch;
+  int64_t channels, pixels;
+  bool log;  // of the softmax
+};
+
 struct KernelTable {
   const char* name;
   int32_t lanes;              // floats of a vector
@@ -106,10 +121,13 @@ struct KernelTable {
   void (*pool)(const Pool& task);
   float (*sum)(const float* values, int64_t count);
   void (*activate)(const Activation& activation, const float* input, float* output, int64_t count);
-  void (*add)(const float* a, const float* b, float* output, int64_t count);
-  void (*multiply)(const float* a, const float* b, float* output, int64_t count);
+  void (*pair)(Pair function, Repeated repeated, const float* a, const float* b, float* output, int64_t count);
+  // All numbers of a run in one; `count` is at least 1.
+  float (*fold)(Pair function, const float* values, int64_t count);
   void (*scale_shift)(const float* input, float scale, float shift, float* output, int64_t count);
-  void (*softmax)(const float* input, float* output, int64_t count);
+  void (*softmax)(const float* input, float* output, int64_t count, bool log);
+  void (*softmax_channels)(const OverChannels& task);
+  void (*arg_channels)(const OverChannels& task, bool maximum);  // the number of the channel, as a float
 };
 
 extern const KernelTable kAvx512;

@@ -14,59 +14,61 @@ void finish(const KernelTable& kernels, const Activation& activation, float* val
   if (!activation.is_none()) kernels.activate(activation, values, values, count);
 }
 
-class Addition : public Operation {
+// Two values, or one and a constant that is repeated: each of channels, height and width is equal or 1 in one of them.
+class Pairing : public Operation {
  public:
-  explicit Addition(const Node& node) : activation_(node.activation()) {}
+  Pairing(const Node& node, Pair function) : activation_(node.activation()), function_(function) {}
 
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return shape_of_sum(inputs); }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return shape_of_pair(inputs); }
 
   void run(const Context& context) const override {
-    const float *a = context.inputs[0].floats(), *b = context.inputs[1].floats();
-    float* const output = context.output.floats();
-    const Shape& shape = context.output.shape;
-    context.share_range(
-        shape.channels * shape.pitch() / kPlaneAlign + 1, kGrain / kPlaneAlign, [&](int64_t first, int64_t last) {
-          const int64_t end = std::min(last * kPlaneAlign, shape.channels * shape.pitch());
-          const int64_t at = first * kPlaneAlign;
-          for (int64_t i = at; i < end; i += kGrain / 4) {  // both passes while the values are in the cache
-            const int64_t count = std::min(kGrain / 4, end - i);
-            context.kernels.f32.add(a + i, b + i, output + i, count);
-            finish(context.kernels.f32, activation_, output + i, count);
-          }
-        });
-  }
-
- private:
-  Activation activation_;
-};
-
-// A plane times a plane, or a plane times one number for each channel (squeeze-and-excite).
-class Multiplication : public Operation {
- public:
-  explicit Multiplication(const Node& node) : activation_(node.activation()) {}
-
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return shape_of_product(inputs); }
-
-  void run(const Context& context) const override {
-    const bool swap = context.inputs[0].shape != context.output.shape;
-    const Value &plane = context.inputs[swap ? 1 : 0], &factor = context.inputs[swap ? 0 : 1];
-    const bool scalar = factor.shape != plane.shape;
-    const Shape& shape = plane.shape;
-    context.share_range(shape.channels, plane_grain(shape), [&](int64_t first, int64_t last) {
+    const Value &a = context.inputs[0], &b = context.inputs[1], &to = context.output;
+    if (a.shape == to.shape && b.shape == to.shape) return run_alike(context);
+    const bool whole_a = a.shape.pixels() == to.shape.pixels(), whole_b = b.shape.pixels() == to.shape.pixels();
+    context.share_range(to.shape.channels, plane_grain(to.shape), [&](int64_t first, int64_t last) {
       for (int64_t channel = first; channel < last; ++channel) {
-        float* const to = context.output.channel(channel);
-        if (scalar) {
-          context.kernels.f32.scale_shift(plane.channel(channel), factor.floats()[channel], 0.0f, to, shape.pitch());
+        float* const plane = to.channel(channel);
+        const float* const from_a = a.channel(a.shape.channels == 1 ? 0 : channel);
+        const float* const from_b = b.channel(b.shape.channels == 1 ? 0 : channel);
+        if (whole_a && whole_b) {
+          context.kernels.f32.pair(function_, Repeated::kNone, from_a, from_b, plane, to.pitch());
+        } else if ((whole_a || a.shape.pixels() == 1) && (whole_b || b.shape.pixels() == 1)) {
+          const Repeated repeated = whole_a ? Repeated::kSecond : Repeated::kFirst;
+          context.kernels.f32.pair(function_, repeated, from_a, from_b, plane, to.pitch());
         } else {
-          context.kernels.f32.multiply(plane.channel(channel), factor.channel(channel), to, shape.pitch());
+          run_rows(context, from_a, from_b, plane);
         }
-        finish(context.kernels.f32, activation_, to, shape.pitch());
+        finish(context.kernels.f32, activation_, plane, to.pitch());
       }
     });
   }
 
  private:
+  void run_alike(const Context& context) const {
+    const float *a = context.inputs[0].floats(), *b = context.inputs[1].floats();
+    float* const output = context.output.floats();
+    const int64_t all = context.output.shape.channels * context.output.pitch();
+    context.share_range(all / kPlaneAlign + 1, kGrain / kPlaneAlign, [&](int64_t first, int64_t last) {
+      const int64_t end = std::min(last * kPlaneAlign, all);
+      for (int64_t i = first * kPlaneAlign; i < end; i += kGrain / 4) {  // both passes while it is in the cache
+        const int64_t count = std::min(kGrain / 4, end - i);
+        context.kernels.f32.pair(function_, Repeated::kNone, a + i, b + i, output + i, count);
+        finish(context.kernels.f32, activation_, output + i, count);
+      }
+    });
+  }
+
+  void run_rows(const Context& context, const float* a, const float* b, float* plane) const {
+    const Shape &of_a = context.inputs[0].shape, &of_b = context.inputs[1].shape, &to = context.output.shape;
+    const bool both = of_a.width == of_b.width;
+    const Repeated repeated = both ? Repeated::kNone : of_a.width == 1 ? Repeated::kFirst : Repeated::kSecond;
+    for (int64_t row = 0; row < to.height; ++row)
+      context.kernels.f32.pair(function_, repeated, a + (of_a.height == 1 ? 0 : row * of_a.width),
+                               b + (of_b.height == 1 ? 0 : row * of_b.width), plane + row * to.width, to.width);
+  }
+
   Activation activation_;
+  Pair function_;
 };
 
 class Activating : public Operation {
@@ -123,8 +125,16 @@ class Affine : public Operation {
 
 }  // namespace
 
-std::unique_ptr<Operation> make_add(const Node& node) { return std::make_unique<Addition>(node); }
-std::unique_ptr<Operation> make_multiply(const Node& node) { return std::make_unique<Multiplication>(node); }
+#define PU_MAKE_PAIR(make, function) \
+  std::unique_ptr<Operation> make(const Node& node) { return std::make_unique<Pairing>(node, Pair::function); }
+PU_MAKE_PAIR(make_add, kAdd)
+PU_MAKE_PAIR(make_subtract, kSubtract)
+PU_MAKE_PAIR(make_multiply, kMultiply)
+PU_MAKE_PAIR(make_divide, kDivide)
+PU_MAKE_PAIR(make_maximum, kMaximum)
+PU_MAKE_PAIR(make_minimum, kMinimum)
+#undef PU_MAKE_PAIR
+
 std::unique_ptr<Operation> make_activation(const Node& node) { return std::make_unique<Activating>(node); }
 std::unique_ptr<Operation> make_affine(const Node& node) { return std::make_unique<Affine>(node); }
 

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "strided.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace paddle_unstructured {
+namespace {
+
+typedef uint32_t __attribute__((may_alias)) Word;
+
+constexpr int64_t kBlock = 16;        // words: a cache line
+constexpr int64_t kTaskWords = 4096;  // worth a task of their own
+
+// Without axes of one place, outer ones of the target first; neighbours that lie alike on both sides become one.
+std::vector<Stride> merged(std::vector<Stride> axes) {
+  axes.erase(std::remove_if(axes.begin(), axes.end(), [](const Stride& axis) { return axis.extent == 1; }), axes.end());
+  std::stable_sort(axes.begin(), axes.end(), [](const Stride& a, const Stride& b) { return a.to > b.to; });
+  std::vector<Stride> made;
+  for (const Stride& axis : axes) {
+    if (!made.empty() && made.back().to == axis.extent * axis.to && made.back().from == axis.extent * axis.from)
+      made.back() = {made.back().extent * axis.extent, axis.from, axis.to};
+    else
+      made.push_back(axis);
+  }
+  if (made.empty()) made.push_back({1, 1, 1});
+  return made;
+}
+
+void copy_row(const Stride& row, const Word* from, Word* to) {
+  if (row.from == 1 && row.to == 1) {
+    std::memcpy(to, from, static_cast<size_t>(row.extent) * sizeof *to);
+  } else if (row.to == 1 && row.from == 2) {
+    for (int64_t i = 0; i < row.extent; ++i) to[i] = from[2 * i];
+  } else if (row.to == 1 && row.from == -1) {
+    for (int64_t i = 0; i < row.extent; ++i) to[i] = from[-i];
+  } else {
+    for (int64_t i = 0; i < row.extent; ++i) to[i * row.to] = from[i * row.from];
+  }
+}
+
+// `row` is dense in the target, `column` in the source: blocks of cache lines on both sides.
+void transpose(const Stride& row, const Stride& column, const Word* from, Word* to) {
+  for (int64_t c = 0; c < column.extent; c += kBlock) {
+    const int64_t columns = std::min(kBlock, column.extent - c);
+    for (int64_t r = 0; r < row.extent; r += kBlock) {
+      const int64_t rows = std::min(kBlock, row.extent - r);
+      const Word* const source = from + c + r * row.from;
+      Word* const target = to + r + c * column.to;
+      for (int64_t j = 0; j < columns; ++j)
+        for (int64_t i = 0; i < rows; ++i) target[j * column.to + i] = source[i * row.from + j];
+    }
+  }
+}
+
+// Two rows of every other word each, woven into one.
+void weave(int64_t count, const Word* even, const Word* odd, Word* to) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[2 * i] = even[i];
+    to[2 * i + 1] = odd[i];
+  }
+}
+
+class Copy {
+ public:
+  Copy(std::vector<Stride> axes, const Word* from, Word* to) : outer_(merged(std::move(axes))), from_(from), to_(to) {
+    row_ = outer_.back();
+    outer_.pop_back();
+    if (row_.to != 1 || row_.from == 1 || row_.from == 0) return;
+    for (size_t i = 0; i < outer_.size(); ++i) {
+      if (outer_[i].from != 1) continue;
+      column_ = outer_[i];
+      outer_.erase(outer_.begin() + static_cast<ptrdiff_t>(i));
+      kind_ = row_.extent == 2 && column_.to == 2 ? kWoven : kTransposed;
+      return;
+    }
+  }
+
+  int64_t places() const {
+    int64_t count = 1;
+    for (const Stride& axis : outer_) count *= axis.extent;
+    return count;
+  }
+
+  int64_t words_of_place() const { return row_.extent * column_.extent; }
+
+  void run(int64_t first, int64_t last) const {
+    std::vector<int64_t> at(outer_.size());
+    int64_t rest = first, from = 0, to = 0;
+    for (size_t i = outer_.size(); i-- > 0;) {
+      at[i] = rest % outer_[i].extent;
+      rest /= outer_[i].extent;
+      from += at[i] * outer_[i].from;
+      to += at[i] * outer_[i].to;
+    }
+    for (int64_t place = first; place < last; ++place) {
+      one(from_ + from, to_ + to);
+      for (size_t i = outer_.size(); i-- > 0;) {
+        from += outer_[i].from;
+        to += outer_[i].to;
+        if (++at[i] < outer_[i].extent) break;
+        from -= outer_[i].extent * outer_[i].from;
+        to -= outer_[i].extent * outer_[i].to;
+        at[i] = 0;
+      }
+    }
+  }
+
+ private:
+  void one(const Word* from, Word* to) const {
+    if (kind_ == kWoven) return weave(column_.extent, from, from + row_.from, to);
+    if (kind_ == kTransposed) return transpose(row_, column_, from, to);
+    copy_row(row_, from, to);
+  }
+
+  enum { kRows, kTransposed, kWoven } kind_ = kRows;
+  std::vector<Stride> outer_;
+  Stride row_{1, 1, 1}, column_{1, 1, 1};
+  const Word* from_;
+  Word* to_;
+};
+
+}  // namespace
+
+void copy_strided(const Context& context, std::vector<Stride> axes, const void* from, void* to) {
+  const Copy copy(std::move(axes), static_cast<const Word*>(from), static_cast<Word*>(to));
+  context.share_range(copy.places(), kTaskWords / copy.words_of_place() + 1,
+                      [&](int64_t first, int64_t last) { copy.run(first, last); });
+}
+
+}  // namespace paddle_unstructured

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a plan meets Paddle's tensors: the views of what comes in, and the axes of what goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .border import DTYPES, Input
+from .net import Output, input_layer
+from .reader import Reader
+from .refusals import Refusal
+from .views import OPEN, Atom, Axis, View, axis_of, known
+
+
+def border(reader: Reader, value: Any, name: str) -> View:
+    """A value of the Program that comes from without: an input of the model, or what an op makes that is not ours.
+
+    Raises:
+        Refusal: No plan takes it.
+    """
+    shape, dtype = list(value.shape), str(value.dtype).split(".")[-1].lower()
+    if dtype not in DTYPES or not 1 <= len(shape) <= 6 or 0 in shape:
+        raise Refusal(f"an input must be float32, int32, int64 or bool of 1 to 6 axes, got {shape} of {value.dtype}")
+    letters = _letters(shape, dtype)
+    if reader.batch.extent == OPEN and not reader.values:
+        reader.batch = Atom(shape[0])
+    dims = (OPEN, *shape[1:])
+    named = tuple("1" if extent == 1 and letter != "n" else letter for extent, letter in zip(shape, letters))
+    layer = input_layer(Input(name, dtype, named, dims))
+    axes = [(reader.batch,), *map(axis_of, shape[1:])]
+
+    def slot(letter: str) -> Axis:
+        return tuple(atom for one, axis in zip(letters, axes) if one == letter for atom in axis)
+
+    return View(layer, tuple(axes), slot("c"), slot("h"), slot("w"))
+
+
+def _letters(shape: list[int], dtype: str) -> str:
+    """What each axis becomes: samples, channels, rows, columns."""
+    if len(shape) == 2:
+        return "nw" if dtype != "float32" or shape[1] == OPEN else "nc"
+    if len(shape) == 3:  # [n, tokens, channels] or [n, channels, pixels]: channels are of known extent
+        return "nwc" if shape[1] == OPEN and shape[2] != OPEN else "ncw"
+    return {1: "n", 4: "nchw", 5: "nchhw", 6: "ncchhw"}[len(shape)]
+
+
+def output(reader: Reader, value: Any) -> Output:
+    """What is to be returned under a value of the Program.
+
+    Raises:
+        Refusal: No plan returns it.
+    """
+    view, dtype = reader.view_of(value), str(value.dtype).split(".")[-1].lower()
+    if dtype not in DTYPES:
+        raise Refusal(f"an output must be float32, int32, int64 or bool, got {value.dtype}")
+    named = _whole_slots(reader, view)
+    if named is None:
+        view = reader.logical(view)
+        named = _products(reader, view)
+    return Output(view.layer, dims=named, dtype=dtype)
+
+
+def _slots(view: View) -> dict[str, Axis]:
+    return {"c": view.channels, "h": view.height, "w": view.width}
+
+
+def _whole_slots(reader: Reader, view: View) -> tuple[str, ...] | None:
+    """Axes that are the layer's own, in whatever order; an axis of 1 stands for one of the layer's that is 1, too."""
+    named, slots = [], _slots(view)
+    if not view.axes or view.axes[0] != (reader.batch,) or view.rank > 4:
+        return None
+    for axis in view.axes[1:]:
+        letter = next((name for name, slot in slots.items() if slot == axis), None)
+        if letter is None:
+            return None
+        named.append(letter)
+        del slots[letter]
+    return ("n", *named) if not any(slots.values()) else None
+
+
+def _products(reader: Reader, view: View) -> tuple[str, ...]:
+    """Axes in the layer's order as products of its sizes and of numbers; one may be what is left."""
+    named = [_product(reader, view, axis) for axis in view.axes]
+    if named.count("-1") > 1:
+        raise Refusal("an output has two axes whose sizes depend on the input in ways that are not known")
+    return tuple(named)
+
+
+def _product(reader: Reader, view: View, axis: Axis) -> str:
+    if axis[:1] == (reader.batch,):
+        return "*".join(["n", *([] if len(axis) == 1 else [_product(reader, view, axis[1:])])])
+    extent = known(axis)
+    if extent is not None:
+        return str(extent)
+    slots = {name: slot for name, slot in _slots(view).items() if slot}
+    named, rest = list[str](), axis
+    for name, slot in slots.items():
+        if rest[: len(slot)] == slot:
+            named, rest = [*named, name], rest[len(slot) :]
+    if rest:
+        return "-1"
+    return "*".join(named)

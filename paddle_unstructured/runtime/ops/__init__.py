@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each op of Paddle is as layers, by family. An op that is not listed, or is used otherwise, is refused."""
+
+from __future__ import annotations
+
+from . import convolution, elementwise, move, normalize, reduce
+from .common import Converter
+
+OPS: dict[str, Converter] = {
+    **convolution.OPS,
+    **normalize.OPS,
+    **elementwise.OPS,
+    **move.OPS,
+    **reduce.OPS,
+}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Number by number: activations, scales, and arithmetic of two values that broadcast against each other."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from ..meet import meet
+from ..net import Layer, activate, affine
+from ..reader import Reader
+from ..views import View, spread_over
+from .common import Converter, Made, number, require
+
+
+def activation(word: Callable[[Reader, Any], str]) -> Converter:
+    """A converter of an op that does the same to every number; `word` says it in the plan's language."""
+
+    def convert(reader: Reader, op: Any) -> Made:
+        view = reader.view(op, 0)
+        return view.of(activate(view.layer, word(reader, op), alone=reader.alone(op, 0)))
+
+    return convert
+
+
+def _named(act: str, *attributes: str) -> Converter:
+    """An activation whose parameters are attributes of the op."""
+    return activation(lambda reader, op: ":".join([act, *(repr(float(op.attrs()[name])) for name in attributes)]))
+
+
+def _gelu(reader: Reader, op: Any) -> str:
+    require(not op.attrs().get("approximate"), "only the exact gelu is known")
+    return "gelu"
+
+
+def _clip(reader: Reader, op: Any) -> str:
+    return f"clamp:{number(reader, op, 1)!r}:{number(reader, op, 2)!r}"
+
+
+def _scaled(reader: Reader, op: Any, view: View, scale: Any, shift: Any) -> View:
+    """view * scale + shift, of numbers that broadcast against it and vary with its channels at most."""
+    alone = reader.alone(op, 0 if reader.operand(op, 0) is view else 1)
+    factor, offset = (_per_channel(view, np.asarray(each, np.float64)) for each in (scale, shift))
+    if factor is not None and offset is not None:
+        return view.of(affine(view.layer, factor, offset, alone=alone))
+    require(np.size(scale) == np.size(shift) == 1, _varies(scale, shift))
+    act = f"linear:{float(np.ravel(scale)[0])!r}:{float(np.ravel(shift)[0])!r}"
+    return view.of(activate(view.layer, act, alone=alone))
+
+
+def _per_channel(view: View, constant: np.ndarray) -> np.ndarray | None:
+    if any(atom.is_open for atom in view.channels):
+        return None
+    return spread_over(constant, view, view.channels)
+
+
+def _varies(*constants: Any) -> str:
+    shape = max((list(np.shape(each)) for each in constants), key=len)
+    return f"a constant of shape {shape} is not one number for each channel"
+
+
+def _scale(reader: Reader, op: Any) -> Made:
+    attributes, factor, view = op.attrs(), number(reader, op, 1), reader.view(op, 0)
+    shift = attributes["bias"] if attributes.get("bias_after_scale", True) else attributes["bias"] * factor
+    return _scaled(reader, op, view, factor, shift)
+
+
+def _with_constant(reader: Reader, op: Any, kind: str) -> Made | None:
+    """An op of a constant and an activation as a scale and a shift for each channel; None if it is not that."""
+    first = reader.is_constant(op, 0)
+    view, constant = reader.view(op, int(first)), reader.constant(op, int(not first)).astype(np.float64)
+    if constant.ndim > view.rank:
+        return None
+    folded: dict[str, tuple[Any, Any]] = {
+        "add": (1.0, constant),
+        "multiply": (constant, 0.0),
+        "subtract": (-1.0, constant) if first else (1.0, -constant),
+    }
+    if kind == "divide" and not first:
+        folded["divide"] = (1.0 / constant, 0.0)
+    if kind not in folded:
+        return None
+    if constant.size > 1 and any(_per_channel(view, np.asarray(each)) is None for each in folded[kind]):
+        return None
+    return _scaled(reader, op, view, *folded[kind])
+
+
+def _binary(kind: str) -> Converter:
+    def convert(reader: Reader, op: Any) -> Made:
+        constants = [i for i in (0, 1) if reader.is_constant(op, i)]
+        if constants:
+            made = _with_constant(reader, op, kind)
+            if made is not None:
+                return made
+        a, b, like, repeats = meet(reader, op)
+        plain = repeats == "" or (repeats == "pixels" and kind == "multiply")
+        return like.of(Layer(kind, (a, b), words={} if plain else {"repeats": repeats}))
+
+    return convert
+
+
+def _pow(reader: Reader, op: Any) -> Made:
+    view, exponent = reader.view(op, 0), float(op.attrs()["y"]) if "y" in op.attrs() else number(reader, op, 1)
+    return view.of(activate(view.layer, f"pow:{exponent!r}", alone=reader.alone(op, 0)))
+
+
+def _elementwise_pow(reader: Reader, op: Any) -> Made:
+    require(reader.is_constant(op, 1) and reader.constant(op, 1).size == 1, "only a power by one constant is known")
+    return _pow(reader, op)
+
+
+def _dropout(reader: Reader, op: Any) -> Made:
+    attributes, view = op.attrs(), reader.view(op, 0)
+    require(attributes["is_test"], "it is in training mode")
+    if attributes["mode"] == "upscale_in_train":
+        return view
+    return _scaled(reader, op, view, 1.0 - number(reader, op, 2), 0.0)
+
+
+def _prelu(reader: Reader, op: Any) -> Made:
+    attributes, view, slope = op.attrs(), reader.view(op, 0), reader.constant(op, 1).astype(np.float64).ravel()
+    require(attributes.get("data_format", "NCHW") == "NCHW", "only NCHW is known")
+    require(attributes["mode"] in ("all", "channel"), f"the mode {attributes['mode']} is not known")
+    if len(slope) == 1:
+        return view.of(activate(view.layer, f"leaky_relu:{float(slope[0])!r}", alone=reader.alone(op, 0)))
+    view = reader.tokens(view, [1])
+    return view.of(Layer("prelu", (view.layer,), weight=slope))
+
+
+def _cast(reader: Reader, op: Any) -> Made:
+    view = reader.view(op, 0)
+    whole = "int" in str(op.result(0).dtype).lower() and "float" in str(op.operand_source(0).dtype).lower()
+    return view.of(activate(view.layer, "trunc", alone=False)) if whole else view
+
+
+def _same(reader: Reader, op: Any) -> Made:
+    return reader.view(op, 0)
+
+
+def _affine_of(scale: float, shift: float) -> Converter:
+    return lambda reader, op: _scaled(reader, op, reader.view(op, 0), scale, shift)
+
+
+OPS: dict[str, Converter] = {
+    "scale": _scale,
+    **{kind: _binary(kind) for kind in ("add", "subtract", "multiply", "divide", "maximum", "minimum")},
+    "fmax": _binary("maximum"),
+    "fmin": _binary("minimum"),
+    "relu": _named("relu"),
+    "relu6": _named("relu6"),
+    "hardswish": _named("hard_swish"),
+    "hardsigmoid": _named("hard_sigmoid", "slope", "offset"),
+    "sigmoid": _named("sigmoid"),
+    "silu": _named("swish"),
+    "swish": _named("swish"),
+    "leaky_relu": _named("leaky_relu", "negative_slope"),
+    "tanh": _named("tanh"),
+    "gelu": activation(_gelu),
+    "clip": activation(_clip),
+    "hardtanh": _named("clamp", "t_min", "t_max"),
+    "dropout": _dropout,
+    "cast": _cast,
+    "assign": _same,
+    "share_data": _same,
+}
+# An op that ends with "_" does its work in place, which makes no difference here.
+OPS.update({f"{kind}_": convert for kind, convert in list(OPS.items())})

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of a Program that no number of an input reaches, computed on the host: weights, shapes, axes, folded scalars.
+
+Sizes that depend on the input's are `Extent`s in arrays of objects, and go through the same functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from .refusals import Refusal
+from .views import Extent, View
+
+Lookup = Callable[[int], Any]  # operand number -> its value: an array, or several of them
+
+
+def _full(op: Any, of: Lookup) -> np.ndarray:
+    attributes = op.attrs()
+    return np.full(attributes["shape"], attributes["value"])
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    flat = values if isinstance(values, tuple) else (values,)
+    return tuple(int(each) for value in flat for each in np.ravel(value))
+
+
+def _cast(op: Any, of: Lookup) -> np.ndarray:
+    given = of(0)
+    if given.dtype == object:
+        return np.asarray(given)
+    name = str(op.attrs().get("dtype", op.result(0).dtype)).split(".")[-1].lower()
+    return np.asarray(given.astype({"bfloat16": "float32"}.get(name, name)))
+
+
+def _slice(op: Any, of: Lookup) -> np.ndarray:
+    attributes, value = op.attrs(), of(0)
+    for axis, start, end in zip(attributes["axes"], _numbers(of(1)), _numbers(of(2))):
+        value = value[(slice(None),) * (axis % value.ndim) + (slice(start, end),)]
+    gone = attributes.get("decrease_axis", [])
+    return np.asarray(np.squeeze(value, tuple(gone)) if gone else value)
+
+
+def _strided_slice(op: Any, of: Lookup) -> np.ndarray:
+    value: np.ndarray = of(0)
+    for axis, *ends in zip(op.attrs()["axes"], *(_numbers(of(i)) for i in (1, 2, 3))):
+        value = value[(slice(None),) * (axis % value.ndim) + (slice(*ends),)]
+    return np.asarray(value)
+
+
+def _scale(op: Any, of: Lookup) -> np.ndarray:
+    attributes, factor = op.attrs(), np.ravel(of(1))[0]
+    if attributes.get("bias_after_scale", True):
+        made = of(0) * factor + attributes["bias"]
+    else:
+        made = (of(0) + attributes["bias"]) * factor
+    return _like(made, of(0))
+
+
+def _like(made: Any, given: np.ndarray) -> np.ndarray:
+    made = np.asarray(made)
+    whole = made.dtype != object and given.dtype != object and np.issubdtype(given.dtype, np.integer)
+    return np.asarray(made.astype(given.dtype)) if whole else made
+
+
+def _both(function: Callable[[Any, Any], Any]) -> Callable[[Any, Lookup], np.ndarray]:
+    return lambda op, of: np.asarray(function(of(0), of(1)))
+
+
+def _axes(op: Any) -> tuple[int, ...] | None:
+    axes = op.attrs().get("axis", op.attrs().get("axes"))
+    return tuple(np.ravel(axes)) if axes is not None and len(np.ravel(axes)) else None
+
+
+def _product(op: Any, of: Lookup) -> np.ndarray:
+    attributes = op.attrs()
+    whole = attributes.get("reduce_all") or len(op.operands_source()) < 2 or not _numbers(of(1))
+    return np.asarray(
+        np.prod(of(0), axis=None if whole else _numbers(of(1)), keepdims=attributes.get("keep_dim", False))
+    )
+
+
+def _arange(op: Any, of: Lookup) -> np.ndarray:
+    start, end, step = (np.ravel(of(i))[0] for i in range(3))
+    if any(isinstance(each, Extent) for each in (start, end, step)):
+        raise Refusal("a range of numbers ends at a size that depends on the input")
+    name = str(op.result(0).dtype).split(".")[-1].lower()
+    return np.asarray(np.arange(start, end, step).astype(name))
+
+
+def _divide(a: Any, b: Any) -> Any:
+    whole = all(each.dtype != object and np.issubdtype(each.dtype, np.integer) for each in (a, b))
+    return a // b if whole else a / b
+
+
+def _meshgrid(op: Any, of: Lookup) -> Any:
+    return tuple(np.meshgrid(*of(0), indexing="ij"))
+
+
+_MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
+    "full": _full,
+    "full_int_array": lambda op, of: np.array(op.attrs()["value"]),
+    "assign_value": lambda op, of: _values(op),
+    "full_with_tensor": lambda op, of: np.full(_numbers(of(1)), np.ravel(of(0))[0]),
+    "reshape": lambda op, of: of(0).reshape(_numbers(of(1))),
+    "squeeze": lambda op, of: np.squeeze(of(0), _numbers(of(1)) or None),
+    "unsqueeze": lambda op, of: np.expand_dims(of(0), _numbers(of(1))),
+    "flatten": lambda op, of: of(0).reshape([*op.result(0).shape]),
+    "transpose": lambda op, of: of(0).transpose(op.attrs()["perm"]),
+    "multiply": _both(lambda a, b: a * b),
+    "divide": _both(_divide),
+    "floor_divide": _both(lambda a, b: a // b),
+    "remainder": _both(lambda a, b: a % b),
+    "elementwise_pow": _both(lambda a, b: a**b),
+    "add": _both(lambda a, b: a + b),
+    "subtract": _both(lambda a, b: a - b),
+    "maximum": _both(np.maximum),
+    "minimum": _both(np.minimum),
+    "less_than": _both(lambda a, b: a < b),
+    "less_equal": _both(lambda a, b: a <= b),
+    "greater_than": _both(lambda a, b: a > b),
+    "greater_equal": _both(lambda a, b: a >= b),
+    "equal": _both(lambda a, b: a == b),
+    "not_equal": _both(lambda a, b: a != b),
+    "logical_and": _both(np.logical_and),
+    "logical_or": _both(np.logical_or),
+    "logical_not": lambda op, of: np.logical_not(of(0)),
+    "where": lambda op, of: np.where(of(0), of(1), of(2)),
+    "cast": _cast,
+    "slice": _slice,
+    "strided_slice": _strided_slice,
+    "scale": _scale,
+    "prod": _product,
+    "arange": _arange,
+    "stack": lambda op, of: np.stack(of(0), op.attrs()["axis"]),
+    "concat": lambda op, of: np.concatenate([np.atleast_1d(each) for each in of(0)], int(np.ravel(of(1))[0])),
+    "gather": lambda op, of: np.take(of(0), np.asarray(of(1), np.int64), axis=int(np.ravel(of(2))[0])),
+    "expand": lambda op, of: np.broadcast_to(of(0), _expanded(of(0), of(1))),
+    "tile": lambda op, of: np.tile(of(0), _numbers(of(1))),
+    "full_like": lambda op, of: np.full(np.shape(of(0)), np.ravel(of(1))[0]),
+    "assign": lambda op, of: of(0),
+    "assign_out": lambda op, of: of(0),
+    "share_data": lambda op, of: of(0),
+    "shape": lambda op, of: np.array(np.shape(of(0)), np.int64),
+    "shape64": lambda op, of: np.array(np.shape(of(0)), np.int64),
+    "numel": lambda op, of: np.array(np.size(of(0)), np.int64),
+    "split": lambda op, of: tuple(np.split(of(0), np.cumsum(_numbers(of(1)))[:-1], int(np.ravel(of(2))[0]))),
+    "split_with_num": lambda op, of: tuple(np.split(of(0), op.attrs()["num"], int(np.ravel(of(1))[0]))),
+    "unbind": lambda op, of: tuple(np.moveaxis(of(0), op.attrs()["axis"], 0)),
+    "meshgrid": _meshgrid,
+    "sqrt": lambda op, of: np.sqrt(of(0)),
+    "exp": lambda op, of: np.exp(of(0)),
+    "floor": lambda op, of: of(0) if of(0).dtype == object else np.floor(of(0)),
+    "ceil": lambda op, of: of(0) if of(0).dtype == object else np.ceil(of(0)),
+    "abs": lambda op, of: np.abs(of(0)),
+    "sin": lambda op, of: np.sin(of(0)),
+    "cos": lambda op, of: np.cos(of(0)),
+    "tril": lambda op, of: np.tril(of(0), op.attrs()["diagonal"]),
+    "triu": lambda op, of: np.triu(of(0), op.attrs()["diagonal"]),
+    "flip": lambda op, of: np.flip(of(0), op.attrs()["axis"]),
+}
+
+
+def _expanded(given: np.ndarray, sizes: Any) -> list[int]:
+    """The shape of an expanded constant; an axis that gets the input's size stays 1, which broadcasts."""
+    flat = [each for size in (sizes if isinstance(sizes, tuple) else (sizes,)) for each in np.ravel(size)]
+    target = [-1 if isinstance(each, Extent) else int(each) for each in flat]
+    own = [1] * (len(target) - given.ndim) + list(given.shape)
+    return [had if wanted == -1 else wanted for had, wanted in zip(own, target)]
+
+
+def _values(op: Any) -> np.ndarray:
+    attributes = op.attrs()
+    name = str(attributes["dtype"]).split(".")[-1].lower()
+    return np.asarray(np.array(attributes["values"]).astype(name).reshape(attributes["shape"]))
+
+
+def _maker(kind: str) -> Callable[[Any, Lookup], Any] | None:
+    return _MAKERS.get(kind) or _MAKERS.get(kind.removesuffix("_"))
+
+
+def is_constant_maker(kind: str) -> bool:
+    """Whether an op of this kind can be computed here, if all its operands are constants."""
+    return _maker(kind) is not None
+
+
+def make_constant(op: Any, kind: str, operands: Lookup) -> np.ndarray | tuple[np.ndarray, ...]:
+    """Its result: an array, or several where the op makes several."""
+    maker = _maker(kind)
+    assert maker is not None
+    made = maker(op, operands)
+    return tuple(np.asarray(each) for each in made) if isinstance(made, tuple) else np.asarray(made)
+
+
+def shape_of(view: View) -> np.ndarray:
+    """What `paddle.shape` makes of an activation."""
+    sizes = view.shape
+    return np.array(sizes, object if any(isinstance(size, Extent) for size in sizes) else np.int64)
+
+
+def full_like(view: View, value: np.ndarray) -> np.ndarray:
+    """A constant of an activation's shape; where a size is open, 1, which broadcasts."""
+    return np.full([1 if isinstance(size, Extent) else size for size in view.shape], np.ravel(value)[0])
