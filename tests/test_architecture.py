@@ -134,3 +134,11 @@ def test_files_and_schedules_do_without_paddle(file):
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_the_library_logs_and_does_not_print(file):
     assert place_of(file)[0] == "cli" or "print(" not in code_of(file)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: "/".join(place_of(file)))
+def test_python_3_9_can_read_every_file(file):
+    text = file.read_text()
+    for node in ast.walk(ast.parse(text, feature_version=(3, 9))):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.NamedExpr):  # which `ast` does not know
+            assert text.splitlines()[node.slice.lineno - 1][node.slice.col_offset - 1] == "(", f"line {node.lineno}"

@@ -253,7 +253,8 @@ class LayerGraph:
     def shadow(self, shadow: Any) -> tuple[str, Any]:
         if not isinstance(shadow, Tensor):
             raise arguments.wrong_kind("shadow", "a Tensor that follows a weight of the model", shadow)
-        self._others[name := f"shadow {id(shadow)}"] = shadow
+        name = f"shadow {id(shadow)}"
+        self._others[name] = shadow
         return name, shadow
 
     def tie(self, shadow: str, param: Param) -> bool:
