@@ -315,6 +315,9 @@ def _read_params(files: Files, graph: PirGraph) -> None:
                 f"{tensor.name} as {tensor.dtype}."
             )
         graph.store(tensor.name, pdiparams.read(files.params, tensor))
+    for op in graph.program.global_block().ops:
+        if op.name() == "builtin.parameter" and not op.result(0).persistable:
+            graph.store(op.attrs()["parameter_name"], np.zeros(0, np.uint8))  # of an LSTM's dropout: never saved
 
 
 def _translated(file: str) -> Any:

@@ -34,14 +34,14 @@ def is_depthwise(layer: Layer) -> bool:
 
 
 def choose_block(layer: Layer) -> tuple[int, str]:
-    """The kernel of a convolution of one group, or of a linear layer.
+    """The kernel of a convolution of one group, of a linear layer, or of what a recurrent layer does at each step.
 
     Returns:
         0 for the dense kernel, else the outputs of one block of the sparse one; and why.
     """
     zeros = sparsity(layer.weight)
     block = find_block(layer.weight.reshape(len(layer.weight), -1))
-    least = BREAK_EVEN_LINEAR if layer.kind == "linear" else BREAK_EVEN[block]
+    least = BREAK_EVEN_LINEAR if layer.kind in ("linear", "recurrent") else BREAK_EVEN[block]
     if zeros < least:
         return 0, f"{zeros:.0%} zeros; the sparse kernel gains from {least:.0%}"
     return block, f"{zeros:.0%} zeros" + (f" in {block}x1 blocks" if block > 1 else "")

@@ -8,25 +8,29 @@ from typing import Any, Sequence
 import numpy as np
 
 from .net import Layer
+from .prefix import against
 from .reader import Reader
 from .refusals import Refusal
-from .views import Atom, Axis, View, parts_of, size_of, spread_over
+from .views import Atom, Axis, Prefix, View, parts_of, size_of, spread_over
 
 
-def meet(reader: Reader, op: Any) -> tuple[Layer, Layer, View, str]:
+def meet(reader: Reader, op: Any, which: tuple[int, int] = (0, 1)) -> tuple[Layer, Layer, View, str]:
     """The two operands of an op that broadcasts, in one physical order; and the view of what it makes.
 
     The last one says what is repeated: nothing; "pixels", where one is a number for each channel of the other; "axes".
 
     Where one of them has an extent of 1, its channels, height or width are 1 in the layer too: the kernel repeats it.
     """
-    found = [reader.operand(op, i) for i in (0, 1)]
-    rank = max(each.rank if isinstance(each, View) else np.ndim(each) for each in found if not isinstance(each, tuple))
+    found = [reader.operand(op, i) for i in which]
+    for i in (0, 1):
+        one, other = found[i], found[1 - i]
+        if isinstance(one, Prefix) and isinstance(other, View):
+            found[i] = against(reader, one, other)
+    rank = max(
+        each.rank if isinstance(each, View) else np.ndim(each) for each in found if isinstance(each, (View, np.ndarray))
+    )
     if isinstance(found[0], View) and isinstance(found[1], View):
-        a, b = aligned([_raised(each, rank) for each in found if isinstance(each, View)])
-        like = _order(reader, a, b)
-        one, other = _slotted(reader, a, like), _slotted(reader, b, like)
-        return one.layer, other.layer, like, _repeats(one, other)
+        return meet_views(reader, *(_raised(each, rank) for each in found if isinstance(each, View)))
     first = isinstance(found[0], View)
     view, constant = (found[0], found[1]) if first else (found[1], found[0])
     if not isinstance(view, View) or not isinstance(constant, np.ndarray) or constant.dtype == object:
@@ -34,6 +38,14 @@ def meet(reader: Reader, op: Any) -> tuple[Layer, Layer, View, str]:
     view = _raised(view, rank)
     whole = _constant(view, constant)
     return (view.layer, whole, view, "axes") if first else (whole, view.layer, view, "axes")
+
+
+def meet_views(reader: Reader, a: View, b: View) -> tuple[Layer, Layer, View, str]:
+    """As `meet`, of two activations of one rank."""
+    a, b = aligned([a, b])
+    like = _order(reader, a, b)
+    one, other = _slotted(reader, a, like), _slotted(reader, b, like)
+    return one.layer, other.layer, like, _repeats(one, other)
 
 
 def _repeats(one: View, other: View) -> str:
@@ -46,6 +58,11 @@ def _raised(view: View, rank: int) -> View:
     if view.rank < rank and view.batch in view.axes[0]:
         raise Refusal(f"an activation of rank {view.rank} meets one of rank {rank}")
     return view.with_axes([*[()] * (rank - view.rank), *view.axes])
+
+
+def with_numbers(kind: str, view: View, constant: np.ndarray) -> View:
+    """A view and a constant that broadcasts against it, in an op of two."""
+    return view.of(Layer(kind, (view.layer, _constant(view, constant)), words={"repeats": "axes"}))
 
 
 def _constant(view: View, constant: np.ndarray) -> Layer:

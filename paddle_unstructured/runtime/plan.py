@@ -138,17 +138,39 @@ class PlanWriter:
         words = {"in": weight.shape[1], "out": len(weight), **window.words, "act": act}
         if linear:
             words["linear"] = 1
+        return self._weighted("conv", [value], matrix, bias, block, words)
+
+    def recurrent(
+        self, inputs: Sequence[int], weight: np.ndarray, bias: np.ndarray, *, block: int = 0, **words: Any
+    ) -> int:
+        """One direction of a recurrent layer.
+
+        Args:
+            inputs: values that it reads: what its input adds to the gates, first states, how many steps count.
+            weight: [gates * hidden, hidden], the recurrent one.
+            bias: [gates * hidden].
+            block: as of a convolution.
+            words: further words of its line.
+        """
+        matrix = np.asarray(weight, np.float32)
+        sizes = {"in": matrix.shape[1], "out": len(matrix), **Window().words, "linear": 1}
+        return self._weighted("recurrent", inputs, matrix, bias, block, {**sizes, **words})
+
+    def _weighted(
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        matrix: np.ndarray,
+        bias: np.ndarray,
+        block: int,
+        words: dict[str, Any],
+    ) -> int:
+        """A node with a matrix of weights, dense (block 0) or without its zeros."""
         if block == 0:
-            return self.add("conv", [value], **words, weights="dense", params=self.keep(matrix, bias))
+            return self.add(kind, inputs, **words, weights="dense", params=self.keep(matrix, bias))
         rows = sparse_rows(matrix, block)
-        return self.add(
-            "conv",
-            [value],
-            **words,
-            weights="sparse",
-            block=block,
-            params=self.keep(rows.values, rows.columns, rows.counts, bias),
-        )
+        params = self.keep(rows.values, rows.columns, rows.counts, bias)
+        return self.add(kind, inputs, **words, weights="sparse", block=block, params=params)
 
     def depthwise(self, value: int, weight: np.ndarray, bias: np.ndarray, window: Window, *, act: str = "none") -> int:
         """One filter for each channel: weight [channels, 1, k, k], k 3 or 5, stride 1 or 2."""

@@ -13,10 +13,11 @@ from .edges import border, output
 from .net import Layer, Net, Output
 from .ops import OPS
 from .ops.common import Made
+from .prefix import moved
 from .reader import Reader, Refusal, Results
 from .refusals import counted, kind_of
-from .sizes import full_like, is_constant_maker, make_constant, shape_of
-from .views import View
+from .sizes import filled, full_like, is_constant_maker, make_constant, shape_of
+from .views import Prefix, View
 
 
 def read_net(model: Model) -> Net:
@@ -59,7 +60,8 @@ def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
         _note(reader, op, made)
         return
     for result in op.results():
-        reader.values[result.id] = reader.fresh(Layer("unknown"), list(result.shape))
+        if result.is_dense_tensor_type():
+            reader.values[result.id] = reader.fresh(Layer("unknown"), list(result.shape))
 
 
 def _note(reader: Reader, op: Any, made: Made) -> None:
@@ -78,6 +80,8 @@ def _is_part_of_pad(op: Any, kind: str) -> bool:
 
 def _made(reader: Reader, op: Any, kind: str) -> Made:
     if kind == "parameter" or (kind == "data" and op.result(0).persistable):
+        if all(kind_of(after) == "rnn" and _is_state(op, after) for after in op.result(0).all_used_ops()):
+            return np.zeros(0)  # the state of an LSTM's dropout has no numbers, and often no variable
         return np.asarray(reader.model.graph.array(op.attrs().get("parameter_name") or op.attrs()["name"]))
     if kind == "data":
         return border(reader, op.result(0), op.attrs()["name"])
@@ -91,13 +95,26 @@ def _made(reader: Reader, op: Any, kind: str) -> Made:
     if kind in ("shape", "shape64") and isinstance(operands[0], View):
         return shape_of(operands[0])
     if kind == "full_like" and isinstance(operands[0], View):
-        return full_like(operands[0], reader.constant(op, 1))
+        value = reader.constant(op, 1)
+        return filled(operands[0], value) if _is_read_whole(op) else full_like(operands[0], value)
+    if any(isinstance(operand, Prefix) for operand in operands) and not any(isinstance(o, View) for o in operands):
+        return moved(op, kind, operands)
     if is_constant_maker(kind) and all(_is_constant(operand) for operand in operands):
         return make_constant(op, kind, lambda i: operands[i])
     if kind not in OPS:
         raise Refusal("the runtime has no kernel for this op")
     made: Made = OPS[kind](reader, op)
     return made
+
+
+def _is_state(op: Any, recurrent: Any) -> bool:
+    """Whether an op makes the state of a recurrent layer's dropout."""
+    return bool(recurrent.operand_source(4).id == op.result(0).id)
+
+
+def _is_read_whole(op: Any) -> bool:
+    """Whether an op behind it must see all places of a constant, so that it cannot be left to broadcast."""
+    return any(kind_of(after) in ("triu", "tril", "cumsum") for after in op.result(0).all_used_ops())
 
 
 def _is_constant(operand: Any) -> bool:

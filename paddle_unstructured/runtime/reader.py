@@ -11,10 +11,10 @@ import numpy as np
 from ..saved_model import Model
 from .net import Layer
 from .refusals import Refusal as Refusal
-from .views import OPEN, Atom, Axis, Extent, Size, View, axis_of
+from .views import OPEN, Atom, Axis, Extent, Prefix, Size, View, axis_of
 
 # An activation; a constant (sizes that depend on the input are an array of objects, `Extent` among them); or several.
-Symbol = Union[View, np.ndarray, Tuple[Any, ...]]
+Symbol = Union[View, np.ndarray, Prefix, Tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Reader:
     model: Model
     values: dict[int, Symbol] = field(default_factory=dict)
     batch: Atom = field(default_factory=lambda: Atom(OPEN))
+    notes: dict[Layer, Any] = field(default_factory=dict)  # what converters of later ops want to know of a layer
     _moved: dict[Hashable, Layer] = field(default_factory=dict)
     _atoms: dict[Hashable, Atom] = field(default_factory=dict)
     _kept: list[Any] = field(default_factory=list)
@@ -95,9 +96,11 @@ class Reader:
             value, found = before[0], same
         return False
 
-    def name(self, op: Any, i: int) -> str:
-        """Of the parameter behind an operand."""
+    def name(self, op: Any, i: int, part: int | None = None) -> str:
+        """Of the parameter behind an operand, or behind a part of one that is several."""
         producer = op.operand_source(i).get_defining_op()
+        if part is not None:
+            producer = producer.operand_source(part).get_defining_op()
         return str(producer.attrs().get("parameter_name") or producer.attrs().get("name") or producer.name())
 
     # ---- physical order ----------------------------------------------------------------------------------------------

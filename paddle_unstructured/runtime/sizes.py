@@ -10,8 +10,10 @@ from typing import Any, Callable
 
 import numpy as np
 
+from .net import Layer
+from .prefix import LONGEST
 from .refusals import Refusal
-from .views import Extent, View
+from .views import Extent, Prefix, View
 
 Lookup = Callable[[int], Any]  # operand number -> its value: an array, or several of them
 
@@ -26,6 +28,11 @@ def _numbers(values: Any) -> tuple[int, ...]:
     return tuple(int(each) for value in flat for each in np.ravel(value))
 
 
+def _broadcast(sizes: Any) -> tuple[int, ...]:
+    """Sizes with 1 for those that are open: what is the same everywhere may broadcast."""
+    return tuple(1 if isinstance(each, Extent) else int(each) for each in _sizes(sizes))
+
+
 def _cast(op: Any, of: Lookup) -> np.ndarray:
     given = of(0)
     if given.dtype == object:
@@ -34,12 +41,22 @@ def _cast(op: Any, of: Lookup) -> np.ndarray:
     return np.asarray(given.astype({"bfloat16": "float32"}.get(name, name)))
 
 
-def _slice(op: Any, of: Lookup) -> np.ndarray:
+def _slice(op: Any, of: Lookup) -> np.ndarray | Prefix:
     attributes, value = op.attrs(), of(0)
-    for axis, start, end in zip(attributes["axes"], _numbers(of(1)), _numbers(of(2))):
-        value = value[(slice(None),) * (axis % value.ndim) + (slice(start, end),)]
-    gone = attributes.get("decrease_axis", [])
+    gone, open_ends = attributes.get("decrease_axis", []), {}
+    for axis, start, end in zip(attributes["axes"], _numbers(of(1)), _sizes(of(2))):
+        if isinstance(end, Extent) and start == 0 and value.dtype != object:
+            open_ends[axis % value.ndim] = end
+        else:
+            value = value[(slice(None),) * (axis % value.ndim) + (slice(start, int(end)),)]
+    if open_ends and not gone:
+        return Prefix(value, open_ends)
     return np.asarray(np.squeeze(value, tuple(gone)) if gone else value)
+
+
+def _sizes(values: Any) -> list[Any]:
+    flat = values if isinstance(values, tuple) else (values,)
+    return [each for value in flat for each in np.ravel(value)]
 
 
 def _strided_slice(op: Any, of: Lookup) -> np.ndarray:
@@ -81,8 +98,10 @@ def _product(op: Any, of: Lookup) -> np.ndarray:
     )
 
 
-def _arange(op: Any, of: Lookup) -> np.ndarray:
+def _arange(op: Any, of: Lookup) -> np.ndarray | Prefix:
     start, end, step = (np.ravel(of(i))[0] for i in range(3))
+    if isinstance(end, Extent) and (start, step) == (0, 1):
+        return Prefix(np.arange(LONGEST), {0: end})
     if any(isinstance(each, Extent) for each in (start, end, step)):
         raise Refusal("a range of numbers ends at a size that depends on the input")
     name = str(op.result(0).dtype).split(".")[-1].lower()
@@ -102,7 +121,7 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "full": _full,
     "full_int_array": lambda op, of: np.array(op.attrs()["value"]),
     "assign_value": lambda op, of: _values(op),
-    "full_with_tensor": lambda op, of: np.full(_numbers(of(1)), np.ravel(of(0))[0]),
+    "full_with_tensor": lambda op, of: np.full(_broadcast(of(1)), np.ravel(of(0))[0]),
     "reshape": lambda op, of: of(0).reshape(_numbers(of(1))),
     "squeeze": lambda op, of: np.squeeze(of(0), _numbers(of(1)) or None),
     "unsqueeze": lambda op, of: np.expand_dims(of(0), _numbers(of(1))),
@@ -135,6 +154,7 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "arange": _arange,
     "stack": lambda op, of: np.stack(of(0), op.attrs()["axis"]),
     "concat": lambda op, of: np.concatenate([np.atleast_1d(each) for each in of(0)], int(np.ravel(of(1))[0])),
+    "index_select": lambda op, of: np.take(of(0), np.asarray(of(1), np.int64), axis=op.attrs()["axis"]),
     "gather": lambda op, of: np.take(of(0), np.asarray(of(1), np.int64), axis=int(np.ravel(of(2))[0])),
     "expand": lambda op, of: np.broadcast_to(of(0), _expanded(of(0), of(1))),
     "tile": lambda op, of: np.tile(of(0), _numbers(of(1))),
@@ -185,11 +205,13 @@ def is_constant_maker(kind: str) -> bool:
     return _maker(kind) is not None
 
 
-def make_constant(op: Any, kind: str, operands: Lookup) -> np.ndarray | tuple[np.ndarray, ...]:
-    """Its result: an array, or several where the op makes several."""
+def make_constant(op: Any, kind: str, operands: Lookup) -> np.ndarray | Prefix | tuple[np.ndarray, ...]:
+    """Its result: an array, the first places of one, or several arrays where the op makes several."""
     maker = _maker(kind)
     assert maker is not None
     made = maker(op, operands)
+    if isinstance(made, Prefix):
+        return made
     return tuple(np.asarray(each) for each in made) if isinstance(made, tuple) else np.asarray(made)
 
 
@@ -202,3 +224,9 @@ def shape_of(view: View) -> np.ndarray:
 def full_like(view: View, value: np.ndarray) -> np.ndarray:
     """A constant of an activation's shape; where a size is open, 1, which broadcasts."""
     return np.full([1 if isinstance(size, Extent) else size for size in view.shape], np.ravel(value)[0])
+
+
+def filled(view: View, value: np.ndarray) -> View:
+    """An activation of another one's shape with the same number everywhere."""
+    number = repr(float(np.ravel(value)[0]))
+    return view.of(Layer("activation", (view.layer,), act=f"clamp:{number}:{number}"))

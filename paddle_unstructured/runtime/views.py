@@ -215,6 +215,19 @@ class View:
         return self.split(parts).with_axes([*front, *middle, *reversed(back)])
 
 
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """The first places of a stored array.
+
+    Attributes:
+        array: all of it.
+        sizes: axis -> how many of its places there are.
+    """
+
+    array: np.ndarray
+    sizes: Mapping[int, Extent]
+
+
 def _said(shape: Iterable[Size]) -> str:
     return "[" + ", ".join("?" if isinstance(size, Extent) else str(size) for size in shape) + "]"
 

@@ -53,6 +53,11 @@ class Emitter:
         self.note(layer, "dense" if block == 0 else "sparse" if block == 1 else f"sparse {block}x1", why)
         return self.matrix(layer, value, layer.weight, block)
 
+    def recurrent(self, layer: Layer, inputs: list[int]) -> int:
+        block, why = choose_block(layer)
+        self.note(layer, "dense" if block == 0 else "sparse" if block == 1 else f"sparse {block}x1", why)
+        return self.writer.recurrent(inputs, layer.weight[:, :, 0, 0], layer.bias, block=block, **layer.words)
+
     def matrix(self, layer: Layer, value: int, weight: np.ndarray, block: int) -> int:
         return self.writer.convolution(
             value, weight, layer.bias, layer.window, block=block, act=layer.act, linear=layer.kind == "linear"
@@ -65,6 +70,8 @@ class Emitter:
         inputs = [self.values[source] for source in layer.inputs]
         if layer.kind in ("conv", "linear"):
             made = self.convolution(layer, inputs[0])
+        elif layer.kind == "recurrent":
+            made = self.recurrent(layer, inputs)
         elif layer.kind == "affine":
             made = self.writer.affine(inputs[0], layer.weight, layer.bias, act=layer.act)
         elif layer.kind == "pool":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import numpy as np
@@ -16,6 +17,7 @@ from paddle_unstructured.runtime.engine import Engine
 from paddle_unstructured.runtime.plan import Window, one_image
 
 RANDOM = np.random.default_rng(0)
+ERF = np.vectorize(math.erf)
 
 
 @pytest.fixture(params=ISAS)
@@ -116,6 +118,9 @@ def exact(name, x):
         "swish": x * sigmoid,
         "leaky_relu:0.1": np.where(x < 0, 0.1 * x, x),
         "tanh": np.tanh(x),
+        "linear:3:-2": 3 * x - 2,
+        "gelu": x / 2 * (1 + ERF(x / 2**0.5)),
+        "gelu_tanh": x / 2 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))),
     }[name]
 
 
@@ -132,6 +137,9 @@ def exact(name, x):
         "swish",
         "leaky_relu:0.1",
         "tanh",
+        "gelu",
+        "gelu_tanh",
+        "linear:3:-2",
     ],
 )
 def test_activations_equal_their_formulas_alone_and_behind_layers(isa, act):

@@ -40,7 +40,17 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
         if layer.kind == "affine" and _all_in(layer.inputs, {*net.inputs, *floats}):
             floats[layer] = "on the input, before it becomes bytes"
     _add_last(net, layers, floats)
+    _add_sums(layers, floats)
     return floats
+
+
+def _add_sums(layers: list[Layer], floats: dict[Layer, str]) -> None:
+    """A sum that only layers in floats read, a norm say, adds what the layers before it make in floats anyway."""
+    for layer in reversed(layers):
+        readers = [other for other in layers if layer in other.inputs]
+        asked = any(floats.get(each) == "as `skip` says" for each in readers)
+        if layer.kind == "add" and readers and layer not in floats and _all_in(readers, floats) and not asked:
+            floats[layer] = "read in floats only"
 
 
 def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:

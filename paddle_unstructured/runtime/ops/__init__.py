@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import convolution, elementwise, move, normalize, reduce
+from . import attention, convolution, elementwise, embedding, move, normalize, recurrent, reduce
 from .common import Converter
 
 OPS: dict[str, Converter] = {
@@ -12,4 +12,7 @@ OPS: dict[str, Converter] = {
     **elementwise.OPS,
     **move.OPS,
     **reduce.OPS,
+    **attention.OPS,
+    **embedding.OPS,
+    **recurrent.OPS,
 }

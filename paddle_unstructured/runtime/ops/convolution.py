@@ -80,7 +80,8 @@ def _channels_as_they_lie(reader: Reader, view: View, weight: np.ndarray, groups
     return reader.planes(view), weight
 
 
-def _matmul(reader: Reader, op: Any) -> Made:
+def linear(reader: Reader, op: Any) -> Made:
+    """[..., inputs] times a weight [inputs, outputs]: a 1x1 convolution whose pixels are the tokens."""
     attributes, view = op.attrs(), reader.view(op, 0)
     weight = reader.constant(op, 1).astype(np.float64)
     require(
@@ -97,5 +98,4 @@ def _matmul(reader: Reader, op: Any) -> Made:
 OPS: dict[str, Converter] = {
     "conv2d": _conv,
     "depthwise_conv2d": _conv,
-    "matmul": _matmul,
 }

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ..meet import meet
+from ..meet import meet, meet_views
 from ..net import Layer, activate, affine
 from ..reader import Reader
 from ..views import View, spread_over
@@ -30,8 +30,7 @@ def _named(act: str, *attributes: str) -> Converter:
 
 
 def _gelu(reader: Reader, op: Any) -> str:
-    require(not op.attrs().get("approximate"), "only the exact gelu is known")
-    return "gelu"
+    return "gelu_tanh" if op.attrs().get("approximate") else "gelu"
 
 
 def _clip(reader: Reader, op: Any) -> str:
@@ -100,6 +99,26 @@ def _binary(kind: str) -> Converter:
     return convert
 
 
+def _swapped(kind: str) -> Converter:
+    """A comparison as the one of its operands the other way round."""
+
+    def convert(reader: Reader, op: Any) -> Made:
+        a, b, like, repeats = meet(reader, op)
+        return like.of(Layer(kind, (b, a), words={"repeats": repeats} if repeats else {}))
+
+    return convert
+
+
+def _where(reader: Reader, op: Any) -> Made:
+    """condition ? x : y as the sum of what one keeps and the other drops, 0 elsewhere."""
+    parts = []
+    for kind, i in (("keep", 1), ("drop", 2)):
+        a, b, like, repeats = meet(reader, op, (0, i))
+        parts.append(like.of(Layer(kind, (a, b), words={"repeats": repeats} if repeats else {})))
+    a, b, like, repeats = meet_views(reader, *parts)
+    return like.of(Layer("add", (a, b), words={"repeats": repeats} if repeats else {}))
+
+
 def _pow(reader: Reader, op: Any) -> Made:
     view, exponent = reader.view(op, 0), float(op.attrs()["y"]) if "y" in op.attrs() else number(reader, op, 1)
     return view.of(activate(view.layer, f"pow:{exponent!r}", alone=reader.alone(op, 0)))
@@ -159,6 +178,16 @@ OPS: dict[str, Converter] = {
     "gelu": activation(_gelu),
     "clip": activation(_clip),
     "hardtanh": _named("clamp", "t_min", "t_max"),
+    "equal": _binary("equal"),
+    "not_equal": _binary("not_equal"),
+    "less_than": _binary("less"),
+    "less_equal": _binary("less_equal"),
+    "greater_than": _swapped("less"),
+    "greater_equal": _swapped("less_equal"),
+    "logical_and": _binary("multiply"),
+    "logical_or": _binary("maximum"),
+    "logical_not": _affine_of(-1.0, 1.0),
+    "where": _where,
     "dropout": _dropout,
     "cast": _cast,
     "assign": _same,

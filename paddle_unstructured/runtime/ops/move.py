@@ -312,6 +312,29 @@ def _constant(model: View, constant: np.ndarray, axis: int) -> View:
     return view.of(constant_layer(np.asarray(flat), [int(np.prod([a.extent for a in s])) for s in slots.values()]))
 
 
+def _roll(reader: Reader, op: Any) -> Made:
+    made, attributes = reader.view(op, 0), op.attrs()
+    require(attributes["axis"], "all axes are rolled as one")
+    for shift, axis in zip(reader.sizes(op, 1), attributes["axis"]):
+        i = axis % made.rank
+        extent = known(made.axes[i])
+        require(reader.batch not in made.axes[i] and extent is not None, "an axis of open size is rolled")
+        start = -_whole(shift) % (extent or 1)
+        if start:
+            own = made.axes[i]
+            parts = [cut(reader, made, i, start, extent or 0), cut(reader, made, i, 0, start)]
+            made = _named(joined(reader, parts, i), i, own)
+    return made
+
+
+def _named(view: View, i: int, axis: Axis) -> View:
+    """The same with the atoms that an axis had before it was cut and joined, so that others meet it without a move."""
+    old = view.axes[i]
+    if len(old) == 1 and len(axis) > 1:
+        return view.split({old[0]: axis})
+    return view.split(dict(zip(old, ((atom,) for atom in axis)))) if len(old) == len(axis) else view
+
+
 def _repeat(reader: Reader, view: View, i: int, times: int) -> View:
     if times == 1:
         return view
@@ -356,6 +379,7 @@ OPS: dict[str, Converter] = {
     "unstack": _unbind,
     "concat": _concat,
     "stack": _stack,
+    "roll": _roll,
     "expand": _expand,
     "tile": _tile,
 }

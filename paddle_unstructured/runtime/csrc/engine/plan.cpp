@@ -42,6 +42,7 @@ const NamedActivation kActivations[] = {
     {"leaky_relu", {ActivationKind::kLeakyRelu, 0, 0}, 1},
     {"tanh", {ActivationKind::kTanh, 0, 0}, 0},
     {"gelu", {ActivationKind::kGelu, 0, 0}, 0},
+    {"gelu_tanh", {ActivationKind::kGeluTanh, 0, 0}, 0},
     {"linear", {ActivationKind::kLinear, 0, 0}, 2},
 };
 

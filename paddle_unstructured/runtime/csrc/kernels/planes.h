@@ -49,12 +49,14 @@ enum class ActivationKind : int32_t {
   kLeakyRelu,
   kTanh,
   kGelu,
+  kGeluTanh,
   kLinear
 };
 
 // kClamp: min(max(x, a), b), which is ReLU, ReLU6 and no activation at all (-inf, inf).
 // kHardSigmoid: min(max(a*x + b, 0), 1).  kHardSwish: x * min(max(x + 3, 0), 6) / 6.
 // kSigmoid: 1 / (1 + exp(-x)).  kSwish: x * sigmoid(x).  kLeakyRelu: x < 0 ? a*x : x.  kGelu: x * Phi(x), by erf.
+// kGeluTanh: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), which others compute in its place.
 // kLinear: a*x + b.
 struct Activation {
   ActivationKind kind;

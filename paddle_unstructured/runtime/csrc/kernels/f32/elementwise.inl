@@ -26,6 +26,31 @@ PU_INLINE Vec exponential(Vec x) {
 
 PU_INLINE Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(-x)); }
 
+PU_INLINE Vec magnitude(Vec x) { return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(x) & 0x7fffffff); }
+
+// Near zero, where 1 - 2 / (exp(2x) + 1) would cancel, by a polynomial. Source: Cephes, tanhf.
+PU_INLINE Vec hyperbolic_tangent(Vec x) {
+  const Vec size = magnitude(x), square = x * x;
+  Vec p = broadcast(-5.70498872745e-3f);
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  const Vec near = p * square * x + x, far = 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
+  return choose(size < 0.625f, near, far);
+}
+
+// 1 - erf(x) of x >= 0, within 1.5e-7. Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 7.1.26.
+PU_INLINE Vec complementary_error(Vec x) {
+  const Vec t = 1.0f / (1.0f + 0.3275911f * x);
+  Vec p = broadcast(1.061405429f);
+  p = p * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  return p * t * exponential(-x * x);
+}
+
 PU_INLINE Vec activated(const Activation& f, Vec x) {
   const Vec zero{};
   switch (f.kind) {
@@ -41,16 +66,16 @@ PU_INLINE Vec activated(const Activation& f, Vec x) {
       return x * sigmoid(x);
     case ActivationKind::kLeakyRelu:
       return choose(x < zero, x * f.a, x);
-    case ActivationKind::kTanh: {
-      for (int i = 0; i < kLanes; ++i) x[i] = __builtin_tanhf(x[i]);
-      return x;
+    case ActivationKind::kTanh:
+      return hyperbolic_tangent(x);
+    case ActivationKind::kGelu: {  // where x < 0 nothing cancels so
+      const Vec size = magnitude(x);
+      return maximum(x, zero) - 0.5f * size * complementary_error(size * 0.70710678f);
     }
     case ActivationKind::kLinear:
       return x * f.a + f.b;
-    case ActivationKind::kGelu: {
-      for (int i = 0; i < kLanes; ++i) x[i] = 0.5f * x[i] * (1.0f + __builtin_erff(x[i] * 0.70710678f));
-      return x;
-    }
+    case ActivationKind::kGeluTanh:
+      return x * sigmoid(1.59576912f * (x + 0.044715f * x * x * x));  // (1 + tanh(y)) / 2 is sigmoid(2y)
   }
   return x;
 }
@@ -73,7 +98,14 @@ PU_INLINE Vec paired(Vec a, Vec b) {
   if constexpr (function == Pair::kMultiply) return a * b;
   if constexpr (function == Pair::kDivide) return a / b;
   if constexpr (function == Pair::kMaximum) return choose(~(a <= b), a, b);  // a NaN stays one
-  return choose(~(a >= b), a, b);
+  if constexpr (function == Pair::kMinimum) return choose(~(a >= b), a, b);
+  const Vec zero{}, one = broadcast(1.0f);
+  if constexpr (function == Pair::kEqual) return choose(a == b, one, zero);
+  if constexpr (function == Pair::kNotEqual) return choose(a != b, one, zero);
+  if constexpr (function == Pair::kLess) return choose(a < b, one, zero);
+  if constexpr (function == Pair::kLessEqual) return choose(a <= b, one, zero);
+  if constexpr (function == Pair::kKeep) return choose(a != zero, b, zero);
+  return choose(a == zero, b, zero);
 }
 
 template <Pair function>
@@ -103,8 +135,20 @@ PU_INLINE auto with_pair(Pair function, const Run& run) {
       return run.template with<Pair::kDivide>();
     case Pair::kMaximum:
       return run.template with<Pair::kMaximum>();
-    default:
+    case Pair::kMinimum:
       return run.template with<Pair::kMinimum>();
+    case Pair::kEqual:
+      return run.template with<Pair::kEqual>();
+    case Pair::kNotEqual:
+      return run.template with<Pair::kNotEqual>();
+    case Pair::kLess:
+      return run.template with<Pair::kLess>();
+    case Pair::kLessEqual:
+      return run.template with<Pair::kLessEqual>();
+    case Pair::kKeep:
+      return run.template with<Pair::kKeep>();
+    default:
+      return run.template with<Pair::kDrop>();
   }
 }
 

@@ -21,6 +21,9 @@ constexpr int kDenseVectors = PU_REGISTERS == 32 ? 6 : 2;
 #include "elementwise.inl"
 #include "pooling.inl"
 #include "softmax.inl"
+#include "attention.inl"
+#include "norm.inl"
+#include "product.inl"
 
 namespace paddle_unstructured::f32 {
 
@@ -45,6 +48,11 @@ const KernelTable PU_TABLE = {
     softmax,
     softmax_channels,
     arg_channels,
+    softmax_rows,
+    norm,
+    sum_of_squares,
+    product,
+    transpose,
 };
 
 }  // namespace paddle_unstructured::f32

@@ -92,7 +92,21 @@ struct Pool {  // channels [first, last)
 };
 
 // Of two numbers; the order is that of the table of functions in elementwise.inl.
-enum class Pair : int32_t { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kMinimum };
+// Comparisons make 1 or 0. kKeep: a != 0 ? b : 0.  kDrop: a == 0 ? b : 0.
+enum class Pair : int32_t {
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kMaximum,
+  kMinimum,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kKeep,
+  kDrop
+};
 
 // Whose first number stands for all.
 enum class Repeated : int32_t { kNone, kFirst, kSecond };
@@ -104,6 +118,48 @@ struct OverChannels {
   ptrdiff_t input_pitch, output_pitch;
   int64_t channels, pixels;
   bool log;  // of the softmax
+};
+
+struct Norm {  // of each pixel over its channels
+  const float* input;
+  ptrdiff_t input_pitch;
+  float* output;
+  ptrdiff_t output_pitch;
+  int32_t channels;
+  int64_t pixels;
+  const float* scale;  // one per channel
+  const float* shift;
+  float epsilon;
+  bool center;  // else the mean is taken as zero
+};
+
+struct SoftmaxRows {  // of each pixel over rows
+  const float* input;
+  ptrdiff_t input_pitch;
+  float* output;
+  ptrdiff_t output_pitch;
+  int32_t rows;
+  int64_t pixels;
+  float factor;            // of the input, before anything is added
+  const float* row_shift;  // added, one per row; may be null
+  const float* added[2];   // added, as planes; may be null
+  ptrdiff_t added_pitch[2];
+  int64_t last_row;  // pixel i sees rows up to i + last_row
+  float* inverse;    // of the sum of the output, which is left undivided; one per pixel
+};
+
+// output[row][pixel] = factors[pixel] * sum over k < depth of a[row * a_row + k * a_depth] * b[k][pixel]
+struct Product {
+  const float* a;
+  ptrdiff_t a_row, a_depth;
+  const float* b;
+  ptrdiff_t b_pitch;
+  float* output;
+  ptrdiff_t output_pitch;
+  int32_t rows, depth;
+  int64_t pixels;
+  const float* factors;  // null: one
+  bool adds;             // to what the output holds
 };
 
 struct KernelTable {
@@ -128,6 +184,13 @@ struct KernelTable {
   void (*softmax)(const float* input, float* output, int64_t count, bool log);
   void (*softmax_channels)(const OverChannels& task);
   void (*arg_channels)(const OverChannels& task, bool maximum);  // the number of the channel, as a float
+  void (*softmax_rows)(const SoftmaxRows& task);
+  void (*norm)(const Norm& task);
+  float (*sum_of_squares)(const float* values, float middle, int64_t count);  // of their distances from `middle`
+  void (*product)(const Product& task);
+  // to[column][row] = from[row][column]
+  void (*transpose)(const float* from, ptrdiff_t from_pitch, float* to, ptrdiff_t to_pitch, int64_t rows,
+                    int64_t columns);
 };
 
 extern const KernelTable kAvx512;

@@ -133,6 +133,12 @@ PU_MAKE_PAIR(make_multiply, kMultiply)
 PU_MAKE_PAIR(make_divide, kDivide)
 PU_MAKE_PAIR(make_maximum, kMaximum)
 PU_MAKE_PAIR(make_minimum, kMinimum)
+PU_MAKE_PAIR(make_equal, kEqual)
+PU_MAKE_PAIR(make_not_equal, kNotEqual)
+PU_MAKE_PAIR(make_less, kLess)
+PU_MAKE_PAIR(make_less_equal, kLessEqual)
+PU_MAKE_PAIR(make_keep, kKeep)
+PU_MAKE_PAIR(make_drop, kDrop)
 #undef PU_MAKE_PAIR
 
 std::unique_ptr<Operation> make_activation(const Node& node) { return std::make_unique<Activating>(node); }
