@@ -5,20 +5,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Sequence
-
-import numpy as np
 
 from .. import arguments
 from ..arguments import StrPath
 from ..reporting.table import aligned
 from ..saved_model import Model, in_inference_mode, open_model, prefix_of, save_model
-from .agreement import Agreement, compare
+from .convert_parts import convert_parts
 from .engine import Engine
-from .int8.observe import Batch, samples_of
+from .int8.note import int8_note
 from .int8.options import Int8
 from .int8.quantize import batches_of, quantize
-from .net import Net
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
 from .read_net import read_net
@@ -26,7 +22,20 @@ from .reader import Refusal
 from .refusals import RefusedOp, table
 from .write_plan import KernelChoice, emit
 
-_COMPARED = 64  # samples
+
+@dataclass(frozen=True)
+class ConvertedPart:
+    """A part of a model that became one operator.
+
+    Attributes:
+        ops: how many ops of Paddle it stands in for.
+        share: fraction of the model's multiply-adds that it does, in [0, 1].
+        why: why it ends: the ops around it that the runtime cannot run.
+    """
+
+    ops: int
+    share: float
+    why: str
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,11 @@ class ConversionTable:
 
     Attributes:
         choices: The layers with weights, in order; none if the model stays with Paddle.
-        refusal: Why the whole model stays with Paddle; empty if it was converted.
+        refusal: Why the model was not converted whole; empty if it was.
         bytes_before: size of the model's two files.
         bytes_after: size of the converted model's.
         refused: what is refused, op by op, with its share of the arithmetic.
+        parts: what was converted of a model that was not converted whole.
         note: note on a model in bytes: how it was quantized, and how far its outputs are from those in floats.
     """
 
@@ -48,14 +58,20 @@ class ConversionTable:
     bytes_after: int
     note: str = ""
     refused: tuple[RefusedOp, ...] = ()
+    parts: tuple[ConvertedPart, ...] = ()
 
     @property
     def converted(self) -> bool:
-        """Whether the kernels run the model."""
+        """Whether the kernels run the whole model."""
         return not self.refusal
 
+    @property
+    def covered(self) -> float:
+        """Fraction of the model's multiply-adds that the kernels run, in [0, 1]; open sizes count as 1."""
+        return 1.0 if self.converted else sum(part.share for part in self.parts)
+
     def __str__(self) -> str:
-        if self.refusal:
+        if self.refusal and not self.parts:
             said = f"The model stays with Paddle as it is: {self.refusal}."
             return f"{said}\n\n{table(self.refused)}" if self.refused else said
         rows: list[tuple[str, ...]] = [
@@ -68,14 +84,27 @@ class ConversionTable:
             f"{self.bytes_before / 1e6:.2f} MB -> {self.bytes_after / 1e6:.2f} MB on disk "
             f"({self.bytes_before / max(1, self.bytes_after):.1f}x smaller)"
         )
-        return "\n".join(part for part in (aligned(header, rows, numbers=(2,)), self.note, sizes) if part)
+        lines = (aligned(header, rows, numbers=(2,)), self._said_of_parts(), self.note, sizes)
+        return "\n".join(line for line in lines if line)
+
+    def _said_of_parts(self) -> str:
+        if not self.parts:
+            return ""
+        rows = [(f"part {i}", str(part.ops), f"{part.share:.1%}", part.why) for i, part in enumerate(self.parts, 1)]
+        said = (
+            f"{self.covered:.1%} of the multiply-adds are converted, in {len(rows)} part(s); the rest stays with "
+            f"Paddle: {self.refusal}."
+        )
+        return f"\n{aligned(('', 'ops', 'multiply-adds', 'why it ends'), rows, numbers=(1, 2))}\n{said}"
 
 
 def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> ConversionTable:
     """Convert a saved inference model so that its zeros make it faster.
 
     The whole net becomes one operator: batch norms are folded, activations fused, weights stored without their zeros.
-    A net with an op that no kernel covers is written as it is, for Paddle alone, and the table says why.
+    Of a net with ops that no kernel covers, the largest parts without them become operators, and Paddle runs the rest;
+    the table says why a part ends. Parts are compared with Paddle on one input before they are written. Where there
+    are none, the model is written as it is.
 
     With `int8`, weights and activations are bytes, and blocks of 4 neighbouring inputs that are all zero are left out;
     layers that no kernel for bytes covers run in floats between the others, and the table says so.
@@ -106,9 +135,13 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
     try:
         writer, choices, note = _converted(opened, int8)
     except Refusal as refusal:
-        save_model(opened, prefix)
+        found = convert_parts(opened, prefix, int8)
+        if not found.pieces:
+            save_model(opened, prefix)
         after = _bytes(prefix + ".json", prefix + ".pdiparams")
-        return ConversionTable((), str(refusal), before, after, refused=refusal.ops)
+        parts = tuple(ConvertedPart(*row) for row in found.rows)
+        why = f"{refusal}; {found.why}" if found.why else str(refusal)
+        return ConversionTable(found.choices, why, before, after, found.note, refusal.ops, parts)
     save_as_operator(writer.text, writer.arrays, opened, prefix)
     return ConversionTable(tuple(choices), "", before, _bytes(prefix + ".json", prefix + ".pdiparams"), note)
 
@@ -120,26 +153,8 @@ def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[Kernel
     batches = [] if int8 is None else batches_of(net, int8)
     writer, choices = emit(net) if int8 is None else quantize(net, int8, batches)
     engine = Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
-    note = "" if int8 is None else _note(net, int8, engine, batches)
+    note = "" if int8 is None else int8_note(net, int8, engine, batches)
     return writer, choices, note
-
-
-def _note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch]) -> str:
-    if int8.data is None:
-        return "activations: ranges learned in training"
-    found = _agreement(net, batches, engine)
-    how = int8.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
-    return f"activations: {how}; against floats, on the calibration data: {found}"
-
-
-def _agreement(net: Net, batches: Sequence[Batch], engine: Engine) -> Agreement:
-    """On the first calibration samples of one size."""
-    few = [samples_of(net, batch, 0, _COMPARED) for batch in batches[:_COMPARED]]
-    few = [batch for batch in few if all(a.shape[1:] == b.shape[1:] for a, b in zip(batch, few[0]))]
-    writer, _ = emit(net)
-    exact = Engine(writer.text, writer.arrays)
-    runs = [[each.run(*batch) for batch in few] for each in (exact, engine)]
-    return compare(*[[np.concatenate(parts)[:_COMPARED] for parts in zip(*run)] for run in runs])
 
 
 def _bytes(*files: str) -> int:

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterable
 
 from .border import DTYPES, Input
 from .net import Output, input_layer
 from .reader import Reader
 from .refusals import Refusal
 from .views import OPEN, Atom, Axis, View, axis_of, known
+
+
+def batch_of(values: Iterable[Any]) -> Atom:
+    """The samples of some inputs: open if they are in one of them."""
+    extents = [shape[0] for value in values if (shape := list(value.shape))]
+    return Atom(OPEN if OPEN in extents or not extents else extents[0])
 
 
 def border(reader: Reader, value: Any, name: str) -> View:
@@ -22,8 +28,8 @@ def border(reader: Reader, value: Any, name: str) -> View:
     if dtype not in DTYPES or not 1 <= len(shape) <= 6 or 0 in shape:
         raise Refusal(f"an input must be float32, int32, int64 or bool of 1 to 6 axes, got {shape} of {value.dtype}")
     letters = _letters(shape, dtype)
-    if reader.batch.extent == OPEN and not reader.values:
-        reader.batch = Atom(shape[0])
+    if shape[0] != reader.batch.extent:
+        raise Refusal(f"an input's first axis must be the samples, as in the model's other inputs, got {shape}")
     dims = (OPEN, *shape[1:])
     named = tuple("1" if extent == 1 and letter != "n" else letter for extent, letter in zip(shape, letters))
     layer = input_layer(Input(name, dtype, named, dims))

@@ -57,7 +57,7 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
     scan(files.params, files.program)  # Paddle does not notice every file that is cut short, and crashes on some
     pair.check(files.program, files.params)
     changed = share_params(program)
-    if _set_threads(program, threads, files.program):
+    if _set_threads(program, threads):
         changed = True
         register()
         for ours in operators(program, files.program):
@@ -95,19 +95,22 @@ def _check(ours: Operator, files: Files) -> None:
         raise ValueError(f"{files.params} and {files.program}: {error}") from None
 
 
-def _set_threads(program: dict[str, Any], threads: int, file: str) -> bool:
+def _set_threads(program: dict[str, Any], threads: int) -> bool:
     """Write the thread count into our operators; False if there is none.
 
     Raises:
         ValueError: One does not read the model's input directly.
     """
     ops = ops_of(program)
+    plain = {op["O"][0]["%"] for op in ops if op["#"] in ("1.data", "1.assign")}
+    lists = {op["O"][0]["%"]: [each["%"] for each in op["I"]] for op in ops if op["#"].endswith(".combine")}
     ours = [op for op in ops if is_ours(op)]
-    for op, found in zip(ours, operators(program, file)):
-        if None in found.inputs:
+    for op in ours:
+        first = op["I"][0]["%"]
+        if not plain.issuperset(lists.get(first, [first])):
             raise ValueError(
-                "our operator must read the model's input directly: behind another op, oneDNN would hand "
-                "it a blocked layout; convert the whole model."
+                "our operator must read the model's inputs directly, or through an assign: behind another op, oneDNN "
+                "would hand it a blocked layout; convert the model again."
             )
         for attribute in op["A"]:
             if attribute["N"] == "threads":

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph.values import exists
 from ..saved_model import Model
-from .edges import border, output
+from .edges import batch_of, border, output
 from .net import Layer, Net, Output
 from .ops import OPS
 from .ops.common import Made
@@ -26,7 +26,7 @@ def read_net(model: Model) -> Net:
     Raises:
         Refusal: It has ops, or uses of them, that no kernel covers; names all of them with their reasons.
     """
-    reader, refused = Reader(model), list[tuple[Any, str]]()
+    reader, refused = Reader(model, batch=batch_of(model.inputs.values())), list[tuple[Any, str]]()
     outputs = dict[int, Output]()
     for op in model.program.global_block().ops:
         if op.name() == "pd_op.fetch":
@@ -46,7 +46,7 @@ def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
     """Read one op; what is refused is noted, and reading goes on with what is not known, to find all of it."""
     kind = kind_of(op)
     try:
-        made = _made(reader, op, kind)
+        made = read_op(reader, op)
     except Refusal as refusal:
         at, why = op, str(refusal)
         if _is_part_of_pad(op, kind):
@@ -57,14 +57,14 @@ def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
         if not refused:
             raise  # it is no consequence of what is not known
     else:
-        _note(reader, op, made)
+        note(reader, op, made)
         return
     for result in op.results():
         if result.is_dense_tensor_type():
             reader.values[result.id] = reader.fresh(Layer("unknown"), list(result.shape))
 
 
-def _note(reader: Reader, op: Any, made: Made) -> None:
+def note(reader: Reader, op: Any, made: Made) -> None:
     """What an op made becomes known under the values that it returns."""
     symbols = made.symbols if isinstance(made, Results) else (made,)
     for i, symbol in enumerate(symbols):
@@ -78,7 +78,13 @@ def _is_part_of_pad(op: Any, kind: str) -> bool:
     return kind == "unsqueeze" and [after.name() for after in op.result(0).all_used_ops()] == ["pd_op.pad3d"]
 
 
-def _made(reader: Reader, op: Any, kind: str) -> Made:
+def read_op(reader: Reader, op: Any) -> Made:
+    """What an op makes.
+
+    Raises:
+        Refusal: No kernel covers it.
+    """
+    kind = kind_of(op)
     if kind == "parameter" or (kind == "data" and op.result(0).persistable):
         if all(kind_of(after) == "rnn" and _is_state(op, after) for after in op.result(0).all_used_ops()):
             return np.zeros(0)  # the state of an LSTM's dropout has no numbers, and often no variable

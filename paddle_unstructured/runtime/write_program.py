@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import tempfile
-from typing import Any, Iterator, Sequence
+from typing import Any, Dict, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..formats import pdiparams
 from ..formats.pir_json import attribute, ops_of, read_program
 from ..saved_model import Model, drafts, save_model
 
+Op = Dict[str, Any]  # an op, or a value: as the file holds them
 _CUSTOM_OP = "3."  # the dialect of operators that are registered at run time
 
 
@@ -44,12 +45,16 @@ def write_program(
         name, plan, dict(zip(names, arrays)), [feeds[x] for x in like.feeds], fetches
     )
     with drafts(path) as draft:
-        with open(draft + ".json", "w", encoding="utf-8") as stream:
-            json.dump(content, stream, separators=(",", ":"))
-        with open(draft + ".pdiparams", "wb") as file:
-            params = dict(zip(names, arrays))
-            for each in sorted(params):
-                pdiparams.write(file, params[each].dtype.name, params[each])
+        write_files(draft, content, {name: (array.dtype.name, array) for name, array in zip(names, arrays)})
+
+
+def write_files(draft: str, content: dict[str, Any], params: Mapping[str, tuple[str, np.ndarray]]) -> None:
+    """Write a Program's content and its parameters, name -> dtype and array, under a prefix."""
+    with open(draft + ".json", "w", encoding="utf-8") as stream:
+        json.dump(content, stream, separators=(",", ":"))
+    with open(draft + ".pdiparams", "wb") as file:
+        for name in sorted(params):
+            pdiparams.write(file, *params[name])
 
 
 def _ops(
@@ -57,45 +62,55 @@ def _ops(
 ) -> list[dict[str, Any]]:
     """In the order in which each finds its operands: parameters, inputs, their lists, the operator, outputs."""
     numbers = itertools.count(1)
-    given: list[dict[str, Any]] = [
-        {"#": "p", "A": [0, 1, 1, each], "DA": [], "O": _value(numbers, _type(array)), "OA": [1, 1, 1], "QA": []}
+    given = parameters(numbers, params)
+    feeds = [{**x, "O": [value(numbers, x["O"][0]["TT"])]} for x in feeds]
+    inputs = listed(numbers, [x["O"][0] for x in feeds])
+    params_list = listed(numbers, [op["O"] for op in given])
+    outputs = [value(numbers, op["O"][0]["TT"]) for op in fetches]
+    net = operator(name, plan, [inputs["O"][0], params_list["O"][0]], outputs)
+    returned = [
+        {**op, "I": [{"%": output["%"]}], "O": [value(numbers, output["TT"])], "OA": constant(op["OA"], 1)}
+        for op, output in zip(fetches, outputs)
+    ]
+    return [*given, *feeds, inputs, params_list, net, *returned]
+
+
+def parameters(numbers: Iterator[int], params: Mapping[str, np.ndarray]) -> list[Op]:
+    """The ops that stand for some parameters."""
+    return [
+        {"#": "p", "A": [0, 1, 1, each], "DA": [], "O": value(numbers, type_of(array)), "OA": [1, 1, 1], "QA": []}
         for each, array in params.items()
     ]
-    feeds = [{**x, "O": [_value(numbers, x["O"][0]["TT"])]} for x in feeds]
-    inputs = _list(numbers, [x["O"][0] for x in feeds])
-    listed = _list(numbers, [op["O"] for op in given])
+
+
+def operator(name: str, plan: str, operands: list[Op], results: list[Op]) -> Op:
+    """One of our operators; the operands are its list of inputs and that of its parameters."""
     words = [
         {"AT": {"#": "0.a_i32", "D": 0}, "N": "threads"},
         {"AT": {"#": "0.a_str", "D": plan}, "N": "plan"},
     ]
-    outputs = [_value(numbers, op["O"][0]["TT"]) for op in fetches]
-    net = _op(_CUSTOM_OP + name, words, [inputs["O"][0], listed["O"][0]], outputs)
-    returned = [
-        {**op, "I": [{"%": output["%"]}], "O": [_value(numbers, output["TT"])], "OA": _constant(op["OA"], 1)}
-        for op, output in zip(fetches, outputs)
-    ]
-    return [*given, *feeds, inputs, listed, net, *returned]
+    return op_of(_CUSTOM_OP + name, words, operands, results)
 
 
-def _list(numbers: Iterator[int], values: list[dict[str, Any]]) -> dict[str, Any]:
-    return _op("0.combine", [], values, [_value(numbers, {"#": "0.t_vec", "D": [each["TT"] for each in values]})])
+def listed(numbers: Iterator[int], values: list[dict[str, Any]]) -> dict[str, Any]:
+    return op_of("0.combine", [], values, [value(numbers, {"#": "0.t_vec", "D": [each["TT"] for each in values]})])
 
 
-def _op(kind: str, words: list[Any], operands: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
+def op_of(kind: str, words: list[Any], operands: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
     operands = [{"%": value["%"]} for value in operands]
-    return {"#": kind, "A": words, "I": operands, "O": results, "OA": _constant([], len(results))}
+    return {"#": kind, "A": words, "I": operands, "O": results, "OA": constant([], len(results))}
 
 
-def _constant(words: list[dict[str, Any]], results: int) -> list[dict[str, Any]]:
+def constant(words: list[dict[str, Any]], results: int) -> list[dict[str, Any]]:
     """What is said of an op's results, and that no gradient flows through them: nothing here is trained."""
     true = {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": True}] * results}
     return [*(word for word in words if word["N"] != "stop_gradient"), {"AT": true, "N": "stop_gradient"}]
 
 
-def _value(numbers: Iterator[int], type_: Any) -> dict[str, Any]:
+def value(numbers: Iterator[int], type_: Any) -> dict[str, Any]:
     return {"%": next(numbers), "TT": type_}
 
 
-def _type(array: np.ndarray) -> dict[str, Any]:
+def type_of(array: np.ndarray) -> dict[str, Any]:
     word = f"0.t_{pdiparams.DTYPES[array.dtype.name].word}"
     return {"#": "0.t_dtensor", "D": [{"#": word}, list(array.shape), "NCHW", [], 0]}

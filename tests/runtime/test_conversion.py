@@ -145,15 +145,15 @@ def test_random_nets_equal_paddle(tmp_path, seed):
     check(tmp_path, layers, (batch, 3, 37, 22), (1, 3, 1, 1), sparsity=sparsity)
 
 
-def test_a_net_with_an_op_without_kernel_stays_with_paddle_and_says_why(tmp_path):
+def test_a_net_with_an_op_without_kernel_is_converted_in_part_and_says_why(tmp_path):
     def layers(x):
         return paddle.cumsum(nn.Conv2D(3, 4, 1)(x), 1)
 
     dense, fast = save_net(tmp_path, layers, IMAGE), str(tmp_path / "fast")
     table = convert(dense, fast)
-    assert not table.converted and "cumsum" in str(table) and "stays with Paddle" in str(table)
+    assert not table.converted and "cumsum" in table.refusal and "the rest stays with Paddle" in str(table)
     x = np.ones((1, 3, 4, 4), "float32")
-    assert (outputs(fast, x)[0] == outputs(dense, x)[0]).all()
+    assert relative_error(outputs(fast, x)[0], outputs(dense, x)[0]) < 1e-5
     with pytest.raises(ValueError, match="needs Paddle"):
         Session(fast)
 

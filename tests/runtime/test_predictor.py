@@ -196,7 +196,7 @@ def test_a_blocked_layout_is_refused_by_the_kernel(tmp_path):
 
 
 def test_a_blocked_layout_is_refused_in_python(tmp_path):
-    with pytest.raises(ValueError, match="must read the model's input directly"):
+    with pytest.raises(ValueError, match="must read the model's inputs directly"):
         create_predictor(save_behind_another_op(str(tmp_path)))
 
 

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert the parts of a model that the runtime takes, where it does not take it whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from ..export.inputs import dtype_of
+from ..formats.pir_json import read_program
+from ..inference import check_opens
+from ..saved_model import Model, open_model, save_model
+from .border import Input
+from .build import BuildError
+from .engine import Engine
+from .int8.calibration_data import read_batches
+from .int8.lowering import layers_of
+from .int8.note import int8_note
+from .int8.options import Int8
+from .int8.quantize import quantize
+from .int8.ranges import read_ranges
+from .op_graph import OpGraph
+from .operator import NAME, register
+from .parts import Finder, Part, trial_inputs
+from .reader import Refusal
+from .splice import Piece, write_parts
+from .write_plan import KernelChoice, emit
+
+
+@dataclass
+class FoundParts:
+    """What was converted of a model.
+
+    Attributes:
+        pieces: operators, with what they stand in for; none if nothing was converted.
+        choices: what runs their layers with weights.
+        rows: of each: number of ops, share of the multiply-adds, and why it ends.
+        note: note on a model in int8.
+        why: why no part was converted, if that is not said elsewhere.
+    """
+
+    pieces: list[Piece] = field(default_factory=list)
+    choices: tuple[KernelChoice, ...] = ()
+    rows: list[tuple[int, float, str]] = field(default_factory=list)
+    note: str = ""
+    why: str = ""
+
+
+def convert_parts(model: Model, prefix: str, int8: Int8 | None) -> FoundParts:
+    """Convert what can be, and write the model, unless that is nothing.
+
+    Args:
+        model: an inference model.
+        prefix: prefix of the two files that are written.
+        int8: calibration data and how to use them; None for float32.
+
+    Raises:
+        FileNotFoundError: There is no such file of data.
+        ValueError: Data that do not fit.
+    """
+    try:
+        register()
+    except BuildError as error:
+        return FoundParts(why=f"parts of a model need the operator, which cannot be compiled: {error}")
+    with tempfile.TemporaryDirectory() as folder:
+        dense = os.path.join(folder, "dense")
+        save_model(model, dense)
+        finder = Finder(open_model(dense), OpGraph.of(read_program(dense + ".json")))
+        batches = _batches(finder.model, int8)
+        try:
+            parts = _agreed(finder, batches)
+            found = _built(finder, parts, batches, int8)
+            if found.pieces:
+                write_parts(dense, found.pieces, prefix)
+                check_opens(prefix + ".json", prefix + ".pdiparams")
+        except Refusal as refusal:
+            return FoundParts(why=str(refusal))
+    return found
+
+
+def _agreed(finder: Finder, batches: Sequence[Mapping[str, np.ndarray]]) -> list[Part]:
+    """Parts that return what Paddle's ops do, on the first calibration samples or on random inputs."""
+    parts = finder.find()
+    feeds = None
+    while parts:
+        try:
+            feeds = feeds or (batches[0] if batches else trial_inputs(finder.model))
+            tried = finder.tried(parts, feeds)
+        except Exception as error:  # of any kind that Paddle's C++ comes to Python with
+            said = (str(error).strip() or repr(error)).splitlines()[-1]
+            raise Refusal(f"it cannot be tried, so that parts are not compared with Paddle: {said}") from error
+        if len(tried) == len(parts):
+            break
+        parts = finder.find()
+    return parts
+
+
+def _built(
+    finder: Finder, parts: Sequence[Part], batches: Sequence[Mapping[str, np.ndarray]], int8: Int8 | None
+) -> FoundParts:
+    found, notes = FoundParts(), list[str]()
+    numbers = sorted({value for part in parts for value in part.inputs})
+    seen = finder.run(numbers, batches) if parts and batches else []
+    if int8 is not None and parts:
+        _check_skip(int8, [layer.name for part in parts for layer in layers_of(part.net) if layer.name])
+    for part in parts:
+        mine = [[arrays[value] for value in part.inputs] for arrays in seen]
+        options = None if int8 is None else _own(int8, part)
+        writer, choices = emit(part.net) if options is None else quantize(part.net, options, mine)
+        engine = Engine(writer.text, writer.arrays)
+        if options is not None:
+            notes.append(f"part {len(notes) + 1}: {int8_note(part.net, options, engine, mine)}")
+        name = f"{NAME}{len(part.outputs)}"
+        found.pieces.append(Piece(part.ops, part.inputs, part.outputs, name, writer.text, writer.arrays))
+        found.choices += tuple(choices)
+        why = "; ".join(f"{kind}: {reason}" for kind, reason in part.ends.items()) or "inputs and outputs of the model"
+        found.rows.append((len(part.ops), part.share, why))
+    found.note = "\n".join(notes)
+    return found
+
+
+def _batches(model: Model, int8: Int8 | None) -> list[dict[str, np.ndarray]]:
+    """Calibration data for the whole model; none if there are none."""
+    if int8 is None or int8.data is None:
+        return []
+    inputs = [
+        Input(name, dtype_of(value), ("n", *["c"] * (len(value.shape) - 1)), tuple(value.shape))
+        for name, value in model.inputs.items()
+    ]
+    return [dict(zip(model.feeds, arrays)) for arrays in read_batches(int8.data, inputs)]
+
+
+def _check_skip(int8: Int8, names: Sequence[str]) -> None:
+    unknown = sorted(set(int8.skip) - set(names))
+    if unknown:
+        raise ValueError(
+            f"`skip` must name weights of the model, got {', '.join(unknown)}; its parts have {', '.join(names)}."
+        )
+
+
+def _own(int8: Int8, part: Part) -> Int8:
+    """The options, with names of this part's weights alone."""
+    names = {layer.name for layer in layers_of(part.net) if layer.name}
+    ranges: Any = None if int8.ranges is None else read_ranges(int8.ranges)
+    return replace(
+        int8,
+        skip=[name for name in int8.skip if name in names],
+        ranges=ranges and {name: ends for name, ends in ranges.items() if name in names},
+    )

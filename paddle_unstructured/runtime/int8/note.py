@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How near a net in int8 is to the one in float32, for people."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from ..agreement import Agreement, compare
+from ..engine import Engine
+from ..net import Net
+from ..write_plan import emit
+from .observe import Batch, samples_of
+from .options import Int8
+
+COMPARED = 64  # samples
+
+
+def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch]) -> str:
+    """How activations were quantized, and what that changes.
+
+    Args:
+        net: with its float weights.
+        int8: what the user asked for.
+        engine: the net in int8.
+        batches: calibration data; none if there are only ranges.
+    """
+    if not len(batches):
+        return "activations: ranges learned in training"
+    how = int8.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
+    return f"activations: {how}; against floats, on the calibration data: {_agreement(net, batches, engine)}"
+
+
+def _agreement(net: Net, batches: Sequence[Batch], engine: Engine) -> Agreement:
+    """On the first calibration samples of one size."""
+    few = [samples_of(net, batch, 0, COMPARED) for batch in batches[:COMPARED]]
+    few = [batch for batch in few if all(a.shape[1:] == b.shape[1:] for a, b in zip(batch, few[0]))]
+    writer, _ = emit(net)
+    exact = Engine(writer.text, writer.arrays)
+    runs = [[each.run(*batch) for batch in few] for each in (exact, engine)]
+    return compare(*[[np.concatenate(parts)[:COMPARED] for parts in zip(*run)] for run in runs])

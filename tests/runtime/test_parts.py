@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nets with ops that the runtime does not know: these cost themselves alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from paddle import nn
+from runtime_nets import relative_error, save_net
+
+from paddle_unstructured.runtime import Int8, convert, create_predictor
+from paddle_unstructured.saved_model import open_model
+
+pytestmark = pytest.mark.usefixtures("static")
+SHAPE = [-1, 3, 16, 16]
+
+
+def unknown(x):
+    """An op that no kernel will ever be written for, between two that there are."""
+    return paddle.cumsum(x, 1)
+
+
+def middle(x):
+    x = F.relu(nn.BatchNorm2D(8)(nn.Conv2D(3, 8, 3, padding=1)(x)))
+    x = unknown(x * 0.1)
+    x = F.relu(nn.Conv2D(8, 12, 3, stride=2)(x))
+    return nn.Linear(12, 5)(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def two_ways(x):
+    """The first convolution reaches the last one around the unknown op, and through it."""
+    x = F.relu(nn.Conv2D(3, 8, 3, padding=1)(x))
+    y = F.relu(nn.Conv2D(8, 8, 1)(x))
+    z = nn.Conv2D(8, 8, 1)(unknown(y))
+    return nn.Conv2D(8, 4, 1)(x + z), y
+
+
+def at_the_end(x):
+    x = nn.Conv2D(8, 4, 1)(F.relu(nn.Conv2D(3, 8, 3)(x)))
+    return paddle.topk(x.flatten(1), 3)[0], unknown(x)
+
+
+def run(prefix, x, **words):
+    predictor = create_predictor(prefix, **words)
+    predictor.get_input_handle("x").copy_from_cpu(x)
+    predictor.run()
+    return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+
+
+def image(batch=2, seed=0, size=16):
+    return np.random.default_rng(seed).normal(size=(batch, 3, size, size)).astype("float32")
+
+
+@pytest.mark.parametrize("layers, parts", [(middle, 2), (two_ways, 2), (at_the_end, 1)])
+def test_an_unknown_op_costs_only_itself(tmp_path, layers, parts):
+    dense = save_net(tmp_path, layers, SHAPE)
+    table = convert(dense, tmp_path / "fast")
+    assert not table.converted and len(table.parts) == parts and table.covered == 1.0, str(table)
+    assert "cumsum: the runtime has no kernel for this op" in str(table)
+    for batch in (1, 3):
+        x = image(batch)
+        for found, want in zip(run(str(tmp_path / "fast"), x, threads=batch), open_model(dense).run(x=x)):
+            assert relative_error(found, want) < 1e-5
+
+
+def test_parts_run_in_a_predictor_that_knows_nothing_of_them(tmp_path):
+    dense = save_net(tmp_path, two_ways, SHAPE)
+    convert(dense, tmp_path / "fast")
+    want = open_model(dense).run(x=image())
+    for onednn in (True, False):
+        config = paddle.inference.Config(str(tmp_path / "fast.json"), str(tmp_path / "fast.pdiparams"))
+        config.disable_glog_info()
+        if not onednn:
+            config.disable_mkldnn()
+        predictor = paddle.inference.create_predictor(config)
+        predictor.get_input_handle("x").copy_from_cpu(image())
+        predictor.run()
+        for name, expected in zip(predictor.get_output_names(), want):
+            assert relative_error(predictor.get_output_handle(name).copy_to_cpu(), expected) < 1e-5
+
+
+def test_parts_in_int8_are_calibrated_at_their_borders(tmp_path):
+    dense = save_net(tmp_path, middle, SHAPE, sparsity=0.0)
+    data = image(32, 1)
+    table = convert(dense, tmp_path / "int8", int8=Int8(data))
+    assert len(table.parts) == 2 and any("int8" in choice.kernel for choice in table.choices), str(table)
+    want, found = open_model(dense).run(x=data)[0], run(str(tmp_path / "int8"), data)[0]
+    assert relative_error(found, want) < 0.05
+    assert "part 2: activations: minmax" in table.note
+
+
+def test_names_to_skip_may_be_of_any_part(tmp_path):
+    dense = save_net(tmp_path, middle, SHAPE)
+    names = [choice.layer for choice in convert(dense, tmp_path / "fast").choices]
+    table = convert(dense, tmp_path / "int8", int8=Int8(image(4), skip=[names[-1]]))
+    assert [choice.layer for choice in table.choices if "as `skip` says" in choice.why] == [names[-1]]
+    with pytest.raises(ValueError, match="`skip` must name weights of the model, got nothing"):
+        convert(dense, tmp_path / "int8", int8=Int8(image(4), skip=["nothing"]))
+
+
+def test_a_net_without_anything_for_the_runtime_stays_with_paddle(tmp_path):
+    dense = save_net(tmp_path, lambda x: paddle.cumsum(nn.Conv2D(3, 4, 1, data_format="NHWC")(x), 1), [-1, 6, 6, 3])
+    table = convert(dense, tmp_path / "fast")
+    assert not table.converted and not table.parts and table.covered == 0 and "stays with Paddle" in str(table)
