@@ -5,11 +5,13 @@
     python benchmarks/runtime.py prepare --models FOLDER      # save and convert the models, measure nothing
     python benchmarks/runtime.py --int8                       # the same for sparse int8; prepare knows it too
     python benchmarks/runtime.py break-even [--int8]          # sparse against dense kernels, layer by layer
+    python benchmarks/runtime.py ways                         # int8: vectors against tiles, on a processor with AMX
     python benchmarks/runtime.py roofline                     # what the processor can do, and what of it we reach
 
 MobileNetV1, ResNet-50 and others, random weights, pruned at random or in blocks; 224 x 224. Each engine has a process
 of its own; in every round each runs in turn, alone, for a tenth of a second, and its best run counts. A figure "n x" is
-the median over the rounds of (the engine's time / ours): above 1, we are faster. `--others` names a Python with
+the median over the rounds of (the engine's time / ours): above 1, we are faster; with `--best`, for machines that
+are not quiet, the best time / the best time. `--others` names a Python with
 openvino, MNN or deepsparse, whichever is there; onnxruntime and paddle2onnx belong to this one. rule.py has its numbers
 from `break-even`. Columns are in speed/rivals.py, rows in speed/models.py.
 """
@@ -31,10 +33,13 @@ def main() -> None:
         from speed.measuring import serve
 
         serve(*args.worker)
-    elif args.what in ("break-even", "roofline"):
+    elif args.what in ("break-even", "roofline", "ways"):
         from speed import layers
 
-        layers.break_even(args.int8) if args.what == "break-even" else layers.roofline()
+        if args.what == "break-even":
+            layers.break_even(args.int8)
+        else:
+            layers.roofline() if args.what == "roofline" else layers.ways()
     else:
         from speed.tables import prepare_all, table
 
@@ -47,13 +52,16 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["table", "prepare", "break-even", "roofline"], default="table")
+    parser.add_argument(
+        "what", nargs="?", choices=["table", "prepare", "break-even", "ways", "roofline"], default="table"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="thread counts (default: 1)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default: 1)")
     parser.add_argument("--rounds", type=int, default=12, help="rounds of each comparison (default: 12)")
     parser.add_argument("--cases", default="", help="only cases whose name contains this, as in 'MobileNet 75'")
     parser.add_argument("--models", default="", help="where models are kept for the next time (default: nowhere)")
     parser.add_argument("--int8", action="store_true", help="the table of sparse int8 instead of that of float32")
+    parser.add_argument("--best", action="store_true", help="best times of all rounds, on a machine that is not quiet")
     parser.add_argument("--no-header", action="store_true", help="rows only, to go on with a table")
     parser.add_argument("--others", action="append", default=[], metavar="PYTHON", help="may be given more than once")
     parser.add_argument("--worker", nargs=4, metavar=("NAME", "MODEL", "THREADS", "BATCH"), help=argparse.SUPPRESS)

@@ -407,10 +407,10 @@ class Int8Block(Boxes):
     """4 neighbouring inputs at one kernel position of one output: what a sparse int8 kernel leaves out. In words "1x4".
 
     With `outputs` = 2 or 4 ("2x4", "4x4") that many neighbouring outputs share their blocks, and so the kernel's loads:
-    faster at the same sparsity, and a little less accurate. A block's score is the L2 norm of the scores of its
-    weights. Layers with fewer than 4 inputs or `outputs` outputs, such as depthwise convolutions and the first one of
-    an image, stay dense; an input axis that 4 does not divide ends in a short block, which the kernels fill up with
-    zeros.
+    faster at the same sparsity, and a little less accurate. 16 or 32 ("16x4") is what the tiles of AMX can leave out;
+    other processors run it as 4x4. A block's score is the L2 norm of the scores of its weights. Layers with fewer
+    than 4 inputs or `outputs` outputs, such as depthwise convolutions and the first one of an image, stay
+    dense; an input axis that 4 does not divide ends in a short block, which the kernels fill up with zeros.
 
     Args:
         outputs: neighbouring outputs of a block, >= 1.

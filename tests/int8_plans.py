@@ -13,7 +13,7 @@ from paddle_unstructured.runtime.int8.quantizer import Quantizer
 from paddle_unstructured.runtime.int8.weights import Int8Weight
 from paddle_unstructured.runtime.plan import one_image
 
-NAMES = ("avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2", "portable")
+NAMES = ("amx", "amx_only", "plain_tiles", "avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2", "portable")
 UNIT = Quantizer(1.0, 0)  # a byte is its own number
 
 

@@ -161,7 +161,9 @@ def byte_matrix(line: Line, arrays: list) -> np.ndarray:
     return matrix[:out].reshape(out, rows, columns, groups * 4)
 
 
-def finished(line: Line, total: np.ndarray, sums: np.ndarray, arrays: list, x: Bytes) -> Value:
+def finished(
+    line: Line, total: np.ndarray, sums: np.ndarray, arrays: list, x: Bytes, added: Bytes | None = None
+) -> Value:
     """From the sums of products [n, out, height, width] to the line's value; sums: of each output's weights."""
     weight_scale, bias = (np.float64(array.ravel()) for array in arrays)
     step = float(x.scale) * weight_scale
@@ -173,15 +175,18 @@ def finished(line: Line, total: np.ndarray, sums: np.ndarray, arrays: list, x: B
         low, high = (np.float32(bound) for bound in bounds(line["act"]))
         return np.minimum(np.maximum(real * np.float32(step)[:, None, None], low), high)
     scale, zero = scale_of(line)
-    factor = np.float32(step / float(scale))[:, None, None]
-    return Bytes(saturated(fma(real, factor, zero), *byte_bounds(line["act"], scale, zero)), scale, zero)
+    factor, start = np.float32(step / float(scale))[:, None, None], np.float32(zero)
+    if added is not None:
+        by = np.float32(float(added.scale) / float(scale))
+        start = fma(np.float32(added.q), by, np.float32(zero - added.zero * float(by)))
+    return Bytes(saturated(fma(real, factor, start), *byte_bounds(line["act"], scale, zero)), scale, zero)
 
 
-def int8_conv(line: Line, arrays: list, x: Bytes) -> Value:
+def int8_conv(line: Line, arrays: list, x: Bytes, added: Bytes | None = None) -> Value:
     weight = byte_matrix(line, arrays)[:, :, :, : x.q.shape[1]]  # what is beyond the channels is zero
     under = taps(line, x.q.astype(np.float64), x.zero)
     total = np.einsum("oijc,ijnchw->nohw", weight.astype(np.float64), under, optimize=True)  # whole numbers: exact
-    return finished(line, total.astype(np.int64), weight.sum((1, 2, 3)), arrays, x)
+    return finished(line, total.astype(np.int64), weight.sum((1, 2, 3)), arrays, x, added)
 
 
 def int8_depthwise(line: Line, arrays: list, x: Bytes) -> Value:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from .models import prune
 from .roofline import Limits, measure_limits
+from .tables import processor
 
 LAYERS = (
     (32, 64, 1, 112),
@@ -23,6 +25,14 @@ LAYERS = (
 )  # inputs, outputs, kernel, height and width
 LINEAR = ((1024, 1024, 1, 1), (2048, 2048, 1, 1))
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
+# The name of a way -> the instruction set that forces it, and whether it is stored as sparse; None: if there are zeros.
+WAYS = {
+    "vectors": ("avx512_vbmi", None),
+    "dense tiles": ("amx_only", False),
+    "sparse tiles": ("amx_only", True),
+    "chosen": ("amx", None),
+}
+TURNS = 40
 CHAIN = 8  # equal layers in a row, so that the copies before and after them do not count
 COLD = 6  # linear layers in a row, so that their weights do not stay in the second-level cache
 
@@ -52,6 +62,31 @@ def break_even(int8: bool) -> None:
                 + " |",
                 flush=True,
             )
+
+
+def ways() -> None:
+    """Per layer of blocks of 16 outputs x 4 inputs: microseconds on vectors, on tiles, and as chosen."""
+    columns = ("dense", "50%", "75%", "90%")
+    print(f"{processor()}; best of {TURNS} turns, a mean of {CHAIN} layers\n")
+    print("| layer | way | " + " | ".join(columns) + " |\n|---|---|" + "---|" * len(columns), flush=True)
+    random = np.random.default_rng(0)
+    for inputs, outputs, kernel, size in LAYERS:
+        shapes = [(outputs, inputs, kernel, kernel), (inputs, outputs, kernel, kernel)] * (CHAIN // 2)
+        x = random.normal(size=(1, inputs, size, size)).astype("float32")
+        nets: dict[str, list[Any]] = {name: [] for name in WAYS}
+        for sparsity in (0.0, 0.5, 0.75, 0.9):
+            weights = [_weight(random, shape, sparsity, 16, 4) for shape in shapes]
+            for name, (isa, stored) in WAYS.items():
+                os.environ["PADDLE_UNSTRUCTURED_ISA_INT8"] = isa
+                sparse = sparsity > 0 if stored is None else stored
+                nets[name].append(_byte_net(weights, 16 if sparse else 0, False))
+        best = {name: [1e9] * len(columns) for name in WAYS}
+        for _ in range(TURNS):
+            for name, engines in nets.items():
+                best[name] = [min(time, _timed(engine, x)) for time, engine in zip(best[name], engines)]
+        for name, times in best.items():
+            line = f"{inputs} -> {outputs}, {kernel}x{kernel}, {size}x{size}"
+            print(f"| {line} | {name} | {' | '.join(f'{1e6 * time / CHAIN:.1f}' for time in times)} |", flush=True)
 
 
 def roofline() -> None:

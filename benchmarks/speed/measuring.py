@@ -76,8 +76,10 @@ class Worker:
         self.process.stdin.close()
         self.process.wait()
 
-    def times_slower_than(self, other: Worker) -> float:
-        """The median over the rounds of (our time / the other's)."""
+    def times_slower_than(self, other: Worker, *, best: bool = False) -> float:
+        """The median over the rounds of (our time / the other's); or `best` time / best time."""
+        if best:
+            return min(self.seconds) / min(other.seconds)
         return statistics.median(a / b for a, b in zip(self.seconds, other.seconds))
 
 

@@ -47,6 +47,9 @@ CASES = (
         for sparsity, outputs in ((0.0, 1), (0.75, 1), (0.9, 1), (0.75, 2), (0.9, 2))
     ),
     *(Case(net, 0.75, 1, 4, int8=True) for net in ("MobileNetV2", "EfficientNet-Lite", "ResNet50")),
+    *(Case("MobileNet", sparsity, 16, 4, int8=True) for sparsity in (0.75, 0.9)),
+    Case("MobileNetV2", 0.75, 16, 4, int8=True),
+    *(Case("ResNet50", sparsity, outputs, 4, int8=True) for sparsity, outputs in ((0.0, 1), (0.75, 16), (0.9, 16))),
 )
 
 
@@ -57,6 +60,8 @@ def prepare(case: Case, folder: Path) -> str:
         _save(case, prefix)
         _convert(prefix, int8=case.int8)
         _quantize(prefix)
+    if case.int8 and not Path(prefix + "_nncf.xml").exists():
+        _quantize_by_nncf(prefix)
     return prefix
 
 
@@ -64,15 +69,16 @@ def prune(weight: np.ndarray, sparsity: float, outputs: int, inputs: int = 1) ->
     """Zeros in the blocks with the smallest absolute sums.
 
     Args:
-        weight: [outputs, inputs] or [outputs, inputs, positions], both divisible by the block's.
+        weight: [outputs, inputs] or [outputs, inputs, positions]; blocks at the ends may be smaller.
     """
     if sparsity == 0:
         return weight
     out, into, *rest = weight.shape
-    scores = np.abs(weight).reshape(out // outputs, outputs, into // inputs, inputs, *rest).sum((1, 3))
+    sizes = np.pad(np.abs(weight), ((0, -out % outputs), (0, -into % inputs), *[(0, 0)] * len(rest)))
+    scores = sizes.reshape(-(-out // outputs), outputs, -(-into // inputs), inputs, *rest).sum((1, 3))
     last = round(sparsity * scores.size) - 1
     keep = scores > np.partition(scores.ravel(), last)[last]
-    return weight * np.repeat(np.repeat(keep, outputs, axis=0), inputs, axis=1)
+    return weight * np.repeat(np.repeat(keep, outputs, axis=0), inputs, axis=1)[:out, :into]
 
 
 def _save(case: Case, prefix: str) -> None:
@@ -124,6 +130,18 @@ def _inputs() -> Iterator[np.ndarray]:
     """What both ways to int8 are calibrated on: it makes them run, and teaches them nothing."""
     random = np.random.default_rng(0)
     return (random.normal(size=(3, 224, 224)).astype("float32") for _ in range(4))
+
+
+def _quantize_by_nncf(prefix: str) -> None:
+    """Static int8 as OpenVINO's own tool makes it; without that tool there is no such file."""
+    try:
+        import nncf
+        import openvino as ov
+    except ImportError:
+        return
+    model = ov.Core().read_model(prefix + ".onnx")
+    made = nncf.quantize(model, nncf.Dataset([image[None] for image in _inputs()]))
+    ov.save_model(made, prefix + "_nncf.xml", compress_to_fp16=False)
 
 
 def _quantize(prefix: str) -> None:

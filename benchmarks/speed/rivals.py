@@ -65,9 +65,18 @@ def onnxruntime(model: str, threads: int) -> Run:
 
 
 def openvino(model: str, threads: int) -> Run:
+    return _openvino(model, threads, {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+def openvino_default(model: str, threads: int) -> Run:
+    """As it comes: bfloat16 where the processor has AMX or AVX512-BF16."""
+    return _openvino(model, threads, {})
+
+
+def _openvino(model: str, threads: int, more: dict[str, str]) -> Run:
     import openvino as ov
 
-    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", **more}
     return ov.Core().compile_model(model, "CPU", options)
 
 
@@ -129,7 +138,9 @@ RIVALS = {
     "ONNX Runtime int8": Rival(onnxruntime, "_int8.onnx"),
     "Paddle oneDNN": Rival(predictor, ""),
     "OpenVINO": Rival(openvino, ".onnx", "openvino"),
+    "OpenVINO default": Rival(openvino_default, ".onnx", "openvino"),
     "OpenVINO int8": Rival(openvino, "_int8.onnx", "openvino"),
+    "OpenVINO NNCF int8": Rival(openvino_default, "_nncf.xml", "openvino"),
     "MNN sparse": Rival(mnn, ".onnx", "MNN"),
     "DeepSparse": Rival(deepsparse, ".onnx", "deepsparse"),
     "DeepSparse int8": Rival(deepsparse, "_int8.onnx", "deepsparse"),
@@ -142,6 +153,7 @@ FLOATS = (
     "Paddle oneDNN",
     "ONNX Runtime int8",
     "OpenVINO",
+    "OpenVINO default",
     "MNN sparse",
     "DeepSparse",
 )
@@ -151,6 +163,9 @@ BYTES = (
     "ours",
     "ONNX Runtime int8",
     "ONNX Runtime",
+    "Paddle oneDNN",
+    "OpenVINO default",
     "OpenVINO int8",
+    "OpenVINO NNCF int8",
     "DeepSparse int8",
 )

@@ -34,6 +34,7 @@ def table(folder: Path, args: Namespace) -> None:
     pythons = find_pythons(columns, args.others)
     names = list(pythons)
     if not args.no_header:
+        print(f"{processor()}; {'best' if args.best else 'median'} of {args.rounds} rounds\n")
         print(f"| model | zeros | threads | batch | {' | '.join(names)} | files | peak memory |")
         print("|---|---|---|---|" + "---|" * len(names) + "---|---|", flush=True)
     for case in cases(args.cases, args.int8):
@@ -42,7 +43,7 @@ def table(folder: Path, args: Namespace) -> None:
         for threads in args.threads:
             for batch in args.batch:
                 workers = measure(prefix, pythons, threads, batch, args.rounds)
-                print(row(case, prefix, threads, batch, workers, names), flush=True)
+                print(row(case, prefix, threads, batch, workers, names, best=args.best), flush=True)
 
 
 def find_pythons(columns: Sequence[str], others: list[str]) -> dict[str, str]:
@@ -61,10 +62,30 @@ def importable(python: str, module: str) -> bool:
     return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
-def row(case: Case, prefix: str, threads: int, batch: int, workers: dict[str, Worker], names: list[str]) -> str:
+def processor() -> str:
+    """Its name and what it has of the instruction sets that decide; a name alone says little on rented machines."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    sets = [name for name in ("avx2", "avx_vnni", "avx512_vnni", "amx_int8") if name in found.get("flags", "").split()]
+    name = f"{found.get('model name', 'unknown processor')}, model {found.get('model', '?')}"
+    return f"{name} ({', '.join(sets) or 'none of the instruction sets'}), {os.cpu_count()} cores"
+
+
+def row(
+    case: Case,
+    prefix: str,
+    threads: int,
+    batch: int,
+    workers: dict[str, Worker],
+    names: list[str],
+    *,
+    best: bool,
+) -> str:
     """Our time, and how many times longer each of the others takes."""
-    ours = workers[names[0]]
-    ratios = [f"{workers[name].times_slower_than(ours):.2f} x" if name in workers else "-" for name in names[1:]]
+    ours, middle = workers[names[0]], min if best else statistics.median
+    ratios = [
+        f"{workers[name].times_slower_than(ours, best=best):.2f} x" if name in workers else "-" for name in names[1:]
+    ]
     before, after = (
         sum(Path(p + end).stat().st_size for end in (".json", ".pdiparams")) / 1e6
         for p in (prefix, prefix + RIVALS[names[0]].ending)
@@ -75,7 +96,7 @@ def row(case: Case, prefix: str, threads: int, batch: int, workers: dict[str, Wo
         zeros,
         str(threads),
         str(batch),
-        f"{1e3 * statistics.median(ours.seconds):.2f} ms",
+        f"{1e3 * middle(ours.seconds):.2f} ms",
         *ratios,
         f"{before:.1f} -> {after:.1f} MB",
         f"{ours.megabytes:.0f} MB; ONNX Runtime {workers['ONNX Runtime'].megabytes:.0f} MB",

@@ -49,6 +49,11 @@ ISAS_INT8 = {  # the kernels for int8
     "avx2": ("kAvx2", 8, 16, ("-mavx2", "-mfma")),
     "portable": ("kPortable", 4, 16, ()),
 }
+_AMX = ("-mamx-tile", "-mamx-int8")
+ISAS_TILES = {  # the kernels for int8 that multiply whole matrices at once, and the same in plain C++
+    "amx": ("kAmxTiles", 16, 32, (*ISAS_INT8["avx512_vbmi"][3], *_AMX, "-DPU_TILES=1")),
+    "plain": ("kPlainTiles", 4, 16, ()),
+}
 EXACT = ("-ffp-contract=off",)  # for all but the float32 kernels: every instruction set makes the same int8 bits
 # A library that travels brings the C++ runtime along, hidden; what it asks of the machine is the C library.
 PORTABLE_LINK = ("-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL")
@@ -136,7 +141,7 @@ def build_operator(folder: Path, compiler: str, kernels: Path, paddle: Path) -> 
 
 def kernel_digest() -> str:
     """Of everything that decides what the kernel library computes, the compiler apart."""
-    return digest([*FLAGS, repr((ISAS, ISAS_INT8, EXACT)), *_texts("kernels", "engine")])
+    return digest([*FLAGS, repr((ISAS, ISAS_INT8, ISAS_TILES, EXACT)), *_texts("kernels", "engine")])
 
 
 def operator_digest() -> str:
@@ -155,10 +160,11 @@ def version_of(compiler: str) -> str:
     return said.partition("\n")[0]
 
 
-def knows(compiler: str, flags: Sequence[str]) -> bool:
-    """Whether a compiler takes flags: those before GCC 11 do not know -mavxvnni."""
-    command = [compiler, *flags, "-E", "-x", "c++", os.devnull]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+def knows(compiler: str, flags: Sequence[str], instruction: str = "") -> bool:
+    """Whether a compiler takes flags, and its assembler an instruction: GCC before 11 does not know -mavxvnni."""
+    command = [compiler, *flags, "-c", "-x", "c++", "-", "-o", os.devnull]
+    text = f'void probe() {{ asm("{instruction}"); }}'
+    return subprocess.run(command, input=text, text=True, capture_output=True, check=False).returncode == 0
 
 
 def links(compiler: str, flags: Sequence[str]) -> bool:
@@ -191,14 +197,14 @@ class _Unit:
 
 def _units(compiler: str, more: Sequence[Path]) -> list[_Unit]:
     """The kernels once per instruction set, the executor, and `more`."""
-    kernels = sorted((SOURCES / "kernels").rglob("*.cpp"))
-    known = {name: isa for name, isa in ISAS_INT8.items() if name != "avx_vnni" or knows(compiler, isa[3])}
+    int8 = {name: isa for name, isa in ISAS_INT8.items() if name != "avx_vnni" or knows(compiler, isa[3])}
+    tiles = {name: isa for name, isa in ISAS_TILES.items() if name != "amx" or knows(compiler, isa[3], "tilerelease")}
     units = [
         _Unit(source, f"{_name(source)}_{name}", [*_isa_flags(name, isa), *(EXACT if _is_int8(source) else ())])
-        for source in kernels
-        for name, isa in (known if _is_int8(source) else ISAS).items()
+        for source in sorted((SOURCES / "kernels").rglob("*.cpp"))
+        for name, isa in (ISAS if not _is_int8(source) else tiles if source.stem == "tiles" else int8).items()
     ]
-    has = ["-DPU_HAS_AVX_VNNI"] * ("avx_vnni" in known)
+    has = ["-DPU_HAS_AVX_VNNI"] * ("avx_vnni" in int8) + ["-DPU_HAS_AMX"] * ("amx" in tiles)
     engine = sorted((SOURCES / "engine").rglob("*.cpp"))
     units += [_Unit(source, _name(source), [*has, *EXACT]) for source in engine]
     return units + [_Unit(source, f"more_{source.stem}", has) for source in more]

@@ -73,15 +73,16 @@ def sparse_rows(matrix: np.ndarray, block: int) -> SparseRows:
     return SparseRows(np.ascontiguousarray(blocks[rows, :, columns]), _narrow(columns), _narrow(counts))
 
 
-def find_block(matrix: np.ndarray, *, waste: float = 0.02) -> int:
+def find_block(matrix: np.ndarray, *, blocks: Sequence[int] = BLOCKS, waste: float = 0.02) -> int:
     """The largest block whose rows hold (almost) no zeros that single entries would leave out.
 
     Args:
         matrix: [outputs, inputs].
+        blocks: Those that there are kernels for, largest first; the last one is 1.
         waste: Zeros among the stored values that are accepted (weights that happen to be zero inside a kept block).
     """
     kept = np.count_nonzero(matrix)
-    for block in BLOCKS[:-1]:
+    for block in blocks[:-1]:
         rows = sparse_rows(matrix, block)
         beyond = -len(matrix) % block * int(rows.counts[-1])  # the last block may reach beyond the outputs
         stored = rows.values.size - beyond

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import AbstractSet
+from collections import Counter
+from typing import AbstractSet, Container
 
 from ..choose_kernel import is_depthwise
 from ..net import Layer, Net, input_of
@@ -77,6 +78,30 @@ def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[Layer] | 
 def is_matrix(layer: Layer) -> bool:
     """Whether the general kernel runs it, weights times a panel of inputs: the one that can return floats."""
     return layer.kind in ("conv", "linear") and not (layer.groups > 1 and is_depthwise(layer))
+
+
+def sums_in_convolutions(net: Net, floats: Container[Layer]) -> dict[Layer, Layer]:
+    """Sums that a convolution before them computes as it makes its bytes: they are rounded once, not twice.
+
+    Args:
+        net: As `lower` gives it.
+        floats: The layers that stay in floats.
+
+    Returns:
+        the sum -> the convolution: its later side, which nothing else reads and which has no activation.
+    """
+    layers = layers_of(net)
+    place = {layer: number for number, layer in enumerate(layers)}
+    outputs = {output for output, _ in net.outputs}
+    readers = Counter(source for layer in layers for source in layer.inputs)
+    found = {}
+    for layer in layers:
+        if layer.kind != "add" or layer in floats or layer.inputs[0] is layer.inputs[1]:
+            continue
+        last = max(layer.inputs, key=lambda side: place.get(side, -1))
+        if is_matrix(last) and last.act == "none" and last not in floats and readers[last] == 1 and last not in outputs:
+            found[layer] = last
+    return found
 
 
 def is_single_pixel(layer: Layer) -> bool:

@@ -38,19 +38,23 @@ class Int8Writer:
         block: int = 0,
         act: str = "none",
         linear: bool = False,
+        added: int | None = None,
     ) -> int:
-        """A convolution of one group; block 0 for the dense kernel, else the outputs of one block."""
+        """A convolution of one group; block 0 for the dense kernel, else the outputs of one block.
+
+        `added`: a value in bytes that joins the sums before they are rounded.
+        """
         outputs, inputs = weight.values.shape[:2]
         words = {"in": inputs, "out": outputs, **window.words, "act": act, **_target(to)}
         if linear:
             words["linear"] = 1
-        matrix = reordered(weight.values)
+        matrix, values = reordered(weight.values), [value] if added is None else [value, added]
         if block == 0:
             params = self.plan.keep(matrix.reshape(outputs, -1), weight.scale, weight.bias)
-            return self.plan.add("int8.conv", [value], **words, weights="dense", params=params)
+            return self.plan.add("int8.conv", values, **words, weights="dense", params=params)
         rows = sparse_groups(matrix, block)
         params = self.plan.keep(rows.values, rows.columns, rows.counts, weight.scale, weight.bias)
-        return self.plan.add("int8.conv", [value], **words, weights="sparse", block=block, params=params)
+        return self.plan.add("int8.conv", values, **words, weights="sparse", block=block, params=params)
 
     def depthwise(self, value: int, weight: Int8Weight, window: Window, to: Quantizer, *, act: str = "none") -> int:
         """One filter for each channel: values [channels, 1, k, k], k 3 or 5, stride 1 or 2."""

@@ -15,7 +15,7 @@ from ..write_plan import KernelChoice, emitter_of, ungrouped
 from .activations import activation, function_of, table
 from .choose_kernel import choose_block
 from .lowering import layers_of
-from .placement import is_matrix, is_single_pixel
+from .placement import is_matrix, is_single_pixel, sums_in_convolutions
 from .plan_lines import Int8Writer
 from .quantizer import Quantizer
 from .weights import Int8Weight, quantize_weight, reordered
@@ -45,10 +45,13 @@ class Int8Emitter:
         self.outside = emitter_of(self.net)
         self.writer = Int8Writer(self.outside.writer)
         self.read_as_bytes = {source for layer in layers if layer not in self.floats for source in layer.inputs}
+        self.fused = sums_in_convolutions(self.net, self.floats)
 
     def run(self) -> tuple[PlanWriter, list[KernelChoice]]:
         """The whole plan, and what runs its layers."""
         for layer in layers_of(self.net):
+            if layer in self.fused.values():
+                continue  # its sum is computed with it
             if layer in self.floats:
                 self._stay_outside(layer)
             elif is_matrix(layer) and layer not in self.read_as_bytes:
@@ -98,6 +101,8 @@ class Int8Emitter:
             return self._matrix(layer, to) if is_matrix(layer) else self._depthwise(layer, to)
         if layer.kind == "affine":
             return self._affine(layer, to)
+        if layer in self.fused:
+            return self._matrix(self.fused[layer], to, sum_with=layer)
         if layer.kind in ("add", "multiply"):
             return self._pairwise(layer, to)
         if layer.kind == "concat":
@@ -115,16 +120,21 @@ class Int8Emitter:
         values = [self._bytes(each) for each in ((b, a) if swap else (a, b))]
         return self.writer.pairwise(f"int8.{layer.kind}", values, to, act=layer.act)
 
-    def _matrix(self, layer: Layer, to: Quantizer | None) -> int:
+    def _matrix(self, layer: Layer, to: Quantizer | None, *, sum_with: Layer | None = None) -> int:
+        """A convolution or linear layer; with `sum_with`, the sum that it is a side of."""
         whole = ungrouped(layer.weight, layer.groups) if layer.groups > 1 else layer.weight
         weight = self._quantized(layer, whole, self.means.get(layer.inputs[0]))
         linear, zeros = layer.kind == "linear", sparsity(layer.weight)
         block, kernel, why = choose_block(reordered(weight.values), zeros, linear=linear)
         if layer.groups > 1:
             why = f"{layer.groups} groups as one block-diagonal matrix: {why}"
+        added, act = None, layer.act
+        if sum_with is not None:
+            (other,) = (side for side in sum_with.inputs if side is not layer)
+            added, act, why = self._bytes(other), sum_with.act, f"{why}; with the sum behind it"
         self._note(layer, kernel, why, to)
         return self.writer.convolution(
-            self._bytes(layer.inputs[0]), weight, layer.window, to, block=block, act=layer.act, linear=linear
+            self._bytes(layer.inputs[0]), weight, layer.window, to, block=block, act=act, linear=linear, added=added
         )
 
     def _depthwise(self, layer: Layer, to: Quantizer) -> int:

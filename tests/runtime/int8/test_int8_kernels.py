@@ -50,7 +50,7 @@ def test_a_1x1_convolution_written_out():
     act=st.sampled_from(["none", "relu", "relu6", "clamp:-1.5:2.25"]),
     kind=kinds,
     weights=kinds,
-    **{**CONVOLUTION, "window": st.one_of(windows, wide_windows)},
+    **{**CONVOLUTION, "window": st.one_of(windows, wide_windows), "block": st.sampled_from([0, 1, 2, 4, 16, 32])},
 )
 def test_convolutions_of_any_shape(
     window, inputs, outputs, height, width, batch, threads, block, sparsity, source, to, act, kind, weights, seed
@@ -100,7 +100,7 @@ def test_depthwise_convolutions_of_planes_larger_and_smaller_than_a_square_of_ou
         require_equal(writer, pick_bytes(random, 1, 5, height, width), 2)
 
 
-@pytest.mark.parametrize("block", [0, 1, 2, 4])
+@pytest.mark.parametrize("block", [0, 1, 2, 4, 16])
 @pytest.mark.parametrize("inputs, pixels", [(1, 1), (37, 1), (600, 1), (1500, 1), (600, 49), (1500, 17)])
 def test_deep_convolutions_run_in_blocks(block, inputs, pixels):
     random = np.random.default_rng(inputs)

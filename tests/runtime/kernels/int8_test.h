@@ -106,12 +106,25 @@ bool is_here_int8(const char* isa) {
   return std::string(error).find("this processor has") == std::string::npos;
 }
 
+// Whether this thread has tiles in use, which the system would have to save at every switch.
+bool holds_tiles() {
+#if defined(__x86_64__)
+  unsigned low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+  return (low >> 18 & 1) != 0;
+#else
+  return false;
+#endif
+}
+
 void test_int8() {
   std::vector<const char*> here;
-  for (const char* isa : {"avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2"})
+  for (const char* isa : {"amx", "amx_only", "plain_tiles", "avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2"})
     if (is_here_int8(isa)) here.push_back(isa);
   for (int i = 0; i < 100; ++i) {
-    const Case c = random_case();
+    Case c = random_case();
+    if (c.block == 4) c.block = 4 << pick(0, 3);
+    if (c.block == 8) c.block = 16;
     Arrays arrays;
     const std::string plan = signed_plan(plan_of_int8(c, arrays), arrays);
     const std::vector<float> x = numbers(static_cast<size_t>(c.batch * c.inputs * c.height * c.width));
@@ -120,6 +133,7 @@ void test_int8() {
     for (const char* isa : here) {
       setenv("PADDLE_UNSTRUCTURED_ISA_INT8", isa, 1);
       if (run_bytes(c, plan, arrays, x) != expected_bytes) give_up(std::string("wrong bytes: ") + isa + " " + c.text());
+      if (isa[0] == 'a' && isa[1] == 'm' && holds_tiles()) give_up(std::string("tiles are held: ") + isa);
     }
   }
   for (const char* isa : here) std::printf("bytes, %s: ok\n", isa);

@@ -18,7 +18,17 @@ struct Candidate {
   const Table* table;
   Width width;
   bool is_here;
+  bool (*is_permitted)() = nullptr;  // asked only if it would run
+
+  bool may_run() const { return is_here && (is_permitted == nullptr || is_permitted()); }
 };
+
+int8::KernelTable with_tiles(const char* name, int8::KernelTable table, const int8::TileTable& tiles, bool only_tiles) {
+  table.name = name;
+  table.tiles = &tiles;
+  table.only_tiles = only_tiles;
+  return table;
+}
 
 std::string variable(const char* name) {
   const char* const value = std::getenv(name);
@@ -32,7 +42,7 @@ const Table& select(const std::vector<Candidate<Table>>& fastest_first, const st
   std::string names;
   for (const Candidate<Table>& each : fastest_first) {
     const bool fits = named.empty() ? each.width <= widest : named == each.table->name;
-    if (fits && each.is_here) return *each.table;
+    if (fits && each.may_run()) return *each.table;
     names += (names.empty() ? "" : &each == &fastest_first.back() ? " or " : ", ") + std::string(each.table->name);
   }
   fail(variable_name, " must be ", names, ", and one that this processor has, got ", named);
@@ -49,8 +59,16 @@ Kernels select_kernels() {
 #endif
       {&f32::kPortable, Width::kPortable, true},
   };
+#ifdef PU_HAS_AMX
+  static const int8::KernelTable amx = with_tiles("amx", int8::kAvx512Vbmi, int8::kAmxTiles, false);
+  static const int8::KernelTable amx_only = with_tiles("amx_only", int8::kAvx512Vbmi, int8::kAmxTiles, true);
+#endif
+  static const int8::KernelTable plain_tiles = with_tiles("plain_tiles", int8::kPortable, int8::kPlainTiles, true);
   const std::vector<Candidate<int8::KernelTable>> int8_tables{
 #if defined(__x86_64__)
+#ifdef PU_HAS_AMX
+      {&amx, Width::k512, here.amx, may_use_tiles},
+#endif
       {&int8::kAvx512Vbmi, Width::k512, here.avx512_vbmi},
       {&int8::kAvx512Vnni, Width::k512, here.avx512_vnni},
 #ifdef PU_HAS_AVX_VNNI
@@ -59,6 +77,11 @@ Kernels select_kernels() {
       {&int8::kAvx2, Width::k256, here.avx2},
 #endif
       {&int8::kPortable, Width::kPortable, true},
+  // By name only, for tests: every layer on tiles, and the same algorithm in plain C++.
+#ifdef PU_HAS_AMX
+      {&amx_only, Width::kPortable, here.amx, may_use_tiles},
+#endif
+      {&plain_tiles, Width::kPortable, true},
   };
   const std::string isa = variable("PADDLE_UNSTRUCTURED_ISA");
   std::string isa_int8 = variable("PADDLE_UNSTRUCTURED_ISA_INT8");

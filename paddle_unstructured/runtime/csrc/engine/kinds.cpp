@@ -42,7 +42,7 @@
   KIND("recurrent", kAnyNumber, Type::kFloat32, f32, make_recurrent) \
   KIND("quantize", 1, Type::kFloat32, int8, make_quantize)           \
   KIND("dequantize", 1, Type::kInt8, int8, make_dequantize)          \
-  KIND("int8.conv", 1, Type::kInt8, int8, make_convolution)          \
+  KIND("int8.conv", kAnyNumber, Type::kInt8, int8, make_convolution) \
   KIND("int8.depthwise", 1, Type::kInt8, int8, make_depthwise)       \
   KIND("int8.pool", 1, Type::kInt8, int8, make_pool)                 \
   KIND("int8.global_pool", 1, Type::kInt8, int8, make_global_pool)   \

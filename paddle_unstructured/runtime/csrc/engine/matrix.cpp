@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "matrix.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
+#include <string>
 
 namespace paddle_unstructured {
 
@@ -17,9 +19,12 @@ std::vector<int32_t> SparseIndices::row_begins() const {
   return begins;
 }
 
-SparseIndices load_indices(const Node& node, const Parameters& parameters, int32_t outputs, int64_t depth) {
-  SparseIndices rows{node.integer("block", 1, 4), parameters.integers(node, 2), parameters.integers(node, 1)};
-  if (rows.block == 3) node.refuse("has blocks of 3");
+SparseIndices load_indices(const Node& node, const Parameters& parameters, const std::vector<int32_t>& blocks,
+                           int32_t outputs, int64_t depth) {
+  SparseIndices rows{node.integer("block", 1, blocks.back()), parameters.integers(node, 2),
+                     parameters.integers(node, 1)};
+  if (std::find(blocks.begin(), blocks.end(), rows.block) == blocks.end())
+    node.refuse("has blocks of " + std::to_string(rows.block));
   if (rows.columns.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
     node.refuse("has too many weights");
   const auto expected = static_cast<size_t>((outputs + rows.block - 1) / rows.block);

@@ -59,17 +59,18 @@ constexpr int32_t kMostColumns = 65536;  // panel rows that 16 bits can count
 
 // The places of the entries of sparse rows of blocks of `block` outputs, as stored and checked.
 struct SparseIndices {
-  int32_t block;                 // 1, 2 or 4
+  int32_t block;                 // outputs that share an entry
   std::vector<int32_t> counts;   // entries of each row
   std::vector<int32_t> columns;  // ascending within a row
 
-  // Where the kernels for this block stand in their table.
+  // Where the kernels for this block, 1, 2 or 4, stand in their table.
   size_t kernel() const { return block == 1 ? 0 : block == 2 ? 1 : 2; }
   // Entry at which each row begins, and one past the last.
   std::vector<int32_t> row_begins() const;
 };
 
-// The word `block`, and of the word `params` columns [entries] and counts [ceil(outputs / block)].
-SparseIndices load_indices(const Node& node, const Parameters& parameters, int32_t outputs, int64_t depth);
+// The word `block`, one of `blocks`, and of the word `params` columns [entries] and counts [ceil(outputs / block)].
+SparseIndices load_indices(const Node& node, const Parameters& parameters, const std::vector<int32_t>& blocks,
+                           int32_t outputs, int64_t depth);
 
 }  // namespace paddle_unstructured

@@ -29,6 +29,22 @@ void* allocate_zeros(int64_t wanted) {
   return memory;
 }
 
+void* WeightMemory::take_bytes(int64_t bytes) {
+  constexpr int64_t kLine = 64, kLeast = int64_t{1} << 17, kLargePage = int64_t{1} << 21;
+  bytes = round_up(bytes, kLine);
+  if (bytes > left_) {
+    const int64_t wanted = std::max(bytes, std::clamp(all_, kLeast, kLargePage));  // a small model stays small
+    left_ = wanted < kLargePage ? wanted : round_up(wanted, kLargePage);
+    slabs_.emplace_back(left_);
+    next_ = slabs_.back().data();
+    all_ += left_;
+  }
+  void* const taken = next_;
+  next_ += bytes;
+  left_ -= bytes;
+  return taken;
+}
+
 void FreeMemory::operator()(void* memory) const { std::free(memory); }
 
 }  // namespace paddle_unstructured

@@ -148,7 +148,7 @@ Model::Model(const Plan& plan, const Parameters& parameters, int threads)
   require(parameters.are_of(plan.head),
           "the plan and its parameters are not those that were converted (their digest differs); the file is damaged "
           "or belongs to another model: convert it again");
-  network_.load(plan, {parameters, kernels_, threads});
+  network_.load(plan, {parameters, kernels_, threads, memory_});
 }
 
 void Model::prepare(Workspace& workspace, const std::vector<Shape>& shapes) const {

@@ -92,6 +92,7 @@ class Model {
   Value input_of(const Workspace& workspace, size_t input, const Given& given, int64_t sample) const;
 
   Kernels kernels_;
+  WeightMemory memory_;
   Network network_;
   mutable Teams teams_;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "context.h"
+#include "memory.h"
 #include "parameters.h"
 #include "plan.h"
 
@@ -15,6 +16,7 @@ struct LoadContext {
   const Parameters& parameters;
   const Kernels& kernels;
   int threads;
+  WeightMemory& memory;  // of the model
 };
 
 class Operation {

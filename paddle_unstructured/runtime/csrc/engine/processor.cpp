@@ -4,6 +4,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace paddle_unstructured {
 
@@ -14,6 +18,17 @@ namespace {
 bool has_avx_vnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
+}
+
+// The processor has tiles of bytes (leaf 7, EDX, bits 24 and 25), and the system saves them (XCR0, bits 17 and 18).
+bool has_amx() {
+  constexpr unsigned kSavesExtended = 1u << 27;  // leaf 1, ECX: XGETBV may be used
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kSavesExtended) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 24 & 3) != 3) return false;
+  unsigned low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low >> 17 & 3) == 3;
 }
 
 }  // namespace
@@ -30,10 +45,21 @@ Processor detect_processor() {
 #else
   here.avx_vnni = here.avx2 && has_avx_vnni();
 #endif
+  here.amx = here.avx512_vbmi && has_amx();
   return here;
 }
 #else
 Processor detect_processor() { return {}; }
+#endif
+
+#if defined(__x86_64__) && defined(__linux__)
+bool may_use_tiles() {
+  constexpr long kAskForState = 0x1023, kTiles = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool permitted = syscall(SYS_arch_prctl, kAskForState, kTiles) == 0;
+  return permitted;
+}
+#else
+bool may_use_tiles() { return false; }
 #endif
 
 }  // namespace paddle_unstructured

@@ -5,9 +5,13 @@
 namespace paddle_unstructured {
 
 struct Processor {
-  bool avx2, avx512, avx512_vnni, avx512_vbmi, avx_vnni;
+  bool avx2, avx512, avx512_vnni, avx512_vbmi, avx_vnni, amx;
 };
 
 Processor detect_processor();
+
+// Tiles are many registers, which Linux keeps for a process only when it has asked: once, for all its threads and
+// forks, those of now and of later. False where it refuses.
+bool may_use_tiles();
 
 }  // namespace paddle_unstructured

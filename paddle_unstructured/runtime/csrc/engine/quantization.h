@@ -25,6 +25,8 @@ ByteRange byte_range(const Node& node, const Quantization& output);
 // A factor of the arithmetic, which must be finite.
 float checked_factor(const Node& node, double factor);
 
+constexpr int32_t kMostBlock = 32;  // outputs that share an entry of a sparse matrix
+
 // What each output of a convolution brings: sums[o] of its weights, and of their sizes.
 struct WeightSums {
   std::vector<int64_t> signed_sum, absolute_sum;
@@ -34,7 +36,7 @@ struct WeightSums {
     signed_sum[output] += weight;
     absolute_sum[output] += weight < 0 ? -int64_t{weight} : int64_t{weight};
   }
-  static size_t padded(int32_t outputs) { return static_cast<size_t>(round_up(outputs, kVectorStep)); }
+  static size_t padded(int32_t outputs) { return static_cast<size_t>(round_up(outputs, kMostBlock)); }
 };
 
 // Starting sums and factors of a convolution's outputs, filled with zeros to a whole vector.

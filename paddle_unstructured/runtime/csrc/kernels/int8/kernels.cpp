@@ -28,6 +28,8 @@ namespace paddle_unstructured::int8 {
 extern const KernelTable PU_TABLE;
 const KernelTable PU_TABLE = {
     PU_ISA,
+    nullptr,
+    false,
     PU_LANES,
     {kSparseVectors1, kSparseVectors2, kSparseVectors4},
     kDenseVectors,

@@ -13,6 +13,7 @@
 //         for v < Vectors: x = panel[k][v]
 //           for m < M: sums[m][v] += x . weight[m]                    dot: 4 products, exact in int32
 //       last block: rint(fma(sums, scale, zero)), two rows to a pair  finish_row, join_rows
+//                   (zero: with what is added to it)
 //     last block: interleave 4 rows to bytes, clamp, store            store_group
 
 namespace paddle_unstructured::int8 {
@@ -22,8 +23,12 @@ namespace {
 struct Finish {
   Vec zero;
   ByteClamp clamp;
+  Vec added_scale;
 
-  explicit PU_INLINE Finish(const Requantization& q) : zero(broadcast(q.zero)), clamp(clamp_of(q)) {}
+  explicit PU_INLINE Finish(const Requantization& q)
+      : zero(broadcast(q.zero)),
+        clamp(clamp_of(q)),
+        added_scale(broadcast(q.added_scale)) {}
 };
 
 template <int Vectors>
@@ -43,8 +48,17 @@ PU_INLINE void store_row(const Tile& tile, ptrdiff_t row, const IntVec (&sums)[V
 template <int Vectors>
 PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row, IntVec (&sums)[Vectors]) {
   const Vec scale = broadcast(tile.finish.scale[row]);
+  if (tile.finish.added == nullptr) {
+    PU_UNROLL(16)
+    for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero));
+    return;
+  }
+  const uint8_t* const added = tile.finish.added + row / kGroup * tile.output_pitch;
   PU_UNROLL(16)
-  for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero));
+  for (int v = 0; v < Vectors; ++v) {
+    const IntVec byte = byte_of_words(load_aligned_ints(added + v * kLanes * kGroup), row % kGroup);
+    sums[v] = quantized(fused(floats(sums[v]), scale, fused(floats(byte), finish.added_scale, finish.zero)));
+  }
 }
 
 // Rows 2 * half and 2 * half + 1 of the four.

@@ -10,6 +10,8 @@
 namespace paddle_unstructured::int8 {
 namespace {
 
+constexpr int kMostPackVectors = 8;  // of a tile of any kernel
+
 // Lanes whose column lies in [0, width), else `beyond`; reads `stride` vectors.
 PU_INLINE IntVec load_within(const int32_t* row, int32_t column, int32_t stride, int32_t width, IntVec beyond) {
   const float* const from = reinterpret_cast<const float*>(row + column);
@@ -58,9 +60,49 @@ void pack_plain(const Pack& task) {
   }
 }
 
+// Stride 1, and rows of the output as long as the input's: the input pixel under a tap is the same step away for all.
+PU_INLINE bool is_shifted(const Window& w) {
+  return w.stride_height == 1 && w.stride_width == 1 && w.output_width == w.width;
+}
+
+// The lanes whose pixel has an input pixel `down` rows and `right` columns away.
+PU_INLINE void find_inside(const Pack& task, int32_t down, int32_t right, Lanes* inside) {
+  const Window& w = task.window;
+  for (int32_t v = 0; v < task.vectors; ++v) inside[v] = all_lanes_if(false);
+  int32_t at = 0;
+  for_each_run(w, task.pixel, task.vectors * kLanes, &at, [&](Run run, int32_t*) {
+    const int32_t begin = at + most(0, -right - run.column);
+    const int32_t end = at + least(run.length, w.width - right - run.column);
+    at += run.length;
+    if (run.row >= w.output_height || run.row + down < 0 || run.row + down >= w.height || begin >= end) return;
+    for (int32_t v = begin / kLanes; v * kLanes < end; ++v)
+      inside[v] = inside[v] | lanes_between(begin - v * kLanes, end - v * kLanes);
+  });
+}
+
+void pack_shifted(const Pack& task) {
+  const Window& w = task.window;
+  const IntVec beyond = broadcast_int(four_times(task.zero));
+  uint8_t* to = task.panel;
+  for (int32_t k = task.first; k < task.last;) {
+    const int32_t tap = k / task.groups, end = least(task.last, (tap + 1) * task.groups);
+    const int32_t down = tap / w.kernel_width * w.dilation_height - w.pad_top;
+    const int32_t right = tap % w.kernel_width * w.dilation_width - w.pad_left;
+    Lanes inside[kMostPackVectors];
+    find_inside(task, down, right, inside);
+    const ptrdiff_t step = (task.pixel + static_cast<ptrdiff_t>(down) * w.width + right) * kGroup;
+    const uint8_t* from = task.input.data + (k - tap * task.groups) * task.input.pitch;
+    for (; k < end; ++k, from += task.input.pitch)
+      for (int32_t v = 0; v < task.vectors; ++v, to += kLanes * kGroup)
+        store_aligned_ints(to,
+                           any(inside[v]) ? load_inside(from + step + v * kLanes * kGroup, inside[v], beyond) : beyond);
+  }
+}
+
 void pack(const Pack& task) {
   const Window& w = task.window;
   if (is_plain(w)) return pack_plain(task);
+  if (is_shifted(w)) return pack_shifted(task);
   const int32_t pixels = task.vectors * kLanes;
   auto* row = reinterpret_cast<int32_t*>(task.panel);
   for (int32_t k = task.first; k < task.last; ++k, row += pixels) {

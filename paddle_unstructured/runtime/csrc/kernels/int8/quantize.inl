@@ -71,9 +71,12 @@ void dequantize(const uint8_t* input, float scale, int32_t zero, float* output, 
 
 void requantize(const int32_t* sums, const Requantization& finish, uint8_t* output, int64_t count) {
   const Vec zero = broadcast(finish.zero);
+  const Vec added_scale = broadcast(finish.added_scale);
   const IntVec low = broadcast_int(finish.low), high = broadcast_int(finish.high);
-  for (int64_t i = 0; i < count; i += kLanes)
-    narrow(output + i, quantized(fused(floats(load_ints(sums + i)), load(finish.scale + i), zero)), low, high);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Vec start = finish.added == nullptr ? zero : fused(floats(widened(finish.added + i)), added_scale, zero);
+    narrow(output + i, quantized(fused(floats(load_ints(sums + i)), load(finish.scale + i), start)), low, high);
+  }
 }
 
 void real_row(const int32_t* sums, float scale, float low, float high, float* output, int64_t count) {

@@ -21,11 +21,14 @@ struct Planes {  // of the input
   ptrdiff_t pitch;  // bytes between groups
 };
 
-// From a sum to a byte: rint(fma(sum, scale, zero)), saturated to [low, high].
+// From a sum to a byte: rint(fma(sum, scale, zero)), saturated to [low, high]. Where another value is added, its byte
+// joins the zero point: rint(fma(sum, scale, fma(byte, added_scale, zero))).
 struct Requantization {
   const float* scale;  // one per output row
   float zero;
   int32_t low, high;
+  const uint8_t* added = nullptr;  // bytes that lie as those of the output do; null: none
+  float added_scale = 0;
 };
 
 // Panel rows are groups: panel + k * panel_pitch + pixel * 4, on 64 bytes. Output rows are computed four by four.
@@ -59,6 +62,16 @@ struct DenseRows {
   ptrdiff_t group_pitch;        // words between groups
 };
 
+// Row i of [first, last), of kTileOutputs outputs each, has chunks [start[i], start[i + 1]). A chunk is kTileDepth
+// panel rows for these outputs: value[chunk][output][panel row], words of four weights, zeros where there is none.
+struct TileRows {
+  const int32_t* start;
+  int32_t first, last;
+  const uint16_t* column;  // of the panel rows of each chunk; null: a row has all, in order. Readable beyond the last
+  const int32_t* value;    // on 64 bytes
+  int32_t depth;           // panel rows in all
+};
+
 struct SparseVector {  // a single pixel; `output` has room for whole groups of rows
   SparseRows rows;
   const uint8_t* input;
@@ -69,6 +82,13 @@ struct SparseVector {  // a single pixel; `output` has room for whole groups of 
 
 struct DenseVector {
   DenseRows rows;
+  const uint8_t* input;
+  const int32_t* bias;
+  int32_t* output;
+};
+
+struct TileVector {
+  TileRows rows;
   const uint8_t* input;
   const int32_t* bias;
   int32_t* output;
@@ -123,8 +143,22 @@ struct Multiply {  // rint(fma((a - zero_a) * (b - zero_b), scale, zero)), satur
   int32_t low, high;
 };
 
+// Kernels for processors that multiply whole matrices at once. A tile of pixels has kTileVectors vectors at most, and
+// its whole depth is one block.
+constexpr int kTileOutputs = 16, kTileDepth = 16, kTileVectors = 4;
+
+struct TileTable {
+  void (*multiply)(const TileRows& rows, const Tile& tile);
+  void (*multiply_vector)(const TileVector& task);
+};
+
+extern const TileTable kAmxTiles;
+extern const TileTable kPlainTiles;  // the same algorithm and bits on any processor
+
 struct KernelTable {
   const char* name;
+  const TileTable* tiles;     // null: there are none
+  bool only_tiles;            // for tests: whatever tiles can run
   int32_t lanes;              // pixels of a vector
   int32_t sparse_vectors[3];  // most vectors of a tile, for blocks of 1, 2 and 4 outputs
   int32_t dense_vectors;

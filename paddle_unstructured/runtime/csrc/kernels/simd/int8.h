@@ -49,6 +49,8 @@ PU_INLINE IntVec broadcast_int(int32_t value) { return value - IntVec{}; }
 PU_INLINE Vec floats(IntVec v) { return __builtin_convertvector(v, Vec); }
 PU_INLINE int32_t four_times(uint8_t value) { return static_cast<int32_t>(value * 0x01010101u); }
 
+PU_INLINE IntVec byte_of_words(IntVec words, ptrdiff_t which) { return (words >> static_cast<int>(8 * which)) & 255; }
+
 PU_INLINE int32_t word_at(const void* from) {
   int32_t word;
   std::memcpy(&word, from, sizeof word);

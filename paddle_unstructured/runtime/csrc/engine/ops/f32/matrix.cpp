@@ -151,7 +151,7 @@ std::unique_ptr<Matrix> load_matrix(const Node& node, const LoadContext& context
                                          parameters.floats(node, 1, size.outputs));
   }
   if (node.text("weights") != "sparse") node.refuse("has unknown weights: " + node.text("weights"));
-  const SparseIndices rows = load_indices(node, parameters, size.outputs, depth);
+  const SparseIndices rows = load_indices(node, parameters, {1, 2, 4}, size.outputs, depth);
   const float* const values = parameters.floats(node, 0, static_cast<int64_t>(rows.columns.size()) * rows.block);
   const Tiling tiling = sparse_tiling(kernels, rows, size.outputs, depth, size.linear);
   return std::make_unique<SparseMatrix>(MatrixCuts(size.outputs, depth, slices, kGroup, tiling), rows, values,

@@ -2,6 +2,7 @@
 // Convolutions and linear layers on int8: pack a panel of pixels, multiply it by the matrix of weights, block by block.
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "matrix.h"
@@ -19,22 +20,30 @@ class Convolution : public Operation {
     range_ = byte_range(node, output_.quantization);
   }
 
-  Format accept(const Node&, const std::vector<Format>& inputs) override {
+  // Where there are two inputs, the second is added to what the first becomes.
+  Format accept(const Node& node, const std::vector<Format>& inputs) override {
+    if (inputs.size() > 2) node.refuse("reads another number of values than its kind does");
     input_ = inputs[0].quantization;
+    zero_ = static_cast<float>(output_.quantization.zero);
+    if (inputs.size() == 2) add(node, inputs[1].quantization);
     return output_;
   }
 
   void load(const Node& node, const LoadContext& context) override {
-    matrix_ = load_matrix(node, context, size_, input_, output_.is_int8() ? &output_.quantization : nullptr);
+    matrix_ =
+        load_matrix(node, context, size_, input_, output_.is_int8() ? &output_.quantization : nullptr, added_fits_);
   }
 
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return size_.output_shape(inputs[0]); }
+  Shape output_shape(const std::vector<Shape>& inputs) const override {
+    const Shape made = size_.output_shape(inputs[0]);
+    return inputs.size() == 1 ? made : shape_of_sum({made, inputs[1]});
+  }
 
   // The panel, or the single pixel's column; and behind it the sums.
   int64_t scratch_bytes(const std::vector<Shape>& inputs) const override {
     const bool single = output_shape(inputs).pixels() == 1;
-    const int64_t sums = single ? round_up(size_.outputs, kVectorStep)
-                                : round_up(size_.outputs, kGroup) * matrix_->tiling().vectors * kPlaneAlign;
+    const int64_t sums = single ? round_up(matrix_->rows(), kVectorStep)
+                                : matrix_->rows() * int64_t{matrix_->tiling().vectors} * kPlaneAlign;
     return ((single ? column_words() : panel_words()) + sums) * kGroup;
   }
 
@@ -54,8 +63,17 @@ class Convolution : public Operation {
 
   int64_t column_words() const { return round_up(matrix_->depth(), kPlaneAlign) + kPlaneAlign; }
 
-  Requantization finish() const {
-    return {nullptr, static_cast<float>(output_.quantization.zero), range_.low, range_.high};
+  void add(const Node& node, const Quantization& added) {
+    if (!output_.is_int8()) node.refuse("adds to float32");
+    added_scale_ = checked_factor(node, added.scale / double{output_.quantization.scale});
+    zero_ = checked_factor(node, output_.quantization.zero - added.zero * double{added_scale_});
+    added_fits_ = 255.0 * added_scale_ + std::fabs(double{zero_}) < kMostNumber;
+  }
+
+  // For the output's bytes from `first` on.
+  Requantization finish(const Context& context, ptrdiff_t first) const {
+    const uint8_t* const added = context.inputs.size() == 1 ? nullptr : context.inputs[1].bytes() + first;
+    return {nullptr, zero_, range_.low, range_.high, added, added_scale_};
   }
 
   void run_part(const Context& context, const Window& window, uint8_t* scratch, const TilePart& part) const {
@@ -64,7 +82,7 @@ class Convolution : public Operation {
     if (output_.is_int8()) tile.output = context.output.bytes() + part.to * kGroup;
     tile.output_pitch = static_cast<ptrdiff_t>(context.output.group_pitch());
     tile.vectors = part.vectors;
-    tile.finish = finish();
+    tile.finish = finish(context, part.to * kGroup);
     for (int32_t block = 0; block < matrix_->blocks(); ++block) {
       tile.last = output_.is_int8() && block + 1 == matrix_->blocks();
       make_panel(context, window, scratch, block, part.pixel, &tile);
@@ -104,7 +122,7 @@ class Convolution : public Operation {
       const int64_t count = std::min(size_.outputs, matrix_->slice_end(slice)) - first;
       int32_t* const sums = context.scratch<int32_t>(worker) + column_words();
       matrix_->multiply_vector(slice, input, sums);
-      Requantization to_bytes = finish();
+      Requantization to_bytes = finish(context, first);
       to_bytes.scale = matrix_->terms().scale.data() + first;
       if (output_.is_int8())
         matrix_->kernels().requantize(sums + first, to_bytes, context.output.bytes() + first, count);
@@ -138,6 +156,8 @@ class Convolution : public Operation {
   ByteRange range_{};
   Quantization input_;
   Format output_;
+  float zero_ = 0, added_scale_ = 0;
+  bool added_fits_ = true;
   std::unique_ptr<Matrix> matrix_;
 };
 

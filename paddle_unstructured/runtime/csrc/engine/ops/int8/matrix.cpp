@@ -5,6 +5,9 @@
 #include <cstring>
 #include <limits>
 
+#include "choose_kernel.h"
+#include "tile_matrix.h"
+
 namespace paddle_unstructured::int8 {
 namespace {
 
@@ -122,12 +125,49 @@ class DenseMatrix : public Matrix {
   std::vector<int32_t> values_;
 };
 
+// Calls function(output, column, four weights) for each word that is stored, those beyond the last output included.
+template <typename Function>
+void for_each_word(const SparseIndices& rows, const int8_t* values, const Function& function) {
+  const auto block = static_cast<size_t>(rows.block);
+  size_t entry = 0;
+  for (size_t row = 0; row < rows.counts.size(); ++row)
+    for (int32_t i = 0; i < rows.counts[row]; ++i, ++entry)
+      for (size_t m = 0; m < block; ++m)
+        function(row * block + m, rows.columns[entry], values + (entry * block + m) * kGroup);
+}
+
+struct Stacked {
+  SparseIndices rows;
+  std::vector<int8_t> values;
+};
+
+// Blocks of more than four outputs as blocks of four, one below the other.
+Stacked stack(const SparseIndices& rows, const int8_t* values) {
+  const size_t high = static_cast<size_t>(rows.block), entry_bytes = high * kGroup, part_bytes = kGroup * kGroup;
+  Stacked made{{kGroup, {}, {}}, {}};
+  size_t first = 0;
+  for (const int32_t count : rows.counts) {
+    const auto end = first + static_cast<size_t>(count);
+    for (size_t part = 0; part < entry_bytes; part += part_bytes) {
+      made.rows.counts.push_back(count);
+      for (size_t entry = first; entry < end; ++entry) {
+        const int8_t* const from = values + entry * entry_bytes + part;
+        made.rows.columns.push_back(rows.columns[entry]);
+        made.values.insert(made.values.end(), from, from + part_bytes);
+      }
+    }
+    first = end;
+  }
+  return made;
+}
+
 struct Loader {
   const Node& node;
   const LoadContext& context;
   const ConvolutionSize& size;
   const Quantization& input;
   const Quantization* output;
+  bool fits;
   int32_t groups, depth;
 
   MatrixCuts cuts(const Tiling& tiling) const {
@@ -145,6 +185,19 @@ struct Loader {
     return output_terms(node, size.outputs, scale, bias, sums, input, output);
   }
 
+  std::unique_ptr<Matrix> on_vectors(const KernelTable& kernels, const SparseIndices& rows, const int8_t* values,
+                                     OutputTerms made) const {
+    return std::make_unique<SparseMatrix>(cuts(sparse_tiling(kernels, rows, depth, size.linear)), kernels, rows, values,
+                                          std::move(made));
+  }
+
+  std::unique_ptr<Matrix> on_tiles(const KernelTable& kernels, const TileWords& words, Way way,
+                                   OutputTerms made) const {
+    const MatrixCuts cut(words.rows() * kTileOutputs, depth, count_slices(size.outputs, context.threads), kTileOutputs,
+                         {depth, kTileVectors});
+    return make_tile_matrix(cut, kernels, words, way == Way::kDenseTiles, std::move(made), context.memory);
+  }
+
   std::unique_ptr<Matrix> dense() const {
     const int8_t* const values = context.parameters.bytes(node, 0, int64_t{size.outputs} * depth * kGroup);
     WeightSums sums(size.outputs);
@@ -152,26 +205,42 @@ struct Loader {
       for (int32_t k = 0; k < depth; ++k)
         check_word(node, values + (row * depth + k) * kGroup, lanes(k), static_cast<size_t>(row), &sums);
     OutputTerms made = terms(1, sums);
-    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits);
+    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && fits);
+    if (kernels.tiles != nullptr && !size.linear) {
+      TileWords words(size.outputs, depth);
+      for (int64_t row = 0; row < size.outputs; ++row)
+        for (int64_t k = 0; k < depth; ++k) words.at(row, k) = word_of(values + (row * depth + k) * kGroup);
+      const Way way = choose_way(kernels, words, {kGroup, int64_t{size.outputs} * depth / kGroup, false});
+      if (way != Way::kVectors) return on_tiles(kernels, words, way, std::move(made));
+    }
     return std::make_unique<DenseMatrix>(cuts(dense_tiling(kernels, depth)), kernels, values, size.outputs,
                                          std::move(made));
   }
 
   std::unique_ptr<Matrix> sparse() const {
-    const SparseIndices rows = load_indices(node, context.parameters, size.outputs, depth);
+    const SparseIndices rows = load_indices(node, context.parameters, {1, 2, 4, 16, 32}, size.outputs, depth);
     const auto block = static_cast<size_t>(rows.block);
     const int8_t* const values =
         context.parameters.bytes(node, 0, static_cast<int64_t>(rows.columns.size() * block) * kGroup);
     WeightSums sums(size.outputs);
-    size_t entry = 0;
-    for (size_t row = 0; row < rows.counts.size(); ++row)
-      for (int32_t i = 0; i < rows.counts[row]; ++i, ++entry)
-        for (size_t m = 0; m < block; ++m)
-          check_word(node, values + (entry * block + m) * kGroup, lanes(rows.columns[entry]), row * block + m, &sums);
+    for_each_word(rows, values, [&](size_t output, int32_t column, const int8_t* four) {
+      check_word(node, four, lanes(column), output, &sums);
+    });
     OutputTerms made = terms(3, sums);
-    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits);
-    return std::make_unique<SparseMatrix>(cuts(sparse_tiling(kernels, rows, depth, size.linear)), kernels, rows, values,
-                                          std::move(made));
+    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && fits);
+    if (kernels.tiles != nullptr && !size.linear) {
+      TileWords words(size.outputs, depth);
+      for_each_word(rows, values, [&](size_t output, int32_t column, const int8_t* four) {
+        if (output < words.outputs()) words.at(static_cast<int64_t>(output), column) = word_of(four);
+      });
+      const Way way = choose_way(kernels, words, {rows.block, static_cast<int64_t>(rows.columns.size()), true});
+      if (way != Way::kVectors) return on_tiles(kernels, words, way, std::move(made));
+    }
+    if (rows.block > kGroup) {
+      const Stacked stacked = stack(rows, values);
+      return on_vectors(kernels, stacked.rows, stacked.values.data(), std::move(made));
+    }
+    return on_vectors(kernels, rows, values, std::move(made));
   }
 };
 
@@ -185,11 +254,12 @@ void Matrix::multiply(int32_t block, int32_t slice, Tile tile) const {
 }
 
 std::unique_ptr<Matrix> load_matrix(const Node& node, const LoadContext& context, const ConvolutionSize& size,
-                                    const Quantization& input, const Quantization* output) {
+                                    const Quantization& input, const Quantization* output, bool fits) {
   const int64_t groups = round_up(size.channels, kGroup) / kGroup;
   const int64_t depth = groups * size.window.kernel[0] * size.window.kernel[1];
   if (depth > std::numeric_limits<int32_t>::max() / (kGroup * kGroup)) node.refuse("has too many inputs");
-  const Loader loader{node, context, size, input, output, static_cast<int32_t>(groups), static_cast<int32_t>(depth)};
+  const Loader loader{
+      node, context, size, input, output, fits, static_cast<int32_t>(groups), static_cast<int32_t>(depth)};
   if (node.text("weights") == "dense") return loader.dense();
   if (node.text("weights") == "sparse") return loader.sparse();
   node.refuse("has unknown weights: " + node.text("weights"));

@@ -36,7 +36,8 @@ class Matrix : public MatrixCuts {
 };
 
 // Reads the words `weights`, `block` and `params` of the node; README.md has their shapes. `output`: null for float32.
+// `fits`: whether what is added to the sums is far below 2^31, too.
 std::unique_ptr<Matrix> load_matrix(const Node& node, const LoadContext& context, const ConvolutionSize& size,
-                                    const Quantization& input, const Quantization* output);
+                                    const Quantization& input, const Quantization* output, bool fits);
 
 }  // namespace paddle_unstructured::int8
