@@ -134,6 +134,8 @@ class UnstructuredPruner:
         self._shared.join(self, self._keys)
         self._take_over(self._graph.declare_masks(self._params))
         self._graph.attach()
+        if isinstance(self._graph, LayerGraph):
+            self._graph.wait_for_a_forward()
         self._watch_ahead(-1)
 
     # -- in the training loop
@@ -384,6 +386,7 @@ class UnstructuredPruner:
     def state_dict(self) -> dict[str, Any]:
         """Masks (param name -> bool array), what criteria have gathered, and progress."""
         return {
+            **({} if self._inputs is None else {"inputs": self._inputs}),
             "steps": self.steps,
             "applied": self._applied,
             "updates": self._updates,
@@ -413,6 +416,8 @@ class UnstructuredPruner:
         """
         partial = flag("partial", partial)
         progress, masks = checkpoint.progress_of(state), checkpoint.masks_of(state)
+        if isinstance(self._graph, LayerGraph) and state.get("inputs") is not None:
+            self._graph.recall(state["inputs"])
         self._attach()
         left = checkpoint.misfits(state, masks, self._params)
         if not partial or not any(param.name not in left for param in self._params):
@@ -507,8 +512,9 @@ class UnstructuredPruner:
         before, left = {param.name for param in self._params}, {param.name for param in plan.params}
         if left - before:
             _log.warning(
-                "an optimizer that came after the pruner trains %s; they are pruned too, as they would be had it come "
+                "%s that came after the pruner %s %s; they are pruned too, as they would be had it come "
                 "before: leave them out with `select` if that is not meant",
+                *self._newcomer,
                 ", ".join(param.name for param in plan.params if param.name not in before),
             )
         self._graph.let_go([param for param in self._params if param.name not in left])
@@ -526,8 +532,9 @@ class UnstructuredPruner:
         new = [param for param in self._plan.look(self._params).pruned if param.name not in known]
         if new:
             _log.warning(
-                "an optimizer that came after the first mask update trains %s, %d weights, which stay dense: make all "
-                "optimizers before the first step(), or a pruner for these",
+                "%s that came after the first mask update %s %s, %d weights, which stay dense: it belongs before the "
+                "first step(); or make a pruner for these",
+                *self._newcomer,
                 ", ".join(param.name for param in new),
                 sum(param.size for param in new),
             )
@@ -536,6 +543,16 @@ class UnstructuredPruner:
         if not isinstance(self._graph, LayerGraph):
             raise TypeError(f"`{method}` is for an nn.Layer; a static Program holds its optimizer and masks itself.")
         return self._graph
+
+    @property
+    def _inputs(self) -> Any:
+        """What a Layer was called with, where its first forward, or a state, told what weights are for; else None."""
+        return self._graph.inputs if isinstance(self._graph, LayerGraph) else None
+
+    @property
+    def _newcomer(self) -> tuple[str, str]:
+        """What came, and what it does to weights that are found by it."""
+        return ("an optimizer", "trains") if self._inputs is None else ("a forward", "tells what reads")
 
     @property
     def _by_threshold(self) -> bool:

@@ -14,6 +14,7 @@ from paddle import Tensor, nn
 from .activations import activation, can_read
 from .base import Param
 from .gather import Gathering
+from .hook import Hook
 from .in_place import add_
 from .layer_roles import is_whole
 from .layers import LayerGraph
@@ -53,24 +54,6 @@ class Tap:
     layer: nn.Layer
     tail: tuple[Callable[[Tensor], Tensor], ...]
     axis: int
-
-
-class Hook:
-    """A hook that a copy of the model does not have."""
-
-    def __init__(self, call: Callable[..., None]) -> None:
-        self._call = call
-
-    def __call__(self, *args: Any) -> None:
-        if paddle.in_dynamic_mode():  # else the model is only being traced
-            self._call(*args)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Hook, (_nothing,)
-
-
-def _nothing(*args: Any) -> None:
-    """What the hook of a copy does."""
 
 
 class LayerGathering(Gathering):

@@ -10,8 +10,10 @@ from paddle import Tensor, nn
 from .base import WEIGHT_ROLES, Role
 
 Found = tuple[Role, tuple[Role, ...]]  # the role of a param, and its readings as a weight
-_UNTRACED = "what reads it is not known before the model is traced; give `input_spec`"
-_OWN_FORWARD = "its class has a `forward` of its own, which is not known before the model is traced; give `input_spec`"
+_UNTRACED = "what reads it is not known before the model is traced: call it, or give `input_spec`"
+_OWN_FORWARD = (
+    "its class has a `forward` of its own, which is not known before the model is traced: call it, or give `input_spec`"
+)
 _CONVS = {
     nn.Conv1D: ("conv2d", 0, 1),
     nn.Conv2D: ("conv2d", 0, 1),

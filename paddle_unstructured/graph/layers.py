@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import weakref
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
@@ -15,14 +16,17 @@ from .. import arguments
 from ..arguments import StrPath
 from ..formats import pdparams
 from .base import Param, Role
+from .hook import Hook
 from .in_place import multiply_
 from .layer_roles import structural_roles
 from .program import dtype_name, misfits
+from .remembered import Inputs, inputs_of, specs_of
 from .roles import LOSES_ZEROS
 from .rounded import lost_zeros
 from .trace import MASK, Found, TracedGraph, on_host, trace
 from .watched import kept_by, master_weight, trained_by, unwatch, watch
 
+_log = logging.getLogger(__name__)
 _STATE = "optimizer: "  # goes before the names of what an optimizer keeps
 
 
@@ -50,28 +54,80 @@ class LayerGraph:
         self._tensors = _persistable(self.program)
         if not self._tensors:
             raise ValueError(f"the model must have parameters, and {type(model).__name__} has none.")
-        names = {tensor: name for name, tensor in self._tensors.items()}
         if input_spec is not None:
-            _traced[self.program] = trace(self.program, names, input_spec)
-        self.trace: TracedGraph | None = _traced.get(self.program)
+            self._trace(input_spec)
+        self.trace: TracedGraph | None = None
         self._roles: dict[str, Found] = {}  # in the order in which equal scores fall
-        if self.trace is not None:
-            self._roles.update(self.trace.roles())
-        if not self._roles.keys() >= self._tensors.keys():
-            for tensor, found in structural_roles(self.program).items():
-                if tensor in names:
-                    self._roles.setdefault(names[tensor], found)
+        self._find_roles()
         self._masked: list[str] = []
         self._unwatched: list[str] = []  # those of them that no optimizer trains
         self._others: dict[str, Tensor] = {}  # what is neither param nor mask: shadows, accumulators of criteria
         self._tied: dict[str, str] = {}  # shadow -> param
         self._optimizers: list[Any] = []
-        self.is_attached = False
+        self._is_attached = False
+        self._called_with: Inputs = None  # by a first forward that was waited for, until it is made use of
+        self._waiting: list[Any] = []  # the hook that waits for it
+        self.inputs: Inputs = None  # that the roles were found with, where a forward or a state gave them
         _alive.add(self)
+
+    def _trace(self, input_spec: Sequence[Any]) -> None:
+        names = {tensor: name for name, tensor in self._tensors.items()}
+        _traced[self.program] = trace(self.program, names, input_spec)
+
+    def _find_roles(self) -> None:
+        """By the last trace of the Layer, and for what it does not have, by the layers."""
+        self.trace = _traced.get(self.program)
+        self._roles = {} if self.trace is None else self.trace.roles()
+        if not self._roles.keys() >= self._tensors.keys():
+            names = {tensor: name for name, tensor in self._tensors.items()}
+            for tensor, found in structural_roles(self.program).items():
+                if tensor in names:
+                    self._roles.setdefault(names[tensor], found)
+
+    # -- a first forward
+
+    def wait_for_a_forward(self) -> None:
+        """If layers do not tell what all weights are for: remember what the model is called with first, to trace it."""
+        if self.trace is None and any(param.is_unfollowed for param in self.params()):
+            own = weakref.ref(self)
+            hook = Hook(lambda _, given, named=None: _remember(own(), given, named or {}))
+            self._waiting.append(self.program.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def recall(self, inputs: Inputs) -> None:
+        """Trace the Layer with inputs that were remembered.
+
+        Raises:
+            ValueError: They are none, or it cannot be traced with them.
+        """
+        if self.trace is None:
+            try:
+                specs = specs_of(inputs)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"the state is not one of a pruner: its inputs make no sense ({error}).") from error
+            self._trace(specs)
+            self._find_roles()
+            self.inputs, self._is_attached = inputs, False
+
+    def _learn(self) -> None:
+        """Make use of the forward that was waited for."""
+        inputs, self._called_with = self._called_with, None
+        while self._waiting:
+            self._waiting.pop().remove()
+        try:
+            if inputs:
+                self.recall(inputs)
+        except ValueError as error:
+            _log.warning("what layers do not tell stays dense: %s", error)
+
+    @property
+    def is_attached(self) -> bool:
+        return self._is_attached and self._called_with is None
 
     # -- what is there
 
     def params(self) -> list[Param]:
+        if self._called_with is not None:
+            self._learn()
         frozen = self._frozen()
         return [
             Param(
@@ -160,13 +216,13 @@ class LayerGraph:
             )
         if not any(known is optimizer for known in self._optimizers):
             self._optimizers.append(optimizer)
-            self.is_attached = False
+            self._is_attached = False
 
     def unwatch(self) -> None:
         """Leave the optimizers as they were."""
         for optimizer in self._optimizers:
             unwatch(optimizer, self._after_step)
-        self._optimizers, self.is_attached = [], False
+        self._optimizers, self._is_attached = [], False
 
     def wrap(self) -> None:
         """End every step of the watched optimizers with masks from now on."""
@@ -180,7 +236,7 @@ class LayerGraph:
             self.wrap()
             held = {tensor for optimizer in self._optimizers for tensor in trained_by(optimizer)}
             self._unwatched = [name for name in self._masked if self._tensors[name] not in held]
-            self.is_attached = True
+            self._is_attached = True
         self._apply(self._unwatched)
 
     def trainers(self, param: Param) -> list[Any]:
@@ -218,7 +274,7 @@ class LayerGraph:
         for param in params:
             if param not in kept:
                 setattr(self._tensors[param.name], MASK, paddle.ones_like(self._tensors[param.name]).detach())
-        self._masked, self.is_attached = [param.name for param in params], False
+        self._masked, self._is_attached = [param.name for param in params], False
         return kept
 
     def has_mask(self, param: Param) -> bool:
@@ -248,7 +304,7 @@ class LayerGraph:
     def let_go(self, params: Sequence[Param]) -> None:
         gone = {param.name for param in params}
         self._masked = [name for name in self._masked if name not in gone]
-        self.is_attached = False
+        self._is_attached = False
 
     def shadow(self, shadow: Any) -> tuple[str, Any]:
         if not isinstance(shadow, Tensor):
@@ -328,6 +384,16 @@ class LayerGraph:
         for name in self._tensors.keys() - faults.keys():
             self._tensors[name].set_value(arrays[name])
         return faults
+
+
+def _remember(graph: LayerGraph | None, given: Sequence[Any], named: Mapping[str, Any]) -> None:
+    if graph is None or graph._called_with is not None or graph.trace is not None:
+        return
+    try:
+        graph._called_with = inputs_of(graph.program.forward, given, named)
+    except (TypeError, ValueError) as error:
+        graph._called_with = []  # which cannot be traced either, and is said once
+        _log.warning("the model cannot be traced as it is called: %s; give `input_spec`", error)
 
 
 _alive: weakref.WeakSet[LayerGraph] = weakref.WeakSet()
