@@ -92,7 +92,7 @@ def sums_in_convolutions(net: Net, floats: Container[Layer]) -> dict[Layer, Laye
     """
     layers = layers_of(net)
     place = {layer: number for number, layer in enumerate(layers)}
-    outputs = {output for output, _ in net.outputs}
+    outputs = {output.layer for output in net.outputs}
     readers = Counter(source for layer in layers for source in layer.inputs)
     found = {}
     for layer in layers:
