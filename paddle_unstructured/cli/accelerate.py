@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`accelerate`: a pruned model that runs faster on x86 CPUs."""
+"""`accelerate`: a pruned model that runs faster on x86 CPUs; pruned before, or on the way."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import tempfile
+from contextlib import contextmanager
+from typing import Any, Iterator
 
 from .arguments import add_model, give
+from .calibration import KINDS, WORDS, add_image_words, calibration, note
+from .reconstruction import pattern_beside, reconstructed
 
 ABOUT = "write a pruned model that runs faster on x86 CPUs; exit code 3 if it stays as it is"
 
@@ -17,10 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         "--data",
-        metavar="FILE",
+        metavar="DATA",
         nargs="+",
-        help="a .npy or .npz of inputs [n, ...] or [batches, n, "
-        "...], some hundred samples; or the .ranges.json of training; or both",
+        help=f"{KINDS}; or the .ranges.json of training; or both",
     )
     parser.add_argument(
         "--calibration", choices=("minmax", "percentile", "mse"), help="how ranges come from the data; default: minmax"
@@ -29,22 +32,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--equalize", action="store_true", help="balance weights between layers first, for nets with ReLU"
     )
     parser.add_argument("--skip", metavar="NAME", nargs="+", help="weights whose layers stay in float32")
+    parser.add_argument(
+        "--prune",
+        metavar="R",
+        type=float,
+        help="prune this part of the weights first, without training, on the same data",
+    )
+    parser.add_argument("--pattern", metavar="P", help="with --prune: 1x4 (for int8), 2x1; or by itself: 2:4")
+    add_image_words(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from ..runtime import convert
 
-    table = convert(args.model, args.output, int8=_int8(args))
-    give(str(table))
+    int8 = {word: getattr(args, word) for word in ("calibration", "equalize", "skip") if getattr(args, word)}
+    prunes = args.prune is not None or args.pattern is not None
+    if not args.int8:
+        given = [f"--{word}" for word in int8]
+        given += ["--calibrate"] if args.calibrate and not prunes else []
+        if given:
+            raise ValueError(f"{', '.join(given)} has no meaning without --int8; add it, or leave this out.")
+    files = [file for file in args.calibrate or () if not file.endswith(".json")]
+    plain = len(files) == 1 and files[0].endswith((".npy", ".npz"))  # which `convert` reads by itself
+    if (not prunes and plain) or not files:
+        _refuse_image_words(args)
+    if not prunes:
+        if args.int8 and files and not plain:
+            int8["data"] = _samples(args, files)
+        table = convert(args.model, args.output, int8=_int8(args, int8))
+        give(str(table))
+        return 0 if table.converted else 3
+    with _pruned(args, files) as (model, arrays, done):
+        if args.int8:
+            int8["data"] = arrays
+        table = convert(model, args.output, int8=_int8(args, int8))
+        give(f"{done}{note(files[0])}\n\n{table}")
     return 0 if table.converted else 3
 
 
-def _int8(args: argparse.Namespace) -> Any:
-    """What was asked for about int8; None without --int8."""
-    from ..runtime.int8.options import from_files
+@contextmanager
+def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, Any, Any]]:
+    """The model as --prune and --pattern want it, in a folder for the while; its samples; what was done."""
+    from ..export import export, open_model
 
-    words = {word: getattr(args, word) for word in ("calibrate", "calibration", "equalize", "skip")}
-    given = [f"--{word}" for word, value in words.items() if value]
-    if not args.int8 and given:
-        raise ValueError(f"{', '.join(given)} has no meaning without --int8; add it, or leave this out.")
-    return from_files(words.pop("calibrate") or (), **words) if args.int8 else None
+    pattern = pattern_beside(args.pattern, args.prune, "--prune")
+    if args.prune is None and ":" not in args.pattern:
+        raise ValueError(f"--pattern {args.pattern} says not how much is to be pruned; give --prune R.")
+    if len(files) != 1:
+        raise ValueError("--prune needs inputs to prune on; give --calibrate DATA.")
+    model = open_model(args.model)
+    arrays = calibration(args, files[0], model)
+    bits = 8 if args.int8 and not args.equalize else None  # which gives outputs other scales, and grids
+    words = {"ratio": args.prune, "pattern": pattern, "bits": bits}
+    done = reconstructed(model, arrays, **{name: value for name, value in words.items() if value is not None})
+    with tempfile.TemporaryDirectory(prefix="paddle_unstructured_") as folder:
+        export(done.model.program, done.model.feeds, done.model.fetches, f"{folder}/model", done.pruner)
+        yield f"{folder}/model", arrays, done
+
+
+def _samples(args: argparse.Namespace, files: list[str]) -> Any:
+    from ..export import open_model
+
+    if len(files) > 1:
+        raise ValueError(f"--calibrate takes one file of data and one of ranges (.json), got {', '.join(files)}.")
+    return calibration(args, files[0], open_model(args.model))
+
+
+def _refuse_image_words(args: argparse.Namespace) -> None:
+    given = [f"--{word.replace('_', '-')}" for word in WORDS if getattr(args, word) is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)} has no meaning without a folder of images for --calibrate.")
+
+
+def _int8(args: argparse.Namespace, words: dict[str, Any]) -> Any:
+    """What was asked for about int8; None without --int8."""
+    from ..runtime.int8.options import Int8, from_files
+
+    if not args.int8:
+        return None
+    if "data" not in words:
+        return from_files(args.calibrate or (), **words)
+    ranges = [file for file in args.calibrate if file.endswith(".json")]
+    if len(ranges) > 1:
+        raise ValueError(f"--calibrate takes one file of ranges (.json), got {', '.join(ranges)}.")
+    return Int8(ranges=ranges[0] if ranges else None, **words)

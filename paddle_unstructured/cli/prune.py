@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 from .arguments import add_model, add_selection, give, selection
+from .calibration import KINDS, WORDS, add_image_words, calibration, note
+from .reconstruction import pattern_beside, reconstructed
 
 ABOUT = "prune a saved model at once, without training"
-BATCH = 32  # samples that go through the model together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,27 +19,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     much.add_argument("--ratio", metavar="R", type=float, help="fraction of the selected weights to prune, in [0, 1]")
     much.add_argument("--threshold", metavar="T", type=float, help="prune weights with |w| below")
     parser.add_argument("--pattern", metavar="P", help="2:4, 2x1 or 1x4, as for check; default: single weights")
-    parser.add_argument("--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global")
+    parser.add_argument(
+        "--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global, with --calibrate LAMP"
+    )
     parser.add_argument("--rules", metavar="FILE", help="a YAML file of rules, instead of pattern and allocation")
     parser.add_argument(
         "--calibrate",
-        metavar="FILE",
-        help="some hundred inputs without labels, a .npy, or an .npz by input name: weights are found anew, so that "
-        "outputs change as little as they can",
+        metavar="DATA",
+        help=f"find the weights that stay anew, so that outputs change as little as they can; {KINDS}",
     )
     parser.add_argument(
         "--method",
         choices=("reconstruct", "recalibrate", "magnitude"),
         help="with --calibrate: recalibrate measures batch norms anew and leaves weights alone; default: reconstruct",
     )
+    parser.add_argument(
+        "--memory", metavar="GB", type=float, help="with --calibrate: of activations; more wait in files"
+    )
+    parser.add_argument(
+        "--bits",
+        metavar="N",
+        type=int,
+        help="with --calibrate: round weights to N bits, others make up for it; accelerate --int8 finds 8 exact",
+    )
     add_selection(parser, "prune")
+    add_image_words(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.calibrate is None and args.method not in (None, "magnitude"):
-        raise ValueError(f"--method {args.method} needs inputs; give --calibrate FILE.")
     if args.calibrate is not None:
         return _reconstruct(args)
+    if args.method not in (None, "magnitude"):
+        raise ValueError(f"--method {args.method} needs inputs; give --calibrate DATA.")
+    given = [f"--{word.replace('_', '-')}" for word in (*WORDS, "memory", "bits") if getattr(args, word) is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)} has no meaning without --calibrate; add it, or leave this out.")
     from ..export import export, open_model, save_checkpoint
     from ..pruner import UnstructuredPruner
     from ..reporting.report import sparsity_report
@@ -56,30 +70,21 @@ def run(args: argparse.Namespace) -> None:
 
 def _reconstruct(args: argparse.Namespace) -> None:
     from ..export import export, open_model
-    from ..reconstruction.reconstruct import reconstruct
-    from ..runtime.int8.calibration_data import read_named
 
     words = _parts(args)
     model = open_model(args.model)
-    if not model.fetches:
-        raise ValueError(
-            f"{args.model} must be an inference model to be run on data, not a checkpoint; leave out --calibrate."
-        )
-    arrays = read_named(args.calibrate, model)
-    count = len(next(iter(arrays.values())))
-    size = max([value.shape[0] for value in model.inputs.values() if value.shape[0] > 0], default=BATCH)
-    whole = count - count % size if size != BATCH else count  # a model may take batches of one size only
-    batches = [{name: array[i : i + size] for name, array in arrays.items()} for i in range(0, whole, size)]
-    done = reconstruct(model, batches, method=args.method or "reconstruct", select=selection(args), **words)
+    arrays = calibration(args, args.calibrate, model)
+    method = args.method or "reconstruct"
+    how = {"method": method, "select": selection(args), "memory": args.memory, "bits": args.bits}
+    done = reconstructed(model, arrays, **how, **words)
     model = done.model
-    give(f"{export(model.program, model.feeds, model.fetches, args.output, done.pruner)}\n\n{done}")
+    written = export(model.program, model.feeds, model.fetches, args.output, done.pruner)
+    give(f"{written}\n\n{done}{note(args.calibrate)}")
 
 
 def _parts(args: argparse.Namespace) -> dict[str, Any]:
     """What was asked for, in the words of `UnstructuredPruner`."""
     from .. import allocation
-    from ..export import parse_pattern
-    from ..patterns import NM, own_sparsity
 
     if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
         raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
@@ -87,14 +92,7 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             "--allocation has no meaning with --threshold, which is the same for every layer; leave one out."
         )
-    pattern = args.pattern and parse_pattern(args.pattern)
-    if isinstance(pattern, NM):  # a first convolution of three channels stays dense; the table says why
-        pattern = replace(pattern, indivisible="skip")
-    meant = own_sparsity(pattern) if pattern else None
-    if None not in (meant, args.ratio) and args.ratio != meant:
-        raise ValueError(
-            f"--ratio {args.ratio:g} is not what --pattern {args.pattern} means, {meant:g}; leave --ratio out."
-        )
+    pattern = pattern_beside(args.pattern, args.ratio, "--ratio")
     words: dict[str, Any] = {"ratio": args.ratio, "rules": args.rules, "pattern": pattern}
     if args.threshold is not None:
         words["allocation"] = allocation.Threshold(args.threshold)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Mapping, Sequence
+from typing import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,21 +17,34 @@ _log = logging.getLogger(__name__)
 FAR = 1.0  # running standard deviations by which the means of channels may differ, on average
 SPREAD = 4.0  # how many times larger or smaller variances may be, in the middle of all channels
 _SAMPLES = 64
+_PIXELS = 30.0  # normalised inputs are smaller
 
 
 def warn_if_unfamiliar(graph: PirGraph, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Log a warning where the first batch norm sees other means or variances than those it remembers.
+    """Log a warning where the data cannot be what the net was trained on.
 
-    Inputs that were scaled, ordered or normalised in another way than in training are found so. A net without batch
-    norms says nothing.
+    The first batch norm sees other means or variances than those it remembers: inputs were scaled, ordered or
+    normalised in another way than in training. A net without batch norms is warned of raw pixels, whole numbers up to
+    255, only. So is any net of samples that are all the same.
 
     Args:
         graph: of an inference Program.
         batches: feeds; some are enough.
     """
+    for name, array in _floats(batches):
+        if (array == array[:1]).all():
+            _log.warning("all samples of %s are the same; nothing can be learned of inputs from them", name)
+            return
     pieces = Pieces(graph.program, graph.place)
     norm = next((op for op in graph.program.global_block().ops if kind_of(op) == "batch_norm"), None)
     if norm is None:
+        for name, array in _floats(batches):
+            if array.min() >= 0 and array.max() > _PIXELS and (array == np.rint(array)).all():
+                _log.warning(
+                    "%s holds whole numbers up to %g, as raw pixels or labels are; prepare it as in training",
+                    name,
+                    array.max(),
+                )
         return
     piece, value = pieces.between(0, pieces.index(norm)), norm.operand_source(0)
     axis = channel_axis(norm, value)
@@ -55,3 +68,10 @@ def warn_if_unfamiliar(graph: PirGraph, batches: Sequence[Mapping[str, np.ndarra
             apart,
             ratio,
         )
+
+
+def _floats(batches: Sequence[Mapping[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    """All samples of each input that is no integer."""
+    for name, first in batches[0].items():
+        if first.dtype.kind == "f" and first.ndim:
+            yield name, np.concatenate([batch[name] for batch in batches])

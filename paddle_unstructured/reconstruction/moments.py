@@ -6,9 +6,12 @@ All sums are over rows: one row is what one output position of one group reads, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+
+_MANY = 1024  # inputs
+_ROUNDING = 1e-6
 
 
 @dataclass
@@ -19,7 +22,7 @@ class Moments:
         count: rows seen.
         inputs: sum of x, float64 [groups, inputs].
         outputs: sum of y, float64 [groups, outputs].
-        second: sum of x xᵀ, float64 [groups, inputs, inputs].
+        second: sum of x xᵀ, [groups, inputs, inputs], float64; float32 from 1,024 inputs on, for the memory.
         cross: sum of y xᵀ, float64 [groups, outputs, inputs].
         energy: sum of y², float64 [groups, outputs].
     """
@@ -38,7 +41,7 @@ class Moments:
             0,
             np.zeros((groups, inputs)),
             np.zeros((groups, outputs)),
-            np.zeros((groups, inputs, inputs)),
+            np.zeros((groups, inputs, inputs), np.float64 if inputs < _MANY else np.float32),
             np.zeros((groups, outputs, inputs)),
             np.zeros((groups, outputs)),
         )
@@ -53,10 +56,19 @@ class Moments:
         self.cross += y.transpose(0, 2, 1) @ x
         self.energy += np.square(y, dtype=np.float64).sum(1)
 
+    def include(self, other: Moments) -> None:
+        """Take the rows of another one, too."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """`second` and `cross` of what is left without the means: for a layer whose bias takes the means up."""
         second = self.second - self.inputs[:, :, None] * self.inputs[:, None, :] / self.count
         cross = self.cross - self.outputs[:, :, None] * self.inputs[:, None, :] / self.count
+        varies = np.einsum("gii->gi", second) > _ROUNDING * np.einsum("gii->gi", self.second)
+        if not varies.all():  # what is left of a constant input is the rounding of products in float32
+            second = np.where(varies[:, :, None] & varies[:, None, :], second, 0.0)
+            cross = np.where(varies[:, None, :], cross, 0.0)
         return second, cross
 
     def shift(self, weight: np.ndarray) -> np.ndarray:
@@ -73,5 +85,6 @@ class Moments:
         return max(float(total.sum()), 0.0)
 
     def variation(self) -> float:
-        """Sum over rows of |y - mean(y)|²: what an error is set in relation to."""
-        return max(float((self.energy - np.square(self.outputs) / self.count).sum()), 1e-30)
+        """Sum over rows of |y - mean(y)|²: what an error is set in relation to. Constant outputs vary by rounding."""
+        varies = float((self.energy - np.square(self.outputs) / self.count).sum())
+        return max(varies, 1e-9 * float(self.energy.sum()), 1e-30)

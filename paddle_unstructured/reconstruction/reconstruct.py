@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -13,21 +13,23 @@ import paddle
 from .. import arguments
 from ..allocation import LAMP, Allocation
 from ..compat.config_list import Rules
-from ..export.inputs import as_feed, batches_of
 from ..export.recalibration import recalibrate
+from ..masking.update import PrunedLayer
 from ..patterns import Pattern
 from ..pruner import UnstructuredPruner
 from ..reporting.table import aligned
-from ..saved_model import Model, in_inference_mode
+from ..saved_model import Model
 from ..selection import Select, all_weights
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
-from .sweep import Refit, sweep
+from .rounding import levels
+from .samples import Feed, of, shifted, split
+from .subject import Subject, subject
+from .sweep import Refit, Told, sweep
 
 _log = logging.getLogger(__name__)
 
 METHODS = ("reconstruct", "recalibrate", "magnitude")
-_HELD = 4  # every fourth input is held back to judge on
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,23 @@ class Reconstruction:
         def part(value: float | None) -> str:
             return "" if value is None else f"{value:.4f}"
 
+        head = ["name", "weights", "sparsity", "error by magnitude", "error now", "note"]
         cells = [
-            (r.name, f"{r.weights}", f"{r.zeros / r.weights:.4f}", part(r.before), part(r.after), r.note)
+            [r.name, f"{r.weights}", f"{r.zeros / r.weights:.4f}", part(r.before), part(r.after), r.note]
             for r in self.rows
         ]
-        table = aligned(
-            ("name", "weights", "sparsity", "error by magnitude", "error now", "note"), cells, numbers=(1, 2, 3, 4)
-        )
+        if any(row.rounded is not None for row in self.rows):
+            head[5:5] = ["rounded to nearest", "rounded"]
+            for row, cell in zip(self.rows, cells):
+                cell[5:5] = [part(row.nearest), part(row.rounded)]
+        table = aligned(head, cells, numbers=tuple(range(1, len(head) - 1)))
         same = "" if self.agreement is None else f"; first answers that agree with the dense net: {self.agreement:.4f}"
         above = f"{table}\n\n" if self.rows else ""  # by magnitude no layer is solved for
         return f"{above}on held-back inputs: relative error of the outputs {self.error:.4f}{same}"
 
 
 def reconstruct(
-    model: Model,
+    model: Any,
     data: Iterable[Mapping[str, np.ndarray]],
     *,
     ratio: float | None = None,
@@ -78,17 +83,25 @@ def reconstruct(
     rules: Rules | None = None,
     method: str = "reconstruct",
     seed: int = 0,
-    told: Callable[[Refit], None] = lambda row: None,
+    memory: float | None = None,
+    bits: int | None = None,
+    told: Told = lambda row, done: None,
+    fetch: Sequence[Any] | None = None,
+    scope: Any = None,
+    place: Any = None,
+    input_spec: Sequence[Any] | None = None,
 ) -> Reconstruction:
-    """Prune an inference model without training, so that its layers' outputs change as little as they can.
+    """Prune a model without training, so that its layers' outputs change as little as they can.
 
     Magnitudes and the allocation say how many weights each layer loses. Then, layer after layer, mask and weights are
     found that minimise |W X - W' X'|² on the inputs: X as the layer sees them in the dense net, X' in the net pruned so
-    far. A quarter of the inputs is held back; where the refit does not help on these, the layer stays as it was.
+    far. One input of eight is held back; where the refit does not help on these, the layer stays as it was.
 
     Args:
-        model: an inference model of `open_model`; its weights are changed, and dropout is taken out of its Program.
-        data: batches, input name -> array [n, ...], without labels; 128 to 512 samples.
+        model: what `open_model` gave, or the path of a saved model; a static Program; or an nn.Layer. Its weights and
+            biases are changed, and running statistics; if anything fails, none of them.
+        data: batches, input name -> array [n, ...], without labels; 128 to 512 samples. Inputs of an nn.Layer have
+            the names of `input_spec`, or `x0`, `x1` and so on as Paddle calls them.
         ratio: part of the selected weights to prune, in [0, 1]; n:m patterns bring their own.
         pattern: what falls together; "2:4", "1x4" or a pattern. Default: single weights.
         allocation: who competes for the budget. Default: `LAMP()`.
@@ -96,87 +109,81 @@ def reconstruct(
         rules: which layer is pruned how, as `UnstructuredPruner` takes them, instead of pattern and allocation.
         method: "reconstruct"; "recalibrate": magnitudes, then batch norms measured anew; "magnitude".
         seed: of the positions of images that are looked at.
-        told: called with the row of each layer when it is done.
+        memory: GB of activations that are kept in memory; further ones wait in files. Default: all of them.
+        bits: round weights to that many bits, 2 to 8, so that each makes up for what rounding takes from others: they
+            stay float32, on a grid that int8 finds exact. Default: they are not rounded.
+        told: called with the row of each layer when it is done, and the part of the work that is done, in (0, 1].
+        fetch: of a Program that is no saved model: values of it that are to stay as they are, such as [logits].
+        scope, place: of a Program: where its weights are, and the device. Default: Paddle's own.
+        input_spec: of an nn.Layer: an InputSpec for each input.
 
     Returns:
-        The pruned model with what was measured on held-back inputs.
+        The pruned model with what was measured on held-back inputs. Its pruner is one of what was given: training can
+        go on from it, or from another pruner of the same Program or Layer, since what is pruned stays pruned.
 
     Raises:
         ValueError: No data, data that does not fit the model or is not finite; what `UnstructuredPruner` refuses.
+        TypeError: Something that is none of these models.
+
+    Example:
+        >>> done = reconstruct("model", batches, ratio=0.5, pattern="1x4")  # doctest: +SKIP
+        >>> print(done)  # doctest: +SKIP
 
     Source: Frantar et al. 2022, arXiv:2208.11580 (layer-wise pruning by Optimal Brain Surgeon); Meng et al. 2024,
-        arXiv:2406.07831; Li et al. 2025 (GPTAQ: targets from the dense net's own inputs).
+        arXiv:2406.07831; Li et al. 2025, arXiv:2504.02692 (GPTAQ: targets from the dense net's own inputs).
     """
     method = arguments.one_of("method", method, METHODS)
-    model = in_inference_mode(model)
-    solved, held = _split(model, data)
-    warn_if_unfamiliar(model.graph, solved)
-    dense, expected = _copy(model), [model.run(**batch) for batch in held]
-    if allocation is None and rules is None and (ratio is not None):
+    limit = None if memory is None else 1e9 * arguments.number("memory", memory, above=0.0)
+    most = None if bits is None else levels(arguments.whole("bits", bits, least=2, most=8))
+    whose = subject(model, fetch=fetch, scope=scope, place=place, input_spec=input_spec)
+    with whose.computing():
+        batches = split(whose.model, data)
+        seen, held = of(batches, "fit", "choose"), of(batches, "judge")
+        warn_if_unfamiliar(whose.model.graph, seen)
+        dense, expected = _copy(whose.model), [whose.model.run(**batch) for batch in held]
+    if allocation is None and rules is None and ratio is not None:
         allocation = LAMP()  # an n:m pattern without a ratio means the same sparsity for every layer
-    words: dict[str, Any] = {
-        "ratio": ratio,
-        "pattern": pattern,
-        "allocation": allocation,
-        "select": select,
-        "rules": rules,
-    }
-    given = {name: value for name, value in words.items() if value is not None}
-    pruner = UnstructuredPruner(model.program, scope=model.scope, place=model.place, **given)
-    pruner.step()
-    rows: list[Refit] = []
-    if method == "reconstruct":
-        rows = _reconstructed(model, dense, pruner, solved, held, seed, told)
-    again = method != "magnitude" and _recalibrated(model, solved, held, expected, must=method == "recalibrate")
-    pruner.update_params()
-    outputs = [model.run(**batch) for batch in held]
-    return Reconstruction(model, pruner, tuple(rows), _agreement(expected, outputs), _error(expected, outputs), again)
+    words = {"ratio": ratio, "pattern": pattern, "allocation": allocation, "select": select, "rules": rules}
+    with whose.whole_or_not_at_all():
+        pruner = whose.pruner(**{name: value for name, value in words.items() if value is not None})
+        pruner.step()
+        layers, rows = whose.take(pruner), list[Refit]()
+        with whose.computing():
+            if method == "reconstruct":
+                rows = _reconstructed(whose, dense, layers, batches, told, seed=seed, memory=limit, most=most)
+            again = method != "magnitude" and _recalibrated(
+                whose.model, seen, held, expected, must=method == "recalibrate"
+            )
+            outputs = [whose.model.run(**batch) for batch in held]
+        whose.give_back(pruner)
+    return Reconstruction(
+        whose.model, pruner, tuple(rows), _agreement(expected, outputs), _error(expected, outputs), again
+    )
 
 
 def _reconstructed(
-    model: Model,
+    whose: Subject,
     dense: Any,
-    pruner: UnstructuredPruner,
-    solved: Sequence[Mapping[str, np.ndarray]],
-    held: Sequence[Mapping[str, np.ndarray]],
-    seed: int,
-    told: Callable[[Refit], None],
+    layers: Sequence[PrunedLayer],
+    batches: Sequence[tuple[Feed, str]],
+    told: Told,
+    **how: Any,
 ) -> list[Refit]:
-    graph, chosen, left = model.graph, [], []
-    for pruned in pruner.layers:
-        layer = solvable(graph, pruned.param)
+    graph, chosen, left = whose.model.graph, [], []
+    for pruned in layers:
+        param, layer = pruned.param, solvable(whose.model.graph, pruned.param)
         if isinstance(layer, SolvableLayer):
             chosen.append((pruned, layer))
         else:
-            left.append(
-                Refit(pruned.param.name, pruned.param.size, pruner.pruned_by_layer()[pruned.param.name], note=layer)
-            )
-    batches = [(batch, False) for batch in solved] + [(batch, True) for batch in held]
-    return sweep(graph, dense, chosen, batches, seed=seed, told=told) + left
+            zeros = int(param.size - graph.mask(param).sum())
+            left.append(Refit(whose.name(param.name), param.size, zeros, note=layer))
 
+    def named(row: Refit, done: float) -> None:
+        told(replace(row, name=whose.name(row.name)), done)
 
-def _split(model: Model, data: Any) -> tuple[list[Mapping[str, np.ndarray]], list[Mapping[str, np.ndarray]]]:
-    """Batches to solve on, and batches that are held back: every fourth sample, or every fourth batch of fixed size."""
-    is_open = all(value.shape[0] < 0 for value in model.inputs.values())
-    solved: list[Mapping[str, np.ndarray]] = []
-    held: list[Mapping[str, np.ndarray]] = []
-    for count, given in enumerate(batches_of("data", data), 1):
-        batch = as_feed("data", model, given, count)
-        wrong = [name for name, array in batch.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-        if wrong:
-            raise ValueError(f"`data` must be finite, but {wrong[0]} has NaN or infinity in batch {count}.")
-        if not is_open:
-            (held if count % _HELD == 0 else solved).append(batch)
-            continue
-        back = np.arange(min(len(array) for array in batch.values())) % _HELD == _HELD - 1
-        for chosen, where in ((~back, solved), (back, held)):
-            if chosen.any():
-                where.append({name: np.ascontiguousarray(array[chosen]) for name, array in batch.items()})
-    if not solved or not held:
-        raise ValueError(
-            f"`data` must have at least {_HELD} {'samples' if is_open else 'batches'}; 128 to 512 samples are usual."
-        )
-    return solved, held
+    more = shifted(whose.model, batches, how["seed"])
+    rows = sweep(graph, dense, chosen, [*batches, *more], told=named, **how)
+    return [replace(row, name=whose.name(row.name)) for row in rows] + left
 
 
 def _copy(model: Model) -> Any:
@@ -189,8 +196,8 @@ def _copy(model: Model) -> Any:
 
 def _recalibrated(
     model: Model,
-    solved: Sequence[Mapping[str, np.ndarray]],
-    held: Sequence[Mapping[str, np.ndarray]],
+    solved: Sequence[Feed],
+    held: Sequence[Feed],
     expected: Sequence[Sequence[np.ndarray]],
     *,
     must: bool,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 import paddle
@@ -17,8 +17,11 @@ from ..masking.update import PrunedLayer
 from ..ranking.one_layer import keep_highest
 from .layers import SolvableLayer
 from .moments import Moments
+from .rounding import compensated, nearest
+from .samples import PARTS, Feed
 from .segments import Live, Pieces
 from .solve import Effort, solve
+from .spill import Spill
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ class Refit:
         after: the same now.
         damping: the λ that held-back inputs chose; None if the weights stayed as magnitudes left them.
         note: why it was not solved for, or what to know of it.
+        nearest: the error if each weight is rounded to the level next to it; None where none is rounded.
+        rounded: the error with weights that were rounded so that others make up for it.
     """
 
     name: str
@@ -46,6 +51,11 @@ class Refit:
     after: float | None = None
     damping: float | None = None
     note: str = ""
+    nearest: float | None = None
+    rounded: float | None = None
+
+
+Told = Callable[[Refit, float], None]  # a layer that is done, and the part of the work that is done then
 
 
 @dataclass
@@ -54,17 +64,19 @@ class Batch:
 
     dense: Live
     sparse: Live
-    held_back: bool
+    part: str  # one of PARTS
 
 
 def sweep(
     graph: PirGraph,
     dense: Any,
     layers: Sequence[tuple[PrunedLayer, SolvableLayer]],
-    batches: Sequence[tuple[Mapping[str, np.ndarray], bool]],
+    batches: Sequence[tuple[Feed, str]],
     *,
     seed: int,
-    told: Callable[[Refit], None],
+    memory: float | None,
+    most: int | None,
+    told: Told,
 ) -> list[Refit]:
     """Find masks and weights of all layers; the scope of `graph`, pruned by magnitude, is changed layer by layer.
 
@@ -72,26 +84,37 @@ def sweep(
         graph: of the inference Program.
         dense: a scope with the dense weights.
         layers: what is to be solved, in any order.
-        batches: (feeds, whether it is held back to judge on).
+        batches: (feeds, which of PARTS they are).
         seed: of the positions that are looked at.
+        memory: bytes that activations may take; what is more waits in files.
+        most: largest level of the grid that weights are rounded to; None: they are not.
         told: called after each layer.
     """
-    pieces, random = Pieces(graph.program, graph.place), np.random.default_rng(seed)
+    pieces, random, spill = Pieces(graph.program, graph.place), np.random.default_rng(seed), Spill(memory)
     state = []
-    for feeds, held_back in batches:
+    for feeds, part in batches:
         live = pieces.start(feeds)
-        state.append(Batch(live, live, held_back))
+        state.append(Batch(live, live, part))
+    cost, spent = {layer: _cost(pruned) for pruned, layer in layers}, 0.0
     at, found, changed = 0, [], False
     for group in _groups(pieces, layers):
         cut_at = pieces.index(group[0][1].op)
-        _advance(pieces, state, at, cut_at, graph.scope, dense, changed)
+        _advance(pieces, state, at, cut_at, graph.scope, dense, changed, spill)
         at = cut_at
         for pruned, layer in group:
-            done = _refit(graph, dense, pruned, layer, state, random)
+            done = _refit(graph, dense, pruned, layer, state, random, most)
             found.append(done)
-            told(done)
+            spent += cost[layer]
+            told(done, spent / sum(cost.values()))
         changed = True
     return found
+
+
+def _cost(pruned: PrunedLayer) -> float:
+    """About what a layer costs, in multiplications: the solver's, and a pass of some rows."""
+    param = pruned.param
+    inputs = param.size / max(param.shape[param.output_axis or 0], 1)
+    return param.size * (inputs + 1000.0)
 
 
 def _groups(
@@ -106,13 +129,20 @@ def _groups(
 
 
 def _advance(
-    pieces: Pieces, state: Sequence[Batch], start: int, stop: int, scope: Any, dense: Any, changed: bool
+    pieces: Pieces,
+    state: Sequence[Batch],
+    start: int,
+    stop: int,
+    scope: Any,
+    dense: Any,
+    changed: bool,
+    spill: Spill,
 ) -> None:
     piece = pieces.between(start, stop)
+    spill.start()
     for batch in state:
-        before = batch.dense
-        batch.dense = piece.run(before, dense)
-        batch.sparse = piece.run(batch.sparse, scope) if changed else batch.dense
+        batch.dense = spill.kept(piece.run(batch.dense, dense))
+        batch.sparse = spill.kept(piece.run(batch.sparse, scope)) if changed else batch.dense
 
 
 def _refit(
@@ -122,6 +152,7 @@ def _refit(
     layer: SolvableLayer,
     state: Sequence[Batch],
     random: np.random.Generator,
+    most: int | None,
 ) -> Refit:
     """Solve one layer; what it finds goes into the scope."""
     param = pruned.param
@@ -129,45 +160,70 @@ def _refit(
     weight, kept = layer.matrix(stored.astype(np.float32)), layer.matrix(graph.array(param.name))
     mask = layer.matrix(graph.mask(param))
     zeros = int(mask.size - mask.sum())
-    seen, held = _moments(layer, weight, state, random)
-    second, cross = seen.centred() if layer.sink else (seen.second, seen.cross)
+    fit, choose, judge = _moments(layer, weight, state, random)
 
-    def judged(matrix: np.ndarray) -> float:
-        return held.error(matrix, seen.shift(matrix) if layer.sink else 0.0) / held.variation()
+    def error(matrix: np.ndarray, seen: Moments, on: Moments) -> float:
+        return on.error(matrix, seen.shift(matrix) if layer.sink else 0.0) / on.variation()
 
-    before = judged(kept)
-    best = before
-    choice: tuple[np.ndarray, np.ndarray, float | None] = kept, mask, None
+    def solved(seen: Moments, damping: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        second, cross = seen.centred() if layer.sink else (seen.second, seen.cross)
+        return solve(second, cross, weight, damping, project, penalty=penalty)
+
     project = projection(pruned, layer, zeros)
-    penalties = Effort.for_inputs(weight.shape[-1]).penalties
-    for damping, penalty in product(DAMPINGS, penalties) if zeros else ():
-        candidate, its_mask = solve(second, cross, weight, damping, project, penalty=penalty)
-        error = judged(candidate)
-        if error < best:
-            best, choice = error, (candidate, its_mask, damping)
-    matrix, mask, chosen = choice
-    if chosen is not None:
-        graph.store(param.name, layer.stored(matrix * mask).astype(stored.dtype))
+    least, choice = error(kept, fit, choose), None
+    for damping, penalty in product(DAMPINGS, Effort.for_inputs(weight.shape[-1]).penalties) if zeros else ():
+        found = error(solved(fit, damping, penalty)[0], fit, choose)
+        if found < least:
+            least, choice = found, (damping, penalty)
+    fit.include(choose)
+    before = after = error(kept, fit, judge)
+    matrix, chosen = kept, None
+    if choice is not None:  # what was chosen is solved for once more on all that may be looked at
+        found_matrix, found_mask = solved(fit, *choice)
+        found = error(found_matrix, fit, judge)
+        if found < before:
+            matrix, mask, after, chosen = found_matrix * found_mask, found_mask, found, choice[0]
+    errors: dict[str, float] = {}
+    if most is not None:
+        plain, better = (
+            nearest(matrix, most),
+            compensated(fit.centred()[0] if layer.sink else fit.second, matrix, mask, most),
+        )
+        errors = {"nearest": error(plain, fit, judge), "rounded": error(better, fit, judge)}
+        matrix = min((plain, better), key=lambda rounded: error(rounded, fit, judge))
+        errors["rounded"] = min(errors.values())
+    if chosen is not None or most is not None:
+        graph.store(param.name, layer.stored(matrix).astype(stored.dtype))
         graph.set_mask(param, layer.stored(mask))
     if layer.sink:
-        _shift(graph, layer, seen.shift(matrix))
-    note = "" if seen.count >= weight.shape[-1] else f"{seen.count} rows for {weight.shape[-1]} inputs"
-    return Refit(param.name, param.size, zeros, before, best, chosen, note)
+        _shift(graph, layer, fit.shift(matrix))
+    return Refit(param.name, param.size, zeros, before, after, chosen, _note(fit), **errors)
+
+
+def _note(seen: Moments) -> str:
+    """What to know of the data of a layer."""
+    inputs = seen.inputs.size
+    never = int((np.einsum("gii->gi", seen.second) == 0).sum())
+    if never == inputs:
+        return "all its inputs are zero on this data"
+    few = f"{seen.count} rows for {seen.inputs.shape[1]} inputs, so damping matters"
+    notes = [few] if seen.count < seen.inputs.shape[1] else []
+    return "; ".join([*notes, f"{never} of {inputs} inputs are always zero"] if never else notes)
 
 
 def _moments(
     layer: SolvableLayer, weight: np.ndarray, state: Sequence[Batch], random: np.random.Generator
-) -> tuple[Moments, Moments]:
-    """Of the batches that are solved on, and of those that are held back."""
-    seen, held = Moments.empty(*weight.shape), Moments.empty(*weight.shape)
+) -> list[Moments]:
+    """Of each of PARTS."""
+    found = {part: Moments.empty(*weight.shape) for part in PARTS}
     turned = np.ascontiguousarray(weight.transpose(0, 2, 1))
     for batch in state:
         wanted, had = batch.dense[layer.input.id], batch.sparse[layer.input.id]
         places = layer.places(wanted.shape, random)
         x = layer.rows(had, places)
         y = (x if had is wanted else layer.rows(wanted, places)) @ turned
-        (held if batch.held_back else seen).add(x, y)
-    return seen, held
+        found[batch.part].add(x, y)
+    return list(found.values())
 
 
 def projection(pruned: PrunedLayer, layer: SolvableLayer, zeros: int) -> Callable[[np.ndarray, float], np.ndarray]:

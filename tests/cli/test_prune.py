@@ -134,15 +134,86 @@ def test_pruning_on_inputs_writes_as_many_zeros_and_says_how_near_the_outputs_ar
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["in", "--method", "reconstruct"], "--method reconstruct needs inputs; give --calibrate FILE."),
+        (["in", "--method", "reconstruct"], "--method reconstruct needs inputs; give --calibrate DATA."),
         (["train", "--calibrate", "inputs.npy"], "not a checkpoint; leave out --calibrate."),
         (["in", "--calibrate", "nothing.npy"], "nothing.npy"),
         (["in", "--calibrate", "few.npy"], "at least 4 batches"),
+        (["in", "--calibrate", "inputs.npy", "--mean", "0"], "--mean has no meaning for --calibrate inputs.npy"),
+        (["in", "--calibrate", "random"], "the model must take images"),
+        (["in", "--image-size", "4"], "--image-size has no meaning without --calibrate"),
+        (["in", "--calibrate", "reader.py:nothing"], "must have a function nothing()"),
     ],
 )
 def test_inputs_that_do_not_serve_are_refused_and_nothing_is_written(model, run, tmp_path, words, message):
     calibration(tmp_path)
+    (tmp_path / "reader.py").write_text("")
     np.save(tmp_path / "few.npy", np.zeros((2, 2, 4, 4), np.float32))
     code, out, err = run("prune", *words, "--ratio", "0.5", "-o", "p")
     assert (code, out) == (2, "") and message in err
     assert not os.path.exists("p.json")
+
+
+READER = """
+import numpy as np
+def batches():
+    for seed in range(32):
+        yield {"x": np.random.default_rng(seed).normal(size=(2, 2, 4, 4)).astype("float32")}
+"""
+
+
+def test_a_python_reader_gives_the_inputs(model, run, tmp_path):
+    (tmp_path / "reader.py").write_text(READER)
+    code, said, err = run("prune", "in", "--ratio", "0.5", "--calibrate", "reader.py:batches", "-o", "p")
+    assert (code, err) == (0, "") and "on held-back inputs" in said and zeros("p", *WEIGHTS) == 68
+
+
+@pytest.fixture
+def images(static, tmp_path, monkeypatch):
+    """A model of images of open size, `photos/model`, and a folder of pictures."""
+    pillow = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    net = Net(
+        lambda x: paddle.nn.Linear(8, 4)(paddle.nn.Conv2D(3, 8, 3)(x).mean([2, 3])), [-1, 3, -1, -1], own_scope=True
+    )
+    with paddle.static.scope_guard(net.scope):
+        paddle.static.save_inference_model("photos/model", [net.input], [net.output], net.exe, program=net.program)
+    (tmp_path / "pictures").mkdir()
+    for i in range(16):
+        pixels = np.kron(np.random.default_rng(i).integers(0, 255, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        pillow.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
+
+
+@pytest.mark.parametrize(
+    "data, words", [("pictures", ["--mean", "0.5", "--std", "0.25"]), ("random", ["--images", "16"])]
+)
+def test_a_folder_of_images_or_made_ones_will_do(images, run, data, words):
+    size = ["--image-size", "12", *words]
+    code, said, err = run("prune", "photos", "--ratio", "0.5", "--calibrate", data, *size, "-o", "p")
+    assert (code, err) == (0, "") and zeros("p", "conv2d_0.w_0", "linear_0.w_0") == 124
+    assert ("measured on made images" in said) == (data == "random")
+    code, _, err = run("prune", "photos", "--ratio", "0.5", "--calibrate", data, "-o", "q")
+    assert code == 2 and "`image_size` must be given" in err and not os.path.exists("q.json")
+
+
+def test_ctrl_c_leaves_nothing_half_written(model, run, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paddle_unstructured.cli.reconstruction.Bar.__call__", stop)
+    code, out, _ = run("prune", "in", "--ratio", "0.5", "--calibrate", calibration(tmp_path), "-o", "p")
+    assert (code, out) == (130, "") and not [file for file in os.listdir() if file.startswith("p")]
+
+
+def test_the_bar_says_the_layer_its_error_and_the_time_left(capsys):
+    from types import SimpleNamespace
+
+    from paddle_unstructured.cli.reconstruction import Bar
+
+    class Terminal(list):
+        write, flush, isatty = list.append, lambda self: None, lambda self: True
+
+    bar = Bar(out := Terminal())
+    bar(SimpleNamespace(name="conv2d_0.w_0", after=0.25), 0.5)
+    bar(SimpleNamespace(name="linear_0.w_0", after=None), 1.0)
+    assert "##########.........." in out[0] and "50 %" in out[0] and "conv2d_0.w_0 error 0.2500" in out[0]
+    assert out[1].endswith("linear_0.w_0\n")

@@ -144,8 +144,8 @@ def test_data_in_another_scale_is_warned_of(tmp_path, caplog):
 @pytest.mark.parametrize(
     "given, words",
     [
-        ([], "at least 4 samples"),
-        ([{"x": np.zeros((3, 3, 8, 8))}], "at least 4 samples"),
+        ([], "at least 4 samples, got"),
+        ([{"x": np.zeros((3, 3, 8, 8))}], "at least 4 samples, got"),
         ([{"x": np.full((8, 3, 8, 8), np.nan)}], "must be finite, but x has NaN or infinity in batch 1"),
         ([{"x": np.zeros((8, 10))}], "shape"),
         ([{"y": np.zeros((8, 3, 8, 8))}], "arrays for x"),
@@ -157,3 +157,59 @@ def test_data_that_does_not_fit_is_refused_and_nothing_is_changed(tmp_path, give
     with pytest.raises(ValueError, match=words):
         reconstruct(model, given, ratio=0.5)
     assert all(np.array_equal(a, model.graph.array(p.name)) for a, p in zip(before, model.graph.params()))
+
+
+def mute(x):
+    """The second layer reads nothing but zeros; the first one a constant channel."""
+    first = nn.Conv2D(3, 8, 3, bias_attr=False)
+    hidden = nn.functional.relu(nn.functional.relu(first(x)) * 0.0)
+    return nn.Linear(8, 5)((nn.Conv2D(8, 8, 3)(hidden) + 1.0).mean([2, 3]))
+
+
+def test_a_layer_that_never_fires_and_a_constant_channel_are_said_and_stay_finite(tmp_path):
+    model, images = saved(tmp_path, mute), structured(np.random.default_rng(0), 64)
+    images[:, 1] = 0.0
+    done = reconstruct(model, [{"x": images}], ratio=0.5)
+    notes = {row.name: row.note for row in done.rows}
+    assert notes["conv2d_0.w_0"] == "9 of 27 inputs are always zero"
+    assert notes["conv2d_1.w_0"] == "all its inputs are zero on this data"
+    assert all(np.isfinite(model.graph.array(p.name)).all() for p in model.graph.params())
+    assert all(np.isfinite([row.before, row.after]).all() and row.after < 10 for row in done.rows)
+
+
+def plain(x):
+    return nn.Linear(24, 10)(nn.functional.relu(nn.Conv2D(3, 24, 3)(x)).mean([2, 3]))
+
+
+@pytest.mark.parametrize(
+    "images, words",
+    [
+        (np.random.default_rng(0).integers(0, 256, (32, 3, 8, 8)), "x holds whole numbers up to 255"),
+        (np.ones((32, 3, 8, 8)), "all samples of x are the same"),
+    ],
+)
+def test_raw_pixels_and_samples_that_are_all_the_same_are_warned_of(tmp_path, caplog, images, words):
+    with caplog.at_level(logging.WARNING):
+        reconstruct(saved(tmp_path, plain), [{"x": images}], ratio=0.5)
+    assert words in caplog.text
+
+
+def test_weights_that_are_rounded_are_near_and_on_a_grid(tmp_path):
+    model = saved(tmp_path, attention)
+    done = reconstruct(model, data(), ratio=0.5, bits=4)
+    assert "rounded to nearest" in str(done) and all(row.rounded <= row.nearest for row in done.rows)
+    assert sum(row.rounded for row in done.rows) < sum(row.nearest for row in done.rows)
+    weight = model.graph.array("linear_0.w_0")  # [inputs, outputs]
+    steps = weight / (np.abs(weight).max(0) / 7)
+    assert np.allclose(steps, np.rint(steps), atol=1e-4) and (weight == 0).any()
+
+
+def test_transposed_convolutions_are_repaired_and_recurrent_weights_have_a_reason(tmp_path):
+    def upward(x):
+        wide = nn.functional.relu(nn.Conv2DTranspose(3, 12, 4, stride=2, padding=1)(x))
+        return nn.LSTM(16, 8)(nn.Conv2DTranspose(12, 1, 3, padding=1)(wide).flatten(1, 2))[0].mean(1)
+
+    done = reconstruct(saved(tmp_path, upward), data(), ratio=0.5)
+    rows = {row.name: row for row in done.rows}
+    assert rows["conv2d_transpose_0.w_0"].after < 0.5 * rows["conv2d_transpose_0.w_0"].before
+    assert rows["lstm_cell_0.w_0"].note.startswith("its own outputs are its inputs")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model is calibrated on: --calibrate FILE, a folder of images, a Python reader, or `random`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from typing import Any, Mapping
+
+import numpy as np
+
+from .arguments import positive
+
+KINDS = (
+    "some hundred inputs without labels: a .npy, an .npz by input name, a folder of images, FILE.py:FUNCTION that "
+    "gives arrays or dicts of them, or random"
+)
+WORDS = ("image_size", "mean", "std", "images")
+
+
+def add_image_words(parser: argparse.ArgumentParser) -> None:
+    """How images of a folder become inputs."""
+    group = parser.add_argument_group("images of a folder")
+    group.add_argument("--image-size", metavar="N", nargs="+", type=positive, help="height and width, or one for both")
+    group.add_argument("--mean", metavar="X", nargs="+", type=float, help="of pixels in [0, 1]; default: ImageNet's")
+    group.add_argument("--std", metavar="X", nargs="+", type=float, help="deviation of the same; default: ImageNet's")
+    group.add_argument("--images", metavar="N", type=positive, help="at most so many, default 256")
+
+
+def calibration(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.ndarray]:
+    """Samples for every input of the model, from what --calibrate names."""
+    from ..export.images import ImageInput, made_images, read_images
+    from ..runtime.int8.calibration_data import read_named
+
+    if not model.fetches:
+        raise ValueError(
+            f"{args.model} must be an inference model to be run on data, not a checkpoint; leave out --calibrate."
+        )
+    is_random, is_folder = given == "random" and not os.path.exists(given), os.path.isdir(given)
+    unused = [f"--{word.replace('_', '-')}" for word in WORDS if getattr(args, word) is not None]
+    if is_random:
+        unused = [word for word in unused if word in ("--mean", "--std")]
+    if unused and not is_folder:
+        raise ValueError(f"{', '.join(unused)} has no meaning for --calibrate {given}; it is for a folder of images.")
+    if is_folder or is_random:
+        size = args.image_size and (args.image_size * 2 if len(args.image_size) == 1 else args.image_size)
+        if size and len(size) != 2:
+            raise ValueError(f"--image-size must be one number or two, height and width, got {size}.")
+        wanted, count = ImageInput.of(model, size), args.images or 256
+        if is_random:
+            return {wanted.name: made_images(wanted, count)}
+        return {wanted.name: read_images(given, wanted, mean=args.mean, std=args.std, count=count)}
+    file, _, name = given.rpartition(":")
+    return read_named(_from_reader(file, name) if file.endswith(".py") else given, model)
+
+
+def note(given: str) -> str:
+    """What is to be said of a result that rests on this data."""
+    if given != "random" or os.path.exists(given):
+        return ""
+    return (
+        "\nall of this is measured on made images: on real ones expect more to be lost, and calibrate on real ones "
+        "where there are any"
+    )
+
+
+def _from_reader(file: str, name: str) -> Any:
+    """The batches that a function of the user's gives."""
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"no such file: {file}")
+    spec = importlib.util.spec_from_file_location("calibration_reader", file)
+    assert spec is not None and spec.loader is not None  # the name ends in .py
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"{file} must have a function {name}() that gives arrays, or dicts of them by input name.")
+    found = function()
+    if isinstance(found, (np.ndarray, Mapping)):
+        return found
+    batches = list(found)
+    if not batches or not isinstance(batches[0], Mapping):
+        return batches
+    return {key: np.concatenate([np.asarray(batch[key]) for batch in batches]) for key in batches[0]}

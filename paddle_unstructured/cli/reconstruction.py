@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pruning without training, as `prune` and `accelerate` ask for it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from typing import Any, Mapping, TextIO
+
+import numpy as np
+
+BATCH = 32  # samples that go through the model together
+_WIDTH = 20
+
+
+def reconstructed(model: Any, arrays: Mapping[str, np.ndarray], **words: Any) -> Any:
+    """A `Reconstruction` of a saved model, on samples for each of its inputs."""
+    from ..reconstruction.reconstruct import reconstruct
+
+    count = len(next(iter(arrays.values())))
+    size = max([value.shape[0] for value in model.inputs.values() if value.shape[0] > 0], default=BATCH)
+    whole = count - count % size if size != BATCH else count  # a model may take batches of one size only
+    batches = [{name: array[i : i + size] for name, array in arrays.items()} for i in range(0, whole, size)]
+    return reconstruct(model, batches, told=Bar(), **words)
+
+
+def pattern_beside(pattern: str | None, ratio: float | None, flag: str) -> Any:
+    """What --pattern means beside a ratio, which stands behind `flag`."""
+    from ..export import parse_pattern
+    from ..patterns import NM, own_sparsity
+
+    found = pattern and parse_pattern(pattern)
+    if isinstance(found, NM):  # a first convolution of three channels stays dense; the table says why
+        found = replace(found, indivisible="skip")
+    meant = own_sparsity(found) if found else None
+    if None not in (meant, ratio) and ratio != meant:
+        raise ValueError(f"{flag} {ratio:g} is not what --pattern {pattern} means, {meant:g}; leave {flag} out.")
+    return found
+
+
+class Bar:
+    """A bar with the layer that is done, its error and the time that is left; on terminals only."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._out, self._started = sys.stderr if stream is None else stream, time.monotonic()
+
+    def __call__(self, row: Any, done: float) -> None:
+        if not self._out.isatty():
+            return
+        left = (time.monotonic() - self._started) * (1.0 - done) / max(done, 1e-9)
+        filled = round(_WIDTH * done)
+        error = "" if row.after is None else f" error {row.after:.4f}"
+        text = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {100 * done:3.0f} % {_spoken(left)} left  {row.name}{error}"
+        self._out.write(f"\r\x1b[K{text[:100]}" + ("\n" if done >= 1.0 - 1e-9 else ""))
+        self._out.flush()
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
