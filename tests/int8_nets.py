@@ -19,7 +19,7 @@ def norm_conv(x, inputs, outputs, kernel=1, stride=1, groups=1, act=F.relu):
 
 
 def mobile(x):
-    """ReLU6, hard-swish, squeeze and excite, strides, 3x3 and 5x5 filters per channel; all in bytes."""
+    """ReLU6, hard-swish, squeeze and excite, strides, 3x3 and 5x5 filters per channel; all in int8."""
     x = norm_conv(x, 3, 16, 3, 2, act=F.relu6)
     x = norm_conv(norm_conv(x, 16, 16, 3, 1, 16, F.relu6), 16, 32, act=F.hardswish)
     x = norm_conv(x, 32, 32, 5, 2, 32, F.hardswish)
@@ -30,7 +30,7 @@ def mobile(x):
 
 
 def residual(x):
-    """Residual sums with and without ReLU, max pooling, 3x3 convolutions; all in bytes."""
+    """Residual sums with and without ReLU, max pooling, 3x3 convolutions; all in int8."""
     x = F.max_pool2d(norm_conv(x, 3, 16, 7, 2), 3, 2, 1)
     x = F.relu(norm_conv(norm_conv(x, 16, 16, 3), 16, 16, 3, act=lambda y: y) + x)
     skip = norm_conv(x, 16, 32, 1, 2, act=lambda y: y)
@@ -39,7 +39,7 @@ def residual(x):
 
 
 def odd(x):
-    """Odd channels, a concatenation that others read too, groups, a norm alone, mean pooling, softmax in floats."""
+    """Odd channels, a concatenation that others read too, groups, a norm alone, mean pooling, softmax in float32."""
     x = norm_conv(x, 3, 13, 3, act=F.swish)
     y = paddle.concat([x, norm_conv(x, 13, 6, 1), F.max_pool2d(x, 3, 1, 1)], 1)
     y = F.relu(nn.BatchNorm2D(32)(y)) * 0.5

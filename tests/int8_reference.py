@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan language in slow, obvious numpy: what every kernel for bytes must equal to the bit.
+"""The plan language in slow, obvious numpy: what every int8 kernel must equal to the bit.
 
     outputs = run(plan, arrays, x)        # as Engine(plan, arrays).run(x)
     made = values(plan, arrays, x)        # value 0, 1, 2, ...: float32 arrays, or Bytes

@@ -49,7 +49,7 @@ class ConversionTable:
         bytes_after: size of the converted model's.
         refused: what is refused, op by op, with its share of the arithmetic.
         parts: what was converted of a model that was not converted whole.
-        note: note on a model in bytes: how it was quantized, and how far its outputs are from those in floats.
+        note: note on an int8 model: how it was quantized, and how far its outputs are from those in float32.
     """
 
     choices: tuple[KernelChoice, ...]
@@ -106,13 +106,13 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
     the table says why a part ends. Parts are compared with Paddle on one input before they are written. Where there
     are none, the model is written as it is.
 
-    With `int8`, weights and activations are bytes, and blocks of 4 neighbouring inputs that are all zero are left out;
-    layers that no kernel for bytes covers run in floats between the others, and the table says so.
+    With `int8`, weights and activations are int8, and blocks of 4 neighbouring inputs that are all zero are left out;
+    layers that no int8 kernel covers run in float32 between the others, and the table says so.
 
     Args:
         model: An inference model, as `open_model` takes it. Paddle must be in static mode.
         out: The prefix of the two files that are written.
-        int8: Calibration data and how to use them; None for floats.
+        int8: Calibration data and how to use them; None for float32.
 
     Returns:
         What runs each layer.

@@ -20,10 +20,10 @@ class KernelChoice:
         layer: The name of its weight.
         shape: shape of the weight, as [outputs, inputs/groups, kernel rows, kernel columns].
         sparsity: The fraction of exact zeros in it.
-        kernel: "sparse", "sparse 2x1", "sparse 4x1", "dense", "depthwise" or "affine"; of a model in bytes "int8 sparse
-            1x4", "int8 dense", ..., or "fp32 ..." for what stays in floats.
+        kernel: "sparse", "sparse 2x1", "sparse 4x1", "dense", "depthwise" or "affine"; of an int8 model "int8 sparse
+            1x4", "int8 dense", ..., or "fp32 ..." for what stays in float32.
         why: For people.
-        output: output of a model in bytes: the range that the layer's bytes cover, or "floats".
+        output: output of an int8 model: the range that the layer's bytes cover, or "float32".
     """
 
     layer: str

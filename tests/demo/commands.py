@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+from warm_start import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
@@ -30,7 +31,7 @@ def command(script: str, *flags: object) -> list[str]:
 
 def run(script: str, *flags: object, fails: bool = False) -> subprocess.CompletedProcess:
     """Run demo/SCRIPT; its exit code must be what the test expects."""
-    done = subprocess.run(command(script, *flags), env=environment(), capture_output=True, text=True)
+    done = run_script([str(DEMO / script), *map(str, flags)], environment())
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done
 

@@ -146,6 +146,7 @@ def wait_for_epoch(job: Job, epoch: int, rank: int) -> int:
     return job.pid(rank)
 
 
+@pytest.mark.slow  # five starts of two ranks
 def test_a_run_whose_ranks_are_killed_in_turn_is_restarted_to_the_same_bits(dense, two, tmp_path):
     flags = (*FLAGS, "--pretrained_model", dense)
     with script("train_resilient.sh", tmp_path, 3, 2, tmp_path / "run", *flags) as job:

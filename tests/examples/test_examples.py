@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from warm_start import run_script
 
 from paddle_unstructured import UnstructuredPruner
 from paddle_unstructured.export import export
@@ -27,7 +28,9 @@ def run(folder: Path, *command: str) -> str:
 
 
 def example(folder: Path, name: str) -> str:
-    return run(folder, sys.executable, str(EXAMPLES / name))
+    done = run_script([str(EXAMPLES / name)], {**os.environ, "PYTHONPATH": str(ROOT)}, folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return str(done.stdout)
 
 
 def test_there_are_five_and_a_notebook_and_the_page_names_them():

@@ -29,7 +29,7 @@ def assign(net: Net, ranges: Ranges, floats: AbstractSet[Layer]) -> dict[Layer, 
     Args:
         net: As `lower` gives it.
         ranges: each layer -> the range of its numbers.
-        floats: layers that stay in floats.
+        floats: layers that stay in float32.
     """
     readers, layers = count_readers(net), [*net.inputs, *layers_of(net)]
     found: dict[Layer, Quantizer] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernel for bytes runs a layer with weights: sparse where that is not slower than dense."""
+"""Which int8 kernel runs a layer with weights: sparse where that is not slower than dense."""
 
 from __future__ import annotations
 

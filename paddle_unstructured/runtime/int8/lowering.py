@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A net as the kernels for bytes want it: activations that they do not fuse stand behind their layers."""
+"""A net as the int8 kernels want it: activations that they do not fuse stand behind their layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..write_plan import in_order
 
 
 def is_clamp(act: str) -> bool:
-    """Whether saturation is all that an activation does: the kernels for bytes fuse it for free."""
+    """Whether saturation is all that an activation does: the int8 kernels fuse it for free."""
     return act.split(":")[0] in ("none", "relu", "relu6", "clamp")
 
 

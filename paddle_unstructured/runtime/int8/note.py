@@ -29,7 +29,7 @@ def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch]) ->
     if not len(batches):
         return "activations: ranges learned in training"
     how = int8.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
-    return f"activations: {how}; against floats, on the calibration data: {_agreement(net, batches, engine)}"
+    return f"activations: {how}; against float32, on the calibration data: {_agreement(net, batches, engine)}"
 
 
 def _agreement(net: Net, batches: Sequence[Batch], engine: Engine) -> Agreement:

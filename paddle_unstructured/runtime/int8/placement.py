@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which layers compute in bytes, and which stay in floats and why."""
+"""Which layers compute in int8, and which stay in float32 and why."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KINDS = ("conv", "linear", "affine", "add", "multiply", "activation", "pool", "g
 
 
 def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
-    """The layers that stay in floats.
+    """The layers that stay in float32.
 
     Args:
         net: As `lower` gives it.
-        skip: Names of weights whose layers stay in floats because the user says so.
+        skip: Names of weights whose layers stay in float32 because the user says so.
 
     Returns:
-        the layer -> why. All others run in bytes.
+        the layer -> why. All others run in int8.
 
     Raises:
         ValueError: A name in `skip` is no layer's.
@@ -36,37 +36,37 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
             f"{', '.join(layer.name for layer in layers if layer.name)}."
         )
     floats = {layer: "as `skip` says" for layer in layers if layer.name and layer.name in skip}
-    floats.update((layer, "no kernel for bytes") for layer in layers if not _in_bytes(layer))
+    floats.update((layer, "no int8 kernel") for layer in layers if not _in_bytes(layer))
     for layer in layers:
         if layer.kind == "affine" and _all_in(layer.inputs, {*net.inputs, *floats}):
-            floats[layer] = "on the input, before it becomes bytes"
+            floats[layer] = "on the input, before it becomes int8"
     _add_last(net, layers, floats)
     _add_sums(layers, floats)
     return floats
 
 
 def _add_sums(layers: list[Layer], floats: dict[Layer, str]) -> None:
-    """A sum that only layers in floats read, a norm say, adds what the layers before it make in floats anyway."""
+    """A sum that only layers in float32 read, a norm say, adds what the layers before it make in float32 anyway."""
     for layer in reversed(layers):
         readers = [other for other in layers if layer in other.inputs]
         asked = any(floats.get(each) == "as `skip` says" for each in readers)
         if layer.kind == "add" and readers and layer not in floats and _all_in(readers, floats) and not asked:
-            floats[layer] = "read in floats only"
+            floats[layer] = "read in float32 only"
 
 
 def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
-    """A function of single numbers that only outputs and layers in floats read is one of the exact numbers."""
+    """A function of single numbers that only outputs and layers in float32 read is one of the exact numbers."""
     outputs = {output.layer for output in net.outputs}
     for layer in reversed(layers):
         readers = [other for other in layers if layer in other.inputs]
         last = layer in outputs or readers
         if function_of(layer) and last and _all_in(readers, floats) and layer not in floats:
             if not (layer.kind == "activation" and is_clamp(layer.act) and layer not in outputs):
-                floats[layer] = "behind the last layer in bytes"
+                floats[layer] = "behind the last layer in int8"
 
 
 def _in_bytes(layer: Layer) -> bool:
-    """Whether there is a kernel for bytes."""
+    """Whether there is an int8 kernel."""
     elsewhere = layer.kind == "concat" and layer.words  # along another axis than channels
     return layer.kind in KINDS and not elsewhere and "repeats" not in layer.words
 

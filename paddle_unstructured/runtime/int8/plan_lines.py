@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines of a plan for bytes."""
+"""The lines of an int8 plan."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .weights import Int8Weight, reordered, sparse_groups
 
 @dataclass(frozen=True)
 class Int8Writer:
-    """Writes lines for bytes into a plan; every method returns the number of the value that is made.
+    """Writes int8 lines into a plan; every method returns the number of the value that is made.
 
-    A quantizer of None asks for real numbers in floats.
+    A quantizer of None asks for float32 numbers.
     """
 
     plan: PlanWriter

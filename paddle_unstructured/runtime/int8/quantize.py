@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a float net to a plan of bytes."""
+"""From a float net to a plan in int8."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ SMALLEST_SCALE = 1e-30  # its square and its inverse are still float32
 
 @dataclass(frozen=True)
 class Quantizer:
-    """How one activation is stored in bytes.
+    """How one activation is stored in int8.
 
     Attributes:
         scale: A float32 as a Python float, > 0.

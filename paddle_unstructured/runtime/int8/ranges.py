@@ -97,7 +97,7 @@ def complete(net: Net, found: dict[Layer, Range], floats: Mapping[Layer, str]) -
     """Ranges for the layers that have none yet, where the layers around them tell; used without data.
 
     Raises:
-        ValueError: A layer in bytes has no range, and none can be told.
+        ValueError: A layer in int8 has no range, and none can be told.
     """
     ranges, layers = dict(found), layers_of(net)
     for layer in reversed(layers):  # what an activation tells apart, up to the largest number that it returns

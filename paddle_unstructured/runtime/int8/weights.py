@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights in bytes: symmetric, a scale for each output channel, so that a zero stays a zero."""
+"""Weights in int8: symmetric, a scale for each output channel, so that a zero stays a zero."""
 
 from __future__ import annotations
 

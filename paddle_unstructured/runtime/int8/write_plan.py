@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a net and its quantizers to a plan of bytes, and to the table of what runs what."""
+"""From a net and its quantizers to a plan in int8, and to the table of what runs what."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _AROUND = Window((3, 3), pad=(1, 1, 1, 1))
 
 @dataclass
 class Int8Emitter:
-    """Writes layers one after the other; each value is made in bytes or in floats, and in the other when it is read so.
+    """Writes layers one after the other; each value is made in int8 or in float32, and in the other when it is read so.
 
     Args:
         net: As `lower` gives it.
         quantizers: each layer -> its quantizer.
-        floats: each layer that stays in floats -> why.
+        floats: each layer that stays in float32 -> why.
         means: a layer -> the mean of each channel, for the correction of biases; of those that are known.
     """
 
@@ -64,13 +64,13 @@ class Int8Emitter:
         return self.outside.writer, self.outside.choices
 
     def _real(self, layer: Layer) -> int:
-        """Its value in floats."""
+        """Its value in float32."""
         if layer not in self.outside.values:
             self.outside.values[layer] = self.writer.dequantize(self.made[layer, self.quantizers[layer]])
         return self.outside.values[layer]
 
     def _bytes(self, layer: Layer, quantizer: Quantizer | None = None) -> int:
-        """Its value in bytes, by its own quantizer or by another."""
+        """Its value in int8, by its own quantizer or by another."""
         own = self.quantizers[layer]
         wanted = quantizer or own
         if (layer, wanted) not in self.made:
@@ -93,7 +93,7 @@ class Int8Emitter:
             choices[-1] = replace(choices[-1], kernel=f"fp32 {choices[-1].kernel}", why=why)
 
     def _computed(self, layer: Layer, to: Quantizer) -> int:
-        """Append a layer that makes bytes."""
+        """Append a layer that makes int8."""
         first, function = layer.inputs[0], function_of(layer)
         if function is not None:
             return self.writer.lookup(self._bytes(first), table(function, self.quantizers[first], to), to)
@@ -164,6 +164,6 @@ class Int8Emitter:
                 zeros,
                 kernel,
                 why,
-                f"[{low:.3g}, {high:.3g}]" if to else "floats",
+                f"[{low:.3g}, {high:.3g}]" if to else "float32",
             )
         )

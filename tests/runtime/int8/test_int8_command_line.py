@@ -42,7 +42,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         == 0
     )
     text = capsys.readouterr().out
-    assert "fp32 dense" in text and "activations: mse; against floats" in text
+    assert "fp32 dense" in text and "activations: mse; against float32" in text
     assert main(["benchmark", dense, "fast", "--rounds", "2", "--data", "x.npz"]) == 0
     assert "of 64 samples" in capsys.readouterr().out
 

@@ -40,7 +40,7 @@ def test_layers_run_in_bytes(tmp_path, net):
     found = kinds(writer)
     assert set(found) - set(int8_reference.BYTES) <= {"contents", "input", "output", "softmax"}
     outside = [(choice.layer, choice.why) for choice in choices if choice.kernel.startswith("fp32")]
-    assert outside == [("softmax", "no kernel for bytes")] * (net == "odd")
+    assert outside == [("softmax", "no int8 kernel")] * (net == "odd")
     assert found.count("quantize") == 1 and found[2] == "quantize"
 
 
@@ -66,7 +66,7 @@ def test_outputs_are_close_to_those_in_floats(tmp_path, net, words):
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("sparsity", [0.0, 0.8])
 def test_the_engine_equals_the_reference(tmp_path, monkeypatch, net, isa, sparsity):
-    """To the bit; behind a softmax in floats to their last bits."""
+    """To the bit; behind a softmax in float32 to their last bits."""
     monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA", isa)
     writer, _ = quantized(saved(tmp_path, net, sparsity=sparsity))
     x = images(5, seed=2) if net == "odd" else images(5, seed=2)[:, :, :15, :13]
@@ -103,9 +103,9 @@ def test_the_table_says_what_runs_in_what(models):
     dense, fast, table = models
     text = str(table)
     assert table.converted and "int8 depthwise" in text and "int8 dense" in text
-    assert "activations: minmax; against floats" in text and "of 64 samples" in text
+    assert "activations: minmax; against float32" in text and "of 64 samples" in text
     assert all(choice.output.startswith("[") for choice in table.choices[:-1])
-    assert table.choices[-1].output == "floats" and table.bytes_before > 2 * table.bytes_after
+    assert table.choices[-1].output == "float32" and table.bytes_before > 2 * table.bytes_after
 
 
 FRESH = """

@@ -66,7 +66,7 @@ def test_a_whole_net_of_bytes_and_floats(threads, batch):
         want = int8_reference.run(writer.text, writer.arrays, x)
         for isa in ISAS_INT8:
             got = run(writer, x, threads, isa)
-            np.testing.assert_allclose(got[0], want[0], rtol=1e-6, atol=1e-6, err_msg=isa)  # ends in floats
+            np.testing.assert_allclose(got[0], want[0], rtol=1e-6, atol=1e-6, err_msg=isa)  # ends in float32
             np.testing.assert_array_equal(got[1], want[1], err_msg=isa)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights, activations and scales in bytes: by hand, and against slow loops."""
+"""Weights, activations and scales in int8: by hand, and against slow loops."""
 
 from __future__ import annotations
 
