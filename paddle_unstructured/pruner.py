@@ -504,7 +504,8 @@ class UnstructuredPruner:
 
     def _choose_again(self) -> None:
         plan = self._plan.again(self._graph)
-        if plan is self._plan:
+        if plan.layers is self._plan.layers:
+            self._plan = plan
             return
         for gathering in self._plan.gatherings:
             if gathering.attached:

@@ -60,7 +60,7 @@ class PruningPlan:
 
     def again(self, graph: Graph) -> PruningPlan:
         """The plan for the Program as it is now: without layers that an optimizer which came after it does not train,
-        and with those that it trains; itself if the layers are the same.
+        and with those that it trains; the same layers, and perhaps other reasons, if nothing of that changes them.
 
         Raises:
             ValueError: None is left.
@@ -69,7 +69,7 @@ class PruningPlan:
         pruned, before = now.pruned, {param.name for param in self.params}
         names = {param.name for param in pruned}
         if names == before:
-            return self
+            return self if now.verdicts == self.verdicts else replace(self, verdicts=now.verdicts)
         if not pruned:
             raise ValueError(_nothing(now.verdicts))
         tell(now.verdicts)

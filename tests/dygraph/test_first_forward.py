@@ -44,6 +44,15 @@ def test_a_weight_of_its_own_is_pruned_from_the_first_step_on_as_with_a_spec(cap
     assert roles == {v.param.name: (v.param.role, v.pruned) for v in other.explain()}
 
 
+def test_reasons_are_those_of_the_trace_also_where_nothing_else_is_pruned():
+    model = made(Odd)
+    pruner = pu.UnstructuredPruner(model, ratio=0.5, select=lambda param: param.name == "square.weight")
+    model(paddle.randn([2, 6]))
+    pruner.step()
+    found = {v.param.name: (v.param.role, v.pruned) for v in pruner.explain()}
+    assert found["own"] == ("linear", False) and found["square.weight"] == ("linear", True)
+
+
 def test_a_resumed_run_knows_what_the_first_one_was_called_with(tmp_path):
     model = made(Odd)
     optimizer = sgd(model)
