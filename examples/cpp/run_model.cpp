@@ -102,18 +102,26 @@ int run(const std::string& prefix, int64_t height, int64_t width, int32_t thread
       pu_model_create(plan.c_str(), arrays.data(), int32_t(arrays.size()), threads, error, sizeof error);
   if (model == nullptr) throw std::runtime_error(error);
 
-  const pu_shape input = pu_model_input(model);
-  std::vector<pu_shape> shapes(pu_model_output_count(model));
-  if (pu_model_infer(model, height, width, shapes.data(), error, sizeof error)) throw std::runtime_error(error);
-  std::vector<float> image(input.channels * height * width, 0.0f);
-  for (int64_t c = 0; c < input.channels; ++c) image[(c * height + height / 2) * width + width / 2] = 1.0f;
+  if (pu_model_input_count(model) != 1) throw std::runtime_error("the model has several inputs");
+  pu_tensor input = pu_model_input(model, 0);
+  if (input.dtype != 0 || input.rank != 4) throw std::runtime_error("the model's input is not a float32 image");
+  const int64_t channels = input.dims[1];
+  input.dims[0] = 1, input.dims[2] = height, input.dims[3] = width;
+  std::vector<pu_tensor> made(pu_model_output_count(model));
+  if (pu_model_infer(model, &input, 1, made.data(), error, sizeof error)) throw std::runtime_error(error);
+  std::vector<float> image(channels * height * width, 0.0f);
+  for (int64_t c = 0; c < channels; ++c) image[(c * height + height / 2) * width + width / 2] = 1.0f;
   std::vector<std::vector<float>> values;
-  std::vector<float*> outputs;
-  for (const pu_shape& shape : shapes) values.emplace_back(shape.channels * shape.height * shape.width);
-  for (std::vector<float>& value : values) outputs.push_back(value.data());
-  if (pu_model_run(model, image.data(), 1, height, width, outputs.data(), error, sizeof error)) {
-    throw std::runtime_error(error);
+  std::vector<void*> outputs;
+  for (const pu_tensor& each : made) {
+    if (each.dtype != 0) throw std::runtime_error("an output of the model is not float32");
+    int64_t count = 1;
+    for (int32_t i = 0; i < each.rank; ++i) count *= each.dims[i];
+    values.emplace_back(count);
   }
+  for (std::vector<float>& value : values) outputs.push_back(value.data());
+  const void* const data[] = {image.data()};
+  if (pu_model_run(model, &input, data, 1, outputs.data(), error, sizeof error)) throw std::runtime_error(error);
   std::fprintf(stderr, "ran with %s\n", pu_model_isa(model));
   for (const std::vector<float>& value : values) {
     for (const float number : value) std::printf("%.9g ", number);

@@ -12,7 +12,7 @@ from .arguments import add_model, give
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
 from .reconstruction import pattern_beside, reconstructed
 
-ABOUT = "write a pruned model that runs faster on x86 CPUs; exit code 3 if it stays as it is"
+ABOUT = "write a pruned model that runs faster on x86 CPUs, whole or in parts; exit code 3 if it stays as it is"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image_words(parser)
 
 
+def _code(table: Any) -> int:
+    """3 if nothing was converted."""
+    return 0 if table.converted or table.parts else 3
+
+
 def run(args: argparse.Namespace) -> int:
     from ..runtime import convert
 
@@ -61,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
             int8["data"] = _samples(args, files)
         table = convert(args.model, args.output, int8=_int8(args, int8))
         give(str(table))
-        return 0 if table.converted else 3
+        return _code(table)
     with _pruned(args, files) as (model, arrays, done):
         if args.int8:
             int8["data"] = arrays
         table = convert(model, args.output, int8=_int8(args, int8))
         give(f"{done}{note(files[0])}\n\n{table}")
-    return 0 if table.converted else 3
+    return _code(table)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
@@ -34,8 +34,9 @@ class BenchmarkResult:
         outputs: measure of how far the second model's outputs are from the first one's.
         random: whether the inputs were random: few of them, and of no class.
         threads: threads of one run.
-        shape: shape of the input that was timed.
+        shape: shape of the input that was timed; of several, the first.
         rounds: number of times that both ran.
+        shapes: input name -> its shape, where there are several.
     """
 
     names: tuple[str, str]
@@ -46,6 +47,7 @@ class BenchmarkResult:
     threads: int
     shape: tuple[int, ...]
     rounds: int
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         width = max(map(len, self.names))
@@ -55,10 +57,15 @@ class BenchmarkResult:
             [
                 *lines,
                 f"{'speedup'.ljust(width)}  {self.speedup:9.2f} x",
-                f"input {list(self.shape)}, {self.threads} thread(s), {self.rounds} rounds in turn",
+                f"{self._said_of_inputs()}, {self.threads} thread(s), {self.rounds} rounds in turn",
                 f"{self.outputs}{note}",
             ]
         )
+
+    def _said_of_inputs(self) -> str:
+        if len(self.shapes) < 2:
+            return f"input {list(self.shape)}"
+        return "inputs " + ", ".join(f"{name} {list(shape)}" for name, shape in self.shapes.items())
 
     @property
     def difference(self) -> float:
@@ -124,6 +131,7 @@ def benchmark(
         threads=threads,
         shape=tuple(next(iter(samples[0].values())).shape),
         rounds=rounds,
+        shapes={name: tuple(array.shape) for name, array in samples[0].items()},
     )
 
 

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from .. import arguments
-from ..arguments import StrPath
+from ..arguments import StrPath, WrongKind
 from ..formats import pair
 from ..formats.atomic import finish
 from ..formats.pdiparams import read, scan
 from ..formats.pir_json import attribute, ops_of, param_name, read_program, understood
 from .border import by_name
 from .engine import Engine
+from .steps import Steps
 
 _OPERATORS = ("paddle_unstructured_run", "paddle_unstructured_net")  # the second before version 3 of the plan
 
@@ -23,13 +24,17 @@ _OPERATORS = ("paddle_unstructured_run", "paddle_unstructured_net")  # the secon
 class Session:
     """A converted model, loaded and checked. May be run by several Python threads at once, and in forks of the process.
 
+    What is not ours of a model in parts is run by ONNX Runtime, which does not work in forks.
+
     Args:
         path: The prefix of the `.json` and `.pdiparams` that `convert` wrote, or one of the two files.
         threads: threads of one run, 1 to 256.
 
     Raises:
         FileNotFoundError: A file is not there.
-        ValueError: A file is damaged, or the model was not converted whole; nothing has run then.
+        ValueError: A file is damaged, the model was not converted, or it was converted in parts and ONNX has no node
+            for an op of the rest; nothing has run then.
+        ImportError: The model was converted in parts, and the extra "onnx" is not installed.
         BuildError: The kernels must be compiled once, and cannot be.
 
     Example:
@@ -42,24 +47,39 @@ class Session:
         program, params = prefix + ".json", prefix + ".pdiparams"
         finish(prefix)
         content = read_program(program)
-        ours = _only_operator(content, program)
+        found = operators(content, program)
+        if not found:
+            raise ValueError(
+                f"{program} must be a model that `convert` converted, whole or in parts; run this one with "
+                "create_predictor."
+            )
         stored = {tensor.name: tensor for tensor in scan(params, program)}
         pair.check(program, params)
-        missing = [name for name in ours.params if name not in stored]
+        missing = [name for one in found for name in one.params if name not in stored]
         if missing:
             raise ValueError(f"{params} must hold {missing[0]}, which {program} reads; convert the model again.")
         try:
-            self._engine = Engine(ours.plan, [read(params, stored[name]) for name in ours.params], threads=threads)
+            if _is_whole(content, found):
+                [ours] = found
+                arrays = [read(params, stored[name]) for name in ours.params]
+                self._runs: Engine | Steps = Engine(ours.plan, arrays, threads=threads)
+                self._inputs, self._outputs = tuple(map(str, ours.inputs)), _names_of_outputs(content)
+            else:
+                self._runs = Steps(content, stored, params, is_ours, threads=threads)
+                self._inputs, self._outputs = tuple(one.name for one in self._runs.inputs), self._runs.outputs
+        except WrongKind:
+            raise
         except ValueError as error:
             raise ValueError(f"{prefix}: {error}") from None
-        if len(self._engine.inputs) != len(ours.inputs):
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{program} must be a Program as Paddle 3 writes it, but has {error!r}.") from error
+        if len(self._runs.inputs) != len(self._inputs):
             raise ValueError(f"{program} must feed what the plan in it reads; convert the model again.")
-        self._inputs, self._outputs = tuple(name or "" for name in ours.inputs), _names_of_outputs(content)
 
     @property
     def isa(self) -> str:
         """The instruction set that runs: "avx512", "avx2" or "portable"."""
-        return self._engine.isa
+        return self._runs.isa
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -83,7 +103,7 @@ class Session:
         """
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
             inputs = tuple(by_name(self._inputs, inputs[0]))
-        return self._engine.run(*inputs)
+        return self._runs.run(*inputs)
 
 
 def _prefix(path: StrPath) -> str:
@@ -91,16 +111,10 @@ def _prefix(path: StrPath) -> str:
     return next((path[: -len(end)] for end in (".json", ".pdiparams") if path.endswith(end)), path)
 
 
-def _only_operator(content: dict[str, Any], program: str) -> Operator:
-    """That of a model that is nothing but our operator."""
-    found = operators(content, program)
+def _is_whole(content: dict[str, Any], found: Sequence[Operator]) -> bool:
+    """Whether a model is nothing but one of our operators."""
     others = {op["#"].split(".")[-1] for op in ops_of(content)} - {"p", "combine", "data", "fetch"}
-    if len(found) != 1 or len(others) != 1 or None in found[0].inputs:
-        raise ValueError(
-            f"{program} must be a model that `convert` converted whole; this one needs Paddle, so run it "
-            "with create_predictor."
-        )
-    return found[0]
+    return len(found) == len(others) == 1 and None not in found[0].inputs
 
 
 def _names_of_outputs(content: dict[str, Any]) -> tuple[str, ...]:

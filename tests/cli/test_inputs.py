@@ -66,7 +66,7 @@ def test_data_are_enough(models, run, words):
 def test_several_inputs_are_given_by_name_and_get_their_types(models, run):
     np.savez("ab.npz", a=data(6, 4), b=np.arange(24).reshape(6, 4))
     code, out, err = run("benchmark", "two", "two", "--rounds", "1", "--batch", "4", "--data", "ab.npz")
-    assert (code, err) == (0, "") and "input [4, 4]" in out and "of 6 samples" in out
+    assert (code, err) == (0, "") and "inputs a [4, 4], b [4, 4]" in out and "of 6 samples" in out
     assert run("benchmark", "two", "two", "--rounds", "1", "--shape", "a=3,4", "b=3,4")[0] == 0
 
 
@@ -109,30 +109,64 @@ def test_a_legacy_model_is_compressed_and_compared(legacy, run, tmp_path, monkey
 
 
 def refusing(x):
-    """Two ops without a kernel, one of them twice; the second convolution is behind them."""
-    h = paddle.nn.Conv2D(4, 4, 1)(paddle.erf(paddle.nn.Conv2D(2, 4, 1)(x)))
-    return paddle.sinh(paddle.erf(h))
+    """Two ops without a kernel, one of them twice."""
+    x = x * paddle.create_parameter([1], "float32")
+    return paddle.sinh(paddle.kthvalue(paddle.kthvalue(x, 2, 1, keepdim=True)[0], 1, 2)[0])
+
+
+def saved(layers):
+    net = Net(layers, [2, 2, 4, 4], lambda: paddle.optimizer.SGD(0.1))
+    paddle.static.save_inference_model("in", [net.input], [net.output], net.exe, program=net.program)
 
 
 def test_accelerate_that_converts_nothing_ends_with_3_and_counts_all_refusals(tmp_path, run, static, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    net = Net(refusing, [2, 2, 4, 4], lambda: paddle.optimizer.SGD(0.1))
-    paddle.static.save_inference_model("in", [net.input], [net.output], net.exe, program=net.program)
+    saved(refusing)
     code, out, err = run("accelerate", "in", "-o", "out")
     assert (code, err) == (3, "") and Path("out.json").exists()
-    assert "erf: the runtime has no kernel for this op; sinh: the runtime has no kernel for this op." in out
+    assert "kthvalue: the runtime has no kernel for this op; sinh: the runtime has no kernel for this op." in out
     rows = [line.split()[:3] for line in out.splitlines()]
-    assert ["erf", "2", "0.0%"] in rows and ["sinh", "1", "0.0%"] in rows and ["total", "3", "0.0%"] in rows
+    assert ["kthvalue", "2", "0.0%"] in rows and ["sinh", "1", "0.0%"] in rows and ["total", "3", "0.0%"] in rows
     assert "the other 100.0% of the multiply-adds stay with Paddle" in out
 
 
-def test_the_share_of_arithmetic_of_what_is_refused_is_counted_by_hand(tmp_path, run, static, monkeypatch):
+def test_the_share_of_arithmetic_of_the_parts_is_counted_by_hand(tmp_path, run, static, monkeypatch):
+    """1x1, 2*4 per pixel; then one of NHWC, which no kernel covers, 4*4; then a linear layer, 16*4*8 in all."""
     monkeypatch.chdir(tmp_path)
 
-    def net_of(x):  # 1x1: 2*4 per pixel; then a transposed one that no kernel covers: 4*4*2*2 per pixel
-        return paddle.nn.Conv2DTranspose(4, 4, 2, stride=2)(paddle.nn.Conv2D(2, 4, 1)(x))
+    def net_of(x):
+        x = paddle.nn.Conv2D(2, 4, 1)(x).transpose([0, 2, 3, 1])
+        x = paddle.nn.Conv2D(4, 4, 1, data_format="NHWC")(x)
+        return paddle.nn.Linear(64, 8)(x.flatten(1))
 
-    net = Net(net_of, [2, 2, 4, 4], lambda: paddle.optimizer.SGD(0.1))
-    paddle.static.save_inference_model("in", [net.input], [net.output], net.exe, program=net.program)
-    code, out, _ = run("accelerate", "in", "-o", "out")
-    assert code == 3 and ["conv2d_transpose", "1", f"{64 / 72:.1%}"] in [line.split()[:3] for line in out.splitlines()]
+    saved(net_of)
+    code, out, err = run("accelerate", "in", "-o", "out")
+    total = 16 * 8 + 16 * 16 + 64 * 8
+    assert (code, err) == (
+        0,
+        "",
+    ) and f"{1 - 16 * 16 / total:.1%} of the multiply-adds are converted, in 2 part(s)" in out
+    rows = [line.split() for line in out.splitlines()]
+    shares = [row[3] for row in rows if row[:1] == ["part"]]
+    assert shares == [f"{16 * 8 / total:.1%}", f"{64 * 8 / total:.1%}"] and "NHWC" not in "".join(shares)
+    x = data(2, 2, 4, 4)
+    np.testing.assert_allclose(open_model("out").run(x=x)[0], open_model("in").run(x=x)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_of_several_inputs_is_accelerated_and_timed(models, run):
+    np.savez("ab.npz", a=data(32, 4), b=np.random.default_rng(0).integers(-3, 4, (32, 4)))
+    assert run("accelerate", "two", "-o", "fast")[0] == 0
+    code, out, err = run("accelerate", "two", "-o", "int8", "--int8", "--calibrate", "ab.npz")
+    assert (code, err) == (0, "") and "int8" in out
+    code, out, err = run("benchmark", "two", "fast", "--rounds", "1", "--data", "ab.npz")
+    assert (code, err) == (0, "") and "inputs a [1, 4], b [1, 4]" in out and "same first answer 100.00% of 32" in out
+
+
+@pytest.mark.parametrize(
+    "file, message",
+    [("x.npy", "must give arrays by name, for each of a, b"), ("a.npz", "must have an array for the input 'b'")],
+)
+def test_calibration_data_of_several_inputs_are_asked_for_by_name(models, run, file, message):
+    np.save("x.npy", data(3, 4))
+    np.savez("a.npz", a=data(3, 4))
+    refused(run("accelerate", "two", "-o", "int8", "--int8", "--calibrate", file), "accelerate", message)

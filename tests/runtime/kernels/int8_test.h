@@ -91,7 +91,7 @@ std::vector<float> run_bytes(const Case& c, const std::string& plan, const Array
   const auto count = static_cast<size_t>(2 * c.outputs * c.output_size(c.height) * c.output_size(c.width) * c.batch);
   std::vector<float> plane(count), flat(count);
   float* outputs[] = {plane.data(), flat.data()};
-  if (pu_model_run(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
+  if (run_images(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
     give_up(c.text() + ": " + error);
   pu_model_free(model);
   if (plane != flat) give_up("flattened bytes differ: " + c.text());

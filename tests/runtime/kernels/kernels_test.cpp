@@ -57,12 +57,24 @@ struct Arrays {
 
 // The plan with the digest that it must have; as it is if it cannot be read.
 std::string signed_plan(const std::string& lines, const Arrays& arrays) {
-  const std::string head = "paddle_unstructured plan 2\ncontents digest=";
+  const bool is_named = lines.rfind("input name=", 0) == 0;  // as of version 3
+  const std::string head = std::string("paddle_unstructured plan ") + (is_named ? "3" : "2") + "\ncontents digest=";
   char digest[32], error[256] = "";
   const uint64_t found = pu_digest((head + "0\n" + lines).c_str(), arrays.described.data(),
                                    static_cast<int32_t>(arrays.described.size()), error, sizeof error);
   std::snprintf(digest, sizeof digest, "%016llx", static_cast<unsigned long long>(found));
   return head + digest + "\n" + lines;
+}
+
+// One input of images, float32.
+int32_t run_images(const pu_model* model, const float* x, int64_t batch, int64_t height, int64_t width,
+                   float* const* outputs, char* error, int64_t error_size) {
+  pu_tensor images = pu_model_input(model, 0);
+  images.dims[0] = batch;
+  images.dims[2] = height;
+  images.dims[3] = width;
+  const void* const data[] = {x};
+  return pu_model_run(model, &images, data, 1, reinterpret_cast<void* const*>(outputs), error, error_size);
 }
 
 struct Case {
@@ -199,7 +211,7 @@ void test_one_layer() {
   std::vector<float> y(static_cast<size_t>(c.batch * c.outputs * c.output_size(c.height) * c.output_size(c.width)));
   float* outputs[] = {y.data()};
   for (int repeat = 0; repeat < 2; ++repeat) {
-    if (pu_model_run(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
+    if (run_images(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
       give_up(c.text() + ": " + error);
     compare(c, x, weights, bias, y);
   }
@@ -227,11 +239,44 @@ void test_shared_model() {
       float* outputs[] = {flat.data(), plane.data()};
       char problem[512] = "";
       for (int repeat = 0; repeat < 20; ++repeat)
-        if (pu_model_run(model, x.data(), 3, height, width, outputs, problem, sizeof problem) != 0) give_up(problem);
+        if (run_images(model, x.data(), 3, height, width, outputs, problem, sizeof problem) != 0) give_up(problem);
       if (std::fabs(flat[0] - 1.0 / (6 * rows * columns)) > 1e-6) give_up("softmax of equal values");
     });
   for (std::thread& caller : callers) caller.join();
   pu_model_free(model);
+}
+
+int64_t count_values(const pu_tensor& tensor) {
+  int64_t count = 1;
+  for (int32_t i = 0; i < tensor.rank; ++i) count = tensor.dims[i] < 1 << 12 ? count * tensor.dims[i] : 1 << 24;
+  return count;
+}
+
+// A model of any inputs, on zeros, with 6 where a size is open; on memory of exactly the size that is asked for.
+void run_small(const pu_model* model) {
+  char error[256] = "";
+  std::vector<pu_tensor> inputs, made(static_cast<size_t>(pu_model_output_count(model)));
+  std::vector<std::vector<char>> memory;
+  std::vector<const void*> data;
+  std::vector<void*> outputs;
+  const auto allocate = [&memory](const pu_tensor& tensor) {
+    const int64_t bytes = count_values(tensor) * (tensor.dtype == 4 ? 8 : tensor.dtype == 5 ? 1 : 4);
+    memory.emplace_back(static_cast<size_t>(bytes < 1 << 22 ? bytes : 0), char{0});
+    return bytes < 1 << 22 ? memory.back().data() : nullptr;
+  };
+  for (int32_t i = 0; i < pu_model_input_count(model); ++i) {
+    inputs.push_back(pu_model_input(model, i));
+    for (int64_t& extent : inputs.back().dims) extent = extent < 0 ? 6 : extent;
+    data.push_back(allocate(inputs.back()));
+    if (data.back() == nullptr) return;
+  }
+  const auto count = static_cast<int32_t>(inputs.size());
+  if (pu_model_infer(model, inputs.data(), count, made.data(), error, sizeof error) != 0) return;
+  for (const pu_tensor& each : made) {
+    outputs.push_back(allocate(each));
+    if (outputs.back() == nullptr) return;
+  }
+  pu_model_run(model, inputs.data(), data.data(), count, outputs.data(), error, sizeof error);
 }
 
 // Digits and letters of a plan exchanged at random: refused or run, but never beyond any memory.
@@ -245,22 +290,7 @@ void run_damaged(const std::string& lines, const Arrays& arrays) {
     pu_model* const model = pu_model_create(signed_plan(damaged, arrays).c_str(), arrays.described.data(),
                                             static_cast<int32_t>(arrays.described.size()), 1, error, sizeof error);
     if (model == nullptr) continue;
-    pu_shape shape[2];
-    const pu_shape input = pu_model_input(model);
-    const int32_t count = pu_model_output_count(model);
-    if (input.rank == 4 && count <= 2 && pu_model_infer(model, 6, 6, shape, error, 256) == 0) {
-      const std::vector<float> x(static_cast<size_t>(input.channels) * 36, 1.0f);
-      std::vector<std::vector<float>> made;
-      std::vector<float*> outputs;
-      bool small = true;
-      for (int32_t i = 0; i < count; ++i) {
-        const int64_t values = shape[i].channels * shape[i].height * shape[i].width;
-        small = small && values < 1 << 20;
-        made.emplace_back(static_cast<size_t>(small ? values : 0));
-      }
-      for (std::vector<float>& each : made) outputs.push_back(each.data());
-      if (small) pu_model_run(model, x.data(), 1, 6, 6, outputs.data(), error, sizeof error);
-    }
+    run_small(model);
     pu_model_free(model);
   }
 }
@@ -270,6 +300,47 @@ void test_damaged_plans() {
   const std::vector<float> weights = sparse_weights(c, 36), bias = numbers(6);
   Arrays arrays;
   run_damaged(plan_of(c, arrays, weights, bias, 36), arrays);
+}
+
+// Inputs of several ranks and types, one of which all samples share; outputs in other orders.
+const char kBorders[] =
+    "input name=a dtype=float32 axes=n,c,h,w dims=-1,3,-1,-1\n"
+    "input name=b dtype=int64 axes=n,h,c,w dims=-1,-1,3,-1\n"
+    "input name=c dtype=int32 axes=1,c dims=1,3\ninput name=d dtype=bool axes=n,w dims=-1,-1\n"
+    "add from=0,1 act=relu\nmultiply from=4,2 act=none\n"
+    "output from=5 dims=n,h,w,c dtype=float32\noutput from=4 dims=3,n,h*w dtype=int64\n"
+    "output from=3 dims=n,-1 dtype=bool\noutput from=5 dims=n*3,h,w dtype=int32";
+
+void test_borders() {
+  char error[512] = "";
+  pu_model* const model = pu_model_create(signed_plan(kBorders, {}).c_str(), nullptr, 0, 1, error, sizeof error);
+  if (model == nullptr) give_up(error);
+  run_small(model);
+  const pu_tensor inputs[] = {{0, 4, {2, 3, 2, 5}}, {4, 4, {2, 2, 3, 5}}, {2, 2, {1, 3}}, {5, 2, {2, 7}}};
+  std::vector<float> a(60), planes(60);
+  std::vector<int64_t> b(60), sums(60);
+  const int32_t c[] = {1, 2, 3};
+  const bool d[14] = {true};
+  bool mask[14];
+  std::vector<int32_t> whole(60);
+  for (int i = 0; i < 60; ++i) a[static_cast<size_t>(i)] = static_cast<float>(i), b[static_cast<size_t>(i)] = 100 * i;
+  const void* const data[] = {a.data(), b.data(), c, d};
+  void* const outputs[] = {planes.data(), sums.data(), mask, whole.data()};
+  if (pu_model_run(model, inputs, data, 4, outputs, error, sizeof error) != 0) give_up(error);
+  for (int n = 0; n < 2; ++n)
+    for (int k = 0; k < 3; ++k)
+      for (int y = 0; y < 2; ++y)
+        for (int x = 0; x < 5; ++x) {
+          const int sum = ((n * 3 + k) * 2 + y) * 5 + x + 100 * (((n * 2 + y) * 3 + k) * 5 + x);
+          const bool right =
+              planes[static_cast<size_t>(((n * 2 + y) * 5 + x) * 3 + k)] == static_cast<float>(sum * (k + 1)) &&
+              sums[static_cast<size_t>((k * 2 + n) * 10 + y * 5 + x)] == sum &&
+              whole[static_cast<size_t>(((n * 3 + k) * 2 + y) * 5 + x)] == sum * (k + 1);
+          if (!right) give_up("a tensor at the border");
+        }
+  if (!mask[0] || mask[1] || mask[13]) give_up("a mask at the border");
+  pu_model_free(model);
+  run_damaged(kBorders, {});
 }
 
 #include "int8_test.h"
@@ -290,6 +361,7 @@ int main() {
     for (int i = 0; i < 150; ++i) test_one_layer();
     test_shared_model();
     test_damaged_plans();
+    test_borders();
     std::printf("%s: ok\n", isa);
   }
   unsetenv("PADDLE_UNSTRUCTURED_ISA");

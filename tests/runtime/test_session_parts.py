@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Session` on nets in parts: ONNX Runtime runs the rest."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from part_nets import SHAPE, at_the_end, image, middle, two_ways, unknown
+from runtime_nets import relative_error, save_net
+
+from paddle_unstructured.runtime import Session, convert
+from paddle_unstructured.runtime.ops import OPS
+from paddle_unstructured.saved_model import open_model
+
+pytestmark = pytest.mark.usefixtures("static")
+
+
+@pytest.fixture(autouse=True)
+def unknown_op(monkeypatch):
+    """The runtime has no kernel for a running sum, here."""
+    monkeypatch.delitem(OPS, "cumsum")
+
+
+def compared(tmp_path, layers, shape=SHAPE, batches=(1, 3)):
+    """Convert in parts; Session's outputs must be Paddle's."""
+    pytest.importorskip("onnxruntime")
+    dense = save_net(tmp_path, layers, shape, sparsity=0.0)  # equal numbers have no order
+    table = convert(dense, tmp_path / "fast")
+    assert table.parts and not table.converted, str(table)
+    session = Session(tmp_path / "fast")
+    for batch in batches:
+        x = image(batch, batch)
+        want = open_model(dense).run(x=x)
+        for given in (x, {"x": x}):
+            found = session.run(given)
+            assert len(found) == len(want)
+            for one, expected in zip(found, want):
+                assert one.shape == expected.shape and one.dtype == expected.dtype
+                assert relative_error(one.astype("float64"), expected.astype("float64")) < 1e-5
+    return session
+
+
+@pytest.mark.parametrize("layers", [middle, two_ways, at_the_end])
+def test_session_runs_the_rest_in_onnx_runtime(tmp_path, layers):
+    session = compared(tmp_path, layers)
+    assert session.inputs == ("x",) and len(session.outputs) == (1 if layers is middle else 2) and session.isa
+
+
+def many_ops(x):
+    """Ops of the table, each on the indices or the numbers that an unknown one makes."""
+    x = nn.Conv2D(3, 4, 3)(x)
+    y = unknown(x.flatten(2))
+    numbers, index = paddle.topk(y, 3, axis=-1)
+    order = paddle.argsort(y, axis=-1, descending=True)
+    picked = paddle.gather(y, paddle.to_tensor([1, 3]), axis=2)
+    found = paddle.where(y > 0.5, y, -y).clip(-1.0, 1.0)
+    a, b = paddle.split(found, 2, axis=1)
+    joined = paddle.concat([a * 2.0 + 1.0, b.transpose([0, 1, 2])], axis=2)
+    whole = paddle.shape(y)[1:2].astype("float32") * y.sum([1, 2], keepdim=True)
+    return numbers, index, order, picked, joined, whole, (y > 0).any(axis=2), paddle.stack([a, b], 1).max(axis=-1)
+
+
+def test_ops_of_the_table_return_what_paddle_returns(tmp_path):
+    compared(tmp_path, many_ops, batches=(2,))
+
+
+def test_an_op_without_an_onnx_node_is_refused_by_name(tmp_path):
+    pytest.importorskip("onnxruntime")
+    dense = save_net(tmp_path, lambda x: paddle.kthvalue(nn.Conv2D(3, 4, 1)(x), 2, 1)[0], SHAPE)
+    assert convert(dense, tmp_path / "fast").parts
+    with pytest.raises(ValueError, match="Session cannot run kthvalue, for which it has no ONNX node; use create_pred"):
+        Session(tmp_path / "fast")
+
+
+def test_without_onnx_runtime_the_rest_is_refused_by_name(tmp_path, monkeypatch):
+    convert(save_net(tmp_path, middle, SHAPE), tmp_path / "fast")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"for the rest of it \(cumsum.*paddle_unstructured\[onnx\]"):
+        Session(tmp_path / "fast")
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    pytest.importorskip("onnxruntime")
+    convert(save_net(tmp_path, middle, SHAPE), tmp_path / "fast")
+    session = Session(tmp_path / "fast")
+    with pytest.raises(ValueError, match=r"must be float32 of shape \[n, 3, 16, 16\], got \[1, 3, 8, 8\]"):
+        session.run(np.zeros((1, 3, 8, 8)))
+    with pytest.raises(ValueError, match="for each of x, got y"):
+        session.run({"y": image()})
+    with pytest.raises(ValueError, match="takes 1 input"):
+        session.run(image(), image())
