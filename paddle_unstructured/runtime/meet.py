@@ -9,19 +9,24 @@ import numpy as np
 
 from .net import Layer
 from .prefix import against
-from .reader import Reader
+from .reader import Reader, Symbol
 from .refusals import Refusal
-from .views import Atom, Axis, Prefix, View, parts_of, size_of, spread_over
+from .views import Atom, Axis, Prefix, View, axis_of, known, parts_of, size_of, spread_over
 
 
-def meet(reader: Reader, op: Any, which: tuple[int, int] = (0, 1)) -> tuple[Layer, Layer, View, str]:
-    """The two operands of an op that broadcasts, in one physical order; and the view of what it makes.
+def meet(reader: Reader, op: Any) -> tuple[Layer, Layer, View, str]:
+    """The two operands of an op that broadcasts; see `meet_symbols`."""
+    return meet_symbols(reader, reader.operand(op, 0), reader.operand(op, 1))
+
+
+def meet_symbols(reader: Reader, *given: Symbol) -> tuple[Layer, Layer, View, str]:
+    """Two values, one of them an activation at least, in one physical order; and the view of what they make together.
 
     The last one says what is repeated: nothing; "pixels", where one is a number for each channel of the other; "axes".
 
     Where one of them has an extent of 1, its channels, height or width are 1 in the layer too: the kernel repeats it.
     """
-    found = [reader.operand(op, i) for i in which]
+    found = list(given)
     for i in (0, 1):
         one, other = found[i], found[1 - i]
         if isinstance(one, Prefix) and isinstance(other, View):
@@ -36,8 +41,18 @@ def meet(reader: Reader, op: Any, which: tuple[int, int] = (0, 1)) -> tuple[Laye
     if not isinstance(view, View) or not isinstance(constant, np.ndarray) or constant.dtype == object:
         raise Refusal("an activation meets what is none")
     view = _raised(view, rank)
+    full = constant.reshape((1,) * (view.rank - constant.ndim) + constant.shape)
+    if any(extent > 1 and known(axis) == 1 for extent, axis in zip(full.shape, view.axes)):
+        wide = _with_own_axes(full)
+        return meet_views(reader, *((view, wide) if first else (wide, view)))
     whole = _constant(view, constant)
     return (view.layer, whole, view, "axes") if first else (whole, view.layer, view, "axes")
+
+
+def _with_own_axes(constant: np.ndarray) -> View:
+    """A constant that is larger than what it meets as a view of its own."""
+    axes = tuple(map(axis_of, constant.shape))
+    return View(constant_layer(constant, [constant.size, 1, 1]), axes, tuple(atom for axis in axes for atom in axis))
 
 
 def meet_views(reader: Reader, a: View, b: View) -> tuple[Layer, Layer, View, str]:
@@ -99,15 +114,23 @@ def aligned(views: Sequence[View], *, but: int | None = None) -> list[View]:
 
 
 def _aligned_axis(views: list[View], i: int) -> list[View]:
-    model = next((k for k, view in enumerate(views) if view.axes[i]), None)
-    if model is None:
+    named = [k for k, view in enumerate(views) if view.axes[i]]
+    if not named:
         return views
+    model = next(
+        (k for k in named if not any(_stands_elsewhere(views[k].axes[i], view, i) for view in views)), named[0]
+    )
     for k, view in enumerate(views):
         if k != model and view.axes[i] and view.axes[i] != views[model].axes[i]:
             ours, theirs, names = _matched(views[model].axes[i], view.axes[i])
             views = [each.split(ours) if each is not view else each for each in views]
             views[k] = view.split(theirs).split(names)
     return views
+
+
+def _stands_elsewhere(axis: Axis, view: View, i: int) -> bool:
+    """Whether a view has atoms of `axis`, its names for axis i, in another axis: queries and keys of one sequence."""
+    return any(atom in axis for k, other in enumerate(view.axes) if k != i for atom in other)
 
 
 def _matched(model: Axis, other: Axis) -> tuple[dict[Atom, Axis], dict[Atom, Axis], dict[Atom, Axis]]:

@@ -12,6 +12,7 @@ from .reader import Reader
 from .refusals import Refusal
 from .views import Prefix, View, known, size_of
 
+_LOWEST = -1e30  # in place of minus infinity, which a plan does not hold
 LONGEST = 1 << 16  # numbers of a range that ends at an open size; a table of positions is shorter
 
 
@@ -27,7 +28,7 @@ def against(reader: Reader, prefix: Prefix, view: View) -> View:
     array = prefix.array.reshape((1,) * behind + prefix.array.shape)
     cut = [axis + behind for axis in prefix.sizes]
     if len(cut) == 2 and {*cut} == {view.rank - 2, view.rank - 1} and _is_causal(array):
-        return _triangle(reader, view, float(array.ravel()[1]))
+        return _triangle(reader, view, max(float(array[..., 0, 1].ravel()[0]), _LOWEST))
     if len(cut) != 1:
         raise Refusal("a stored array is cut to open sizes along several axes")
     return _positions(reader, view, array, cut[0])
@@ -35,9 +36,10 @@ def against(reader: Reader, prefix: Prefix, view: View) -> View:
 
 def _is_causal(array: np.ndarray) -> bool:
     """Whether it is the same number where the last axis is ahead of the one before it, and 0 elsewhere."""
-    if array.size != array.shape[-1] * array.shape[-2] or array.shape[-1] != array.shape[-2] or array.size < 2:
+    planes = array.reshape(-1, *array.shape[-2:])
+    plane = planes[0]
+    if plane.shape[0] != plane.shape[1] or plane.size < 2 or (planes != plane).any():
         return False
-    plane = array.reshape(array.shape[-2:])
     return bool((plane == np.triu(np.full_like(plane, plane[0, 1]), 1)).all())
 
 
@@ -92,20 +94,50 @@ def _same(op: Any, given: Prefix, others: list[Any]) -> Prefix:
     return given
 
 
-_OPS: dict[str, Callable[[Any, Prefix, list[Any]], Prefix]] = {
+def _full_like(op: Any, given: Prefix, others: list[Any]) -> np.ndarray:
+    """The same number everywhere, with 1 for open sizes, which broadcasts."""
+    shape = [1 if axis in given.sizes else extent for axis, extent in enumerate(given.array.shape)]
+    return np.full(shape, np.ravel(others[0])[0])
+
+
+_OPS: dict[str, Callable[[Any, Prefix, list[Any]], Prefix | np.ndarray]] = {
     "unsqueeze": _unsqueeze,
     "embedding": _embedding,
+    "full_like": _full_like,
     "cast": _same,
     "assign": _same,
 }
+_BOTH: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
+}
 
 
-def moved(op: Any, kind: str, operands: list[Any]) -> Prefix:
+def moved(op: Any, kind: str, operands: list[Any]) -> Prefix | np.ndarray:
     """What an op makes of a prefix and constants.
 
     Raises:
         Refusal: It is not known.
     """
+    if kind in _BOTH:
+        return _met(kind, operands)
     if kind not in _OPS or not isinstance(operands[0], Prefix):
         raise Refusal("a stored array that is cut to an open size is used in a way that is not known")
     return _OPS[kind](op, operands[0], operands[1:])
+
+
+def _met(kind: str, operands: list[Any]) -> Prefix:
+    """Two of them, or one and a constant that is 1 where the other is cut."""
+    given = next(each for each in operands if isinstance(each, Prefix))
+    arrays = [each.array if isinstance(each, Prefix) else np.asarray(each) for each in operands]
+    rank = max(array.ndim for array in arrays)
+    sizes = {axis + rank - given.array.ndim: size for axis, size in given.sizes.items()}
+    for each, array in zip(operands, arrays):
+        full = (1,) * (rank - array.ndim) + array.shape
+        own = {axis + rank - array.ndim: size for axis, size in each.sizes.items()} if isinstance(each, Prefix) else {}
+        if own != sizes and any(full[axis] != 1 for axis in sizes):
+            raise Refusal("two stored arrays meet that are cut to different sizes")
+    return Prefix(np.asarray(_BOTH[kind](*arrays)), sizes)

@@ -32,6 +32,7 @@ _FORMULAS: dict[str, Callable[..., np.ndarray]] = {
     "leaky_relu": lambda x, slope: np.where(x < 0, slope * x, x),
     "linear": lambda x, scale, shift: scale * x + shift,
     "gelu": lambda x: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
 }
 # Beyond these inputs the function is constant, or changes by less than half a step of 1/255 (sigmoid, tanh) or by less
 # than 0.0013 (swish, gelu).
@@ -41,6 +42,7 @@ _SATURATES = {
     "tanh": (-3.5, 3.5),
     "swish": (-9.0, np.inf),
     "gelu": (-4.0, np.inf),
+    "gelu_tanh": (-4.0, np.inf),
 }
 
 

@@ -13,6 +13,7 @@ from .lowering import is_clamp, layers_of
 
 # Kinds that have a row for bytes in csrc/engine/kinds.cpp, whatever they are called there.
 KINDS = ("conv", "linear", "affine", "add", "multiply", "activation", "pool", "global_pool", "concat", "flatten")
+_EXACT = ("embedding", "positions", "running_sum", "equal", "not_equal", "less", "less_equal")
 
 
 def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
@@ -37,12 +38,25 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
         )
     floats = {layer: "as `skip` says" for layer in layers if layer.name and layer.name in skip}
     floats.update((layer, "no int8 kernel") for layer in layers if not _in_bytes(layer))
+    _add_exact(layers, floats)
     for layer in layers:
         if layer.kind == "affine" and _all_in(layer.inputs, {*net.inputs, *floats}):
             floats[layer] = "on the input, before it becomes int8"
     _add_last(net, layers, floats)
     _add_sums(layers, floats)
     return floats
+
+
+def _add_exact(layers: list[Layer], floats: dict[Layer, str]) -> None:
+    """What row numbers of a table, comparisons and lengths are computed from is exact, up to a layer with weights."""
+    exact: set[Layer] = set()
+    for layer in reversed(layers):
+        if layer in exact and not layer.weight.size:
+            floats.setdefault(layer, "whole numbers")
+        if layer in exact and not layer.weight.size or layer.kind in _EXACT:
+            exact.update(layer.inputs)
+        if layer.kind == "recurrent" and layer.words["length"]:
+            exact.add(layer.inputs[-1])
 
 
 def _add_sums(layers: list[Layer], floats: dict[Layer, str]) -> None:

@@ -7,11 +7,14 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ..meet import meet, meet_views
+from ..meet import meet, meet_symbols
 from ..net import Layer, activate, affine
-from ..reader import Reader
-from ..views import View, spread_over
+from ..reader import Reader, Symbol
+from ..refusals import Refusal
+from ..views import Prefix, View, known, spread_over
 from .common import Converter, Made, number, require
+
+_HIDDEN = -1e8  # float32 does not tell such a score from the same with another added to it
 
 
 def activation(word: Callable[[Reader, Any], str]) -> Converter:
@@ -85,10 +88,21 @@ def _with_constant(reader: Reader, op: Any, kind: str) -> Made | None:
     return _scaled(reader, op, view, *folded[kind])
 
 
+def _changes_nothing(reader: Reader, op: Any, i: int) -> bool:
+    """Whether operand i is zero everywhere and no larger than the other one: how `where` broadcasts."""
+    constant, other = reader.constant(op, i), reader.operand(op, 1 - i)
+    if not isinstance(other, View) or constant.any() or constant.ndim > other.rank:
+        return False
+    extents = (1,) * (other.rank - constant.ndim) + constant.shape
+    return all(extent == 1 or known(axis) == extent for extent, axis in zip(extents, other.axes))
+
+
 def _binary(kind: str) -> Converter:
     def convert(reader: Reader, op: Any) -> Made:
         constants = [i for i in (0, 1) if reader.is_constant(op, i)]
         if constants:
+            if kind == "add" and _changes_nothing(reader, op, constants[0]):
+                return reader.view(op, 1 - constants[0])
             made = _with_constant(reader, op, kind)
             if made is not None:
                 return made
@@ -109,14 +123,51 @@ def _swapped(kind: str) -> Converter:
     return convert
 
 
+def _pair(reader: Reader, kind: str, a: Symbol, b: Symbol) -> View:
+    one, other, like, repeats = meet_symbols(reader, a, b)
+    return like.of(Layer(kind, (one, other), words={"repeats": repeats} if repeats else {}))
+
+
 def _where(reader: Reader, op: Any) -> Made:
-    """condition ? x : y as the sum of what one keeps and the other drops, 0 elsewhere."""
-    parts = []
-    for kind, i in (("keep", 1), ("drop", 2)):
-        a, b, like, repeats = meet(reader, op, (0, i))
-        parts.append(like.of(Layer(kind, (a, b), words={"repeats": repeats} if repeats else {})))
-    a, b, like, repeats = meet_views(reader, *parts)
-    return like.of(Layer("add", (a, b), words={"repeats": repeats} if repeats else {}))
+    return _chosen(reader, *(reader.operand(op, i) for i in range(3)))
+
+
+def _masked_fill(reader: Reader, op: Any) -> Made:
+    return _chosen(reader, *(reader.operand(op, i) for i in (1, 2, 0)))
+
+
+def _chosen(reader: Reader, condition: Symbol, yes: Symbol, no: Symbol) -> View:
+    """condition ? yes : no, as the sum of what one keeps and the other drops, 0 elsewhere.
+
+    What replaces scores that must not count is added to them instead: an attention then takes it in.
+    """
+    for one, other, inverse in ((yes, no, False), (no, yes, True)):
+        low = _one_number(other)
+        if isinstance(one, View) and low is not None and low <= _HIDDEN and isinstance(condition, (np.ndarray, Prefix)):
+            shown = condition.array if isinstance(condition, Prefix) else condition
+            added = np.where((shown == 0) if inverse else (shown != 0), 0.0, low)
+            return _pair(reader, "add", one, Prefix(added, condition.sizes) if isinstance(condition, Prefix) else added)
+    parts = [_part(reader, kind, condition, each) for kind, each in (("keep", yes), ("drop", no))]
+    if any(isinstance(part, View) for part in parts):
+        return _pair(reader, "add", parts[0], parts[1])
+    raise Refusal("a choice between constants by a constant")
+
+
+def _part(reader: Reader, kind: str, condition: Symbol, each: Symbol) -> Symbol:
+    number = _one_number(each)
+    if number is not None and isinstance(each, np.ndarray):
+        each = np.full((1,) * each.ndim, number)
+    if isinstance(condition, np.ndarray) and isinstance(each, np.ndarray):
+        return np.where(condition != 0, each if kind == "keep" else 0.0, 0.0 if kind == "keep" else each)
+    return _pair(reader, kind, condition, each)
+
+
+def _one_number(symbol: Symbol) -> float | None:
+    """The number of a constant that is the same everywhere."""
+    if not isinstance(symbol, np.ndarray) or symbol.dtype == object or not symbol.size:
+        return None
+    first = float(symbol.ravel()[0])
+    return first if (symbol == first).all() else None
 
 
 def _pow(reader: Reader, op: Any) -> Made:
@@ -188,6 +239,7 @@ OPS: dict[str, Converter] = {
     "logical_or": _binary("maximum"),
     "logical_not": _affine_of(-1.0, 1.0),
     "where": _where,
+    "masked_fill": _masked_fill,
     "dropout": _dropout,
     "cast": _cast,
     "assign": _same,

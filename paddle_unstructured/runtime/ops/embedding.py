@@ -21,7 +21,7 @@ def _embedding(reader: Reader, op: Any) -> Made:
     if padding >= 0:
         table[padding] = 0
     if reader.is_constant(op, 0):
-        return np.asarray(table[reader.constant(op, 0)])
+        return np.asarray(table[reader.constant(op, 0).astype(np.int64)])
     ids, size = reader.tokens(reader.view(op, 0), []), axis_of(table.shape[1])
     words: dict[str, int | str] = {"rows": len(table), "size": table.shape[1]}
     layer = Layer("embedding", (ids.layer,), reader.name(op, 1), table.ravel(), words=words)
