@@ -42,7 +42,8 @@ def meet_symbols(reader: Reader, *given: Symbol) -> tuple[Layer, Layer, View, st
         raise Refusal("an activation meets what is none")
     view = _raised(view, rank)
     full = constant.reshape((1,) * (view.rank - constant.ndim) + constant.shape)
-    if any(extent > 1 and known(axis) == 1 for extent, axis in zip(full.shape, view.axes)):
+    extents: tuple[int, ...] = full.shape
+    if any(extent > 1 and known(axis) == 1 for extent, axis in zip(extents, view.axes)):
         wide = _with_own_axes(full)
         return meet_views(reader, *((view, wide) if first else (wide, view)))
     whole = _constant(view, constant)

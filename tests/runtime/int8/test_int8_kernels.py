@@ -101,7 +101,7 @@ def test_depthwise_convolutions_of_planes_larger_and_smaller_than_a_square_of_ou
 
 
 @pytest.mark.parametrize("block", [0, 1, 2, 4, 16])
-@pytest.mark.parametrize("inputs, pixels", [(1, 1), (37, 1), (600, 1), (1500, 1), (600, 49), (1500, 17)])
+@pytest.mark.parametrize("inputs, pixels", [(1, 1), (37, 1), (600, 1), (1500, 1), (600, 49), (1500, 17), (600, 128)])
 def test_deep_convolutions_run_in_blocks(block, inputs, pixels):
     random = np.random.default_rng(inputs)
     values = pick_weights(random, 70, inputs, 1, 1, sparsity=0.7 * (block > 0), block=max(block, 1))

@@ -43,7 +43,7 @@ class Convolution : public Operation {
   int64_t scratch_bytes(const std::vector<Shape>& inputs) const override {
     const bool single = output_shape(inputs).pixels() == 1;
     const int64_t sums = single ? round_up(matrix_->rows(), kVectorStep)
-                                : matrix_->rows() * int64_t{matrix_->tiling().vectors} * kPlaneAlign;
+                                : matrix_->rows() * int64_t{matrix_->tiling().most} * kPlaneAlign;
     return ((single ? column_words() : panel_words()) + sums) * kGroup;
   }
 
@@ -58,7 +58,7 @@ class Convolution : public Operation {
  private:
   // One vector more than the panel, which the last run of pixels may spill into.
   int64_t panel_words() const {
-    return int64_t{matrix_->tiling().depth} * matrix_->tiling().vectors * kPlaneAlign + kPlaneAlign;
+    return int64_t{matrix_->tiling().depth} * matrix_->tiling().most * kPlaneAlign + kPlaneAlign;
   }
 
   int64_t column_words() const { return round_up(matrix_->depth(), kPlaneAlign) + kPlaneAlign; }

@@ -28,12 +28,14 @@ void check_word(const Node& node, const int8_t* four, int32_t lanes, size_t outp
   }
 }
 
-// Depth of one block, and pixels of a tile: the panel stays near the size of the first-level cache.
+// Depth of one block, and pixels of a tile: the panel stays near the size of the first-level cache. Deep layers are cut
+// into equal blocks that leave room for the widest tile, so that its sums serve each weight that is loaded.
 Tiling sparse_tiling(const KernelTable& kernels, const SparseIndices& rows, int32_t depth, bool linear) {
-  constexpr int32_t kPanelBytes = 48 * 1024;
+  constexpr int32_t kPanelBytes = 48 * 1024, kShallow = 128, kBlock = 96;
   if (linear) return {std::min(depth, kMostColumns), 1};
-  const int32_t deep = std::min(depth, 128), fitting = kPanelBytes / (deep * kernels.lanes * kGroup);
-  return {deep, std::max(1, std::min(fitting, kernels.sparse_vectors[rows.kernel()]))};
+  const int32_t blocks = depth <= kShallow ? 1 : (depth + kBlock - 1) / kBlock, deep = (depth + blocks - 1) / blocks;
+  const int32_t most = kernels.sparse_vectors[rows.kernel()];
+  return {deep, std::max(1, std::min(kPanelBytes / (deep * kernels.lanes * kGroup), most)), most};
 }
 
 Tiling dense_tiling(const KernelTable& kernels, int32_t depth) { return {std::min(depth, 128), kernels.dense_vectors}; }
