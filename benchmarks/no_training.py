@@ -93,13 +93,13 @@ def run(args: argparse.Namespace) -> None:
             samples = train.inputs[np.random.default_rng(0).choice(len(train.inputs), SAMPLES, replace=False)]
             for method, setting, *_ in cells:
                 line = {"net": name, "seed": seed, "setting": setting, "method": method}
-                line.update(measured(model, method, setting, samples, test))
+                line.update(measured(model, method, SETTINGS.get(setting, {}), samples, test))
                 print(json.dumps(line), file=sys.stderr, flush=True)
                 with args.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
 
 
-def measured(path: Path, method: str, setting: str, samples: np.ndarray, test: Split) -> dict[str, Any]:
+def measured(path: Path, method: str, words: dict[str, Any], samples: np.ndarray, test: Split) -> dict[str, Any]:
     """Accuracy of a net that one method has pruned, and what that took."""
     from paddle_unstructured.saved_model import open_model
 
@@ -107,14 +107,19 @@ def measured(path: Path, method: str, setting: str, samples: np.ndarray, test: S
     batches = [{model.feeds[0]: samples[i : i + BATCH]} for i in range(0, len(samples), BATCH)]
     started, found = time.perf_counter(), {}
     if method == "InputNorm":
-        _by_input_norm(model, batches, **SETTINGS[setting])
+        _by_input_norm(model, batches, select=_multiplied, **words)
     elif method != "dense":
         from paddle_unstructured import reconstruct
 
-        done = reconstruct(model, batches, method=method, **SETTINGS[setting])
+        done = reconstruct(model, batches, method=method, select=_multiplied, **words)
         model, found = done.model, {"agreement": done.agreement, "error": round(done.error, 4)}
     seconds = time.perf_counter() - started
     return {"accuracy": right(model, test), **found, "seconds": round(seconds, 1)}
+
+
+def _multiplied(param: Any) -> bool:
+    """Weights that are multiplied; an embedding is looked up, and stays dense."""
+    return bool(param.role != "embedding")
 
 
 def _by_input_norm(model: Any, batches: list[dict[str, np.ndarray]], **words: Any) -> None:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --calibrate: recalibrate measures batch norms anew and leaves weights alone; default: reconstruct",
     )
     parser.add_argument(
-        "--memory", metavar="GB", type=float, help="with --calibrate: of activations; more wait in files"
+        "--memory", metavar="GB", type=float, help="with --calibrate: of activations, default 0.5; more wait in files"
     )
     parser.add_argument(
         "--bits",
@@ -75,7 +75,8 @@ def _reconstruct(args: argparse.Namespace) -> None:
     model = open_model(args.model)
     arrays = calibration(args, args.calibrate, model)
     method = args.method or "reconstruct"
-    how = {"method": method, "select": selection(args), "memory": args.memory, "bits": args.bits}
+    how: dict[str, Any] = {"method": method, "select": selection(args), "bits": args.bits}
+    how["memory"] = 0.5 if args.memory is None else args.memory
     done = reconstructed(model, arrays, **how, **words)
     model = done.model
     written = export(model.program, model.feeds, model.fetches, args.output, done.pruner)

@@ -83,7 +83,7 @@ def reconstruct(
     rules: Rules | None = None,
     method: str = "reconstruct",
     seed: int = 0,
-    memory: float | None = None,
+    memory: float = 0.5,
     bits: int | None = None,
     told: Told = lambda row, done: None,
     fetch: Sequence[Any] | None = None,
@@ -109,7 +109,7 @@ def reconstruct(
         rules: which layer is pruned how, as `UnstructuredPruner` takes them, instead of pattern and allocation.
         method: "reconstruct"; "recalibrate": magnitudes, then batch norms measured anew; "magnitude".
         seed: of the positions of images that are looked at.
-        memory: GB of activations that are kept in memory; further ones wait in files. Default: all of them.
+        memory: GB of activations that are kept in memory; further ones wait in files without a name.
         bits: round weights to that many bits, 2 to 8, so that each makes up for what rounding takes from others: they
             stay float32, on a grid that int8 finds exact. Default: they are not rounded.
         told: called with the row of each layer when it is done, and the part of the work that is done, in (0, 1].
@@ -133,7 +133,7 @@ def reconstruct(
         arXiv:2406.07831; Li et al. 2025, arXiv:2504.02692 (GPTAQ: targets from the dense net's own inputs).
     """
     method = arguments.one_of("method", method, METHODS)
-    limit = None if memory is None else 1e9 * arguments.number("memory", memory, above=0.0)
+    limit = 1e9 * arguments.number("memory", memory, above=0.0)
     most = None if bits is None else levels(arguments.whole("bits", bits, least=2, most=8))
     whose = subject(model, fetch=fetch, scope=scope, place=place, input_spec=input_spec)
     with whose.computing():
@@ -144,7 +144,7 @@ def reconstruct(
     if allocation is None and rules is None and ratio is not None:
         allocation = LAMP()  # an n:m pattern without a ratio means the same sparsity for every layer
     words = {"ratio": ratio, "pattern": pattern, "allocation": allocation, "select": select, "rules": rules}
-    with whose.whole_or_not_at_all():
+    with whose.whole_or_not_at_all(dense):
         pruner = whose.pruner(**{name: value for name, value in words.items() if value is not None})
         pruner.step()
         layers, rows = whose.take(pruner), list[Refit]()

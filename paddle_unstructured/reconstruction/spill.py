@@ -17,10 +17,10 @@ class Spill:
     """Keeps arrays in memory up to a bound, further ones in files without a name, which vanish with the arrays.
 
     Args:
-        limit: bytes; None: no bound.
+        limit: bytes.
     """
 
-    limit: float | None
+    limit: float
     _held: int = field(default=0, init=False)
 
     def start(self) -> None:
@@ -32,7 +32,7 @@ class Spill:
         return {name: self._kept(array) for name, array in arrays.items()}
 
     def _kept(self, array: np.ndarray) -> np.ndarray:
-        if self.limit is None or array.nbytes <= _SMALL or isinstance(array, np.memmap):
+        if array.nbytes <= _SMALL or isinstance(array, np.memmap):
             return array
         if self._held + array.nbytes <= self.limit:
             self._held += array.nbytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -84,10 +84,13 @@ class Subject:
         return next((name for name, other in self.names.items() if other == its), its)
 
     @contextlib.contextmanager
-    def whole_or_not_at_all(self) -> Iterator[None]:
-        """Put weights and masks of the owner back as they are now if what is done inside fails or is stopped."""
+    def whole_or_not_at_all(self, dense: Any) -> Iterator[None]:
+        """Put weights and masks of the owner back as they are now if what is done inside fails or is stopped.
+
+        Args:
+            dense: a scope with all variables of the model as they are now.
+        """
         graph = self._graph()
-        values = {name: graph.stored(name) for name in self._stored()}
         masks = {param.name: graph.mask(param) for param in graph.params() if _has_mask(graph, param)}
         try:
             yield
@@ -95,15 +98,13 @@ class Subject:
             for param in graph.params():
                 if _has_mask(graph, param):
                     graph.set_mask(param, masks.get(param.name, np.ones(param.shape, bool)))
-            for name, array in values.items():
-                self._store(name, array)
+            for name, its in (self.names or {name: name for name in self.model.param_names}).items():
+                if dense.find_var(its) is not None:
+                    self._store(name, np.array(dense.find_var(its).get_tensor()))
             raise
 
     def _graph(self) -> LayerGraph | PirGraph:
         return LayerGraph(self.owner) if isinstance(self.owner, paddle.nn.Layer) else self.model.graph
-
-    def _stored(self) -> Iterable[str]:
-        return self.names or self.model.param_names
 
     def _store(self, name: str, array: np.ndarray) -> None:
         if isinstance(self.owner, paddle.nn.Layer):

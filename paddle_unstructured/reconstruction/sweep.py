@@ -74,7 +74,7 @@ def sweep(
     batches: Sequence[tuple[Feed, str]],
     *,
     seed: int,
-    memory: float | None,
+    memory: float,
     most: int | None,
     told: Told,
 ) -> list[Refit]:
