@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import weakref
 from typing import Any, Iterable, Iterator, Mapping, Sequence
@@ -91,7 +92,9 @@ class LayerGraph:
         if self.trace is None and any(param.is_unfollowed for param in self.params()):
             own = weakref.ref(self)
             hook = Hook(lambda _, given, named=None: _remember(own(), given, named or {}))
-            self._waiting.append(self.program.register_forward_pre_hook(hook, with_kwargs=True))
+            register = self.program.register_forward_pre_hook
+            with_names = "with_kwargs" in inspect.signature(register).parameters  # an older Paddle 3 may not have it
+            self._waiting.append(register(hook, with_kwargs=True) if with_names else register(hook))
 
     def recall(self, inputs: Inputs) -> None:
         """Trace the Layer with inputs that were remembered.
