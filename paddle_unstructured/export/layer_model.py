@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from ..graph import LayerGraph, Param
+from ..graph.converted import unconverted
 from ..reporting.report import Explanation
 from ..saved_model import Model, open_model
 
@@ -22,7 +23,7 @@ def layer_model(model: nn.Layer, input_spec: Sequence[Any]) -> Model:
     """The inference model of a Layer, with a copy of its weights. To be called, and used, in static mode."""
     with tempfile.TemporaryDirectory() as folder:
         draft = os.path.join(folder, "model")
-        with _evaluating(model), paddle.base.dygraph.guard():
+        with _evaluating(model), unconverted(model), paddle.base.dygraph.guard():  # which may have run in other shapes
             paddle.jit.save(model, draft, input_spec=list(input_spec))
         return open_model(draft, paddle.framework._current_expected_place_())
 

@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 
 from .activations import activation, can_read
 from .base import Param
+from .converted import unconvert
 from .gather import Gathering
 from .hook import Hook
 from .in_place import add_
@@ -125,10 +126,7 @@ class LayerGathering(Gathering):
 
     def _hook(self) -> None:
         model = self._graph.program
-        converted = [part for part in model.sublayers(include_self=True) if _dygraph_forward(part) is not None]
-        for part in converted:
-            self._undo.append(lambda part=part, known=part.forward: setattr(part, "forward", known))  # type: ignore[misc]
-            part.forward = _dygraph_forward(part)
+        self._undo.append(unconvert(model))
         self._undo.append(model.register_forward_pre_hook(Hook(lambda *_: self._seen.clear())).remove)
         for param in self._params:
             layer = self._taps[param.name].layer
@@ -205,8 +203,3 @@ def _again(op: Any) -> Callable[[Tensor], Tensor] | None:
         by = float(factor.attrs()["value"])
         return lambda x: paddle.scale(x, by, how["bias"], how["bias_after_scale"])
     return (lambda x: _AGAIN[name](x, how)) if name in _AGAIN else None
-
-
-def _dygraph_forward(layer: nn.Layer) -> Any:
-    """The forward of a layer that to_static has converted, as it was before; None of any other."""
-    return getattr(vars(layer).get("forward"), "dygraph_function", None)

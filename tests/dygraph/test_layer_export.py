@@ -28,7 +28,10 @@ def test_the_exported_model_is_sparse_and_computes_what_the_layer_does(tmp_path,
         model = paddle.jit.to_static(model, input_spec=SPEC, full_graph=True)
     pruner = pu.UnstructuredPruner(model, ratio=0.5, pattern=pu.Block(2, 1))
     pruner.step()
+    model(paddle.randn([7, 4, 6, 6]))  # a converted model has a Program of that shape then
+    forward = model.forward
     written = export(model, SPEC, tmp_path / "model", pruner)
+    assert model.forward == forward
     assert written.report.counts["selected"] == (round(pruner.sparsity() * 360), 360) and pruner.sparsity() > 0.4
     assert model.training and not model.norm.training and paddle.in_dynamic_mode()
     data = np.random.default_rng(0).normal(size=[3, 4, 6, 6]).astype("float32")

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that `paddle.jit.to_static` has converted, as they were before."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Callable, Iterator
+
+from paddle import nn
+
+
+def unconvert(model: nn.Layer) -> Callable[[], None]:
+    """Give each part of a model the `forward` that it had before it was converted. Returns what undoes that."""
+    parts = [(part, vars(part)["forward"]) for part in model.sublayers(include_self=True) if _before(part) is not None]
+    for part, _ in parts:
+        part.forward = _before(part)
+
+    def undo() -> None:
+        for part, converted in parts:
+            part.forward = converted
+
+    return undo
+
+
+@contextlib.contextmanager
+def unconverted(model: nn.Layer) -> Iterator[None]:
+    """The model without conversions, for a while."""
+    undo = unconvert(model)
+    try:
+        yield
+    finally:
+        undo()
+
+
+def _before(layer: nn.Layer) -> Any:
+    """The forward of a converted layer as it was before; None of any other."""
+    return getattr(vars(layer).get("forward"), "dygraph_function", None)
