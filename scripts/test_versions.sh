@@ -52,6 +52,7 @@ for case in "${CASES[@]}"; do
     echo "| $python | $paddle | $numpy | skipped: cannot be installed together |"
     continue
   fi
+  # Each Python and Paddle compiles an operator of its own at its first conversion, a minute alone.
   versions=$("$folder/bin/python" -W ignore -c \
     'import platform, numpy, paddle; print(platform.python_version(), "|", paddle.__version__, "|", numpy.__version__)')
   "$folder/bin/python" -m pytest -q -m "not slow" -p no:cacheprovider "${SLICE[@]}" >"$folder.log" 2>&1 || code=1

@@ -22,10 +22,12 @@ def test_nets_have_the_sizes_of_their_papers(static):
     assert [weights(net) for net in others] == [3_504_872, 21_797_672, 25_557_032]
 
 
-@pytest.mark.parametrize(
-    "name, width", [("LeNet", 1.0), ("MobileNet", 0.25), ("MobileNetV2", 0.25), ("ResNet34", 1.0), ("ResNet50", 1.0)]
-)
-@pytest.mark.parametrize("image_shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
+SMALL = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
+NETS = [(name, width, shape) for name, width in (("LeNet", 1.0), ("MobileNet", 0.25)) for shape in SMALL]
+OTHERS = [("MobileNetV2", 0.25, SMALL[0]), ("ResNet34", 1.0, SMALL[1]), ("ResNet50", 1.0, SMALL[2])]
+
+
+@pytest.mark.parametrize("name, width, image_shape", NETS + OTHERS)
 def test_every_net_takes_small_images(static, name, width, image_shape):
     net = build_classifier(name, image_shape=image_shape, classes=10, width=width)
     static.run(net.startup)

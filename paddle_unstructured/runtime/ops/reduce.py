@@ -41,7 +41,8 @@ def _adaptive_pool(reader: Reader, op: Any, source: View, kind: str, size: list[
     shape = shape_of(op)
     if min(shape[2:]) > 0 and shape[2] % size[0] == 0 and shape[3] % size[1] == 0:
         steps = shape[2] // size[0], shape[3] // size[1]
-        window, words = Window(steps, steps), dict[str, int | str](type=kind, ceil=0, exclusive=1)
+        window = Window(steps, steps)
+        words: dict[str, int | str] = {"type": kind, "ceil": 0, "exclusive": 1}
         if max(steps) <= 31:
             layer = Layer("pool", (source.layer,), window=window, words=words)
             return windowed(reader, op, source, layer, window, channels=source.channels)
