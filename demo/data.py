@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 import paddle
 from imagenet import ImageFolder
+from scenes import CLASSES, MOST, MaskFolder, Scenes
+from tasks import Classification, Detection, Segmentation, Task
 
 CACHE = Path.home() / ".cache" / "paddle" / "dataset"  # where Paddle's own downloaders leave their files
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # and Debian's package
@@ -31,6 +33,17 @@ class Spec:
     image_shape: tuple[int, int, int]  # channels, height, width
     classes: int
     help: str  # the ways to get it
+    kind: str = "classification"  # or "segmentation", "detection"
+
+    @property
+    def task(self) -> Task:
+        size = self.image_shape[1:]
+        if self.kind == "segmentation":
+            return Segmentation(self.classes, size)
+        return Detection(self.classes, size, MOST) if self.kind == "detection" else Classification(self.classes)
+
+
+_SCENES = "python demo/make_scenes.py runs/scenes   # then --data_dir runs/scenes"
 
 
 SPECS = {
@@ -58,16 +71,25 @@ SPECS = {
         "then --data_dir that folder\n"
         "  python demo/make_fake_imagenet.py DIR   # a few generated images, to try the commands",
     ),
+    "scenes": Spec((3, 96, 96), CLASSES + 1, _SCENES, "segmentation"),
+    "scene_boxes": Spec((3, 96, 96), CLASSES, _SCENES, "detection"),
+    "masks": Spec(
+        (3, 192, 192),
+        2,
+        "put images and masks (0 ground, 1 person, 255 not counted) and train.txt, val.txt (lines 'images/a.jpg "
+        "masks/a.png') into a folder, as PaddleSeg has it, then --data_dir that folder",
+        "segmentation",
+    ),
 }
 
 
 class Source(Protocol):
-    """Labelled images; `rng` augments them, None leaves them as they are."""
+    """Images and what the task's labels say; `rng` augments them, None leaves them as they are."""
 
     def __len__(self) -> int: ...
 
-    def fetch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return images [n, c, h, w] float32 and labels [n, 1] int64."""
+    def fetch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, ...]:
+        """Return images [n, c, h, w] float32 and an array for each label of the task, [n, 1] int64 for classes."""
         ...
 
 
@@ -126,11 +148,25 @@ def load_source(name: str, data_dir: str | None, split: str) -> Source:
         return cifar(name, find(name, data_dir, [CACHE / "cifar"], "cifar-10-python.tar.gz"), split)
     if name == "cifar100":
         return cifar(name, find(name, data_dir, [CACHE / "cifar"], "cifar-100-python.tar.gz"), split)
+    if name in ("scenes", "scene_boxes"):
+        file = find(name, data_dir, [Path("runs") / "scenes"], f"{split}.npz")
+        return scenes(file, name, boxes=name == "scene_boxes")
+    if name == "masks":
+        listing = find(name, data_dir, [Path("masks")], "train.txt" if split == "train" else "val.txt")
+        return MaskFolder(listing, size=SPECS[name].image_shape[1:], classes=SPECS[name].classes)
     if name == "imagenet":
         listing = "train_list.txt" if split == "train" else "val_list.txt"
         return ImageFolder(find(name, data_dir, [Path("imagenet")], listing))
     usual = [CACHE / "mnist"] if name == "mnist" else [DEBIAN_FASHION, CACHE / "fashion-mnist"]
     return idx_images(name, data_dir, usual, "train" if split == "train" else "t10k")
+
+
+def scenes(file: Path, name: str, *, boxes: bool) -> Scenes:
+    """Read what make_scenes.py wrote, if it has the size that the nets are made for."""
+    found, wanted = Scenes(file, boxes=boxes), SPECS[name].image_shape
+    if found.images.shape[1:] != wanted:
+        raise ValueError(f"{file} must have scenes of {wanted}, got {found.images.shape[1:]}; leave --size out")
+    return found
 
 
 def find(name: str, data_dir: str | None, usual: list[Path], *files: str) -> Path:
@@ -215,7 +251,7 @@ class Batches(paddle.io.Dataset):
         # As many for each rank; a short last batch would disturb BatchNorm.
         return len(self.order) // (self.batch_size * self.ranks) * self.ranks
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         if index >= len(self):
             raise IndexError(index)
         rng = None if self.shuffle is None else np.random.default_rng((*self.shuffle, index))
@@ -231,7 +267,7 @@ def batches(
     rank: int = 0,
     ranks: int = 1,
 ) -> paddle.io.DataLoader:
-    """Return a loader of [images, labels].
+    """Return a loader of [images, labels], with as many labels as the task has.
 
     Args:
         source: what to read.

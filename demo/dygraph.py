@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the same classifiers as train.py, with its flags and on its data, in dynamic mode: an nn.Layer is pruned.
+"""Train the same nets as train.py, with its flags and on its data, in dynamic mode: an nn.Layer is pruned.
 
     python demo/dygraph.py --data digits --pruning_strategy dense --num_epochs 30 --model_path runs/dense
     python demo/dygraph.py --data digits --pruning_strategy gmp --ratio 0.9 --num_epochs 40 \\
@@ -24,12 +24,12 @@ import numpy as np
 import paddle
 from checkpoints import MASKS, MODEL, BadCheckpoint, State, atomic_folder
 from data import SPECS, MissingData, Source, batches
-from metrics import Average, hits
+from metrics import Average, judge
 from models import build_model
 from paddle.static import InputSpec
 from rules import parse_args
 from run import check_free, find_state, learning_rate, make_pruner, read_data, seed_everything
-from train import how_to_resume, log_to_stdout, record
+from train import best_of, how_to_resume, log_to_stdout, record
 
 from paddle_unstructured import UnstructuredPruner, sparsity_report
 from paddle_unstructured.export import export
@@ -124,14 +124,14 @@ def resume(folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Opt
 
 def train_epoch(run: Run, epoch: int) -> dict:
     """Train on every batch of one epoch; return the epoch's averages."""
-    args, average, started = run.args, Average(3), time.perf_counter()
+    args, task, started = run.args, SPECS[run.args.data].task, time.perf_counter()
+    average = Average(1 + len(task.names))
     loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers)
     rate = run.lr()
     run.model.train()
-    for number, (images, labels) in enumerate(loader, 1):
+    for number, (images, *labels) in enumerate(loader, 1):
         interrupts.stop_if_asked()
-        logits = run.model(images)
-        loss = paddle.nn.functional.cross_entropy(logits, labels)
+        loss, *others = task.measure(run.model(images), labels)
         loss.backward()
         run.optimizer.step()  # pruned weights are exactly zero again
         run.optimizer.clear_grad()
@@ -139,26 +139,26 @@ def train_epoch(run: Run, epoch: int) -> dict:
             run.pruner.step()
         run.lr.step()
         run.state.step += 1
-        scores, truth = logits.numpy(), labels.numpy()
-        mean = average.add([float(loss), *(hits(scores, truth, k).mean() for k in (1, 5))], args.batch_size)
+        mean = average.add([float(loss), *map(float, others)], args.batch_size)
         if not math.isfinite(mean[0]):
             raise FloatingPointError(f"the loss is {mean[0]} in epoch {epoch}, step {number}; lower --lr {args.lr}")
-    loss, top1, top5 = map(float, average.mean)
+    loss, *others = map(float, average.mean)
     seconds = round(time.perf_counter() - started, 2)
-    return {"epoch": epoch, "lr": rate, "loss": loss, "top1": top1, "top5": top5, "seconds": seconds}
+    return {"epoch": epoch, "lr": rate, "loss": loss, **dict(zip(task.names, others)), "seconds": seconds}
 
 
 def measure(run: Run) -> dict[str, float]:
-    """Classify every test image once: {"top1", "top5", "images"}."""
-    average = Average(2)
+    """Judge every test image once: the task's metrics, and "images"."""
+    args, task = run.args, SPECS[run.args.data].task
     run.model.eval()
     with paddle.no_grad():
-        for images, labels in batches(run.test, run.args.batch_size_for_validation, num_workers=run.args.num_workers):
-            interrupts.stop_if_asked()
-            scores = run.model(images).numpy()
-            average.add([hits(scores, labels.numpy(), k).mean() for k in (1, 5)], len(scores))
-    top1, top5 = map(float, average.mean)
-    return {"top1": top1, "top5": top5, "images": average.images}
+        return judge(
+            lambda images: [answer.numpy() for answer in task.answers(run.model(images))],
+            task=task,
+            source=run.test,
+            batch_size=args.batch_size_for_validation,
+            num_workers=args.num_workers,
+        )
 
 
 def finish_epoch(run: Run, row: dict) -> None:
@@ -168,7 +168,7 @@ def finish_epoch(run: Run, row: dict) -> None:
 
 
 def train(run: Run) -> None:
-    """Run the epochs that are left, then export the inference model: image -> logits."""
+    """Run the epochs that are left, then export the inference model: image -> outputs."""
     for epoch in range(run.state.epoch + 1, run.args.num_epochs):
         finish_epoch(run, train_epoch(run, epoch))
     shape = [None, *SPECS[run.args.data].image_shape]
@@ -178,7 +178,7 @@ def train(run: Run) -> None:
     if run.pruner is not None:
         log.info("%s", sparsity_report(run.model, pruner=run.pruner))
     if run.state.best:
-        log.info("best test accuracy at the final sparsity: {top1:.4f} in epoch {epoch}".format(**run.state.best))
+        log.info("%s", best_of(run))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,10 +16,10 @@ import paddle
 from checkpoints import STATE, BadCheckpoint, State, find_weights, load_weights
 from data import SPECS, MissingData, load_source
 from inference import load_inference
-from metrics import measure_accuracy
+from metrics import measure
 from models import MODELS
 from options import add_flag, existing, folder, number
-from programs import FEEDS, build_classifier, parameters
+from programs import build_net, parameters
 from rules import has_gpu
 
 from paddle_unstructured import all_weights, conv1x1_only, sparsity_report
@@ -63,40 +63,42 @@ def complete(args: argparse.Namespace, folder: Path) -> None:
 
 
 def load(args: argparse.Namespace, place: paddle.base.core.Place) -> tuple:
-    """Return (path, program, scope, name to feed, value to fetch) of the model."""
+    """Return (path, program, scope, name to feed, values to fetch) of the model."""
     model = load_inference(args.pruned_model, place)
     if model is not None:
         path = Path(model.files.prefix)
         complete(args, path.parent)
-        return path, model.program, model.scope, model.feeds[0], model.fetches[0]
+        return path, model.program, model.scope, model.feeds[0], model.fetches
     weights = find_weights(args.pruned_model)
     complete(args, weights.parent)
     if args.model is None:
         raise ValueError(f"{weights} holds weights without a model; give --model")
     spec = SPECS[args.data]
-    net = build_classifier(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+    shape = {"image_shape": spec.image_shape, "classes": spec.classes, "task": spec.task, "width": args.width}
+    net = build_net(args.model, **shape)
     load_weights(weights, parameters(net.test), place)
-    return weights, net.test, paddle.static.global_scope(), FEEDS[0], net.probabilities
+    return weights, net.test, paddle.static.global_scope(), net.feeds[0], net.answers
 
 
 def evaluate(args: argparse.Namespace) -> dict:
-    """Test the model: {"model", "data", "top1", "top5", "images", "sparsity"}."""
+    """Test the model: {"model", "data", metrics, "images", "sparsity"}; classifiers have "top1" and "top5"."""
     paddle.enable_static()
     use_gpu = has_gpu() if args.use_gpu is None else args.use_gpu
     exe = paddle.static.Executor(paddle.CUDAPlace(0) if use_gpu else paddle.CPUPlace())
-    path, program, scope, image, probabilities = load(args, exe.place)
+    path, program, scope, image, answers = load(args, exe.place)
     with paddle.static.scope_guard(scope):
-        accuracy = measure_accuracy(
+        found = measure(
             exe,
             program,
             image=image,
-            probabilities=probabilities,
+            answers=answers,
+            task=SPECS[args.data].task,
             source=load_source(args.data, args.data_dir, "test"),
             batch_size=args.batch_size,
             num_workers=args.num_workers,
         )
         report = sparsity_report(program, select=args.select)
-    return {"model": str(path), "data": args.data, **accuracy, "sparsity": report}
+    return {"model": str(path), "data": args.data, **found, "sparsity": report}
 
 
 def show(result: dict, as_json: bool) -> None:
@@ -105,7 +107,10 @@ def show(result: dict, as_json: bool) -> None:
         print(json.dumps({**result, "sparsity": json.loads(report.to_json())}))
         return
     print(report)
-    print("{model} on {data}: top-1 {top1:.4f}, top-5 {top5:.4f} of {images} images".format(**result))
+    model, data, images = (result.pop(name) for name in ("model", "data", "images"))
+    words = {"top1": "top-1", "top5": "top-5", "map": "mAP", "map50": "mAP at IoU 0.5", "miou": "mIoU"}
+    found = ", ".join(f"{words.get(name, name)} {value:.4f}" for name, value in result.items())
+    print(f"{model} on {data}: {found} of {images} images")
 
 
 def main(argv: list[str] | None = None) -> None:

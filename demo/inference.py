@@ -7,15 +7,15 @@ from pathlib import Path
 
 import paddle
 from checkpoints import MODEL, State, atomic_folder, standing
-from programs import Classifier
+from programs import Trained
 
 from paddle_unstructured import export as library
 
 
-def export(folder: Path, net: Classifier, exe: paddle.static.Executor, state: State, pruner=None) -> None:
-    """Write image → probabilities as an inference model, also when the last sparsity has not been reached."""
+def export(folder: Path, net: Trained, exe: paddle.static.Executor, state: State, pruner=None) -> None:
+    """Write image → answers as an inference model, also when the last sparsity has not been reached."""
     with atomic_folder(folder) as fresh:
-        values, path = (net.image, net.probabilities), str(fresh / MODEL)
+        values, path = (net.image, list(net.answers)), str(fresh / MODEL)
         if net.quantized:  # in float32 again, and the ranges beside it
             net.quantized.export(*values, path, pruner, exe, unfinished=True)
         else:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Callable, Sequence
+
 import numpy as np
 import paddle
 from data import Source, batches
 from interrupts import stop_if_asked
+from tasks import Task
 
 from paddle_unstructured import distributed
 
@@ -35,29 +38,38 @@ class Average:
         return self.total / self.images
 
 
-def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Return which labels [n, 1] are among the k largest scores [n, classes]; a tie or NaN is a miss."""
-    not_below = ~(scores < np.take_along_axis(scores, labels, axis=1))
-    return not_below.sum(axis=1) <= k
-
-
-def measure_accuracy(
+def measure(
     exe: paddle.static.Executor,
     program: paddle.static.Program,
     *,
     image: str,
-    probabilities: paddle.pir.Value,
+    answers: Sequence[paddle.pir.Value],
+    task: Task,
     source: Source,
     batch_size: int,
     num_workers: int = 0,
 ) -> dict[str, float]:
-    """Classify every image of `source` once, each rank its share: {"top1", "top5", "images"}."""
-    average, place = Average(2), {"rank": distributed.rank(), "ranks": distributed.world_size()}
-    for images, labels in batches(source, batch_size, num_workers=num_workers, **place):
-        stop_if_asked()
-        (scores,) = exe.run(program, feed={image: images}, fetch_list=[probabilities])
-        average.add([hits(scores, np.array(labels), k).mean() for k in (1, 5)], len(scores))
+    """Judge the answers to every image of `source`, each rank its share if the task allows it: metrics and "images"."""
+
+    def run(images: paddle.Tensor) -> list[np.ndarray]:
         distributed.progress()
-    average = average.gather()
-    top1, top5 = map(float, average.mean)
-    return {"top1": top1, "top5": top5, "images": average.images}
+        return exe.run(program, feed={image: images}, fetch_list=list(answers))
+
+    return judge(run, task=task, source=source, batch_size=batch_size, num_workers=num_workers)
+
+
+def judge(
+    run: Callable[[paddle.Tensor], Sequence[np.ndarray]],
+    *,
+    task: Task,
+    source: Source,
+    batch_size: int,
+    num_workers: int,
+) -> dict[str, float]:
+    """The score of what `run` answers."""
+    score = task.score()
+    place = {"rank": distributed.rank(), "ranks": distributed.world_size()} if task.is_shared else {}
+    for images, *labels in batches(source, batch_size, num_workers=num_workers, **place):
+        stop_if_asked()
+        score.add(run(images), [np.asarray(label) for label in labels])
+    return score.result()

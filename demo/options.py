@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable
 
 from data import SPECS
-from models import MODELS
+from models import MODELS, SCALABLE
 
 STRATEGIES = ("base", "gmp", "dense", "static")
 
@@ -85,7 +85,7 @@ def add_flag(group: argparse._ActionsContainer, name: str, help: str, default: b
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of train.py, its flags in the order of the questions a run answers."""
     parser = argparse.ArgumentParser(
-        description="Train a classifier, and prune it while it trains.",
+        description="Train a net, and prune it while it trains.",
         formatter_class=HelpWithDefaults,
     )
     add_data(parser.add_argument_group("data and model"))
@@ -106,10 +106,11 @@ def add_data(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--model",
         choices=MODELS,
-        help="architecture; MobileNet is MobileNetV1; default: LeNet on digits, else MobileNet as PaddleSlim's",
+        help="architecture; MobileNet is MobileNetV1; default: LeNet on digits, HumanSeg for masks, YOLOv3 for "
+        "boxes, else MobileNet as PaddleSlim's",
     )
     group.add_argument(
-        "--width", type=number(float, 0.01, 4), default=1.0, help="multiplies the channels of MobileNet and MobileNetV2"
+        "--width", type=number(float, 0.01, 4), default=1.0, help=f"multiplies the channels of {', '.join(SCALABLE)}"
     )
     group.add_argument("--batch_size", type=positive, default=64, help="images per training step of each rank")
     group.add_argument("--batch_size_for_validation", type=positive, default=64, help="images per test batch")

@@ -9,7 +9,8 @@ import os
 
 import paddle
 from checkpoints import State, find_checkpoint
-from models import SCALABLE
+from data import SPECS
+from models import FITTING, SCALABLE
 from options import build_parser, is_saved
 from ranks import on_rank_0
 
@@ -82,7 +83,7 @@ def complete(args: argparse.Namespace) -> None:
     if args.ce_test:
         args.seed, args.num_workers = 111, 0
     if args.model is None:
-        args.model = "LeNet" if args.data == "digits" else "MobileNet"
+        args.model = "LeNet" if args.data == "digits" else FITTING[SPECS[args.data].kind][0]
     if args.lr_strategy is None:
         args.lr_strategy = "piecewise_decay" if args.step_epochs else "cosine_decay"
     args.step_epochs = args.step_epochs or [30, 60, 90]
@@ -123,6 +124,11 @@ def check_files(args: argparse.Namespace) -> str | None:
 
 
 def check_model(args: argparse.Namespace) -> str | None:
+    fitting = FITTING[SPECS[args.data].kind]
+    if args.model not in fitting:
+        return f"--model must be {' or '.join(fitting)} for --data {args.data}, got {args.model}"
+    if args.teacher_weight and SPECS[args.data].kind == "detection":
+        return f"--teacher_weight is for classes, of images or pixels; leave it out for --data {args.data}"
     if args.width != 1 and args.model not in SCALABLE:
         return f"--width is for {' and '.join(SCALABLE)} only, got {args.width} with --model {args.model}"
     return None

@@ -16,7 +16,7 @@ import numpy as np
 import paddle
 from checkpoints import BadCheckpoint, State
 from data import SPECS, Source, load_source
-from programs import Classifier, build_classifier, parameters
+from programs import Trained, build_net, parameters
 from ranks import on_rank_0
 from teacher import make_teacher
 
@@ -32,7 +32,7 @@ class Run:
 
     args: argparse.Namespace
     exe: paddle.static.Executor
-    net: Classifier
+    net: Trained
     lr: paddle.optimizer.lr.LRScheduler
     pruner: UnstructuredPruner | None
     train: Source
@@ -159,24 +159,24 @@ def read_data(args: argparse.Namespace) -> tuple[Source, Source, int]:
     return train, test, len(train) // (args.batch_size * args.ranks)
 
 
-def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler, teach: Callable | None) -> Classifier:
+def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler, teach: Callable | None) -> Trained:
     """Build the Programs of the model, with Momentum to train it, and a teacher's part in the loss if there is one."""
     decay = paddle.regularizer.L2Decay(args.l2_decay)
     optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, weight_decay=decay)
     spec = SPECS[args.data]
-    shape = {"image_shape": spec.image_shape, "classes": spec.classes, "width": args.width}
+    shape = {"image_shape": spec.image_shape, "classes": spec.classes, "task": spec.task, "width": args.width}
     aware = args.quantize_aware
-    return build_classifier(args.model, **shape, optimizer=optimizer, teach=teach, quantize_aware=aware)
+    return build_net(args.model, **shape, optimizer=optimizer, teach=teach, quantize_aware=aware)
 
 
-def start_from(saved: Path, net: Classifier, place) -> None:
+def start_from(saved: Path, net: Trained, place) -> None:
     """Put saved weights in place of the initial ones."""
     weights = checkpoints.find_weights(saved)
     checkpoints.load_weights(weights, parameters(net.test), place)
     log.info("starting from %s", weights)
 
 
-def continue_from(folder: Path, net: Classifier, pruner, state: State, args: argparse.Namespace) -> None:
+def continue_from(folder: Path, net: Trained, pruner, state: State, args: argparse.Namespace) -> None:
     """Restore a checkpoint, and say which flags differ from those it was written with."""
     checkpoints.resume(folder, net.train, pruner)
     log.info("resuming %s after epoch %d", folder, state.epoch)

@@ -9,7 +9,7 @@ from typing import Callable
 import checkpoints
 import paddle
 from data import SPECS
-from programs import build_classifier, parameters
+from programs import build_net, parameters
 
 from paddle_unstructured.training.recipe import Recipe
 
@@ -21,9 +21,10 @@ def make_teacher(args: argparse.Namespace, exe: paddle.static.Executor, place, r
     """
     spec, scope = SPECS[args.data], paddle.static.Scope()
     with paddle.static.scope_guard(scope):
-        net = build_classifier(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+        shape = {"image_shape": spec.image_shape, "classes": spec.classes, "task": spec.task, "width": args.width}
+        net = build_net(args.model, **shape)
         exe.run(net.startup)
         if args.pretrained_model:
             file = checkpoints.find_weights(args.pretrained_model)
             checkpoints.load_weights(file, parameters(net.test), place)
-    return lambda loss, logits: recipe.loss(loss, logits, net.logits, teacher_scope=scope)
+    return lambda loss, logits: recipe.loss(loss, logits, net.outputs[0], teacher_scope=scope)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a classifier on a static-graph Program and prune it while it trains.
+"""Train a net on a static-graph Program and prune it while it trains.
 
     python demo/train.py --data digits --pruning_strategy dense --num_epochs 30 --model_path runs/dense
     python demo/train.py --data digits --pruning_strategy gmp --ratio 0.9 --num_epochs 40 \\
@@ -19,11 +19,11 @@ from typing import Callable
 
 import checkpoints
 import interrupts
+import metrics
 import paddle
-from data import MissingData, batches
+from data import SPECS, MissingData, batches
 from inference import export
-from metrics import Average, measure_accuracy
-from programs import FEEDS
+from metrics import Average
 from rules import parse_args
 from run import Run, prepare
 from tqdm import tqdm
@@ -42,22 +42,24 @@ def train_epoch(run: Run, epoch: int) -> dict:
     with tqdm(loader, desc=f"epoch {epoch}", disable=hidden, leave=False, dynamic_ncols=True) as bar:
         for number, feed in enumerate(bar, 1):
             interrupts.stop_if_asked()
-            metrics = run.exe.run(run.net.train, feed=dict(zip(FEEDS, feed)), fetch_list=list(run.net.metrics))
+            found = run.exe.run(run.net.train, feed=dict(zip(run.net.feeds, feed)), fetch_list=list(run.net.metrics))
             if run.pruner is not None:
                 run.pruner.step()
             run.lr.step()
             run.state.step += 1
             distributed.progress(run.state.step)
-            loss, top1, top5 = average.add(metrics, args.batch_size)
+            loss, *others = average.add(found, args.batch_size)
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, step {number}; lower --lr {args.lr}")
-            shown = {"loss": f"{loss:.4f}", "top1": f"{top1:.4f}", "sparsity": f"{sparsity(run):.4f}"}
+            first = {name: f"{value:.4f}" for name, value in list(zip(run.net.task.names, others))[:1]}
+            shown = {"loss": f"{loss:.4f}", **first, "sparsity": f"{sparsity(run):.4f}"}
             bar.set_postfix(shown, refresh=False)
             if bar.disable and number % args.log_period == 0:
                 log.info("epoch %d step %d/%d %s", epoch, number, len(loader), spell(shown))
     seconds = time.perf_counter() - started
-    loss, top1, top5 = average.gather().mean
-    return {"epoch": epoch, "lr": rate, "loss": loss, "top1": top1, "top5": top5, "seconds": round(seconds, 2)}
+    loss, *others = average.gather().mean
+    named = dict(zip(run.net.task.names, others))
+    return {"epoch": epoch, "lr": rate, "loss": loss, **named, "seconds": round(seconds, 2)}
 
 
 def sparsity(run: Run) -> float:
@@ -93,17 +95,19 @@ def record(run: Run, row: dict, measure: Callable[[Run], dict[str, float]]) -> b
     state.history.append(row)
     log.info(spell({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}))
     if is_best(run, row):
-        state.best = {"epoch": epoch, "top1": row["test_top1"]}
+        metric = metric_of(run)
+        state.best = {"epoch": epoch, metric: row[f"test_{metric}"]}
         return True
     return due(args.model_period, run, epoch)
 
 
 def measure(run: Run) -> dict[str, float]:
-    return measure_accuracy(
+    return metrics.measure(
         run.exe,
         run.net.test,
-        image=FEEDS[0],
-        probabilities=run.net.probabilities,
+        image=run.net.feeds[0],
+        answers=run.net.answers,
+        task=run.net.task,
         source=run.test,
         batch_size=run.args.batch_size_for_validation,
         num_workers=run.args.num_workers,
@@ -112,9 +116,15 @@ def measure(run: Run) -> dict[str, float]:
 
 def is_best(run: Run, row: dict) -> bool:
     """Tell whether this epoch is the best among those at the target sparsity."""
-    if "test_top1" not in row or (run.pruner is not None and not run.pruner.target_reached()):
+    metric = metric_of(run)
+    if f"test_{metric}" not in row or (run.pruner is not None and not run.pruner.target_reached()):
         return False
-    return run.state.best is None or row["test_top1"] > run.state.best["top1"]
+    return run.state.best is None or row[f"test_{metric}"] > run.state.best[metric]
+
+
+def metric_of(run: Run) -> str:
+    """What epochs are compared by."""
+    return SPECS[run.args.data].task.metric
 
 
 def train(run: Run) -> None:
@@ -134,8 +144,14 @@ def sum_up(run: Run) -> None:
         if not run.pruner.target_reached():
             log.warning("the sparsity is %.4f and not the one asked for; train for more epochs", sparsity(run))
     if run.state.best:
-        log.info("best test accuracy at the final sparsity: {top1:.4f} in epoch {epoch}".format(**run.state.best))
+        log.info("%s", best_of(run))
     log.info("checkpoints and the inference model (of the last epoch) are in %s", args.model_path)
+
+
+def best_of(run: Run) -> str:
+    best, metric = run.state.best, metric_of(run)
+    named = "accuracy" if metric == "top1" else metric
+    return f"best test {named} at the final sparsity: {best[metric]:.4f} in epoch {best['epoch']}"
 
 
 def log_to_stdout() -> None:

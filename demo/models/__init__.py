@@ -3,15 +3,23 @@
 
 from __future__ import annotations
 
+from models.humanseg import HumanSeg
 from models.lenet import LeNet
 from models.mobilenet import MobileNet
 from models.mobilenet_v2 import MobileNetV2
 from models.resnet import ResNet34, ResNet50
+from models.yolov3 import YOLOv3
 
-__all__ = ["MODELS", "SCALABLE", "LeNet", "MobileNet", "MobileNetV2", "ResNet34", "ResNet50", "build_model"]
+__all__ = ["FITTING", "MODELS", "SCALABLE", "build_model"]
 
-MODELS = ("LeNet", "MobileNet", "MobileNetV2", "ResNet34", "ResNet50")  # named as PaddleSlim names them
-SCALABLE = ("MobileNet", "MobileNetV2")  # take a width
+# Named as PaddleSlim, PaddleSeg and PaddleDetection name them; the first of each kind is the default.
+FITTING = {
+    "classification": ("MobileNet", "LeNet", "MobileNetV2", "ResNet34", "ResNet50"),
+    "segmentation": ("HumanSeg",),
+    "detection": ("YOLOv3",),
+}
+MODELS = tuple(name for names in FITTING.values() for name in names)
+SCALABLE = ("MobileNet", "MobileNetV2", "HumanSeg", "YOLOv3")  # take a width
 
 
 def build_model(name: str, *, image_shape: tuple[int, int, int], classes: int, width: float = 1.0):
@@ -20,12 +28,14 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], classes: int, w
     Args:
         name: one of `MODELS`.
         image_shape: (channels, height, width) of one image; height and width are equal.
-        classes: number of logits.
+        classes: number of logits, of an image, a pixel or a box.
         width: channel multiplier, of `SCALABLE` only.
     """
     channels, size, _ = image_shape
     if name == "LeNet":
         return LeNet(channels, size, classes)
+    if name in ("HumanSeg", "YOLOv3"):
+        return (HumanSeg if name == "HumanSeg" else YOLOv3)(channels, classes, width=width)
     if name in SCALABLE:
         net = MobileNet if name == "MobileNet" else MobileNetV2
         return net(channels, classes, width=width, strides=net.strides_for(size))

@@ -7,7 +7,7 @@ import paddle
 import pytest
 from checkpoints import BadCheckpoint, State, atomic_folder
 from inference import export, load_inference
-from programs import build_classifier, parameters
+from programs import build_net, parameters
 
 
 def test_a_killed_write_leaves_the_old_checkpoint(tmp_path):
@@ -59,7 +59,7 @@ def test_a_kill_between_two_names_leaves_the_old_checkpoint_to_readers_and_the_n
 
 
 def saved_lenet(exe, folder):
-    net = build_classifier("LeNet", image_shape=(1, 8, 8), classes=10)
+    net = build_net("LeNet", image_shape=(1, 8, 8), classes=10)
     exe.run(net.startup)
     paddle.static.save(net.test, str(folder / "model"))
     return net, folder / "model.pdparams"
@@ -78,7 +78,7 @@ def test_a_missing_variable_is_named_and_nothing_is_changed(static, tmp_path):
 
 def test_weights_of_another_net_are_refused_with_both_shapes(static, tmp_path):
     _, file = saved_lenet(static, tmp_path)
-    other = build_classifier("LeNet", image_shape=(3, 8, 8), classes=10)
+    other = build_net("LeNet", image_shape=(3, 8, 8), classes=10)
     with pytest.raises(BadCheckpoint, match=r"conv2d_0.w_0 is \[6, 1, 3, 3\] instead of \[6, 3, 3, 3\]"):
         checkpoints.load_weights(file, parameters(other.test), paddle.CPUPlace())
 

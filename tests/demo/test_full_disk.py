@@ -17,7 +17,7 @@ import pytest
 from checkpoints import State, epochs
 from commands import TINY, run
 from inference import export, load_inference
-from programs import build_classifier
+from programs import build_net
 
 SIZE = 2 << 20
 
@@ -50,7 +50,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def lenet(exe: paddle.static.Executor, **words):
     optimizer = paddle.optimizer.Momentum(0.1, 0.9)
-    net = build_classifier("LeNet", image_shape=(1, 8, 8), classes=10, optimizer=optimizer, **words)
+    net = build_net("LeNet", image_shape=(1, 8, 8), classes=10, optimizer=optimizer, **words)
     exe.run(net.startup)
     return net
 

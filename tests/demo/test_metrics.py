@@ -2,7 +2,8 @@
 """Accuracy is of images, and an undecided or broken net gets none."""
 
 import numpy as np
-from metrics import Average, hits
+from metrics import Average
+from tasks import hits
 
 
 def test_average_is_weighted_by_batch_size():
