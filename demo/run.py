@@ -150,6 +150,7 @@ def find_state(args: argparse.Namespace) -> tuple[Path | None, State]:
 
 def read_data(args: argparse.Namespace) -> tuple[Source, Source, int]:
     """Return the training images, the test images and the steps of one epoch."""
+    SPECS[args.data].task.score()  # whatever it needs is there
     train, test = (load_source(args.data, args.data_dir, split) for split in ("train", "test"))
     if args.batch_size * args.ranks > len(train):
         raise ValueError(

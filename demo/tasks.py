@@ -195,13 +195,18 @@ class Detection:
         return chosen[0], chosen[1]
 
     def score(self) -> Score:
-        return _Precision(self.classes, self.size)
+        try:
+            return _Precision(self.classes, self.size)
+        except ImportError:
+            raise ValueError("mean average precision needs pycocotools; pip install pycocotools") from None
 
 
 class _Precision:
     """Mean average precision over IoU 0.5 to 0.95 and at 0.5, by pycocotools."""
 
     def __init__(self, classes: int, size: tuple[int, int]) -> None:
+        import pycocotools.cocoeval  # noqa: F401  # before a run, not after its first epoch
+
         self.size, self.images = size, 0
         self.truth: list[dict[str, Any]] = []
         self.found: list[list[float]] = []

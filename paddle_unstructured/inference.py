@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Iterable
+from typing import Any, Collection, Iterable
 
 import paddle
 
@@ -18,6 +18,8 @@ WITHOUT_ONEDNN = ("nearest_interp", "bilinear_interp")
 # It fuses the product with what a convolution has left in oneDNN's blocked layout, and reads that as a plain one.
 _HALF = ("float16", "bfloat16")
 WRONG_PASS = "reshape_transpose_matmul_fuse_pass"
+# Opening a model in which this pass meets a convolution with leaky ReLU ends the process: segmentation fault (3.3.1).
+CRASHING_PASS = "conv_activation_onednn_fuse_pass"
 _KEEPS_LAYOUT = {
     "add",
     "batch_norm",
@@ -33,13 +35,16 @@ _KEEPS_LAYOUT = {
 }
 
 
-def make_config(program: str, params: str, *, threads: int = 1, onednn: bool = True) -> Any:
-    """A CPU `Config` with the switches that a `.json` model needs, and without the pass that is wrong.
+def make_config(
+    program: str, params: str, *, threads: int = 1, onednn: bool = True, kinds: Collection[str] = ()
+) -> Any:
+    """A CPU `Config` with the switches that a `.json` model needs, and without the passes that are wrong.
 
     Args:
         program, params: The two files.
         threads: threads of Paddle's kernels.
         onednn: Whether oneDNN may run what it can.
+        kinds: kinds of the model's ops.
     """
     config = paddle.inference.Config(program, params)
     config.disable_gpu()
@@ -49,6 +54,8 @@ def make_config(program: str, params: str, *, threads: int = 1, onednn: bool = T
     config.enable_new_executor(True)
     config.enable_memory_optim()
     config.delete_pass(WRONG_PASS)
+    if crashes(kinds):
+        config.delete_pass(CRASHING_PASS)
     if not onednn:
         config.disable_mkldnn()
     return config
@@ -59,13 +66,19 @@ def without_onednn(kinds: Iterable[str]) -> list[str]:
     return sorted(set(kinds) & set(WITHOUT_ONEDNN))
 
 
-def check_opens(program: str, params: str, *, half: bool = False) -> None:
+def crashes(kinds: Collection[str]) -> bool:
+    """Whether `CRASHING_PASS` would end the process that opens a model with these kinds of ops."""
+    return "leaky_relu" in kinds and any(kind.endswith("conv2d") for kind in kinds)
+
+
+def check_opens(program: str, params: str, *, half: bool = False, kinds: Collection[str] = ()) -> None:
     """Open a model as its users will: `paddle.inference` with its defaults.
 
-    A model that only opens without oneDNN is logged as such.
+    A model that only opens without oneDNN, or without a pass of it, is logged as such.
 
     Args:
         program, params: The two files.
+        kinds: kinds of the model's ops.
         half: Whether it computes in half precision, which a CPU does for some ops only: what does not open here is
             logged, and may open on a GPU.
 
@@ -78,6 +91,8 @@ def check_opens(program: str, params: str, *, half: bool = False) -> None:
         config.disable_glog_info()
         if not onednn:
             config.disable_mkldnn()
+        elif crashes(kinds):
+            config.delete_pass(CRASHING_PASS)
         try:
             paddle.inference.create_predictor(config)
             break
@@ -92,6 +107,12 @@ def check_opens(program: str, params: str, *, half: bool = False) -> None:
         raise ValueError(
             f"the model was not written, since paddle.inference of Paddle {paddle.__version__} cannot open it: "
             f"{faults[1]}; look for what the message names in the model, and leave it out of what is exported."
+        )
+    elif crashes(kinds):
+        _LOG.warning(
+            "paddle.inference with its defaults crashes on leaky_relu behind a convolution; call "
+            "config.delete_pass(%r), or open the model with create_predictor, which does.",
+            CRASHING_PASS,
         )
     elif faults:
         _LOG.warning(

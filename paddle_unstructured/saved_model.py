@@ -21,6 +21,7 @@ from .formats.atomic import aside, finish
 from .graph import PirGraph, open_graph
 from .graph.inference_mode import to_inference
 from .graph.program import walk
+from .graph.values import kind_of
 from .inference import check_opens, is_half, reason
 
 KINDS = {
@@ -233,7 +234,8 @@ def save_model(model: Model, out: StrPath) -> None:
         files = Files("inference", draft)
         if _exists(files):  # a model without params has one file, which drafts does not let pass for a model
             _check_whole(files)
-            check_opens(files.program, files.params, half=is_half(model.program))
+            kinds = {kind_of(op) for op in walk(model.program.global_block())}
+            check_opens(files.program, files.params, half=is_half(model.program), kinds=kinds)
 
 
 @contextmanager

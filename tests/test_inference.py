@@ -142,3 +142,15 @@ def test_a_program_that_paddle_refuses_is_named(tmp_path):
     (tmp_path / "model.json").write_text(text.replace("1.nearest_interp", "1.nowhere_interp"))
     with pytest.raises(ValueError, match="model.json with .*model.pdiparams cannot be opened by paddle.inference"):
         create_predictor(path)
+
+
+def test_leaky_relu_behind_a_convolution_ends_no_process(tmp_path, caplog):
+    net = Net(lambda x: F.leaky_relu(nn.BatchNorm2D(4)(nn.Conv2D(3, 4, 3)(x)), 0.1), SHAPE, own_scope=True)
+    with paddle.static.scope_guard(net.scope):
+        export(net.program, [net.input], [net.output], tmp_path / "m")
+    assert (
+        "crashes on leaky_relu behind a convolution" in caplog.text
+        and "conv_activation_onednn_fuse_pass" in caplog.text
+    )
+    (expected,) = open_model(tmp_path / "m").run(x=X)
+    np.testing.assert_allclose(by_predictor(str(tmp_path / "m"), X), expected, rtol=1e-4, atol=1e-5)

@@ -62,7 +62,8 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
         register()
         for ours in operators(program, files.program):
             _check(ours, files)
-    failing = without_onednn(op["#"].split(".")[-1].rstrip("_") for op in all_ops(program))
+    kinds = {op["#"].split(".")[-1].rstrip("_") for op in all_ops(program)}
+    failing = without_onednn(kinds)
     if failing:
         _LOG.warning("%s runs without oneDNN, since Paddle's own fails on %s.", path, " and ".join(failing))
     with tempfile.TemporaryDirectory() as folder:  # the weights stay where they are
@@ -71,7 +72,7 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
             draft = os.path.join(folder, "model.json")
             with open(draft, "w", encoding="utf-8") as stream:
                 json.dump(program, stream)
-        config = make_config(draft, files.params, threads=threads, onednn=not failing)
+        config = make_config(draft, files.params, threads=threads, onednn=not failing, kinds=kinds)
         try:
             return paddle.inference.create_predictor(config)
         except Exception as error:  # of any kind that Paddle's C++ comes to Python with

@@ -26,7 +26,8 @@ class Rounding:
     Attributes:
         quantizer: the part that rounds.
         weight, input, output: bits; None: not rounded.
-        explicit: whether somebody asked for it in so many words: then the last output of the net is rounded too.
+        explicit: whether somebody asked for outputs in so many words, by "quant_types": then those are rounded too that
+            no other layer reads.
     """
 
     quantizer: Quantizer
@@ -59,6 +60,7 @@ class _Entry:
     names: tuple[str, ...]
     exclude: bool
     quantizer: Quantizer
+    explicit: bool
 
     def covers(self, param: Param) -> bool:
         named = not self.names or any(fnmatchcase(param.name, name) for name in self.names)
@@ -68,7 +70,7 @@ class _Entry:
         if self.exclude:
             return None
         weight, input_, output = (self.bits[kind] if kind in self.types else None for kind in TYPES)
-        return Rounding(self.quantizer, weight, input_, output)
+        return Rounding(self.quantizer, weight, input_, output, self.explicit)
 
 
 def roundings(config: Any, params: Sequence[Param]) -> dict[str, Rounding | None]:
@@ -121,6 +123,7 @@ def _entry(name: str, entry: Any) -> _Entry:
         tuple(arguments.names(f"{name}['op_names']", entry.get("op_names", ()))),
         exclude,
         quantizer,
+        "quant_types" in entry,
     )
 
 
