@@ -15,11 +15,13 @@ from .engine import Engine
 from .int8.note import int8_note
 from .int8.options import Int8
 from .int8.quantize import batches_of, quantize
+from .net import Net
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
 from .read_net import read_net
 from .reader import Refusal
 from .refusals import RefusedOp, table
+from .trial import are_close, trial_inputs
 from .write_plan import KernelChoice, emit
 
 
@@ -103,8 +105,8 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
 
     The whole net becomes one operator: batch norms are folded, activations fused, weights stored without their zeros.
     Of a net with ops that no kernel covers, the largest parts without them become operators, and Paddle runs the rest;
-    the table says why a part ends. Parts are compared with Paddle on one input before they are written. Where there
-    are none, the model is written as it is.
+    the table says why a part ends. Where there are none, the model is written as it is. What is converted is compared
+    with Paddle on one input before it is written.
 
     With `int8`, weights and activations are int8, and blocks of 4 neighbouring inputs that are all zero are left out;
     layers that no int8 kernel covers run in float32 between the others, and the table says so.
@@ -150,11 +152,29 @@ def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[Kernel
     if not 1 <= len(model.fetches) <= MOST_OUTPUTS:
         raise Refusal(f"it has {len(model.fetches)} outputs, and the runtime returns at most {MOST_OUTPUTS}")
     net = read_net(model)
+    _compare_with_paddle(model, net)
     batches = [] if int8 is None else batches_of(net, int8)
     writer, choices = emit(net) if int8 is None else quantize(net, int8, batches)
     engine = Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
     note = "" if int8 is None else int8_note(net, int8, engine, batches)
     return writer, choices, note
+
+
+def _compare_with_paddle(model: Model, net: Net) -> None:
+    """Raise Refusal unless a net returns what the model returns, on random inputs that Paddle takes."""
+    writer, _ = emit(net)
+    for feeds in trial_inputs(model):
+        try:
+            want = model.run(**feeds)
+        except Exception:  # of any kind that Paddle's C++ comes to Python with: of another size, perhaps
+            continue
+        try:
+            found = Engine(writer.text, writer.arrays).run(feeds)
+        except ValueError as error:
+            raise Refusal(f"the plan that was made of it does not run: {error}") from error
+        if not all(map(are_close, found, want)):
+            raise Refusal("the plan that was made of it does not compute what Paddle computes")
+        return
 
 
 def _bytes(*files: str) -> int:

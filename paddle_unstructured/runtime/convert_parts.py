@@ -12,7 +12,7 @@ import numpy as np
 
 from ..export.inputs import dtype_of
 from ..formats.pir_json import read_program
-from ..inference import check_opens
+from ..inference import reason
 from ..saved_model import Model, open_model, save_model
 from .border import Input
 from .build import BuildError
@@ -25,9 +25,10 @@ from .int8.quantize import quantize
 from .int8.ranges import read_ranges
 from .op_graph import OpGraph
 from .operator import NAME, register
-from .parts import Finder, Part, trial_inputs
+from .parts import Finder, Part
 from .reader import Refusal
 from .splice import Piece, write_parts
+from .trial import trial_inputs
 from .write_plan import KernelChoice, emit
 
 
@@ -76,7 +77,6 @@ def convert_parts(model: Model, prefix: str, int8: Int8 | None) -> FoundParts:
             found = _built(finder, parts, batches, int8)
             if found.pieces:
                 write_parts(dense, found.pieces, prefix)
-                check_opens(prefix + ".json", prefix + ".pdiparams")
         except Refusal as refusal:
             return FoundParts(why=str(refusal))
     return found
@@ -85,14 +85,17 @@ def convert_parts(model: Model, prefix: str, int8: Int8 | None) -> FoundParts:
 def _agreed(finder: Finder, batches: Sequence[Mapping[str, np.ndarray]]) -> list[Part]:
     """Parts that return what Paddle's ops do, on the first calibration samples or on random inputs."""
     parts = finder.find()
-    feeds = None
+    trials = iter(batches[:1]) if batches else trial_inputs(finder.model)
+    feeds = next(trials)
     while parts:
         try:
-            feeds = feeds or (batches[0] if batches else trial_inputs(finder.model))
             tried = finder.tried(parts, feeds)
         except Exception as error:  # of any kind that Paddle's C++ comes to Python with
-            said = (str(error).strip() or repr(error)).splitlines()[-1]
-            raise Refusal(f"it cannot be tried, so that parts are not compared with Paddle: {said}") from error
+            larger = next(trials, None)
+            if larger is None:
+                raise Refusal(f"it cannot be tried beside Paddle, which fails: {reason(error)}") from error
+            feeds = larger
+            continue
         if len(tried) == len(parts):
             break
         parts = finder.find()
@@ -117,7 +120,7 @@ def _built(
         name = f"{NAME}{len(part.outputs)}"
         found.pieces.append(Piece(part.ops, part.inputs, part.outputs, name, writer.text, writer.arrays))
         found.choices += tuple(choices)
-        why = "; ".join(f"{kind}: {reason}" for kind, reason in part.ends.items()) or "inputs and outputs of the model"
+        why = "; ".join(f"{kind}: {said}" for kind, said in part.ends.items()) or "inputs and outputs of the model"
         found.rows.append((len(part.ops), part.share, why))
     found.note = "\n".join(notes)
     return found

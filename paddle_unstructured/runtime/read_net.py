@@ -53,15 +53,20 @@ def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
             at, why = op.result(0).all_used_ops()[0], "the runtime has no kernel for this op, which F.pad is made of"
         if at.id() not in {seen.id() for seen, _ in refused}:
             refused.append((at, why))
-    except Exception:
+    except Exception as error:  # a consequence of what is not known, or a use that its converter did not think of
         if not refused:
-            raise  # it is no consequence of what is not known
+            refused.append((op, unforeseen(error)))
     else:
         note(reader, op, made)
         return
     for result in op.results():
         if result.is_dense_tensor_type():
             reader.values[result.id] = reader.fresh(Layer("unknown"), list(result.shape))
+
+
+def unforeseen(error: Exception) -> str:
+    """The reason for which an op is refused whose converter fails."""
+    return f"it is used in a way that the runtime does not know ({error!r})"
 
 
 def note(reader: Reader, op: Any, made: Made) -> None:

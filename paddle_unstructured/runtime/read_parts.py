@@ -12,7 +12,7 @@ from ..graph.values import exists
 from ..saved_model import Model
 from .edges import batch_of, border, output
 from .net import Net, Output
-from .read_net import note, read_op
+from .read_net import note, read_op, unforeseen
 from .reader import Reader, Refusal, Symbol
 
 
@@ -50,6 +50,8 @@ def survey(model: Model, foreign: Mapping[int, str]) -> Survey:
                     note(reader, op, read_op(reader, op))
                 except Refusal as refusal:
                     found.foreign[at] = str(refusal)
+                except Exception as error:  # a use that its converter did not think of
+                    found.foreign[at] = unforeseen(error)
         for value in op.results() if at in found.foreign else ():
             try:
                 reader.values[value.id] = border(reader, value, f"v{value.id}")
@@ -101,6 +103,8 @@ def read_part(model: Model, ops: Iterable[int], inputs: Sequence[Any], outputs: 
             note(reader, op, read_op(reader, op))
         except Refusal as refusal:
             raise RefusedAt(at, str(refusal)) from None
+        except Exception as error:
+            raise RefusedAt(at, unforeseen(error)) from error
     for at, values in outputs.items():
         try:
             returned.extend(output(reader, value) for value in values)

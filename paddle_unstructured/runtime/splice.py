@@ -12,6 +12,7 @@ import numpy as np
 
 from ..formats import pdiparams
 from ..formats.pir_json import ops_of, param_name, read_program
+from ..inference import check_opens
 from ..saved_model import drafts
 from .op_graph import OpGraph
 from .reader import Refusal
@@ -54,6 +55,7 @@ def write_parts(dense: str, pieces: Sequence[Piece], path: str) -> None:
 
     Raises:
         Refusal: An op that changes a value in place would run before one that reads it.
+        ValueError: `paddle.inference` cannot open the model; nothing was written.
     """
     content = read_program(dense + ".json")
     named = [
@@ -65,6 +67,7 @@ def write_parts(dense: str, pieces: Sequence[Piece], path: str) -> None:
     own = {name: (array.dtype.name, array) for params in named for name, array in params.items()}
     with drafts(path) as draft:
         write_files(draft, content, {**rest, **own})
+        check_opens(draft + ".json", draft + ".pdiparams")
 
 
 def _spliced(content: dict[str, Any], pieces: Sequence[Piece], named: Sequence[dict[str, np.ndarray]]) -> set[str]:

@@ -74,6 +74,7 @@ class Steps:
         self._known = self._constants()
         self.isa = ""
         self._steps = list(self._made(is_ours))
+        self._check_order()
 
     def run(self, *inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """From the inputs, in order or in one dict by name, to the outputs.
@@ -86,6 +87,16 @@ class Steps:
         for step in self._steps:
             values.update(zip(step.outputs, step.run([values[value] for value in step.inputs])))
         return [values[value] if value in values else self._known[value] for value in self._fetched]
+
+    def _check_order(self) -> None:
+        made = {*self._feeds, *self._known}
+        for step in self._steps:
+            lost = set(step.inputs) - made
+            if lost:
+                raise ValueError(f"an op reads value {min(lost)}, which none before it makes; convert the model again")
+            made.update(step.outputs)
+        if not made.issuperset(self._fetched):
+            raise ValueError("an output is a value that no op makes; convert the model again")
 
     def _others(self, is_ours: Callable[[Op], bool]) -> list[str]:
         kinds = {op["#"].split(".")[-1] for op in self._ops if not is_ours(op) and op["#"] not in _IDLE}

@@ -80,3 +80,21 @@ def test_a_net_without_anything_for_the_runtime_stays_with_paddle(tmp_path):
     dense = save_net(tmp_path, lambda x: paddle.cumsum(nn.Conv2D(3, 4, 1, data_format="NHWC")(x), 1), [-1, 6, 6, 3])
     table = convert(dense, tmp_path / "fast")
     assert not table.converted and not table.parts and table.covered == 0 and "stays with Paddle" in str(table)
+
+
+def test_what_is_converted_wrongly_stays_with_paddle(tmp_path, monkeypatch):
+    monkeypatch.setitem(OPS, "tanh", OPS["sigmoid"])
+    dense = save_net(tmp_path, lambda x: paddle.tanh(nn.Conv2D(3, 4, 1)(x)), SHAPE)
+    table = convert(dense, tmp_path / "fast")
+    assert not table.converted and not table.parts and "does not compute what Paddle computes" in table.refusal
+    assert relative_error(run(str(tmp_path / "fast"), image())[0], open_model(dense).run(x=image())[0]) < 1e-5
+
+
+def test_a_converter_that_fails_costs_only_its_op(tmp_path, monkeypatch):
+    def fail(reader, op):
+        raise KeyError("rounding")
+
+    monkeypatch.setitem(OPS, "tanh", fail)
+    dense = save_net(tmp_path, lambda x: paddle.tanh(nn.Conv2D(3, 4, 1)(x)), SHAPE)
+    table = convert(dense, tmp_path / "fast")
+    assert len(table.parts) == 1 and "used in a way that the runtime does not know (KeyError('rounding'))" in str(table)

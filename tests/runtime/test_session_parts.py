@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -93,3 +94,36 @@ def test_what_does_not_fit_is_refused(tmp_path):
         session.run({"y": image()})
     with pytest.raises(ValueError, match="takes 1 input"):
         session.run(image(), image())
+
+
+def damaged(random, content):
+    """One op is taken out, doubled or moved, or a number or a word of one is changed."""
+    ops = content["program"]["regions"][0]["blocks"][0]["ops"]
+    at, to = (int(random.integers(len(ops))) for _ in range(2))
+    op = ops[at]
+    kind = int(random.integers(6))
+    if kind == 0:
+        del ops[at]
+    elif kind == 1:
+        ops.insert(to, ops.pop(at))
+    elif kind == 2 and op.get("I"):
+        op["I"][int(random.integers(len(op["I"])))]["%"] = int(random.integers(80))
+    elif kind == 3 and op.get("I"):
+        op["I"].pop()
+    elif kind == 4 and isinstance(op["O"], list) and op["O"]:
+        op["O"][0]["%"] = int(random.integers(80))
+    elif isinstance(op["A"], list) and op["A"] and isinstance(op["A"][0], dict):
+        op["A"][0]["AT"]["D"] = [7, "x", -1, [], None][int(random.integers(5))]
+    return content
+
+
+def test_a_damaged_program_is_refused_or_runs(tmp_path):
+    pytest.importorskip("onnxruntime")
+    convert(save_net(tmp_path, many_ops, SHAPE), tmp_path / "fast")
+    text, random = (tmp_path / "fast.json").read_text(), np.random.default_rng(0)
+    for _ in range(150):
+        (tmp_path / "fast.json").write_text(json.dumps(damaged(random, json.loads(text))))
+        try:
+            Session(tmp_path / "fast").run(image())
+        except ValueError as error:
+            assert str(error)

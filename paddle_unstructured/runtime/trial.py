@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is converted is tried beside Paddle before it is written."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import numpy as np
+
+from ..export.inputs import random_inputs
+from ..saved_model import Model
+
+_CLOSE = 1e-4  # of the largest number: what two orders of summation differ by, at most
+_SMALLEST = 1e-3  # numbers below are compared as if the largest were this
+_SIZES = ((64, 16), (224, 64), (512, 128))  # pixels and tokens, where the model leaves sizes open
+
+
+def trial_inputs(model: Model) -> Iterator[dict[str, np.ndarray]]:
+    """Random inputs of two samples; of growing sizes where the model leaves them open, as it may need some."""
+    is_open = any(extent < 0 for value in model.inputs.values() for extent in list(value.shape)[1:])
+    for pixels, tokens in _SIZES if is_open else _SIZES[:1]:
+        shapes = {}
+        for name, value in model.inputs.items():
+            shape, size = list(value.shape), pixels if len(value.shape) >= 4 else tokens
+            shapes[name] = [extent if extent > 0 else 2 if i == 0 else size for i, extent in enumerate(shape)]
+        yield random_inputs(model, 2, 0, shapes)
+
+
+def are_close(found: np.ndarray, want: np.ndarray) -> bool:
+    """Whether numbers differ by no more than sums in another order do; any will do for Paddle's NaN and infinity."""
+    if found.shape != want.shape:
+        return False
+    finite = np.isfinite(want)
+    a, b = (np.asarray(each[finite], np.float64) for each in (found, want))
+    return bool((np.abs(a - b) <= _CLOSE * max(_SMALLEST, float(np.abs(b).max(initial=0)))).all())
