@@ -16,10 +16,10 @@ _MOST_ROWS = 1 << 24  # float32 counts no further
 
 
 def _embedding(reader: Reader, op: Any) -> Made:
-    table, padding = np.array(reader.constant(op, 1), np.float64), int(op.attrs().get("padding_idx", -1))
+    table, padding = reader.constant(op, 1), int(op.attrs().get("padding_idx", -1))
     require(len(table) <= _MOST_ROWS, f"a table of {len(table)} rows, and ids are counted up to {_MOST_ROWS}")
     if padding >= 0:
-        table[padding] = 0
+        table = np.where(np.arange(len(table))[:, None] == padding, np.zeros_like(table), table)
     if reader.is_constant(op, 0):
         return np.asarray(table[reader.constant(op, 0).astype(np.int64)])
     ids, size = reader.tokens(reader.view(op, 0), []), axis_of(table.shape[1])

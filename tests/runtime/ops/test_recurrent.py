@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from runtime_nets import assert_like_paddle
+from runtime_nets import assert_like_paddle, relative_error
+
+from paddle_unstructured.runtime.engine import Engine
+from paddle_unstructured.runtime.read_net import read_net
+from paddle_unstructured.runtime.write_plan import emit
+from paddle_unstructured.saved_model import in_inference_mode, open_model
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -59,3 +65,30 @@ def test_a_tagger_with_lengths_and_first_states(tmp_path):
         return nn.Linear(6, 3)(y)
 
     assert_like_paddle(tmp_path, sequence(tagger), OPEN)
+
+
+class Counted(nn.Layer):
+    """Outputs and last states of an LSTM that is told how many steps count."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(WIDTH, 6, 2, direction="bidirect")
+
+    def forward(self, x, count):
+        outputs, (last, _) = self.lstm(x, None, count)
+        return outputs, last.transpose([1, 0, 2])
+
+
+def test_lengths_may_come_with_the_input(tmp_path):
+    paddle.disable_static()
+    net = Counted()
+    net.eval()
+    shapes = [([-1, -1, WIDTH], "float32"), ([-1], "int64")]
+    paddle.jit.save(net, str(tmp_path / "net"), input_spec=[paddle.static.InputSpec(*each) for each in shapes])
+    paddle.enable_static()
+    model = in_inference_mode(open_model(str(tmp_path / "net")))
+    writer, _ = emit(read_net(model))
+    given = np.random.default_rng(0).normal(size=(3, 9, WIDTH)).astype("float32"), np.array([9, 4, 1])
+    expected = model.run(**dict(zip(model.inputs, given)))
+    for ours, theirs in zip(Engine(writer.text, writer.arrays, threads=2).run(*given), expected):
+        assert relative_error(ours, theirs.astype("float64")) < 1e-6
