@@ -10,10 +10,10 @@
 
 MobileNetV1, ResNet-50 and others, random weights, pruned at random or in blocks; 224 x 224. Each engine has a process
 of its own; in every round each runs in turn, alone, for a tenth of a second, and its best run counts. A figure "n x" is
-the median over the rounds of (the engine's time / ours): above 1, we are faster; with `--best`, for machines that
-are not quiet, the best time / the best time. `--others` names a Python with
-openvino, MNN or deepsparse, whichever is there; onnxruntime and paddle2onnx belong to this one. rule.py has its numbers
-from `break-even`. Columns are in speed/rivals.py, rows in speed/models.py.
+the median over the rounds of (the engine's time / ours): above 1, we are faster. With `--busy`, where others use the
+machine too, it is the best time / our best, in seconds of the processor (one thread). `--others` names a Python with
+openvino, nncf, MNN or deepsparse, whichever is there; onnxruntime and paddle2onnx belong to this one. rule.py has its
+numbers from `break-even`. Columns are in speed/rivals.py, rows in speed/models.py.
 """
 
 from __future__ import annotations
@@ -61,10 +61,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="only cases whose name contains this, as in 'MobileNet 75'")
     parser.add_argument("--models", default="", help="where models are kept for the next time (default: nowhere)")
     parser.add_argument("--int8", action="store_true", help="the table of sparse int8 instead of that of float32")
-    parser.add_argument("--best", action="store_true", help="best times of all rounds, on a machine that is not quiet")
+    parser.add_argument("--busy", action="store_true", help="others use the machine: best processor times, one thread")
     parser.add_argument("--no-header", action="store_true", help="rows only, to go on with a table")
     parser.add_argument("--others", action="append", default=[], metavar="PYTHON", help="may be given more than once")
-    parser.add_argument("--worker", nargs=4, metavar=("NAME", "MODEL", "THREADS", "BATCH"), help=argparse.SUPPRESS)
+    words = ("NAME", "MODEL", "THREADS", "BATCH", "CLOCK")
+    parser.add_argument("--worker", nargs=5, metavar=words, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -21,8 +21,9 @@ TURN, LEAST = 0.1, 3
 SCRIPT = Path(__file__).resolve().parents[1] / "runtime.py"
 
 
-def serve(name: str, model: str, threads: str, batch: str) -> None:
+def serve(name: str, model: str, threads: str, batch: str, clock: str) -> None:
     """The worker: for every line on stdin, run for a while and print the best time and the peak memory."""
+    now = time.process_time if clock == "processor" else time.perf_counter
     x = np.random.default_rng(0).normal(size=(int(batch), 3, 224, 224)).astype("float32")
     run = RIVALS[name].open(model, int(threads))
     run(x)
@@ -30,9 +31,9 @@ def serve(name: str, model: str, threads: str, batch: str) -> None:
     for _ in sys.stdin:
         times: list[float] = []
         while len(times) < LEAST or sum(times) < TURN:
-            begun = time.perf_counter()
+            begun = now()
             run(x)
-            times.append(time.perf_counter() - begun)
+            times.append(now() - begun)
         print(json.dumps([min(times), peak_memory()]), flush=True)
 
 
@@ -51,9 +52,9 @@ class Worker:
     megabytes: float = 0.0
 
     @staticmethod
-    def start(python: str, name: str, model: str, threads: int, batch: int) -> Worker | None:
+    def start(python: str, name: str, model: str, threads: int, batch: int, clock: str) -> Worker | None:
         process = subprocess.Popen(
-            [python, str(SCRIPT), "--worker", name, model, str(threads), str(batch)],
+            [python, str(SCRIPT), "--worker", name, model, str(threads), str(batch), clock],
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,10 +84,16 @@ class Worker:
         return statistics.median(a / b for a, b in zip(self.seconds, other.seconds))
 
 
-def measure(prefix: str, pythons: dict[str, str], threads: int, batch: int, rounds: int) -> dict[str, Worker]:
-    """Time each rival that `pythons` names a Python for; those that do not run are missing from the result."""
+def measure(
+    prefix: str, pythons: dict[str, str], threads: int, batch: int, rounds: int, *, busy: bool = False
+) -> dict[str, Worker]:
+    """Time each rival that `pythons` names a Python for; those that do not run are missing from the result.
+
+    busy: by the processor's time of each process, which others on the machine disturb less.
+    """
+    clock = "processor" if busy else "wall"
     started = {
-        name: Worker.start(python, name, prefix + RIVALS[name].ending, threads, batch)
+        name: Worker.start(python, name, prefix + RIVALS[name].ending, threads, batch, clock)
         for name, python in pythons.items()
     }
     workers = {name: worker for name, worker in started.items() if worker is not None}

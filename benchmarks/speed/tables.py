@@ -34,7 +34,8 @@ def table(folder: Path, args: Namespace) -> None:
     pythons = find_pythons(columns, args.others)
     names = list(pythons)
     if not args.no_header:
-        print(f"{processor()}; {'best' if args.best else 'median'} of {args.rounds} rounds\n")
+        how = "busy: best processor times" if args.busy else "medians"
+        print(f"{processor()}; {how} of {args.rounds} rounds\n")
         print(f"| model | zeros | threads | batch | {' | '.join(names)} | files | peak memory |")
         print("|---|---|---|---|" + "---|" * len(names) + "---|---|", flush=True)
     for case in cases(args.cases, args.int8):
@@ -42,8 +43,8 @@ def table(folder: Path, args: Namespace) -> None:
             prefix = prepare(case, folder)
         for threads in args.threads:
             for batch in args.batch:
-                workers = measure(prefix, pythons, threads, batch, args.rounds)
-                print(row(case, prefix, threads, batch, workers, names, best=args.best), flush=True)
+                workers = measure(prefix, pythons, threads, batch, args.rounds, busy=args.busy)
+                print(row(case, prefix, threads, batch, workers, names, best=args.busy), flush=True)
 
 
 def find_pythons(columns: Sequence[str], others: list[str]) -> dict[str, str]:

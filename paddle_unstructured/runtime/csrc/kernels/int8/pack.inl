@@ -65,44 +65,74 @@ PU_INLINE bool is_shifted(const Window& w) {
   return w.stride_height == 1 && w.stride_width == 1 && w.output_width == w.width;
 }
 
-// The lanes whose pixel has an input pixel `down` rows and `right` columns away.
-PU_INLINE void find_inside(const Pack& task, int32_t down, int32_t right, Lanes* inside) {
-  const Window& w = task.window;
-  for (int32_t v = 0; v < task.vectors; ++v) inside[v] = all_lanes_if(false);
-  int32_t at = 0;
-  for_each_run(w, task.pixel, task.vectors * kLanes, &at, [&](Run run, int32_t*) {
-    const int32_t begin = at + most(0, -right - run.column);
-    const int32_t end = at + least(run.length, w.width - right - run.column);
-    at += run.length;
-    if (run.row >= w.output_height || run.row + down < 0 || run.row + down >= w.height || begin >= end) return;
-    for (int32_t v = begin / kLanes; v * kLanes < end; ++v)
-      inside[v] = inside[v] | lanes_between(begin - v * kLanes, end - v * kLanes);
-  });
-}
+// Where the output pixels of a tile lie; those beyond the plane, so far away that no tap reaches the input.
+template <int Vectors>
+struct PixelPlaces {
+  IntVec row[Vectors], column[Vectors];
 
-void pack_shifted(const Pack& task) {
-  const Window& w = task.window;
-  const IntVec beyond = broadcast_int(four_times(task.zero));
-  uint8_t* to = task.panel;
-  for (int32_t k = task.first; k < task.last;) {
-    const int32_t tap = k / task.groups, end = least(task.last, (tap + 1) * task.groups);
-    const int32_t down = tap / w.kernel_width * w.dilation_height - w.pad_top;
-    const int32_t right = tap % w.kernel_width * w.dilation_width - w.pad_left;
-    Lanes inside[kMostPackVectors];
-    find_inside(task, down, right, inside);
-    const ptrdiff_t step = (task.pixel + static_cast<ptrdiff_t>(down) * w.width + right) * kGroup;
-    const uint8_t* from = task.input.data + (k - tap * task.groups) * task.input.pitch;
-    for (; k < end; ++k, from += task.input.pitch)
-      for (int32_t v = 0; v < task.vectors; ++v, to += kLanes * kGroup)
-        store_aligned_ints(to,
-                           any(inside[v]) ? load_inside(from + step + v * kLanes * kGroup, inside[v], beyond) : beyond);
+  explicit PU_INLINE PixelPlaces(const Pack& task) {
+    constexpr int32_t kFarAway = -(1 << 24);
+    const Window& w = task.window;
+    alignas(64) int32_t rows[Vectors * kLanes], columns[Vectors * kLanes];
+    auto y = static_cast<int32_t>(task.pixel / w.output_width), x = static_cast<int32_t>(task.pixel % w.output_width);
+    for (int32_t i = 0; i < Vectors * kLanes; ++i) {
+      rows[i] = y < w.output_height ? y : kFarAway;
+      columns[i] = x;
+      if (++x == w.output_width) x = 0, ++y;
+    }
+    for (int v = 0; v < Vectors; ++v) {
+      row[v] = load_aligned_ints(rows + v * kLanes);
+      column[v] = load_aligned_ints(columns + v * kLanes);
+    }
   }
-}
+
+  // Lanes whose pixel has an input pixel `down` rows and `right` columns away.
+  PU_INLINE Lanes inside(const Window& w, int v, int32_t down, int32_t right) const {
+    const IntVec y = row[v] + down, x = column[v] + right;
+    return lanes_where((y >= 0) & (y < w.height) & (x >= 0) & (x < w.width));
+  }
+};
+
+struct PackShifted {
+  const Pack& task;
+
+  template <int Vectors>
+  void with() const {
+    const Window& w = task.window;
+    const PixelPlaces<Vectors> places(task);
+    const IntVec beyond = broadcast_int(four_times(task.zero));
+    uint8_t* to = task.panel;
+    for (int32_t k = task.first; k < task.last;) {
+      const int32_t tap = k / task.groups, end = least(task.last, (tap + 1) * task.groups);
+      const int32_t down = tap / w.kernel_width * w.dilation_height - w.pad_top;
+      const int32_t right = tap % w.kernel_width * w.dilation_width - w.pad_left;
+      const ptrdiff_t step = (task.pixel + static_cast<ptrdiff_t>(down) * w.width + right) * kGroup;
+      const uint8_t* from = task.input.data + (k - tap * task.groups) * task.input.pitch + step;
+      Lanes inside[Vectors];
+      bool all_reach = true;
+      for (int v = 0; v < Vectors; ++v) {
+        inside[v] = places.inside(w, v, down, right);
+        all_reach = all_reach && any(inside[v]);
+      }
+      if (all_reach) {
+        for (; k < end; ++k, from += task.input.pitch, to += Vectors * kLanes * kGroup) {
+          PU_UNROLL(8)
+          for (int v = 0; v < Vectors; ++v)
+            store_aligned_ints(to + v * kLanes * kGroup, load_inside(from + v * kLanes * kGroup, inside[v], beyond));
+        }
+        continue;
+      }
+      for (; k < end; ++k, from += task.input.pitch)  // a vector without any such pixel may lie beyond all guards
+        for (int v = 0; v < Vectors; ++v, to += kLanes * kGroup)
+          store_aligned_ints(to, any(inside[v]) ? load_inside(from + v * kLanes * kGroup, inside[v], beyond) : beyond);
+    }
+  }
+};
 
 void pack(const Pack& task) {
   const Window& w = task.window;
   if (is_plain(w)) return pack_plain(task);
-  if (is_shifted(w)) return pack_shifted(task);
+  if (is_shifted(w)) return with_constant<kMostPackVectors>(task.vectors, PackShifted{task});
   const int32_t pixels = task.vectors * kLanes;
   auto* row = reinterpret_cast<int32_t*>(task.panel);
   for (int32_t k = task.first; k < task.last; ++k, row += pixels) {

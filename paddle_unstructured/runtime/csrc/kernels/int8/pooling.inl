@@ -2,9 +2,8 @@
 // Maxima and means over windows; the sums of a group's planes.
 //
 //   for each group, each output row
-//     for whole vectors of a row of maxima inside the plane's columns                     maxima
-//       for each tap: best = max(best, plane[tap])
-//     for each output that is left: one after the other                                   pool_pixel
+//     maxima, stride 1 or 2: for each vector of outputs, each tap: best = max(best, plane[tap])  maxima
+//     all others: one output after the other                                                     pool_pixel
 
 namespace paddle_unstructured::int8 {
 namespace {
@@ -28,31 +27,48 @@ void pool_pixel(const Pool& task, const uint8_t* plane, int32_t row, int32_t col
   }
 }
 
-int32_t maxima(const Window& w, const uint8_t* plane, int32_t row, int32_t column, uint8_t* output) {
-  return for_vectors_inside(w, column, [&](int32_t at) {
-    const Reach reach = reach_of(w, row, at);
-    const int32_t x = at * w.stride_width - w.pad_left;
+// A row of outputs, whole vectors; beyond the plane's columns stand zeros, the least bytes.
+template <int Stride>
+PU_INLINE void maxima(const Window& w, const uint8_t* plane, int32_t row, uint8_t* output) {
+  const auto* const pixels = reinterpret_cast<const float*>(plane);
+  const int32_t top = row * w.stride_height - w.pad_top;
+  const int32_t first = most(top, 0), last = least(top + w.kernel_height, w.height);
+  for (int32_t column = 0; column < w.output_width; column += kLanes) {
+    const int32_t x = column * Stride - w.pad_left;
+    const bool inside = x >= 0 && x + kLanes * Stride - 1 + w.kernel_width <= w.width;
     IntVec best{};
-    for (int32_t i = reach.top; i < reach.bottom; ++i)
+    for (int32_t i = first; i < last; ++i) {
+      const float* const from = pixels + static_cast<ptrdiff_t>(i) * w.width;
       for (int32_t j = 0; j < w.kernel_width; ++j) {
-        const auto* const from = reinterpret_cast<const float*>(plane) + static_cast<ptrdiff_t>(i) * w.width + x + j;
-        best = at_least(best, reinterpret_cast<IntVec>(w.stride_width == 1 ? load(from) : load_even(from)));
+        const Vec found = !inside       ? load_between<Stride>(from, x + j, w.width)
+                          : Stride == 1 ? load(from + x + j)
+                                        : load_even(from + x + j);
+        best = at_least(best, reinterpret_cast<IntVec>(found));
       }
-    store_ints(output + at * kGroup, best);
-  });
+    }
+    if (column + kLanes <= w.output_width)
+      store_ints(output + column * kGroup, best);
+    else
+      store_lanes(reinterpret_cast<float*>(output) + column, reinterpret_cast<Vec>(best),
+                  lanes_between(0, w.output_width - column));
+  }
 }
 
 void pool(const Pool& task) {
   const Window& w = task.window;
-  const bool fast = task.maximum && w.stride_width <= 2;
   for (int32_t group = task.first; group < task.last; ++group) {
     const uint8_t* const plane = task.input.data + group * task.input.pitch;
     uint8_t* output = task.output + group * task.output_pitch;
-    for (int32_t row = 0; row < w.output_height; ++row, output += w.output_width * kGroup)
-      for (int32_t column = 0; column < w.output_width; ++column) {
-        if (fast) column = maxima(w, plane, row, column, output);
-        if (column < w.output_width) pool_pixel(task, plane, row, column, output + column * kGroup);
+    for (int32_t row = 0; row < w.output_height; ++row, output += w.output_width * kGroup) {
+      if (task.maximum && w.stride_width == 1) {
+        maxima<1>(w, plane, row, output);
+      } else if (task.maximum && w.stride_width == 2) {
+        maxima<2>(w, plane, row, output);
+      } else {
+        for (int32_t column = 0; column < w.output_width; ++column)
+          pool_pixel(task, plane, row, column, output + column * kGroup);
       }
+    }
   }
 }
 

@@ -89,6 +89,8 @@ PU_INLINE Vec keep(Vec v, Lanes lanes) {
 
 PU_INLINE Lanes all_lanes_if(bool condition) { return static_cast<Lanes>(condition ? 0xffff : 0); }
 
+PU_INLINE Lanes lanes_where(IntVec ones) { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(ones)); }
+
 PU_INLINE Lanes lanes_of_numbers(Vec v) {
   const __m512 x = reinterpret_cast<__m512>(v);
   return _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
@@ -119,6 +121,7 @@ PU_INLINE Lanes lanes_between(int first, int last) {
 PU_INLINE Vec keep(Vec v, Lanes lanes) { return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(v) & lanes); }
 
 PU_INLINE Lanes all_lanes_if(bool condition) { return IntVec{} - static_cast<int32_t>(condition); }
+PU_INLINE Lanes lanes_where(IntVec ones) { return ones; }
 PU_INLINE Lanes lanes_of_numbers(Vec v) { return v == v; }
 PU_INLINE Lanes lanes_of_nans(Vec v) { return v != v; }
 
