@@ -22,7 +22,8 @@ def test_the_example_runs_from_a_fresh_folder_and_so_do_the_commands_behind_it(t
         "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
     }
     (tmp_path / "example.py").write_text(example.code, encoding="utf-8")
-    commands = "set -euo pipefail\npython example.py\n" + blocks("README.md", "bash")[-1].code
+    behind = [block.code for block in blocks("README.md", "bash") if block.line > example.line and not block.run]
+    commands = "\n".join(["set -euo pipefail", "python example.py", *behind])
     done = subprocess.run(["bash", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     loss = float(done.stdout.split()[1])
