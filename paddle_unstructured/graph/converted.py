@@ -22,6 +22,12 @@ def unconvert(model: nn.Layer) -> Callable[[], None]:
     return undo
 
 
+def before_conversion(layer: nn.Layer) -> Callable[..., Any]:
+    """The forward that a layer has, or had before it was converted."""
+    forward: Callable[..., Any] = _before(layer) or layer.forward
+    return forward
+
+
 @contextlib.contextmanager
 def unconverted(model: nn.Layer) -> Iterator[None]:
     """The model without conversions, for a while."""

@@ -17,6 +17,7 @@ from .. import arguments
 from ..arguments import StrPath
 from ..formats import pdparams
 from .base import Param, Role
+from .converted import before_conversion
 from .hook import Hook
 from .in_place import multiply_
 from .layer_roles import structural_roles
@@ -393,7 +394,7 @@ def _remember(graph: LayerGraph | None, given: Sequence[Any], named: Mapping[str
     if graph is None or graph._called_with is not None or graph.trace is not None:
         return
     try:
-        graph._called_with = inputs_of(graph.program.forward, given, named)
+        graph._called_with = inputs_of(before_conversion(graph.program), given, named)
     except (TypeError, ValueError) as error:
         graph._called_with = []  # which cannot be traced either, and is said once
         _log.warning("the model cannot be traced as it is called: %s; give `input_spec`", error)

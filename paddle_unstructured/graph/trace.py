@@ -11,6 +11,7 @@ from paddle import Tensor, nn
 
 from ..arguments import wrong_kind
 from .base import Param, Role
+from .converted import before_conversion
 from .program import PirGraph
 from .watched import accumulators
 
@@ -80,7 +81,7 @@ def trace(model: nn.Layer, names: Mapping[Tensor, str], input_spec: Sequence[Any
     """
     if not isinstance(input_spec, (list, tuple)) or not input_spec:
         raise wrong_kind("input_spec", "a list of paddle.static.InputSpec, one for each input", input_spec)
-    forward = getattr(model.forward, "dygraph_function", model.forward)  # of one that to_static has converted
+    forward = before_conversion(model)
     try:
         function = paddle.jit.to_static(forward, input_spec=list(input_spec), full_graph=True)
         traced = function.concrete_program_specify_input_spec(with_hook=True)

@@ -26,6 +26,15 @@ def masks(pruner):
     return {name: mask.tobytes() for name, mask in pruner.state_dict()["masks"].items()}
 
 
+@pytest.mark.parametrize("full_graph", [False, True])
+def test_a_converted_model_is_traced_as_it_was_written(full_graph):
+    model = paddle.jit.to_static(made(Odd), full_graph=full_graph)
+    pruner = pu.UnstructuredPruner(model, ratio=0.5)
+    model(paddle.randn([2, 6]))
+    pruner.step()
+    assert list(pruner.masks) == ["own", "square.weight"]
+
+
 def test_a_weight_of_its_own_is_pruned_from_the_first_step_on_as_with_a_spec(caplog):
     model, told = made(Odd), made(Odd)
     optimizer = sgd(model)
