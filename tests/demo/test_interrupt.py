@@ -32,7 +32,7 @@ def interrupted(folder: Path, *, after: int) -> tuple[int, str]:
         started.stderr.close()
 
 
-@pytest.mark.slow  # Paddle aborted at the end of one run of twenty
+@pytest.mark.slow  # two trainings, in processes of their own
 def test_ctrl_c_says_how_to_resume_and_that_works(tmp_path):
     folder = tmp_path / "a run"
     code, said = interrupted(folder, after=1)
