@@ -157,7 +157,7 @@ def table(lines: list[dict[str, Any]], nets: list[str]) -> str:
         dense = [100 * known["dense", "", seed, net]["accuracy"] for seed in seeds]
         methods = [m for m in METHODS if m != "recalibrate" or net in NORMED]
         names = [HEADINGS.get(m, m) for m in methods]
-        rows = [f"**{net}**, dense {_spread(dense)}, {len(seeds)} seeds; points below it:\n"]
+        rows = [f"**{net}**, dense {_spread(dense)}, seeds: {len(seeds)}; points below it:\n"]
         rows += [f"| | {' | '.join(names)} | bar | |", "|---|" + "---|" * (len(names) + 2)]
         for setting in SETTINGS:
             cells, lost = [], []
