@@ -231,11 +231,87 @@ def int8_global_pool(line: Line, arrays: list, x: Bytes) -> Bytes:
 
 def int8_concat(line: Line, arrays: list, *parts: Bytes) -> Bytes:
     assert {(part.scale, part.zero) for part in parts} == {(parts[0].scale, parts[0].zero)}, "scales differ"
-    return Bytes(np.concatenate([part.q for part in parts], 1), parts[0].scale, parts[0].zero)
+    return moving(joined)(line, arrays, *parts)
 
 
 def int8_flatten(line: Line, arrays: list, x: Bytes) -> Bytes:
     return Bytes(x.q.reshape(len(x.q), -1, 1, 1), x.scale, x.zero)
+
+
+def permute(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
+    """A sample taken apart into factors, which are put together in another order."""
+    given = [numbers(line, word) if word in line else [] for word in ("channels", "height", "width")]
+    to = [numbers(line, f"to_{word}") if f"to_{word}" in line else [] for word in ("channels", "height", "width")]
+    factors = []
+    for each, size in zip(given, x.shape[1:]):
+        known = int(np.prod([extent for extent in each if extent > 0]))
+        factors += [extent if extent > 0 else size // known for extent in each]
+    order = [0, *(1 + i for each in to for i in each)]
+    sizes = [int(np.prod([factors[i] for i in each])) for each in to]
+    return x.reshape(len(x), *factors).transpose(order).reshape(len(x), *sizes)
+
+
+def sliced(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
+    if line["axis"] == "pixels":
+        x = x.reshape(*x.shape[:2], 1, -1)
+    axis = {"channels": 1, "height": 2, "width": 3, "pixels": 3}[line["axis"]]
+    start, step = int(line["start"]), int(line["step"])
+    if "count" in line:
+        places = [start + i * step for i in range(int(line["count"]))]
+    else:
+        places = list(range(x.shape[axis]))[start : int(line["stop"]) : step]
+    return np.take(x, places, axis)
+
+
+def joined(line: Line, arrays: list, *parts: np.ndarray) -> np.ndarray:
+    axis = {"channels": 1, "height": 2, "width": 3, "pixels": 3}[line.get("axis", "channels")]
+    if line.get("axis") == "pixels":
+        parts = tuple(part.reshape(*part.shape[:2], 1, -1) for part in parts)
+    return np.concatenate(parts, axis)
+
+
+def repeat(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x] * int(line["times"]), 1)
+
+
+def nearest(line: Line, arrays: list, x: np.ndarray, *other: np.ndarray) -> np.ndarray:
+    assert line["mode"] == "nearest"
+    for axis in (0, 1):
+        size = x.shape[2 + axis]
+        if "scale" in line:
+            step = np.float32(line["scale"].split(",")[axis])
+            made, ratio = int(np.float32(size) * step), np.float32(1) / step
+        else:
+            made = numbers(line, "size")[axis] if "size" in line else other[0].shape[2 + axis]
+            ratio = np.float32(size) / np.float32(made)
+        half = np.float32(0)
+        if line["align_corners"] == "1":
+            ratio, half = np.float32(size - 1) / np.float32(max(1, made - 1)), np.float32(0.5)
+        places = (ratio * np.arange(made, dtype=np.float32) + half).astype(int)
+        x = np.take(x, np.clip(places, 0, size - 1), 2 + axis)
+    return x
+
+
+def padded(line: Line, arrays: list, x: np.ndarray, value: Any = None) -> np.ndarray:
+    mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[line["mode"]]
+    pads = [(0, 0), *zip(numbers(line, "before"), numbers(line, "after"))]
+    for axis, (before, after) in enumerate(pads):
+        x = np.take(x, range(max(0, -before), x.shape[axis] - max(0, -after)), axis)
+    pads = [(max(0, before), max(0, after)) for before, after in pads]
+    value = float(line.get("value", 0)) if value is None else value
+    return np.pad(x, pads, mode, **({"constant_values": value} if mode == "constant" else {}))
+
+
+def moving(function: Callable[..., np.ndarray]) -> Callable[..., Bytes]:
+    """The same on bytes, which keep their meaning."""
+    return lambda line, arrays, *parts: Bytes(
+        function(line, arrays, *[part.q for part in parts]), parts[0].scale, parts[0].zero
+    )
+
+
+def int8_pad(line: Line, arrays: list, x: Bytes) -> Bytes:
+    byte = saturated(np.rint(float(line.get("value", 0)) / float(x.scale)) + x.zero)
+    return Bytes(padded(line, arrays, x.q, byte), x.scale, x.zero)
 
 
 # ---- lines for floats ------------------------------------------------------------------------------------------------
@@ -281,7 +357,12 @@ FLOATS: dict[str, Callable[..., np.ndarray]] = {
     "multiply": lambda line, arrays, a, b: a * b,
     "activation": lambda line, arrays, x: x,
     "global_pool": lambda line, arrays, x: x.mean((2, 3), keepdims=True),
-    "concat": lambda line, arrays, *parts: np.concatenate(parts, 1),
+    "concat": joined,
+    "permute": permute,
+    "slice": sliced,
+    "repeat": repeat,
+    "resize": nearest,
+    "pad": padded,
     "flatten": lambda line, arrays, x: x.reshape(len(x), -1, 1, 1),
 }
 BYTES: dict[str, Callable[..., Value]] = {
@@ -296,6 +377,11 @@ BYTES: dict[str, Callable[..., Value]] = {
     "int8.global_pool": int8_global_pool,
     "int8.concat": int8_concat,
     "int8.flatten": int8_flatten,
+    "int8.permute": moving(permute),
+    "int8.slice": moving(sliced),
+    "int8.repeat": moving(repeat),
+    "int8.resize": moving(nearest),
+    "int8.pad": int8_pad,
 }
 
 

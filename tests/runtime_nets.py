@@ -90,11 +90,11 @@ def save_net(
 
 def _values(random: np.random.Generator, name: str, old: np.ndarray, sparsity: float, block: int) -> np.ndarray:
     if old.ndim >= 2:
-        inputs = old[0].size if old.ndim == 4 else len(old)
+        inputs = old[0].size if old.ndim != 2 else len(old)
         new = random.normal(size=old.shape) / np.sqrt(inputs * (1 - sparsity))
         return (
             blocks_of_zeros(random, new, sparsity, block)
-            if old.ndim == 4
+            if old.ndim != 2
             else blocks_of_zeros(random, new.T, sparsity, block).T
         ).astype("float32", order="C")
     scale_or_variance = name.endswith(("w_0", "w_2"))
@@ -129,7 +129,10 @@ def assert_like_paddle(
     """
 
     def net(x: Any) -> Any:
-        first = paddle.nn.Conv2D(shape[1], shape[1], 1) if len(shape) == 4 else paddle.nn.Linear(shape[-1], shape[-1])
+        if shape[-1] > 0 and len(shape) < 4:
+            return layers(paddle.nn.Linear(shape[-1], shape[-1])(x))
+        kinds = {3: paddle.nn.Conv1D, 4: paddle.nn.Conv2D, 5: paddle.nn.Conv3D}
+        first = kinds[len(shape)](shape[1], shape[1], 1)
         return layers(first(x))
 
     model = in_inference_mode(open_model(save_net(folder, net, shape, sparsity=sparsity)))

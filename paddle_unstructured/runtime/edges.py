@@ -30,8 +30,9 @@ def border(reader: Reader, value: Any, name: str) -> View:
     letters = _letters(shape, dtype)
     if shape[0] != reader.batch.extent:
         raise Refusal(f"an input's first axis must be the samples, as in the model's other inputs, got {shape}")
-    dims = (OPEN, *shape[1:])
-    named = tuple("1" if extent == 1 and letter != "n" else letter for extent, letter in zip(shape, letters))
+    image = len(shape) == 4 and dtype == "float32"  # which may have another size than the Program says
+    dims = (OPEN, shape[1], OPEN, OPEN) if image else (OPEN, *shape[1:])
+    named = tuple("1" if extent == 1 and letter != "n" else letter for extent, letter in zip(dims, letters))
     layer = input_layer(Input(name, dtype, named, dims))
     axes = [(reader.batch,), *map(axis_of, shape[1:])]
 

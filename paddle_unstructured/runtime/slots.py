@@ -32,6 +32,9 @@ def led(reader: Reader, view: View, i: int) -> tuple[View, str, Axis]:
     if not axis:
         return view, "channels", view.channels
     found = slot_of(view, axis)
+    if found is None and view.rank == 4 and i > 1 and view.axes[0] == (reader.batch,):
+        view = reader.planes(view)
+        found = slot_of(view, axis)
     if found is None:
         inside = {*axis}
 

@@ -31,6 +31,24 @@ _FORMULAS: dict[str, Callable[..., np.ndarray]] = {
     "tanh": np.tanh,
     "leaky_relu": lambda x, slope: np.where(x < 0, slope * x, x),
     "linear": lambda x, scale, shift: scale * x + shift,
+    "elu": lambda x, a, b: np.where(x < 0, a * np.expm1(np.minimum(x, 0) / b), x),
+    "selu": lambda x, a, b: a * np.where(x < 0, b * np.expm1(np.minimum(x, 0)), x),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "softplus": lambda x, beta, most: np.where(beta * x > most, x, np.logaddexp(0, beta * x) / beta),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "log_sigmoid": lambda x: -np.logaddexp(0, -x),
+    "hard_shrink": lambda x, a: np.where(np.abs(x) > a, x, 0),
+    "soft_shrink": lambda x, a: np.sign(x) * np.maximum(np.abs(x) - a, 0),
+    "thresholded": lambda x, a, b: np.asarray(np.where(x > a, x, np.full_like(x, b))),
+    "square": np.square,
+    "abs": np.abs,
+    "sin": np.sin,
+    "cos": np.cos,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.round,
+    "trunc": lambda x: np.asarray(np.sign(x) * np.floor(np.abs(x))),
+    "sign": np.sign,
     "gelu": lambda x: 0.5 * x * (1 + np.vectorize(erf)(x / np.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
 }
@@ -58,7 +76,7 @@ def function_of(layer: Layer) -> Function | None:
     An activation; or a scale and a shift that are the same for all channels.
     """
     if layer.kind == "activation":
-        return activation(layer.act)
+        return activation(layer.act) if layer.act.split(":")[0] in _FORMULAS else None
     if layer.kind == "affine" and len(np.unique(layer.weight)) == len(np.unique(layer.bias)) == 1:
         scale, shift, act = layer.weight.flat[0], layer.bias.flat[0], activation(layer.act)
         return lambda x: act(x * scale + shift)

@@ -11,12 +11,20 @@ from .calibrators import Range
 from .lowering import count_readers, layers_of
 from .quantizer import Quantizer
 
+MOVING = ("permute", "slice", "repeat", "pad")  # and a resize to the nearest pixel
 Ranges = Mapping[Layer, Range]
 
 
 def keeps_scale(layer: Layer) -> bool:
     """Whether its kernel moves bytes without changing what they mean."""
-    return layer.kind in ("flatten", "concat") or (layer.kind == "pool" and layer.words["type"] == "max")
+    if layer.kind in ("pool", "resize"):
+        return layer.words.get("type", layer.words.get("mode")) in ("max", "nearest")
+    return layer.kind in MOVING or layer.kind in ("flatten", "concat")
+
+
+def moved(layer: Layer) -> tuple[Layer, ...]:
+    """The layers whose bytes it moves; a resize reads another one for its size alone."""
+    return layer.inputs[:1] if layer.kind == "resize" else layer.inputs
 
 
 def assign(net: Net, ranges: Ranges, floats: AbstractSet[Layer]) -> dict[Layer, Quantizer]:
@@ -38,10 +46,10 @@ def assign(net: Net, ranges: Ranges, floats: AbstractSet[Layer]) -> dict[Layer, 
         quantizer = found.setdefault(layer, Quantizer.of_range(*ranges[layer]))
         if layer in floats:
             continue
-        alone = [source for source in layer.inputs if readers[source] == 1]
+        alone = [source for source in moved(layer) if readers[source] == 1]
         if keeps_scale(layer):
             found.update((source, quantizer) for source in alone)
-            if len(layer.inputs) == 1 and not alone:
+            if len(moved(layer)) == 1 and not alone:
                 following.append(layer)
         elif layer.kind == "activation" and alone:
             found[alone[0]] = Quantizer.of_range(*_narrowed(ranges[alone[0]], useful_inputs(layer.act)))

@@ -9,11 +9,13 @@ from typing import AbstractSet, Container
 from ..choose_kernel import is_depthwise
 from ..net import Layer, Net, input_of
 from .activations import function_of
+from .assign_scales import MOVING, keeps_scale
 from .lowering import is_clamp, layers_of
 
 # Kinds that have a row for bytes in csrc/engine/kinds.cpp, whatever they are called there.
 KINDS = ("conv", "linear", "affine", "add", "multiply", "activation", "pool", "global_pool", "concat", "flatten")
 _EXACT = ("embedding", "positions", "running_sum", "equal", "not_equal", "less", "less_equal")
+_SAME_PIXELS = ("add", "multiply", "activation", "affine", "conv", "pool", "concat", "slice")
 
 
 def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
@@ -44,7 +46,20 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
             floats[layer] = "on the input, before it becomes int8"
     _add_last(net, layers, floats)
     _add_sums(layers, floats)
+    _add_moves(net, layers, floats)
     return floats
+
+
+def _add_moves(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
+    """What only moves numbers from float32 to float32 is no reason to round them."""
+    outputs, before = {output.layer for output in net.outputs}, set(floats)
+    for layer in layers:
+        if keeps_scale(layer) and layer.kind != "pool" and layer.inputs and _all_in(layer.inputs, before):
+            before.add(layer)
+    for layer in reversed(layers):
+        readers = [other for other in layers if layer in other.inputs]
+        if layer in before and (readers or layer in outputs) and _all_in(readers, floats):
+            floats.setdefault(layer, "between layers in float32")
 
 
 def _add_exact(layers: list[Layer], floats: dict[Layer, str]) -> None:
@@ -81,8 +96,13 @@ def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
 
 def _in_bytes(layer: Layer) -> bool:
     """Whether there is an int8 kernel."""
-    elsewhere = layer.kind == "concat" and layer.words  # along another axis than channels
-    return layer.kind in KINDS and not elsewhere and "repeats" not in layer.words
+    if layer.kind == "activation" and function_of(layer) is None:
+        return False  # an exponential, a logarithm, a root: eight bits of their input are not enough
+    if layer.kind == "resize":
+        return layer.words["mode"] == "nearest"
+    if layer.kind == "pad":
+        return all(str(layer.words[side]).startswith("0,") for side in ("before", "after"))
+    return (layer.kind in KINDS or layer.kind in MOVING) and "repeats" not in layer.words
 
 
 def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[Layer] | dict[Layer, str]) -> bool:
@@ -126,6 +146,8 @@ def is_single_pixel(layer: Layer) -> bool:
         if layer.kind == "input":
             return not {"h", "w"} & set(input_of(layer).axes)
         if layer.kind in ("conv", "pool") and (max(layer.window.kernel) > 1 or max(layer.window.pad) > 0):
+            return False
+        if layer.kind not in _SAME_PIXELS or layer.words.get("axis", "channels") != "channels":
             return False
         if len(layer.inputs) > 1:
             return all(is_single_pixel(source) for source in layer.inputs)

@@ -8,6 +8,7 @@ from typing import Sequence
 
 import numpy as np
 
+from ..net import Layer
 from ..plan import PlanWriter, Window
 from .quantizer import Quantizer
 from .weights import Int8Weight, reordered, sparse_groups
@@ -86,6 +87,10 @@ class Int8Writer:
 
     def concat(self, values: Sequence[int]) -> int:
         return self.plan.add("int8.concat", values)
+
+    def moved(self, layer: Layer, values: Sequence[int]) -> int:
+        """A layer that moves bytes and changes none."""
+        return self.plan.add(f"int8.{layer.kind}", values, **layer.words)
 
     def flatten(self, value: int) -> int:
         return self.plan.add("int8.flatten", [value])

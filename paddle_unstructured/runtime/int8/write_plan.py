@@ -13,6 +13,7 @@ from ..net import Layer, Net
 from ..plan import PlanWriter, Window
 from ..write_plan import KernelChoice, emitter_of, ungrouped
 from .activations import activation, function_of, table
+from .assign_scales import MOVING
 from .choose_kernel import choose_block
 from .lowering import layers_of
 from .placement import is_matrix, is_single_pixel, sums_in_convolutions
@@ -106,7 +107,10 @@ class Int8Emitter:
         if layer.kind in ("add", "multiply"):
             return self._pairwise(layer, to)
         if layer.kind == "concat":
-            return self.writer.concat([self._bytes(each, to) for each in layer.inputs])
+            return self.writer.moved(layer, [self._bytes(each, to) for each in layer.inputs])
+        if layer.kind in MOVING or layer.kind == "resize":
+            others = [self._bytes(each) for each in layer.inputs[1:]]
+            return self.writer.moved(layer, [self._bytes(first, to), *others])
         if layer.kind == "flatten":
             return self.writer.flatten(self._bytes(first, to))
         if layer.kind == "global_pool":

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import attention, convolution, elementwise, embedding, move, normalize, recurrent, reduce
+from . import attention, convolution, elementwise, embedding, move, normalize, recurrent, reduce, resize, volumes
 from .common import Converter
 
 OPS: dict[str, Converter] = {
@@ -15,4 +15,6 @@ OPS: dict[str, Converter] = {
     **attention.OPS,
     **embedding.OPS,
     **recurrent.OPS,
+    **resize.OPS,
+    **volumes.OPS,
 }

@@ -10,8 +10,9 @@ import numpy as np
 from ..net import Layer
 from ..plan import Window
 from ..reader import Reader
-from ..views import Atom, Axis, View
+from ..views import OPEN, Axis, View, axis_of, known
 from .common import Converter, Made, attributes_of, require, shape_of
+from .move import cut
 
 
 def pads_of(attributes: dict[str, Any], kernel: tuple[int, int], shape: list[int]) -> tuple[int, int, int, int]:
@@ -67,7 +68,83 @@ def _conv(reader: Reader, op: Any) -> Made:
     window = Window(kernel, tuple(attributes["strides"]), pads, dilation)
     source, weight = _channels_as_they_lie(reader, source, weight, groups)
     layer = Layer("conv", (source.layer,), reader.name(op, 1), weight, np.zeros(len(weight)), window, groups)
-    return windowed(reader, op, source, layer, window, channels=(Atom(len(weight)),))
+    return windowed(reader, op, source, layer, window, channels=axis_of(len(weight)))
+
+
+def _transposed(reader: Reader, op: Any) -> Made:
+    """A transposed convolution as one convolution that makes all s*s phases of its output, which are then woven.
+
+    Output pixel y of the whole (before the padding is cut off) is s*q + r: phase r of pixel q, which sums
+    input[q - j] * weight[s*j + r] over j.
+    """
+    attributes, weight = attributes_of(op), reader.constant(op, 1).astype(np.float64)  # [inputs, outputs/groups, ...]
+    require(attributes.get("padding_algorithm", "EXPLICIT") != "SAME", "padding_algorithm SAME is not known here")
+    weight = _dilated(weight, attributes["dilations"])
+    strides, groups = attributes["strides"], attributes["groups"]
+    source = reader.planes(reader.view(op, 0))
+    pads = pads_of(attributes, (weight.shape[2], weight.shape[3]), shape_of(op))
+    extra = _extra(op, attributes, weight.shape[2:], pads)
+    taps = [-(-size // step) for size, step in zip(weight.shape[2:], strides)]
+    phases = _phases(weight, strides, taps, groups)
+    more = [
+        max(0, -(-(each - step * taps_ + size) // step))
+        for each, step, taps_, size in zip(extra, strides, taps, weight.shape[2:])
+    ]
+    window = Window((taps[0], taps[1]), pad=(taps[0] - 1, taps[0] - 1 + more[0], taps[1] - 1, taps[1] - 1 + more[1]))
+    layer = Layer("conv", (source.layer,), reader.name(op, 1), phases, np.zeros(len(phases)), window, groups)
+    outputs = axis_of(len(phases) // (strides[0] * strides[1]))
+    steps = [axis_of(step) for step in strides]
+    height, width = (
+        reader.grown(
+            ("phases", axis, taps[i], more[i]),
+            OPEN if known(axis) is None else (known(axis) or 1) + taps[i] - 1 + more[i],
+        )
+        for i, axis in enumerate((source.height, source.width))
+    )
+    view = View(
+        layer,
+        ((reader.batch,), outputs, (*height, *steps[0]), (*width, *steps[1])),
+        (*outputs, *steps[0], *steps[1]),
+        height,
+        width,
+    )
+    view = reader.planes(view)
+    for i, axis in enumerate((source.height, source.width)):
+        first, size = pads[2 * i], known(axis)
+        whole = (taps[i] - 1 + more[i]) * strides[i]  # beyond s * h
+        last = whole - (weight.shape[2 + i] - strides[i] + extra[i] - pads[2 * i + 1])
+        stop = size * strides[i] + whole - last if size is not None else (-last if last else 1 << 24)
+        view = cut(reader, view, 2 + i, first, stop)
+    return view
+
+
+def _dilated(weight: np.ndarray, dilations: list[int]) -> np.ndarray:
+    """The same filter with zeros between its taps."""
+    rows, columns = ((size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilations))
+    spread = np.zeros((*weight.shape[:2], rows, columns))
+    spread[:, :, :: dilations[0], :: dilations[1]] = weight
+    return spread
+
+
+def _extra(op: Any, attributes: dict[str, Any], kernel: tuple[int, ...], pads: tuple[int, ...]) -> list[int]:
+    """Rows and columns of the output beyond the smallest one that the input has: `output_padding` or a given size."""
+    given, result = shape_of(op), list(op.result(0).shape)
+    extra = list(attributes.get("output_padding") or [0, 0])
+    for i in (0, 1):
+        if given[2 + i] > 0 and result[2 + i] > 0:
+            least = (given[2 + i] - 1) * attributes["strides"][i] - pads[2 * i] - pads[2 * i + 1] + kernel[i]
+            extra[i] = result[2 + i] - least
+    return [int(each) for each in extra]
+
+
+def _phases(weight: np.ndarray, strides: list[int], taps: list[int], groups: int) -> np.ndarray:
+    """[inputs, outputs/groups, kernel] as [outputs * s * s, inputs/groups, taps], by output and then by phase."""
+    inputs, outputs = weight.shape[0] // groups, weight.shape[1]
+    whole = np.zeros((*weight.shape[:2], taps[0] * strides[0], taps[1] * strides[1]))
+    whole[:, :, : weight.shape[2], : weight.shape[3]] = weight
+    split = whole.reshape(groups, inputs, outputs, taps[0], strides[0], taps[1], strides[1])[:, :, :, ::-1, :, ::-1]
+    ordered = split.transpose(0, 2, 4, 6, 1, 3, 5)  # groups, outputs, phases, inputs, taps
+    return np.ascontiguousarray(ordered.reshape(groups * outputs * strides[0] * strides[1], inputs, *taps))
 
 
 def _channels_as_they_lie(reader: Reader, view: View, weight: np.ndarray, groups: int) -> tuple[View, np.ndarray]:
@@ -89,7 +166,7 @@ def linear(reader: Reader, op: Any) -> Made:
         f"only [..., inputs] times [inputs, outputs] is known, got {shape_of(op)} times {list(weight.shape)}",
     )
     weight = (weight if attributes.get("transpose_y") else weight.T)[:, :, None, None]
-    source, outputs = reader.tokens(view, [-1]), (Atom(len(weight)),)
+    source, outputs = reader.tokens(view, [-1]), axis_of(len(weight))
     kind = "conv" if source.pixels else "linear"
     layer = Layer(kind, (source.layer,), reader.name(op, 1), weight, np.zeros(len(weight)))
     return View(layer, (*source.axes[:-1], outputs), outputs, source.height, source.width)
@@ -98,4 +175,6 @@ def linear(reader: Reader, op: Any) -> Made:
 OPS: dict[str, Converter] = {
     "conv2d": _conv,
     "depthwise_conv2d": _conv,
+    "conv2d_transpose": _transposed,
+    "depthwise_conv2d_transpose": _transposed,
 }

@@ -32,6 +32,10 @@ def _named(act: str, *attributes: str) -> Converter:
     return activation(lambda reader, op: ":".join([act, *(repr(float(op.attrs()[name])) for name in attributes)]))
 
 
+def _attribute(op: Any, name: str) -> str:
+    return repr(float(op.attrs()[name]))
+
+
 def _gelu(reader: Reader, op: Any) -> str:
     return "gelu_tanh" if op.attrs().get("approximate") else "gelu"
 
@@ -97,6 +101,21 @@ def _changes_nothing(reader: Reader, op: Any, i: int) -> bool:
     return all(extent == 1 or known(axis) == extent for extent, axis in zip(extents, other.axes))
 
 
+def _add_n(reader: Reader, op: Any) -> Made:
+    parts = reader.operand(op, 0)
+    if not isinstance(parts, tuple) or not all(isinstance(part, View) for part in parts):
+        raise Refusal("a list of activations is expected")
+    total: View = parts[0]
+    for part in parts[1:]:
+        total = pair(reader, "add", total, part)
+    return total
+
+
+def _tanh_shrink(reader: Reader, op: Any) -> Made:
+    view = reader.view(op, 0)
+    return pair(reader, "subtract", view, view.of(Layer("activation", (view.layer,), act="tanh")))
+
+
 def _binary(kind: str) -> Converter:
     def convert(reader: Reader, op: Any) -> Made:
         constants = [i for i in (0, 1) if reader.is_constant(op, i)]
@@ -123,7 +142,8 @@ def _swapped(kind: str) -> Converter:
     return convert
 
 
-def _pair(reader: Reader, kind: str, a: Symbol, b: Symbol) -> View:
+def pair(reader: Reader, kind: str, a: Symbol, b: Symbol) -> View:
+    """A function of two values that broadcast."""
     one, other, like, repeats = meet_symbols(reader, a, b)
     return like.of(Layer(kind, (one, other), words={"repeats": repeats} if repeats else {}))
 
@@ -146,10 +166,10 @@ def _chosen(reader: Reader, condition: Symbol, yes: Symbol, no: Symbol) -> View:
         if isinstance(one, View) and low is not None and low <= _HIDDEN and isinstance(condition, (np.ndarray, Prefix)):
             shown = condition.array if isinstance(condition, Prefix) else condition
             added = np.where((shown == 0) if inverse else (shown != 0), 0.0, low)
-            return _pair(reader, "add", one, Prefix(added, condition.sizes) if isinstance(condition, Prefix) else added)
+            return pair(reader, "add", one, Prefix(added, condition.sizes) if isinstance(condition, Prefix) else added)
     parts = [_part(reader, kind, condition, each) for kind, each in (("keep", yes), ("drop", no))]
     if any(isinstance(part, View) for part in parts):
-        return _pair(reader, "add", parts[0], parts[1])
+        return pair(reader, "add", parts[0], parts[1])
     raise Refusal("a choice between constants by a constant")
 
 
@@ -159,7 +179,7 @@ def _part(reader: Reader, kind: str, condition: Symbol, each: Symbol) -> Symbol:
         each = np.full((1,) * each.ndim, number)
     if isinstance(condition, np.ndarray) and isinstance(each, np.ndarray):
         return np.where(condition != 0, each if kind == "keep" else 0.0, 0.0 if kind == "keep" else each)
-    return _pair(reader, kind, condition, each)
+    return pair(reader, kind, condition, each)
 
 
 def _one_number(symbol: Symbol) -> float | None:
@@ -195,7 +215,7 @@ def _prelu(reader: Reader, op: Any) -> Made:
     if len(slope) == 1:
         return view.of(activate(view.layer, f"leaky_relu:{float(slope[0])!r}", alone=reader.alone(op, 0)))
     view = reader.tokens(view, [1])
-    return view.of(Layer("prelu", (view.layer,), weight=slope))
+    return view.of(Layer("prelu", (view.layer,), weight=slope, words={"out": len(slope)}))
 
 
 def _cast(reader: Reader, op: Any) -> Made:
@@ -208,12 +228,9 @@ def _same(reader: Reader, op: Any) -> Made:
     return reader.view(op, 0)
 
 
-def _affine_of(scale: float, shift: float) -> Converter:
-    return lambda reader, op: _scaled(reader, op, reader.view(op, 0), scale, shift)
-
-
 OPS: dict[str, Converter] = {
     "scale": _scale,
+    "full_batch_size_like": lambda reader, op: np.full([1] * len(op.attrs()["shape"]), op.attrs()["value"]),
     **{kind: _binary(kind) for kind in ("add", "subtract", "multiply", "divide", "maximum", "minimum")},
     "fmax": _binary("maximum"),
     "fmin": _binary("minimum"),
@@ -237,9 +254,29 @@ OPS: dict[str, Converter] = {
     "greater_equal": _swapped("less_equal"),
     "logical_and": _binary("multiply"),
     "logical_or": _binary("maximum"),
-    "logical_not": _affine_of(-1.0, 1.0),
+    "logical_not": activation(lambda reader, op: "linear:-1.0:1.0"),
     "where": _where,
     "masked_fill": _masked_fill,
+    "elu": activation(lambda reader, op: f"elu:{_attribute(op, 'alpha')}:1.0"),
+    "celu": activation(lambda reader, op: f"elu:{_attribute(op, 'alpha')}:{_attribute(op, 'alpha')}"),
+    "selu": _named("selu", "scale", "alpha"),
+    "mish": _named("mish"),
+    "softplus": _named("softplus", "beta", "threshold"),
+    "softsign": _named("softsign"),
+    "logsigmoid": _named("log_sigmoid"),
+    "hardshrink": _named("hard_shrink", "threshold"),
+    "hard_shrink": _named("hard_shrink", "threshold"),
+    "softshrink": _named("soft_shrink", "threshold"),
+    "thresholded_relu": _named("thresholded", "threshold", "value"),
+    **{kind: _named(kind) for kind in ("exp", "log", "sqrt", "rsqrt", "square", "abs", "reciprocal", "sin", "cos")},
+    **{kind: _named(kind) for kind in ("floor", "ceil", "round", "trunc", "sign")},
+    "tanh_shrink": _tanh_shrink,
+    "bitwise_and": _binary("multiply"),
+    "bitwise_or": _binary("maximum"),
+    "add_n": _add_n,
+    "pow": _pow,
+    "elementwise_pow": _elementwise_pow,
+    "prelu": _prelu,
     "dropout": _dropout,
     "cast": _cast,
     "assign": _same,

@@ -11,6 +11,7 @@ from ..meet import aligned, constant_layer
 from ..net import Layer
 from ..reader import Reader, Symbol
 from ..refusals import Refusal
+from ..resize import resized
 from ..slots import inner_extent, led, replaced
 from ..views import OPEN, Atom, Axis, Extent, Size, View, axis_of, known, size_of, spread_over
 from .common import Converter, Made, require, shape_of
@@ -346,10 +347,44 @@ def _repeat(reader: Reader, view: View, i: int, times: int) -> View:
 def _expand(reader: Reader, op: Any) -> Made:
     view, target = reader.view(op, 0), reader.sizes(op, 1)
     require(len(target) == view.rank, "an activation gets more axes by being repeated")
+    return expanded(reader, view, target)
+
+
+def expanded(reader: Reader, view: View, target: Sequence[Size]) -> View:
+    """A view whose axes of 1 are repeated to sizes."""
+    if view.rank == 4 and not view.pixels and any(size not in (1, -1) for size in target[2:]):
+        sizes = [1 if size == -1 else size for size in target[2:]]
+        words: dict[str, int | str] = {"mode": "nearest", "align_corners": 0, "half_pixel": 0}
+        view = resized(reader, reader.planes(view), words, sizes, None)
+        target = [*target[:2], -1, -1]
     for i, size in enumerate(target):
         if known(view.axes[i]) == 1 and reader.batch not in view.axes[i] and size not in (1, -1):
             view = _repeat(reader, view, i, _whole(size))
     return view
+
+
+def _expand_as(reader: Reader, op: Any) -> Made:
+    view, like = reader.view(op, 0), reader.operand(op, 1) if len(op.operands_source()) > 1 else None
+    target = like.shape if isinstance(like, View) else list(op.attrs()["target_shape"])
+    require(len(target) == view.rank, "an activation gets more axes by being repeated")
+    return expanded(reader, view, target)
+
+
+def _gather(reader: Reader, op: Any) -> Made:
+    view, places = reader.view(op, 0), [int(each) for each in np.ravel(reader.constant(op, 1))]
+    i = int(np.ravel(reader.constant(op, 2))[0]) if len(op.operands_source()) > 2 else int(op.attrs()["axis"])
+    return gathered(reader, view, i % view.rank, places)
+
+
+def gathered(reader: Reader, view: View, i: int, places: Sequence[int]) -> View:
+    """The places of an axis, in an order that is known: runs of them are cut out and joined."""
+    extent = known(view.axes[i])
+    require(extent is not None, "places of an axis of open size are chosen")
+    places = [place % (extent or 1) for place in places]
+    starts = [k for k in range(len(places)) if k == 0 or places[k] != places[k - 1] + 1]
+    require(0 < len(starts) <= 64, "too many places are chosen one by one")
+    runs = [(places[start], stop - start) for start, stop in zip(starts, [*starts[1:], len(places)])]
+    return joined(reader, [cut(reader, view, i, first, first + count) for first, count in runs], i)
 
 
 def _tile(reader: Reader, op: Any) -> Made:
@@ -381,6 +416,9 @@ OPS: dict[str, Converter] = {
     "stack": _stack,
     "roll": _roll,
     "expand": _expand,
+    "expand_as": _expand_as,
+    "gather": _gather,
+    "index_select": _gather,
     "tile": _tile,
 }
 OPS.update({f"{kind}_": OPS[kind] for kind in ("reshape", "flatten", "squeeze", "unsqueeze")})

@@ -19,11 +19,14 @@ from .common import Converter, Made, attributes_of, require
 def _batch_norm(reader: Reader, op: Any) -> Made:
     attributes, view = attributes_of(op), reader.view(op, 0)
     require(attributes.get("is_test") or attributes.get("use_global_stats"), "it is in training mode")
-    if view.channels != view.axes[1]:
-        view = reader.tokens(view, [1])
     mean, variance, scale, shift = (reader.constant(op, i).astype(np.float64) for i in (1, 2, 3, 4))
     scale = scale / np.sqrt(variance + attributes["epsilon"])
-    return view.of(affine(view.layer, scale, shift - mean * scale, alone=reader.alone(op, 0)))
+    if not {*view.axes[1]} <= {*view.channels} or any(atom.is_open for atom in view.channels):
+        view = reader.tokens(view, [1])
+    across = [1] * (view.rank - 2)
+    numbers = [spread_over(each.reshape(-1, *across), view, view.channels) for each in (scale, shift - mean * scale)]
+    require(numbers[0] is not None and numbers[1] is not None, "its numbers are not one for each channel")
+    return view.of(affine(view.layer, *map(np.asarray, numbers), alone=reader.alone(op, 0)))
 
 
 def _given(reader: Reader, op: Any, i: int) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from ...graph.values import exists
 from ..meet import constant_layer
 from ..net import Layer
 from ..reader import Reader, Results
-from ..views import Atom, View
+from ..views import View, axis_of
 from .common import Converter, Made, require
 from .move import chosen, joined
 
@@ -87,7 +87,7 @@ def _gates(source: View, weight: np.ndarray, bias: np.ndarray, name: str) -> Lay
 
 def _steps(source: View, recurrent: Layer, hidden: int, with_last: bool) -> View:
     """The states of all steps."""
-    channels = (Atom(hidden),)
+    channels = axis_of(hidden)
     axes = (*source.axes[:2], channels)
     if not with_last:
         return View(recurrent, axes, channels, source.height, source.width)
@@ -102,7 +102,7 @@ def _last(reader: Reader, recurrent: Layer, hidden: int, which: int) -> View:
     own: dict[str, int | str] = {"axis": "channels", "start": which * hidden, "step": 1, "count": hidden}
     after: dict[str, int | str] = {"axis": "width", "start": -1, "step": 1, "stop": _END}
     layer = Layer("slice", (Layer("slice", (recurrent,), words=own),), words=after)
-    channels = (Atom(hidden),)
+    channels = axis_of(hidden)
     return View(layer, ((), (reader.batch,), channels), channels)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..net import Layer
 from ..plan import Window
-from ..reader import Reader
+from ..reader import Reader, Results
 from ..slots import only
 from ..views import Axis, View, axis_of, known
 from .common import Converter, Made, attributes_of, axis_numbers, require, shape_of
@@ -37,7 +37,22 @@ def _pool(reader: Reader, op: Any) -> Made:
     return windowed(reader, op, source, layer, window, channels=source.channels, ceil=bool(attributes["ceil_mode"]))
 
 
-def _adaptive_pool(reader: Reader, op: Any, source: View, kind: str, size: list[int]) -> Made:
+def _max_pool_with_index(reader: Reader, op: Any) -> Made:
+    """A maximum whose places nobody reads, as adaptive pools are written."""
+    attributes, source = op.attrs(), reader.planes(reader.view(op, 0))
+    require(not op.result(1).all_used_ops(), "the places of maxima are not known")
+    size, pads = list(attributes["kernel_size"]), list(attributes["paddings"])
+    if attributes["global_pooling"]:
+        return Results((reduced(reader, source, [2, 3], "max", keep=True), None))
+    if attributes["adaptive"]:
+        return Results((_adaptive_pool(reader, op, source, "max", size), None))
+    window = Window((size[0], size[1]), tuple(attributes["strides"]), (pads[0], pads[0], pads[1], pads[1]))
+    ceil = bool(attributes["ceil_mode"])
+    layer = Layer("pool", (source.layer,), window=window, words={"type": "max", "ceil": int(ceil), "exclusive": 1})
+    return Results((windowed(reader, op, source, layer, window, channels=source.channels, ceil=ceil), None))
+
+
+def _adaptive_pool(reader: Reader, op: Any, source: View, kind: str, size: list[int]) -> View:
     shape = shape_of(op)
     if min(shape[2:]) > 0 and shape[2] % size[0] == 0 and shape[3] % size[1] == 0:
         steps = shape[2] // size[0], shape[3] // size[1]
@@ -125,8 +140,27 @@ def _arg(kind: str) -> Converter:
     return convert
 
 
+def _maxout(reader: Reader, op: Any) -> Made:
+    view, groups, axis = reader.view(op, 0), op.attrs()["groups"], op.attrs()["axis"]
+    i, shape = axis % view.rank, view.shape
+    split = reader.reshaped(view, [*shape[:i], shape[i] // groups, groups, *shape[i + 1 :]])
+    return reduced(reader, split, [i + 1], "max", keep=False)
+
+
+def _p_norm(reader: Reader, op: Any) -> Made:
+    attributes, view = op.attrs(), reader.view(op, 0)
+    order = attributes["porder"]
+    require(order in (1.0, 2.0) and not attributes["asvector"], f"a norm of order {order} is not known")
+    powers = view.of(Layer("activation", (view.layer,), act="square" if order == 2 else "abs"))
+    total = reduced(reader, powers, [attributes["axis"] % view.rank], "sum", keep=attributes["keepdim"])
+    return total.of(Layer("activation", (total.layer,), act="sqrt")) if order == 2 else total
+
+
 OPS: dict[str, Converter] = {
+    "maxout": _maxout,
+    "p_norm": _p_norm,
     "pool2d": _pool,
+    "max_pool2d_with_index": _max_pool_with_index,
     "mean": _reduction("mean"),
     "sum": _reduction("sum"),
     "max": _reduction("max"),

@@ -50,6 +50,14 @@
   KIND("int8.multiply", 2, Type::kInt8, int8, make_multiply)         \
   KIND("int8.lookup", 1, Type::kInt8, int8, make_lookup)             \
   KIND("int8.concat", kAnyNumber, Type::kInt8, int8, make_concat)    \
+  KIND("resize", kAnyNumber, Type::kFloat32, f32, make_resize)       \
+  KIND("pad", 1, Type::kFloat32, f32, make_pad)                      \
+  KIND("prelu", 1, Type::kFloat32, f32, make_prelu)                  \
+  KIND("int8.permute", 1, Type::kInt8, int8, make_permute)           \
+  KIND("int8.slice", 1, Type::kInt8, int8, make_slice)               \
+  KIND("int8.repeat", 1, Type::kInt8, int8, make_repeat)             \
+  KIND("int8.resize", kAnyNumber, Type::kInt8, int8, make_resize)    \
+  KIND("int8.pad", 1, Type::kInt8, int8, make_pad)                   \
   KIND("int8.flatten", 1, Type::kInt8, int8, make_flatten)
 
 #define PU_DECLARE(name, inputs, reads, space, make) \

@@ -120,7 +120,86 @@ class Copy {
   Word* to_;
 };
 
+// The longest run of neighbours that stay neighbours.
+struct Run {
+  int64_t first = 0, last = 0;
+};
+
+Run longest_run(const std::vector<int32_t>& places) {
+  Run best;
+  for (int64_t first = 0, count = static_cast<int64_t>(places.size()); first < count;) {
+    int64_t last = first + 1;
+    const auto at = [&](int64_t i) { return places[static_cast<size_t>(i)]; };
+    while (last < count && at(first) >= 0 && at(last) == at(last - 1) + 1) ++last;
+    if (at(first) >= 0 && last - first > best.last - best.first) best = {first, last};
+    first = last;
+  }
+  return best;
+}
+
+bool are_doubled(const std::vector<int32_t>& places) {
+  for (size_t i = 0; i < places.size(); ++i)
+    if (places[i] != static_cast<int32_t>(i / 2)) return false;
+  return places.size() % 2 == 0;
+}
+
+class Columns {
+ public:
+  explicit Columns(const Remap& task)
+      : task_(task),
+        run_(longest_run(task.columns)),
+        doubled_(are_doubled(task.columns)),
+        width_(static_cast<int64_t>(task.columns.size())) {}
+
+  void row(const Word* from, Word* to) const {
+    if (doubled_) {
+      for (int64_t i = 0; i < width_ / 2; ++i) to[2 * i] = to[2 * i + 1] = from[i];
+      return;
+    }
+    single(from, to, 0, run_.first);
+    if (run_.last > run_.first)
+      std::memcpy(to + run_.first, from + task_.columns[static_cast<size_t>(run_.first)],
+                  static_cast<size_t>(run_.last - run_.first) * sizeof *to);
+    single(from, to, run_.last, width_);
+  }
+
+  int64_t width() const { return width_; }
+
+ private:
+  void single(const Word* from, Word* to, int64_t first, int64_t last) const {
+    for (int64_t x = first; x < last; ++x) {
+      const int32_t place = task_.columns[static_cast<size_t>(x)];
+      to[x] = place < 0 ? task_.fill : from[place];
+    }
+  }
+
+  const Remap& task_;
+  Run run_;
+  bool doubled_;
+  int64_t width_;
+};
+
 }  // namespace
+
+void remap(const Context& context, const Remap& task, const void* from, void* to) {
+  const Columns columns(task);
+  const auto height = static_cast<int64_t>(task.rows.size()), width = columns.width();
+  const int64_t rows = task.planes * height;
+  context.share_range(rows, kTaskWords / width + 1, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t plane = row / height, y = row % height;
+      const int32_t place = task.rows[static_cast<size_t>(y)];
+      Word* const target = static_cast<Word*>(to) + plane * task.to_pitch + y * width;
+      if (place < 0) {
+        std::fill(target, target + width, task.fill);
+      } else if (row > first && y > 0 && task.rows[static_cast<size_t>(y - 1)] == place) {
+        std::memcpy(target, target - width, static_cast<size_t>(width) * sizeof *target);
+      } else {
+        columns.row(static_cast<const Word*>(from) + plane * task.from_pitch + place * task.from_width, target);
+      }
+    }
+  });
+}
 
 void copy_strided(const Context& context, std::vector<Stride> axes, const void* from, void* to) {
   const Copy copy(std::move(axes), static_cast<const Word*>(from), static_cast<Word*>(to));

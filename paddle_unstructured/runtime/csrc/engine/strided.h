@@ -19,4 +19,14 @@ struct Stride {
 // Both sides must hold whole words; `to` must not overlap `from`.
 void copy_strided(const Context& context, std::vector<Stride> axes, const void* from, void* to);
 
+// Planes whose rows and columns come from elsewhere in a plane of the same number: rows[y] and columns[x], -1 where
+// `fill` is to stand.
+struct Remap {
+  int64_t planes, from_width, from_pitch, to_pitch;  // words
+  std::vector<int32_t> rows, columns;
+  uint32_t fill;
+};
+
+void remap(const Context& context, const Remap& task, const void* from, void* to);
+
 }  // namespace paddle_unstructured

@@ -50,14 +50,41 @@ enum class ActivationKind : int32_t {
   kTanh,
   kGelu,
   kGeluTanh,
-  kLinear
+  kLinear,
+  kElu,
+  kSelu,
+  kMish,
+  kSoftplus,
+  kSoftsign,
+  kLogSigmoid,
+  kHardShrink,
+  kSoftShrink,
+  kThresholded,
+  kExp,
+  kLog,
+  kSqrt,
+  kRsqrt,
+  kSquare,
+  kAbs,
+  kReciprocal,
+  kSin,
+  kCos,
+  kFloor,
+  kCeil,
+  kRound,
+  kTrunc,
+  kSign,
+  kPower,
 };
 
 // kClamp: min(max(x, a), b), which is ReLU, ReLU6 and no activation at all (-inf, inf).
 // kHardSigmoid: min(max(a*x + b, 0), 1).  kHardSwish: x * min(max(x + 3, 0), 6) / 6.
 // kSigmoid: 1 / (1 + exp(-x)).  kSwish: x * sigmoid(x).  kLeakyRelu: x < 0 ? a*x : x.  kGelu: x * Phi(x), by erf.
 // kGeluTanh: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), which others compute in its place.
-// kLinear: a*x + b.
+// kLinear: a*x + b.  kElu: x < 0 ? a * (exp(x/b) - 1) : x.  kSelu: a * (x < 0 ? b * (exp(x) - 1) : x).
+// kMish: x * tanh(log(1 + exp(x))).  kSoftplus: a*x > b ? x : log(1 + exp(a*x)) / a.  kSoftsign: x / (1 + |x|).
+// kLogSigmoid: log(sigmoid(x)).  kHardShrink: |x| > a ? x : 0.  kSoftShrink: towards 0 by a.
+// kThresholded: x > a ? x : b.  kPower: x^a.  The others are what their names say.
 struct Activation {
   ActivationKind kind;
   float a;

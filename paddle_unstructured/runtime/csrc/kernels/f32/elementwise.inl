@@ -51,6 +51,46 @@ PU_INLINE Vec complementary_error(Vec x) {
   return p * t * exponential(-x * x);
 }
 
+// Those for which vectors are not worth the code: they end a net, or are rare.
+inline float activated_one(const Activation& f, float x) {
+  switch (f.kind) {
+    case ActivationKind::kElu:
+      return x < 0 ? f.a * __builtin_expm1f(x / f.b) : x;
+    case ActivationKind::kSelu:
+      return f.a * (x < 0 ? f.b * __builtin_expm1f(x) : x);
+    case ActivationKind::kMish:
+      return x * __builtin_tanhf(x > 20 ? x : __builtin_log1pf(__builtin_expf(x)));
+    case ActivationKind::kSoftplus:
+      return f.a * x > f.b ? x : __builtin_log1pf(__builtin_expf(f.a * x)) / f.a;
+    case ActivationKind::kLogSigmoid:
+      return x < 0 ? x - __builtin_log1pf(__builtin_expf(x)) : -__builtin_log1pf(__builtin_expf(-x));
+    case ActivationKind::kExp:
+      return __builtin_expf(x);
+    case ActivationKind::kLog:
+      return __builtin_logf(x);
+    case ActivationKind::kSqrt:
+      return __builtin_sqrtf(x);
+    case ActivationKind::kRsqrt:
+      return 1.0f / __builtin_sqrtf(x);
+    case ActivationKind::kSin:
+      return __builtin_sinf(x);
+    case ActivationKind::kCos:
+      return __builtin_cosf(x);
+    case ActivationKind::kFloor:
+      return __builtin_floorf(x);
+    case ActivationKind::kCeil:
+      return __builtin_ceilf(x);
+    case ActivationKind::kRound:
+      return __builtin_roundf(x);
+    case ActivationKind::kTrunc:
+      return __builtin_truncf(x);
+    case ActivationKind::kPower:
+      return __builtin_powf(x, f.a);
+    default:
+      return x;
+  }
+}
+
 PU_INLINE Vec activated(const Activation& f, Vec x) {
   const Vec zero{};
   switch (f.kind) {
@@ -76,8 +116,26 @@ PU_INLINE Vec activated(const Activation& f, Vec x) {
       return x * f.a + f.b;
     case ActivationKind::kGeluTanh:
       return x * sigmoid(1.59576912f * (x + 0.044715f * x * x * x));  // (1 + tanh(y)) / 2 is sigmoid(2y)
+    case ActivationKind::kSquare:
+      return x * x;
+    case ActivationKind::kAbs:
+      return choose(x < zero, -x, x);
+    case ActivationKind::kReciprocal:
+      return 1.0f / x;
+    case ActivationKind::kSoftsign:
+      return x / (1.0f + choose(x < zero, -x, x));
+    case ActivationKind::kHardShrink:
+      return choose((x > f.a) | (x < -f.a) | (x != x), x, zero);
+    case ActivationKind::kSoftShrink:
+      return choose(x > f.a, x - f.a, choose(x < -f.a, x + f.a, zero * x));
+    case ActivationKind::kThresholded:
+      return choose(x > f.a, x, broadcast(f.b));
+    case ActivationKind::kSign:
+      return choose(x > zero, broadcast(1.0f), choose(x < zero, broadcast(-1.0f), x));
+    default:
+      for (int i = 0; i < kLanes; ++i) x[i] = activated_one(f, x[i]);
+      return x;
   }
-  return x;
 }
 
 template <typename Function>
@@ -188,6 +246,40 @@ struct FoldRun {
 };
 
 float fold(Pair function, const float* values, int64_t count) { return with_pair(function, FoldRun{values, count}); }
+
+void prelu(const float* input, float slope, float* output, int64_t count) {
+  map(
+      [&](int64_t i) {
+        const Vec x = load(input + i);
+        return choose(x < Vec{}, x * slope, x);
+      },
+      output, count);
+}
+
+void weigh(const float* const* rows, const float* weights, int32_t taps, float* output, int64_t count) {
+  map(
+      [&](int64_t i) {
+        Vec total = load(rows[0] + i) * weights[0];
+        for (int32_t tap = 1; tap < taps; ++tap) total += load(rows[tap] + i) * weights[tap];
+        return total;
+      },
+      output, count);
+}
+
+void weigh_places(const float* row, const int32_t* places, const float* weights, int32_t taps, float* output,
+                  int64_t count) {
+  if (taps == 2) {
+    const int32_t* const second = places + count;
+    const float* const of_second = weights + count;
+    for (int64_t i = 0; i < count; ++i) output[i] = row[places[i]] * weights[i] + row[second[i]] * of_second[i];
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    float total = 0;
+    for (int32_t tap = 0; tap < taps; ++tap) total += row[places[tap * count + i]] * weights[tap * count + i];
+    output[i] = total;
+  }
+}
 
 void scale_shift(const float* input, float scale, float shift, float* output, int64_t count) {
   map([&](int64_t i) { return load(input + i) * scale + shift; }, output, count);

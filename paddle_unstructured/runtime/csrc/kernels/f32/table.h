@@ -181,6 +181,11 @@ struct KernelTable {
   // All numbers of a run in one; `count` is at least 1.
   float (*fold)(Pair function, const float* values, int64_t count);
   void (*scale_shift)(const float* input, float scale, float shift, float* output, int64_t count);
+  void (*prelu)(const float* input, float slope, float* output, int64_t count);
+  // output[i] = sum of weights[tap] * rows[tap][i]; and of weights[tap][i] * row[places[tap][i]], [taps][count].
+  void (*weigh)(const float* const* rows, const float* weights, int32_t taps, float* output, int64_t count);
+  void (*weigh_places)(const float* row, const int32_t* places, const float* weights, int32_t taps, float* output,
+                       int64_t count);
   void (*softmax)(const float* input, float* output, int64_t count, bool log);
   void (*softmax_channels)(const OverChannels& task);
   void (*arg_channels)(const OverChannels& task, bool maximum);  // the number of the channel, as a float

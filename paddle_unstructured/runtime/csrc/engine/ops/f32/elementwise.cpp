@@ -123,7 +123,38 @@ class Affine : public Operation {
   AlignedArray<float> values_;
 };
 
+// x < 0 ? slope * x : x, a slope for each channel.
+class Prelu : public Operation {
+ public:
+  explicit Prelu(const Node& node) : channels_(node.integer("out", 1, kLargest)) {}
+
+  void load(const Node& node, const LoadContext& context) override {
+    slopes_ = AlignedArray<float>(channels_);
+    const float* const from = context.parameters.floats(node, 0, channels_);
+    std::copy(from, from + channels_, slopes_.data());
+  }
+
+  Shape output_shape(const std::vector<Shape>& inputs) const override {
+    require(may_equal(inputs[0].channels, channels_), "slopes of ", channels_, " channels got ", inputs[0].channels);
+    return inputs[0];
+  }
+
+  void run(const Context& context) const override {
+    const Value& input = context.inputs[0];
+    context.share_range(channels_, plane_grain(input.shape), [&](int64_t first, int64_t last) {
+      for (int64_t c = first; c < last; ++c)
+        context.kernels.f32.prelu(input.channel(c), slopes_.data()[c], context.output.channel(c), input.pitch());
+    });
+  }
+
+ private:
+  int32_t channels_;
+  AlignedArray<float> slopes_;
+};
+
 }  // namespace
+
+std::unique_ptr<Operation> make_prelu(const Node& node) { return std::make_unique<Prelu>(node); }
 
 #define PU_MAKE_PAIR(make, function) \
   std::unique_ptr<Operation> make(const Node& node) { return std::make_unique<Pairing>(node, Pair::function); }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What only moves bytes: channels side by side, planes to a vector.
+// What only moves bytes: values side by side, planes to a vector.
 
-#include <cstring>
-
-#include "operation.h"
+#include "../../strided.h"
+#include "../move.h"
+#include "lanes.h"
 
 namespace paddle_unstructured::int8 {
 namespace {
 
 class Concatenation : public Operation {
  public:
+  explicit Concatenation(const Node& node) : axis_(node.has("axis") ? read_axis(node) : Slicing::kChannels) {}
+
   Format accept(const Node& node, const std::vector<Format>& inputs) override {
     for (size_t i = 1; i < inputs.size(); ++i)
       if (!(inputs[i] == inputs[0])) node.refuse("joins bytes of different scales");
@@ -18,31 +20,32 @@ class Concatenation : public Operation {
     return inputs[0];
   }
 
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return shape_of_concat(inputs); }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return shape_of_join(inputs, axis_); }
 
   void run(const Context& context) const override {
-    int64_t first = 0;
+    if (axis_ == Slicing::kChannels) return join_channels(context);
+    const Value& to = context.output;
+    int64_t at = 0;
     for (const Value& from : context.inputs) {
-      copy_channels(from, context.output, first);
-      first += from.shape.channels;
+      const Shape& shape = from.shape;
+      const bool wide = axis_ == Slicing::kWidth;  // else whole planes follow each other
+      const std::vector<Stride> axes{{shape.groups(), from.pitch(), to.pitch()},
+                                     {shape.height, shape.width, wide ? to.shape.width : shape.width},
+                                     {shape.width, 1, 1}};
+      copy_strided(context, axes, from.data, to.bytes() + at * kGroup);
+      at += wide ? shape.width : shape.pixels();
     }
   }
 
  private:
-  // Whole groups where the channels come to lie in the same lanes, else byte by byte.
-  static void copy_channels(const Value& from, const Value& to, int64_t first) {
-    const int64_t channels = from.shape.channels, pitch = from.pitch();
-    if (first % kGroup == 0) {
-      std::memcpy(to.group(first / kGroup), from.bytes(),
-                  static_cast<size_t>(from.shape.groups() * from.group_pitch()));
-      return;
-    }
-    for (int64_t channel = 0; channel < channels; ++channel) {
-      const uint8_t* const source = from.group(channel / kGroup) + channel % kGroup;
-      uint8_t* const target = to.group((first + channel) / kGroup) + (first + channel) % kGroup;
-      for (int64_t pixel = 0; pixel < pitch; ++pixel) target[pixel * kGroup] = source[pixel * kGroup];
-    }
+  static void join_channels(const Context& context) {
+    std::vector<Channel> channels;
+    for (const Value& from : context.inputs)
+      for (int64_t channel = 0; channel < from.shape.channels; ++channel) channels.push_back({&from, channel});
+    gather_channels(context, [&](int64_t c) { return channels[static_cast<size_t>(c)]; });
   }
+
+  Slicing::Axis axis_;
 };
 
 // [channels, height, width] to a plain vector in that order.
@@ -65,7 +68,7 @@ class Flattening : public Operation {
 
 }  // namespace
 
-std::unique_ptr<Operation> make_concat(const Node&) { return std::make_unique<Concatenation>(); }
+std::unique_ptr<Operation> make_concat(const Node& node) { return std::make_unique<Concatenation>(node); }
 std::unique_ptr<Operation> make_flatten(const Node&) { return std::make_unique<Flattening>(); }
 
 }  // namespace paddle_unstructured::int8

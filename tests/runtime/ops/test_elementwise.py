@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Number by number, reductions and pools, against Paddle."""
+
+from __future__ import annotations
+
+import paddle
+import pytest
+from paddle.nn import functional
+from runtime_nets import assert_like_paddle
+
+pytestmark = pytest.mark.usefixtures("static")
+OPEN = [-1, 6, -1, -1]
+ACTIVATIONS = ["elu", "celu", "selu", "mish", "softplus", "softsign", "log_sigmoid", "hardtanh", "hardshrink"]
+ACTIVATIONS += ["softshrink", "thresholded_relu", "relu6", "silu"]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_paddles(tmp_path, name):
+    assert_like_paddle(tmp_path, getattr(functional, name), OPEN)
+
+
+@pytest.mark.parametrize("name", ["abs", "square", "sin", "cos", "floor", "ceil", "sign", "exp"])
+def test_functions_are_paddles(tmp_path, name):
+    assert_like_paddle(tmp_path, getattr(paddle, name), OPEN)
+
+
+@pytest.mark.parametrize("name", ["sqrt", "rsqrt", "log", "reciprocal"])
+def test_functions_of_positive_numbers_are_paddles(tmp_path, name):
+    assert_like_paddle(tmp_path, lambda x: getattr(paddle, name)(paddle.square(x) + 0.1), OPEN)
+
+
+NETS = {
+    "product of maps": lambda x: x * x.mean(axis=1, keepdim=True),
+    "squeeze and excite": lambda x: x * functional.sigmoid(functional.adaptive_avg_pool2d(x, 1)),
+    "rows and columns": lambda x: x.mean(axis=2, keepdim=True) + x.mean(axis=3, keepdim=True),
+    "difference": lambda x: x - x.mean(axis=[1, 2, 3], keepdim=True),
+    "quotient": lambda x: x / (x.abs().max(axis=1, keepdim=True) + 1.0),
+    "maximum": lambda x: paddle.maximum(x, paddle.minimum(-x, x * 0.5)),
+    "against numbers": lambda x: 1.0 / (2.0 - paddle.maximum(x, paddle.full([1], 0.25)).clip(max=1.0)),
+    "power": lambda x: (x.abs() + 0.5) ** 1.5,
+    "sum of rows": lambda x: x.sum(axis=3, keepdim=True) * x,
+    "minimum of all": lambda x: x - x.min(axis=[1, 2, 3], keepdim=True),
+    "spatial attention": lambda x: paddle.concat([x.mean(1, keepdim=True), x.max(1, keepdim=True)], 1),
+    "prelu": lambda x: paddle.nn.PReLU(6)(x),
+    "softmax of channels": lambda x: functional.softmax(x, axis=1),
+    "log softmax of channels": lambda x: functional.log_softmax(x, axis=1),
+    "softmax of rows": lambda x: functional.softmax(x, axis=-1),
+    "softmax of columns": lambda x: functional.softmax(x, axis=2),
+    "argmax": lambda x: paddle.argmax(x, axis=1, keepdim=True).astype("float32"),
+    "argmin of rows": lambda x: paddle.argmin(x, axis=3, keepdim=True).astype("float32"),
+    "odd pool": lambda x: functional.adaptive_avg_pool2d(x, [3, 4]),
+    "odd maximum": lambda x: functional.adaptive_max_pool2d(x, [5, 2]),
+    "per channel": lambda x: x * paddle.create_parameter([6, 1, 1], "float32") - 1.0,
+    "per row": lambda x: x + paddle.create_parameter([9], "float32"),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "open"])
+def test_arithmetic_is_paddles(tmp_path, name, fixed):
+    shape = [-1, 6, 7, 9] if fixed or name == "per row" else OPEN
+    assert_like_paddle(tmp_path, NETS[name], shape, [2, 6, 7, 9])
