@@ -30,14 +30,15 @@ class Input:
     below: int = 0
 
     def sample(self, random: np.random.Generator, batch: int, *, small: bool) -> np.ndarray:
-        """Random numbers: blurred noise for planes, as neighbouring pixels are alike; integers for tokens."""
+        """Blurred noise of another mean and contrast in each channel of planes; integers for tokens."""
         shape = (batch, *(self.small if small else self.full))
         if self.below:
             return random.integers(1, self.below, shape).astype(self.dtype)
         noise = random.normal(size=shape).astype("float32")
         for axis in range(2, len(shape)):
             noise = (noise + np.roll(noise, 1, axis) + np.roll(noise, -1, axis)) / np.float32(1.7)
-        return noise
+        each = (batch, shape[1], *[1] * (len(shape) - 2))
+        return (noise * random.uniform(0.3, 1.5, each) + random.normal(size=each)).astype("float32")
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _settle(net: Any, one: Architecture, random: np.random.Generator, small: boo
     net.train()
     with paddle.no_grad():
         for _ in range(SETTLED):
-            net(*map(paddle.to_tensor, one.samples(random, 2, small=small)))
+            net(*map(paddle.to_tensor, one.samples(random, 8 if small else 4, small=small)))
     for norm, momentum in zip(norms, kept):
         norm._momentum = momentum
 

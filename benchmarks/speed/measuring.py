@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 
@@ -21,18 +22,30 @@ TURN, LEAST = 0.1, 3
 SCRIPT = Path(__file__).resolve().parents[1] / "runtime.py"
 
 
-def serve(name: str, model: str, threads: str, batch: str, clock: str) -> None:
-    """The worker: for every line on stdin, run for a while and print the best time and the peak memory."""
+def serve(name: str, model: str, threads: str, batch: str, clock: str, inputs: str = "") -> None:
+    """The worker: for every line on stdin, run for a while and print the best time and the peak memory.
+
+    Args:
+        name: an engine.
+        model: its file.
+        threads, batch: numbers of both.
+        clock: "processor" for the processor's time, else the wall's.
+        inputs: an .npz of the net's inputs in order; without it, `batch` random images of 3 x 224 x 224.
+    """
     now = time.process_time if clock == "processor" else time.perf_counter
-    x = np.random.default_rng(0).normal(size=(int(batch), 3, 224, 224)).astype("float32")
+    if inputs:
+        with np.load(inputs) as stored:
+            arrays = [stored[each] for each in stored.files]
+    else:
+        arrays = [np.random.default_rng(0).normal(size=(int(batch), 3, 224, 224)).astype("float32")]
     run = RIVALS[name].open(model, int(threads))
-    run(x)
+    run(*arrays)
     print("ready", flush=True)
     for _ in sys.stdin:
         times: list[float] = []
         while len(times) < LEAST or sum(times) < TURN:
             begun = now()
-            run(x)
+            run(*arrays)
             times.append(now() - begun)
         print(json.dumps([min(times), peak_memory()]), flush=True)
 
@@ -52,9 +65,12 @@ class Worker:
     megabytes: float = 0.0
 
     @staticmethod
-    def start(python: str, name: str, model: str, threads: int, batch: int, clock: str) -> Worker | None:
+    def start(
+        python: str, name: str, model: str, threads: int, batch: int, clock: str, inputs: str = ""
+    ) -> Worker | None:
+        words = [name, model, str(threads), str(batch), clock, *([inputs] if inputs else [])]
         process = subprocess.Popen(
-            [python, str(SCRIPT), "--worker", name, model, str(threads), str(batch), clock],
+            [python, str(SCRIPT), "--worker", *words],
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -97,10 +113,15 @@ def measure(
         for name, python in pythons.items()
     }
     workers = {name: worker for name, worker in started.items() if worker is not None}
+    in_turns(list(workers.values()), rounds)
+    return workers
+
+
+def in_turns(workers: Sequence[Worker], rounds: int) -> None:
+    """Rounds in which each measures alone; then all are stopped."""
     for _ in range(rounds):
-        for worker in workers.values():
+        for worker in workers:
             worker.turn()
             time.sleep(0.02)  # until threads that spin have gone to sleep
-    for worker in workers.values():
+    for worker in workers:
         worker.stop()
-    return workers

@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skip", metavar="NAME", nargs="+", help="weights whose layers stay in float32")
     parser.add_argument(
+        "--most-error",
+        type=float,
+        metavar="E",
+        help="keep in float32 the layers that hurt most, as few as will do for an error of the outputs of E, 0.02 say",
+    )
+    parser.add_argument("--report", action="store_true", help="say what int8 costs, layer by layer")
+    parser.add_argument(
         "--prune",
         metavar="R",
         type=float,
@@ -50,10 +57,11 @@ def _code(table: Any) -> int:
 def run(args: argparse.Namespace) -> int:
     from ..runtime import convert
 
-    int8 = {word: getattr(args, word) for word in ("calibration", "equalize", "skip") if getattr(args, word)}
+    known = ("calibration", "equalize", "skip", "most_error", "report")
+    int8 = {word: getattr(args, word) for word in known if getattr(args, word)}
     prunes = args.prune is not None or args.pattern is not None
     if not args.int8:
-        given = [f"--{word}" for word in int8]
+        given = [f"--{word.replace('_', '-')}" for word in int8]
         given += ["--calibrate"] if args.calibrate and not prunes else []
         if given:
             raise ValueError(f"{', '.join(given)} has no meaning without --int8; add it, or leave this out.")

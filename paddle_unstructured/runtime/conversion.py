@@ -12,9 +12,11 @@ from ..reporting.table import aligned
 from ..saved_model import Model, in_inference_mode, open_model, prefix_of, save_model
 from .convert_parts import convert_parts
 from .engine import Engine
+from .int8.errors import LayerError
+from .int8.errors import table as error_table
 from .int8.note import int8_note
 from .int8.options import Int8
-from .int8.quantize import batches_of, quantize
+from .int8.quantize import batches_of, quantize, report
 from .net import Net
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
@@ -52,6 +54,7 @@ class ConversionTable:
         refused: what is refused, op by op, with its share of the arithmetic.
         parts: what was converted of a model that was not converted whole.
         note: note on an int8 model: how it was quantized, and how far its outputs are from those in float32.
+        errors: what int8 costs layer by layer, if it was asked for of a model that is converted whole.
     """
 
     choices: tuple[KernelChoice, ...]
@@ -61,6 +64,7 @@ class ConversionTable:
     note: str = ""
     refused: tuple[RefusedOp, ...] = ()
     parts: tuple[ConvertedPart, ...] = ()
+    errors: tuple[LayerError, ...] = ()
 
     @property
     def converted(self) -> bool:
@@ -86,7 +90,7 @@ class ConversionTable:
             f"{self.bytes_before / 1e6:.2f} MB -> {self.bytes_after / 1e6:.2f} MB on disk "
             f"({self.bytes_before / max(1, self.bytes_after):.1f}x smaller)"
         )
-        lines = (aligned(header, rows, numbers=(2,)), self._said_of_parts(), self.note, sizes)
+        lines = (aligned(header, rows, numbers=(2,)), self._said_of_parts(), error_table(self.errors), self.note, sizes)
         return "\n".join(line for line in lines if line)
 
     def _said_of_parts(self) -> str:
@@ -135,7 +139,7 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
     before = _bytes(opened.files.program, opened.files.params)
     opened = in_inference_mode(opened) if opened.fetches else opened
     try:
-        writer, choices, note = _converted(opened, int8)
+        writer, choices, note, errors = _converted(opened, int8)
     except Refusal as refusal:
         found = convert_parts(opened, prefix, int8)
         if not found.pieces:
@@ -145,10 +149,11 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
         why = f"{refusal}; {found.why}" if found.why else str(refusal)
         return ConversionTable(found.choices, why, before, after, found.note, refusal.ops, parts)
     save_as_operator(writer.text, writer.arrays, opened, prefix)
-    return ConversionTable(tuple(choices), "", before, _bytes(prefix + ".json", prefix + ".pdiparams"), note)
+    after = _bytes(prefix + ".json", prefix + ".pdiparams")
+    return ConversionTable(tuple(choices), "", before, after, note, errors=errors)
 
 
-def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[KernelChoice], str]:
+def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[KernelChoice], str, tuple[LayerError, ...]]:
     if not 1 <= len(model.fetches) <= MOST_OUTPUTS:
         raise Refusal(f"it has {len(model.fetches)} outputs, and the runtime returns at most {MOST_OUTPUTS}")
     net = read_net(model)
@@ -157,7 +162,7 @@ def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[Kernel
     writer, choices = emit(net) if int8 is None else quantize(net, int8, batches)
     engine = Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
     note = "" if int8 is None else int8_note(net, int8, engine, batches)
-    return writer, choices, note
+    return writer, choices, note, tuple(report(net, int8, batches)) if int8 and int8.report else ()
 
 
 def _compare_with_paddle(model: Model, net: Net) -> None:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from ...arguments import StrPath, flag, names, one_of, path, wrong_kind
+from ...arguments import StrPath, flag, names, number, one_of, path, wrong_kind
 from .calibration_data import Data, check_samples
 from .calibrators import CALIBRATORS
 
@@ -25,6 +25,9 @@ class Int8:
         ranges: Ranges learned in training: weight -> {"input": [low, high], "output": [low, high]}, or the .json file
             that holds them. They take precedence over data.
         skip: Names of weights whose layers stay in float32.
+        most_error: error of the outputs, ||y8 - y|| / ||y||, that is accepted, in (0, 1): the layers that add most
+            to it stay in float32, as few as will do. None for no such rule. Needs data.
+        report: whether the table says what int8 costs layer by layer. Needs data.
 
     Raises:
         ValueError: An unknown calibration, neither data nor ranges, data without samples, or `equalize` together with
@@ -42,6 +45,8 @@ class Int8:
     correct_bias: bool = True
     ranges: StrPath | Mapping[str, Mapping[str, Sequence[float]]] | None = None
     skip: Sequence[str] = ()
+    most_error: float | None = None
+    report: bool = False
 
     def __post_init__(self) -> None:
         one_of("calibration", self.calibration, CALIBRATORS)
@@ -60,10 +65,21 @@ class Int8:
                 "`equalize` must be left out with `ranges`, which were learned for the weights as they are."
             )
         names("skip", self.skip)
+        flag("report", self.report)
+        if self.most_error is not None:
+            number("most_error", self.most_error, above=0, below=1)
+        if self.data is None and (self.report or self.most_error is not None):
+            raise ValueError("`report` and `most_error` measure on `data`, and there are none; give samples.")
 
 
 def from_files(
-    files: Sequence[str], *, calibration: str | None = None, equalize: bool = False, skip: Sequence[str] | None = None
+    files: Sequence[str],
+    *,
+    calibration: str | None = None,
+    equalize: bool = False,
+    skip: Sequence[str] | None = None,
+    most_error: float | None = None,
+    report: bool = False,
 ) -> Int8:
     """As the command line asks for it: a file of data, or one of learned ranges (.json), or both."""
     ranges = [file for file in files if file.endswith(".json")]
@@ -77,5 +93,7 @@ def from_files(
         calibration=calibration or "minmax",
         equalize=equalize,
         skip=skip or (),
+        most_error=most_error,
+        report=report,
         ranges=ranges[0] if ranges else None,
     )

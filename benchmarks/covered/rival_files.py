@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A saved net as the other engines read it: ONNX, int8 by ONNX Runtime (static QDQ), int8 by NNCF for OpenVINO."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+OPSET = 16
+# In a process of its own: paddle2onnx aborts the process where it knows no way.
+_CONVERT = "import paddle2onnx, sys; paddle2onnx.export(*sys.argv[1:4], int(sys.argv[4]), optimize_tool='none')"
+
+
+def to_onnx(prefix: str, out: str) -> None:
+    """By paddle2onnx. It refuses factors of resizing stored as float64, as Paddle 3 has them, so they become float32.
+
+    Raises:
+        RuntimeError: It cannot write the net.
+    """
+    copy = Path(out + "_for_onnx.json")
+    copy.write_text(re.sub(r'"0\.a_f64"', '"0.a_f32"', Path(prefix + ".json").read_text()))
+    command = [sys.executable, "-c", _CONVERT, str(copy), prefix + ".pdiparams", out, str(OPSET)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    copy.unlink()
+    if not Path(out).exists():
+        said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line] or ["aborted"]
+        raise RuntimeError(f"paddle2onnx: {said[0][:200]}")
+
+
+def to_qdq(file: str, out: str, samples: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """ONNX Runtime's static int8: uint8 activations, int8 weights with a scale for each channel."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Samples(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = list(samples)
+
+        def get_next(self) -> Any:
+            return dict(self.left.pop()) if self.left else None
+
+    prepared = out + "_prepared.onnx"
+    try:
+        quant_pre_process(file, prepared)
+    except Exception:  # its inference of symbolic shapes does not know every op
+        quant_pre_process(file, prepared, skip_symbolic_shape=True)
+    quantize_static(
+        prepared,
+        out,
+        Samples(),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    Path(prepared).unlink()
+
+
+def to_nncf(file: str, out: str, samples: Sequence[Mapping[str, np.ndarray]], *, tokens: bool) -> None:
+    """NNCF's int8 for OpenVINO, with its rules for transformers if the net is one."""
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(file)
+    model.reshape({name: each.shape for name, each in samples[0].items()})
+    kind = nncf.ModelType.TRANSFORMER if tokens else None
+    quantized = nncf.quantize(model, nncf.Dataset(list(samples)), model_type=kind, subset_size=len(samples))
+    openvino.save_model(quantized, out, compress_to_fp16=False)
