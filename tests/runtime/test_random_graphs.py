@@ -22,7 +22,7 @@ FEW, MANY = range(4), range(4, 120)
 
 
 def conv(x, pick):
-    kernel, groups = pick.choice([1, 1, 3, 5]), pick.choice([1, 1, 1, 2])
+    kernel, groups = pick.choice([1, 1, 3, 5]), pick.choice([1, 1, 1, 2]) if x.shape[1] % 2 == 0 else 1
     outputs = 4 * pick.randint(1, 4)
     return nn.Conv2D(x.shape[1], outputs, kernel, pick.choice([1, 1, 2]), kernel // 2, groups=groups)(x)
 
