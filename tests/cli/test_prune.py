@@ -192,7 +192,7 @@ def test_a_folder_of_images_or_made_ones_will_do(images, run, data, words):
     assert (code, err) == (0, "") and zeros("p", "conv2d_0.w_0", "linear_0.w_0") == 124
     assert ("measured on made images" in said) == (data == "random")
     code, _, err = run("prune", "photos", "--ratio", "0.5", "--calibrate", data, "-o", "q")
-    assert code == 2 and "`image_size` must be given" in err and not os.path.exists("q.json")
+    assert code == 2 and "--image-size must be given" in err and not os.path.exists("q.json")
 
 
 def test_ctrl_c_leaves_nothing_half_written(model, run, tmp_path, monkeypatch):
