@@ -93,7 +93,7 @@ def with_backward(x: Tensor, backward: Callable[[Tensor], Tensor]) -> Tensor:
     if not paddle.in_dynamic_mode():
         return paddle.static.nn.static_pylayer(paddle.assign, [x], backward)
 
-    class Gate(paddle.autograd.PyLayer):  # type: ignore[misc]
+    class Gate(paddle.autograd.PyLayer):
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
             return paddle.assign(x)

@@ -38,7 +38,7 @@ PU_API const char* pu_model_isa_int8(const pu_model* model);
 PU_API int32_t pu_model_input_count(const pu_model* model);
 PU_API const char* pu_model_input_name(const pu_model* model, int32_t input);
 PU_API const char* pu_model_input_axes(const pu_model* model, int32_t input);  // a letter for each: n, c, h, w or 1
-PU_API pu_tensor pu_model_input(const pu_model* model, int32_t input);  // as declared
+PU_API pu_tensor pu_model_input(const pu_model* model, int32_t input);         // as declared
 PU_API int32_t pu_model_output_count(const pu_model* model);
 
 // From the inputs' tensors to the outputs'. The functions below return 0, or 1 after an error.
