@@ -51,14 +51,17 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
 
 
 def _add_moves(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
-    """What only moves numbers from float32 to float32 is no reason to round them."""
+    """What only moves numbers from float32 to float32 is no reason to round them; a product can end in float32."""
     outputs, before = {output.layer for output in net.outputs}, set(floats)
     for layer in layers:
-        if keeps_scale(layer) and layer.kind != "pool" and layer.inputs and _all_in(layer.inputs, before):
+        if is_matrix(layer) or layer.kind == "constant":
+            before.add(layer)
+        elif keeps_scale(layer) and layer.kind != "pool" and layer.inputs and _all_in(layer.inputs, before):
             before.add(layer)
     for layer in reversed(layers):
         readers = [other for other in layers if layer in other.inputs]
-        if layer in before and (readers or layer in outputs) and _all_in(readers, floats):
+        moves = layer in before and not is_matrix(layer)
+        if moves and (readers or layer in outputs) and _all_in(readers, floats):
             floats.setdefault(layer, "between layers in float32")
 
 
