@@ -86,7 +86,7 @@ STEPS = [conv, conv, depthwise, function, gate, residual, mean_map, halves, shuf
 
 
 def net(seed, *, unknown=False):
-    """A function that builds the net of a seed; with `unknown`, a logarithm of the gamma function stands in its middle."""
+    """A function that builds the net of a seed; with `unknown`, `lgamma` stands in its middle."""
 
     def layers(x):
         pick = choices.Random(seed)
