@@ -91,8 +91,9 @@ class Session:
         """Names of the model's outputs, as Paddle's Predictor has them, in the order in which `run` returns them."""
         return self._outputs
 
-    def run(self, *inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The model's outputs for its inputs: arrays in order, or one dict by name; numbers become the inputs' dtypes.
+    def run(self, *inputs: np.ndarray | Mapping[str, np.ndarray], **named: np.ndarray) -> list[np.ndarray]:
+        """The model's outputs for its inputs: arrays in order, one dict by name, or by keyword; numbers become the
+        inputs' dtypes. The only input of a model may be called x, whatever its name.
 
         A NaN stays one: in float32 it reaches what is computed from it; int8 has none, so that every output of a
         sample with a NaN is NaN there.
@@ -101,6 +102,14 @@ class Session:
             ValueError: The input does not fit the model, or has a number that float32 does not hold.
             TypeError: It is not an array of real numbers.
         """
+        if named and inputs:
+            raise TypeError(
+                f"`run` must get its inputs in order or by name, got both; give {', '.join(named)} in order."
+            )
+        if len(self._inputs) == 1 and list(named) == ["x"]:
+            inputs = (named["x"],)
+        elif named:
+            inputs = (named,)
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
             inputs = tuple(by_name(self._inputs, inputs[0]))
         return self._runs.run(*inputs)
