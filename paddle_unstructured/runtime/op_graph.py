@@ -54,7 +54,8 @@ class OpGraph:
 
 def _read(op: Mapping[str, Any]) -> Iterator[int]:
     for operand in op.get("I", []):
-        yield operand["%"]
+        if operand["%"]:  # 0: an optional operand that is not there
+            yield operand["%"]
     for region in op.get("regions", []):
         for block in region.get("blocks", []):
             for inner in block["ops"]:

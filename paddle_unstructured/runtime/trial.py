@@ -10,7 +10,8 @@ import numpy as np
 from ..export.inputs import random_inputs
 from ..saved_model import Model
 
-_CLOSE = 1e-4  # of the largest number: what two orders of summation differ by, at most
+_CLOSE = 2e-3  # of the largest number: what badly conditioned norms make of sums in another order, at most
+_TURNED = 0.01  # part of whole numbers that may differ
 _SMALLEST = 1e-3  # numbers below are compared as if the largest were this
 _SIZES = ((64, 16), (224, 64), (512, 128))  # pixels and tokens, where the model leaves sizes open
 
@@ -30,6 +31,8 @@ def are_close(found: np.ndarray, want: np.ndarray) -> bool:
     """Whether numbers differ by no more than sums in another order do; any will do for Paddle's NaN and infinity."""
     if found.shape != want.shape:
         return False
+    if want.dtype.kind in "iub":  # places of maxima, comparisons: near ties may turn
+        return bool((found != want).sum() <= _TURNED * want.size)
     finite = np.isfinite(want)
     a, b = (np.asarray(each[finite], np.float64) for each in (found, want))
     return bool((np.abs(a - b) <= _CLOSE * max(_SMALLEST, float(np.abs(b).max(initial=0)))).all())

@@ -18,6 +18,12 @@ def parts(of, ours, transparent=()):
     return [sorted(part) for part in convex_parts(of, set(ours), set(transparent))]
 
 
+def test_an_operand_that_is_not_there_is_no_value():
+    op = {"I": [{"%": 2}, {"%": 0}], "O": [{"%": 3}]}
+    content = {"program": {"regions": [{"blocks": [{"ops": [op]}]}]}}
+    assert OpGraph.of(content).reads == [[2]]
+
+
 def test_a_chain_is_one_part():
     assert parts(graph([], [0], [1], [2]), [0, 1, 2, 3]) == [[0, 1, 2, 3]]
 
