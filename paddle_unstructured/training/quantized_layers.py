@@ -7,7 +7,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -17,6 +17,7 @@ from ..arguments import StrPath, number
 from ..graph import LayerGraph, Param
 from ..graph.rounded import note_lost_zeros
 from ..reporting.table import aligned
+from ..selection import check_named
 from .quantizer_config import Rounding, roundings
 from .quantizers import with_backward
 
@@ -123,7 +124,7 @@ class LayersQuantized:
 
 
 def quantize_layers(
-    model: nn.Layer, config: Sequence[Mapping[str, Any]] | None, *, skip: Iterable[str], decay: float
+    model: nn.Layer, config: Sequence[Mapping[str, Any]] | None, *, skip: Collection[str], decay: float
 ) -> LayersQuantized:
     """`quantize_aware` of an nn.Layer."""
     graph = LayerGraph(model)
@@ -132,13 +133,9 @@ def quantize_layers(
     places = _places(graph, weights)
     if any(_STATE in vars(layer) for layer in model.sublayers(include_self=True)):
         raise ValueError("`program` rounds already; call `remove()` of what quantize_aware returned first.")
+    check_named("skip", skip, weights, "model")
     asked = roundings(config, weights)
     reasons = {param.name: _why_not(param, places.get(param.name), asked[param.name], set(skip)) for param in weights}
-    unknown = sorted(set(skip) - reasons.keys())
-    if unknown:
-        raise ValueError(
-            f"`skip` must name weights of the model, got {', '.join(unknown)}; it has {', '.join(reasons)}."
-        )
     if all(reasons.values()):
         raise ValueError(f"the model has no layer to round: {reasons or 'it has no weights'}.")
     hooks: list[Any] = []

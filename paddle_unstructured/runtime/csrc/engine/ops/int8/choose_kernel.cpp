@@ -7,8 +7,9 @@ namespace paddle_unstructured::int8 {
 namespace {
 
 // Nanoseconds for 16 outputs x 64 pixels: to begin and to make bytes, and for each panel row or chunk of 16 of them.
-// Fitted to `python benchmarks/runtime.py ways`, one thread of an Intel Xeon with AMX (Sapphire Rapids, model 207), 1x1
-// layers of 32 to 1024 inputs; only the ratios matter.
+// Of 1x1 layers of 32 to 1024 inputs, one thread of an Intel Xeon with AMX (Sapphire Rapids, model 207); only the
+// ratios matter. `python benchmarks/runtime.py ways` shows all ways beside the chosen one, which was the fastest or
+// within 5 %.
 constexpr double kBeginVectors = 49, kBeginTiles = 72;
 constexpr double kVectorsDense = 13, kVectorsOf1 = 25, kVectorsOf2 = 20,
                  kVectorsOf4 = 17;  // outputs that share an entry
