@@ -24,7 +24,8 @@ _MODULES = {
     ".reporting.html": ("html_report",),
     ".patterns": ("Block", "Element", "Filter", "Int8Block", "NM"),
     ".reporting.plots": ("plot_pattern", "plot_sparsity", "plot_weights"),
-    ".pruner": ("GMPUnstructuredPruner", "UnstructuredPruner"),
+    ".gmp_pruner": ("GMPUnstructuredPruner",),
+    ".pruner": ("UnstructuredPruner",),
     ".training.quantization_aware": ("QuantizationAware", "quantize_aware"),
     ".training.quantizers": (
         "AffineQuantizer",

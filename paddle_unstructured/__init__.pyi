@@ -16,6 +16,7 @@ from .criteria import Random as Random
 from .criteria import Saliency as Saliency
 from .criteria import magnitude as magnitude
 from .criteria import normalized_magnitude as normalized_magnitude
+from .gmp_pruner import GMPUnstructuredPruner as GMPUnstructuredPruner
 from .graph import Param as Param
 from .graph.testing import test_program as test_program
 from .patterns import NM as NM
@@ -23,7 +24,6 @@ from .patterns import Block as Block
 from .patterns import Element as Element
 from .patterns import Filter as Filter
 from .patterns import Int8Block as Int8Block
-from .pruner import GMPUnstructuredPruner as GMPUnstructuredPruner
 from .pruner import UnstructuredPruner as UnstructuredPruner
 from .reconstruction.reconstruct import Reconstruction as Reconstruction
 from .reconstruction.reconstruct import reconstruct as reconstruct

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from . import pruner
+from . import gmp_pruner, pruner
 from .arguments import StrPath, has_method, part
 from .arguments import path as checked_path
 from .compat import paddleslim
@@ -115,7 +115,7 @@ class UnstructuredPruner(_Slim):
         )
 
 
-class GMPUnstructuredPruner(_Slim, pruner.GMPUnstructuredPruner):
+class GMPUnstructuredPruner(_Slim, gmp_pruner.GMPUnstructuredPruner):
     """`paddle_unstructured.GMPUnstructuredPruner` of an nn.Layer in PaddleSlim's words.
 
     Args:

@@ -19,6 +19,7 @@ from .criteria import Criterion
 from .distributed.ranks import adopt, check_joined
 from .formats.yaml import write_yaml
 from .graph import LayerGraph, Param, open_any
+from .masking import notices
 from .masking.plan import make_plan
 from .masking.sharing import masks_in
 from .masking.update import MaskUpdate, PrunedLayer
@@ -125,8 +126,7 @@ class UnstructuredPruner:
         self._sizes = np.array([param.size for param in self._params])
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
-        self._held: set[str] = set()  # layers that a bound has held, logged once
-        self._without_norm: set[str] = set()  # layers that are 0 / 0 in a row, logged once
+        self._notices = notices.Notices()
         self._threshold = float(threshold) if mode == "threshold" else 0.0
         self.steps = 0
         self._device = MaskUpdate(self._graph, self._plan.layers)
@@ -324,7 +324,7 @@ class UnstructuredPruner:
         report.check_initialized(self._graph, self._params)
         before, self._pruned = self._pruned, self._device.take_zeros()
         self._applied, self._updates = self.sparsity(), self._updates + 1
-        self._warn_of_empty_layers(before)
+        notices.empty_layers(self._params, before, self._pruned)
 
     def summarize_weights(self, program: Any = None, ratio: float = 0.1) -> float:
         """The threshold that would prune `ratio` of the weights: round(ratio * n) of them have a smaller |w|.
@@ -379,7 +379,7 @@ class UnstructuredPruner:
         """
         partial = flag("partial", partial)
         left = self._graph.load_params(path, partial=partial)
-        _warn_of_misfits(left, f"params of {path}")
+        notices.misfits(left, f"params of {path}")
         self._apply_loaded()
         return list(left)
 
@@ -436,7 +436,7 @@ class UnstructuredPruner:
             gathering.restore(sums)
         self._apply()
         if left:
-            _warn_of_misfits(left, "masks")
+            notices.misfits(left, "masks")
             self._applied = min(self._applied, self.sparsity())
         if state.get("schedule", name_of(self._plan.schedule)) != name_of(self._plan.schedule):
             _log.warning(
@@ -497,7 +497,8 @@ class UnstructuredPruner:
         before the first update, the layers are those that a pruner made now would choose."""
         if not self._graph.is_attached:
             if self._updates or self._pruned.any():
-                self._warn_of_newcomers()
+                known = {param.name for param in self._params}
+                notices.newcomers_dense(self._plan.look(self._params).pruned, known, self._newcomer)
             else:
                 self._choose_again()
         self._graph.attach()
@@ -512,12 +513,7 @@ class UnstructuredPruner:
                 gathering.release()
         before, left = {param.name for param in self._params}, {param.name for param in plan.params}
         if left - before:
-            _log.warning(
-                "%s that came after the pruner %s %s; they are pruned too, as they would be had it come "
-                "before: leave them out with `select` if that is not meant",
-                *self._newcomer,
-                ", ".join(param.name for param in plan.params if param.name not in before),
-            )
+            notices.newcomers_pruned(plan.params, before, self._newcomer)
         self._graph.let_go([param for param in self._params if param.name not in left])
         self._plan, self._params = plan, plan.params
         self._sizes = np.array([param.size for param in self._params])
@@ -526,19 +522,6 @@ class UnstructuredPruner:
         kept = self._graph.declare_masks(self._params)
         self._take_over(kept if left - before else [])
         self._watch_ahead(self.steps - 1)
-
-    def _warn_of_newcomers(self) -> None:
-        """Layers that are trained since masks were updated: to prune them now would make a jump in the others."""
-        known = {param.name for param in self._params}
-        new = [param for param in self._plan.look(self._params).pruned if param.name not in known]
-        if new:
-            _log.warning(
-                "%s that came after the first mask update %s %s, %d weights, which stay dense: it belongs before the "
-                "first step(); or make a pruner for these",
-                *self._newcomer,
-                ", ".join(param.name for param in new),
-                sum(param.size for param in new),
-            )
 
     def _of_layer(self, method: str) -> LayerGraph:
         if not isinstance(self._graph, LayerGraph):
@@ -577,17 +560,9 @@ class UnstructuredPruner:
         """Begin with the masks that are there already."""
         held = {param.name: param.size - int(self._graph.mask(param).sum()) for param in kept}
         self._pruned = np.array([held.get(param.name, 0) for param in self._params])
-        others = self._shared.others(self)
+        others = bool(self._shared.others(self))
         if others or any(held.values()):
-            _log.warning(
-                "%d of the %d params have masks already, %s: another pruner %s; what it has pruned, %d weights, stays "
-                "pruned",
-                len(held),
-                len(self._params),
-                ", ".join(held),
-                "works on them too" if others else "has worked on these weights",
-                sum(held.values()),
-            )
+            notices.taken_over(self._params, held, others=others)
 
     def _apply_loaded(self) -> None:
         """Apply the masks, which may have been loaded with the weights."""
@@ -616,9 +591,9 @@ class UnstructuredPruner:
                 gathering.release()
             _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
         if budget.thresholds is None:
-            self._log_held_layers(budget.low, budget.high)
-        self._warn_of_empty_layers(before)
-        self._warn_of_norms()
+            self._notices.held(self._params, self._pruned, budget.low, budget.high, self.steps)
+        notices.empty_layers(self._params, before, self._pruned)
+        self._notices.empty_norms(self._graph, self._params)
         if self.target_reached() and not (reached or self._by_threshold):
             tell_share(self._plan.verdicts, self.target)
 
@@ -635,36 +610,6 @@ class UnstructuredPruner:
             gathering.check_gradients()
         return all(gathering.is_full for gathering in self._plan.gatherings)
 
-    def _log_held_layers(self, low: np.ndarray, high: np.ndarray) -> None:
-        held = {p.name for p, n, least, most in zip(self._params, self._pruned, low, high) if n >= most > least}
-        if held - self._held:
-            _log.info(
-                "step %d: a floor or a limit keeps these layers from losing more: %s",
-                self.steps,
-                ", ".join(sorted(held - self._held)),
-            )
-        self._held |= held
-
-    def _warn_of_norms(self) -> None:
-        for param in self._params:
-            if param.normed and param.name not in self._without_norm:
-                others = tuple(axis for axis in range(len(param.shape)) if axis not in param.normed)
-                empty = int((~self._graph.mask(param).any(axis=others)).sum())
-                if empty:
-                    self._without_norm.add(param.name)
-                    _log.warning(
-                        "no weight is left in %d rows of %s, which are divided by their own norm: 0 / 0 is NaN; give "
-                        "the norm an epsilon, or leave the layer out with `select`",
-                        empty,
-                        param.name,
-                    )
-
-    def _warn_of_empty_layers(self, before: np.ndarray) -> None:
-        empty = (self._pruned == self._sizes) & (before < self._sizes)
-        if empty.any():
-            names = ", ".join(param.name for param, now in zip(self._params, empty) if now)
-            _log.warning("no weight is left in %s; what is behind it gets no signal", names)
-
 
 def _highest(thresholds: np.ndarray, before: float) -> float:
     """The highest of the layers' thresholds; the one before where nothing fell in any of them."""
@@ -672,67 +617,5 @@ def _highest(thresholds: np.ndarray, before: float) -> float:
     return float(found.max()) if found.size else before
 
 
-def _warn_of_misfits(left: Mapping[str, str], what: str) -> None:
-    if left:
-        listed = ", ".join(f"{name} ({why})" for name, why in left.items())
-        _log.warning("%d %s are not loaded: %s", len(left), what, listed)
-
-
 def _all(parts: Iterable[Any]) -> str:
     return " | ".join(dict.fromkeys(map(name_of, parts)))
-
-
-class GMPUnstructuredPruner(UnstructuredPruner):
-    """Gradual magnitude pruning in PaddleSlim's words: stay dense, prune along a cubic ramp, then keep training.
-
-    Args:
-        program: As for `UnstructuredPruner`, and so are the other arguments.
-        ratio: The sparsity at the end, in [0, 1].
-        configs: A dict of `stable_iterations` (steps without pruning, >= 0), `pruning_iterations` (length of the ramp,
-            >= 1), `tunning_iterations` (steps after it, >= 0; the sparsity stays however many there are),
-            `pruning_steps` (rises of the ramp, >= 1), `initial_ratio` (its first sparsity) and `resume_iteration`
-            (steps done before, 0 for a new run). Step t is the t-th call of `step()` from 0: the first
-            `stable_iterations` calls prune nothing, and the last of the next `pruning_iterations` reaches `ratio`.
-
-    Raises:
-        ValueError: Beside those of `UnstructuredPruner`: a missing, unknown or senseless key, by name.
-    """
-
-    def __init__(
-        self,
-        program: Any,
-        ratio: float = paddleslim.RATIO,
-        scope: Any = None,
-        place: Any = None,
-        prune_params_type: str | None = None,
-        skip_params_func: Callable[[Any], Iterable[str]] | None = None,
-        local_sparsity: bool = False,
-        sparse_block: Sequence[int] | None = None,
-        configs: Mapping[str, Any] | None = None,
-        *,
-        select: Select | None = None,
-        criterion: Criterion | None = None,
-        pattern: Pattern | str | None = None,
-        allocation: Allocation | None = None,
-        optimizer: Any = None,
-        input_spec: Sequence[Any] | None = None,
-    ) -> None:
-        schedule, resumed = paddleslim.gmp_schedule(ratio, configs)
-        super().__init__(
-            program,
-            mode="ratio",
-            scope=scope,
-            place=place,
-            prune_params_type=prune_params_type,
-            skip_params_func=skip_params_func,
-            local_sparsity=local_sparsity,
-            sparse_block=sparse_block,
-            select=select,
-            criterion=criterion,
-            pattern=pattern,
-            allocation=allocation,
-            schedule=schedule,
-            optimizer=optimizer,
-            input_spec=input_spec,
-        )
-        self.steps = resumed

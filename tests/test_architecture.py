@@ -27,6 +27,7 @@ LEVELS = [  # each may import what stands before it, and nothing that stands beh
     ),
     *(
         "pruner",
+        "gmp_pruner",
         "dygraph",
         "sensitivity",
         "export",

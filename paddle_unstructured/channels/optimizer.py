@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph import PirGraph, TracedGraph
-from ..graph.roles import writes
+from ..graph.op_facts import writes
 from ..graph.values import exists, kind_of, through
 from .ops import Fixed
 

@@ -10,8 +10,8 @@ import paddle
 from paddle.base.libpaddle import pir
 
 from ..graph.program import walk
-from ..graph.roles import axes_after
 from ..graph.values import TRANSPARENT, forward_uses, kind_of, numbers
+from ..graph.weight_path import axes_after
 from .trace import Trace
 
 _Arrays = Mapping[str, np.ndarray]

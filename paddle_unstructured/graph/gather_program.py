@@ -12,8 +12,8 @@ from .activations import activation
 from .base import Param
 from .gather import Gathering
 from .in_place import add_
+from .op_facts import slots, writes
 from .program import PirGraph
-from .roles import slots, writes
 
 if TYPE_CHECKING:
     from ..criteria import Watching

@@ -23,10 +23,10 @@ from .in_place import multiply_
 from .layer_roles import structural_roles
 from .program import dtype_name, misfits
 from .remembered import Inputs, inputs_of, specs_of
-from .roles import LOSES_ZEROS
 from .rounded import lost_zeros
 from .trace import MASK, Found, TracedGraph, on_host, trace
 from .watched import kept_by, master_weight, trained_by, unwatch, watch
+from .weight_path import LOSES_ZEROS
 
 _log = logging.getLogger(__name__)
 _STATE = "optimizer: "  # goes before the names of what an optimizer keeps

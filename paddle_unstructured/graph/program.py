@@ -17,7 +17,8 @@ from ..arguments import StrPath
 from ..formats import pdparams
 from .base import Param
 from .in_place import multiply_
-from .roles import Roles, is_learning_rate, trains, writes
+from .op_facts import is_learning_rate, trains, writes
+from .roles import Roles
 
 
 class PirGraph:

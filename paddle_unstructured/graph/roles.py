@@ -5,12 +5,24 @@ from __future__ import annotations
 
 from itertools import accumulate
 from math import gcd, prod
-from typing import Any, Iterable, Iterator, NamedTuple, Sequence
-
-import paddle
+from typing import Any, Iterable, Iterator, List, Sequence, Tuple, Union
 
 from .base import WEIGHT_ROLES, Role
+from .op_facts import (
+    all_behind,
+    axis_of,
+    is_bookkeeping,
+    is_dequantization,
+    is_parameter,
+    kind_of,
+    operand_of,
+    overwrites,
+    overwrites_another,
+    slot_of,
+    taken_apart,
+)
 from .rounded import begins, ends, loses_zeros
+from .weight_path import WeightPath, sliced, stored_axes
 
 # Slots of ops as Paddle names them. (output axis, input axis) of the stored weight, or None.
 _CONVS = {
@@ -42,7 +54,6 @@ _FLOORS = {"clip", "maximum", "add"}  # what keeps a norm from being 0
 _LISTS = {"split", "split_with_num", "unbind"}  # give a list, which builtin.split takes apart
 _NUMBERS = {"shape", "shape64", "numel", "full_like", "zeros_like", "ones_like"}  # say nothing of the values they read
 _COPIED = "{} copies it into another parameter at every run, and a saved model holds that one"
-LOSES_ZEROS = "its zeros are no zeros where it is used: {}"
 _FACTOR_ONLY = "what is computed from it only scales weights"
 _NORM_SLOTS = {
     "scale": "norm scale",
@@ -58,58 +69,7 @@ _NORM_SLOTS = {
     "v": "norm statistics",
 }
 
-
-class _Path(NamedTuple):
-    """Where a weight stands on its way to its op.
-
-    Attributes:
-        axes: Which stored axis each axis of the value is; -1 for one that is not a stored axis.
-        seams: For each stored axis, the greatest common divisor of the places at which it was cut or joined; 0: none.
-        through, broken, normed: As in `Role`.
-        folded: Shape and axes before a reshape that merged them; the one that takes them apart brings them back.
-    """
-
-    axes: tuple[int, ...]
-    seams: tuple[int, ...]
-    through: str = ""
-    broken: str = ""
-    normed: tuple[int, ...] = ()
-    folded: tuple[list[int], tuple[int, ...]] | None = None
-
-    def moved(self, op: Any, kind: str) -> _Path:
-        """Behind a cast, a transpose or another shape."""
-        axes, before, after = (
-            axes_after(op, kind, self.axes),
-            list(op.operand_source(0).shape),
-            list(op.result(0).shape),
-        )
-        if kind == "transpose":
-            return self._replace(axes=axes, folded=None)
-        if axes != (-1,) * len(after) or not self.axes:
-            return self._replace(axes=axes)
-        folded = self.folded or (before, self.axes)
-        if after == folded[0]:
-            return self._replace(axes=folded[1], folded=None)
-        same = next((i for i, (a, b) in enumerate(zip(before, after)) if a != b), 0)
-        return self._replace(axes=(*self.axes[:same], *axes[same:]), folded=folded)
-
-    def by(self, op: Any, axes: Sequence[int] | None = None, broken: str = "") -> _Path:
-        """Behind an op that is more than a change of shape."""
-        why = broken and f"its zeros are no zeros where it is used: {op.name()} {broken}"
-        kept = self if axes is None else self._replace(axes=tuple(axes), folded=None)
-        return kept._replace(through=self.through or op.name(), broken=self.broken or why)
-
-    def rounded(self, loses_zeros: str) -> _Path:
-        """Behind a rounding of its own, the whole of it."""
-        why = loses_zeros and LOSES_ZEROS.format(loses_zeros)
-        return self._replace(broken=self.broken or why)
-
-    def cut(self, axis: int, *places: int) -> _Path:
-        """An axis of the value begins or ends at these places of another one."""
-        seams, stored = list(self.seams), self.axes[axis]
-        if stored >= 0:
-            seams[stored] = gcd(seams[stored], *places)
-        return self._replace(seams=tuple(seams), folded=None)
+_Step = Union[Role, List[Tuple[Any, WeightPath]]]  # what an op makes of a value: a role, or values it passes on to
 
 
 class Roles:
@@ -147,9 +107,9 @@ class Roles:
     def readings(self, value: Any) -> Iterator[tuple[Any, Role]]:
         """Every forward op that reads a parameter, directly or behind ops that leave it a weight."""
         rank = len(value.shape)
-        source = next((op for op in value.all_used_ops() if _overwrites(op, value)), None)
-        path = _Path(tuple(range(rank)), (0,) * rank)
-        if source is not None and not any(one.is_same(value) for one in _behind(source.operand_source(0))):
+        source = next((op for op in value.all_used_ops() if overwrites(op, value)), None)
+        path = WeightPath(tuple(range(rank)), (0,) * rank)
+        if source is not None and not any(one.is_same(value) for one in all_behind(source.operand_source(0))):
             path = path._replace(broken=f"{source.name()} writes it anew at every run")
         yield from self._follow(value, path, set(), rank, 0)
 
@@ -174,7 +134,7 @@ class Roles:
         elif name == "pd_op.data":
             if op.result(0).persistable:
                 self._made[op.id()] = True
-        elif _kind(op) in _NUMBERS:
+        elif kind_of(op) in _NUMBERS:
             self._made[op.id()] = False
         elif not list(op.blocks()):
             producers = [source.get_defining_op() for source in op.operands_source() if source.initialized()]
@@ -189,15 +149,17 @@ class Roles:
 
     # -- the way of a weight
 
-    def _follow(self, value: Any, path: _Path, seen: set[int], rank: int, depth: int) -> Iterator[tuple[Any, Role]]:
+    def _follow(
+        self, value: Any, path: WeightPath, seen: set[int], rank: int, depth: int
+    ) -> Iterator[tuple[Any, Role]]:
         for op in value.all_used_ops():
-            if _is_bookkeeping(op, value):
+            if is_bookkeeping(op, value):
                 continue
-            if _overwrites_another(op, value):
+            if overwrites_another(op, value):
                 yield op, Role("unknown", op.name(), broken=_COPIED.format(op.name()))
                 continue
             if op.name() == "builtin.combine":
-                uses = [use for use in op.result(0).all_used_ops() if not _is_bookkeeping(use, op.result(0))]
+                uses = [use for use in op.result(0).all_used_ops() if not is_bookkeeping(use, op.result(0))]
                 steps = [(use, self._list(use, op, value, path)) for use in uses]
             else:
                 steps = [(op, self._step(op, value, path, rank))]
@@ -206,14 +168,14 @@ class Roles:
                     yield reader, step if not step.broken else Role("unknown", step.reader, broken=step.broken)
                 elif reader.id() not in seen and depth < 64:
                     seen.add(reader.id())
-                    if _kind(reader) in _PRODUCTS or _kind(reader) == "einsum":  # of parameters alone
+                    if kind_of(reader) in _PRODUCTS or kind_of(reader) == "einsum":  # of parameters alone
                         yield from self._product_of_params(reader, value, path, seen, rank, depth)
                     else:
                         for result, behind in step:
                             yield from self._follow(result, behind, seen, rank, depth + 1)
 
     def _product_of_params(
-        self, op: Any, value: Any, path: _Path, seen: set[int], rank: int, depth: int
+        self, op: Any, value: Any, path: WeightPath, seen: set[int], rank: int, depth: int
     ) -> Iterator[tuple[Any, Role]]:
         """A weight that is a product of parameters (low rank), or a number that is one (power iteration)."""
         result = op.result(0)
@@ -222,9 +184,9 @@ class Roles:
         counts = behind - {"weight scale", "weight offset", "unknown"}
         yield op, self._named(op, value, path, rank) if counts else Role("unknown", op.name(), broken=_FACTOR_ONLY)
 
-    def _step(self, op: Any, value: Any, path: _Path, rank: int) -> Role | list[tuple[Any, _Path]]:
+    def _step(self, op: Any, value: Any, path: WeightPath, rank: int) -> _Step:
         """What the op makes of the value: a role, or other values through which the weight passes."""
-        kind, place = _kind(op), _operand(op, value)
+        kind, place = kind_of(op), operand_of(op, value)
         if begins(op):
             _, end = self._rounded[begins(op)]
             return [(end.result(0), path.rounded(loses_zeros(end)))]
@@ -237,7 +199,7 @@ class Roles:
         if kind == "scale" and place == 0 and self._is_pure(op.operand_source(1)):
             moved = "adds a number to every weight" if op.attrs()["bias"] else ""
             return [(op.result(0), path.by(op, broken=moved))]
-        if kind == "spectral_norm" and _slot(op, value) == "weight":
+        if kind == "spectral_norm" and slot_of(op, value) == "weight":
             return [(op.result(0), path.by(op))]
         if kind in _SUMS | _FACTORS:
             return self._elementwise(op, kind, value, path, rank)
@@ -245,8 +207,8 @@ class Roles:
             return []
         return self._named(op, value, path, rank)
 
-    def _elementwise(self, op: Any, kind: str, value: Any, path: _Path, rank: int) -> Role | list[tuple[Any, _Path]]:
-        place = _operand(op, value)
+    def _elementwise(self, op: Any, kind: str, value: Any, path: WeightPath, rank: int) -> _Step:
+        place = operand_of(op, value)
         other, result = op.operand_source(1 - place), op.result(0)
         if other.is_same(value):
             return [(result, path.by(op))] if kind in ("multiply", "add") else Role("unknown", op.name())
@@ -263,22 +225,22 @@ class Roles:
         does = "adds something to" if kind == "add" else "takes something from"
         return [(result, path.by(op, broken="" if is_weight else f"{does} every weight"))]
 
-    def _by_norm(self, op: Any, norm: Any, value: Any, path: _Path) -> _Path:
+    def _by_norm(self, op: Any, norm: Any, value: Any, path: WeightPath) -> WeightPath:
         """Notes it if the value is divided by norms of its own that have no epsilon."""
-        behind = _behind(norm)
-        makers = {_kind(source.get_defining_op()) for source in behind}
-        divides = _kind(op) == "divide" or makers & {"rsqrt", "reciprocal"}
+        behind = all_behind(norm)
+        makers = {kind_of(source.get_defining_op()) for source in behind}
+        divides = kind_of(op) == "divide" or makers & {"rsqrt", "reciprocal"}
         if path.normed or not divides or prod(norm.shape) >= prod(value.shape) or makers & _FLOORS:
             return path
-        shifted = (source.get_defining_op() for source in behind if _kind(source.get_defining_op()) == "scale")
-        params = [source for source in _behind(value) if _is_parameter(source)]
+        shifted = (source.get_defining_op() for source in behind if kind_of(source.get_defining_op()) == "scale")
+        params = [source for source in all_behind(value) if is_parameter(source)]
         own = any(source.is_same(param) for source in behind for param in params)
         if not own or any(op.attrs()["bias"] for op in shifted):
             return path
         extents = [*[1] * (len(value.shape) - len(norm.shape)), *norm.shape]
         return path._replace(normed=tuple(axis for axis, n in zip(path.axes, extents) if n > 1 and axis >= 0))
 
-    def _parts(self, op: Any, kind: str, path: _Path) -> Role | list[tuple[Any, _Path]]:
+    def _parts(self, op: Any, kind: str, path: WeightPath) -> _Step:
         axes, extents = path.axes, list(op.operand_source(0).shape)
         if kind == "pad":
             before = op.attrs()["paddings"][::2]
@@ -286,11 +248,11 @@ class Roles:
                 path = path.cut(i, shift, shift + extents[i]) if op.result(0).shape[i] != extents[i] else path
             return [(op.result(0), path.by(op))]
         if kind in ("slice", "strided_slice"):
-            return [(op.result(0), _sliced(op, path, extents))]
+            return [(op.result(0), sliced(op, path, extents))]
         if kind in ("gather", "gather_nd", "index_select"):
             return self._gathered(op, kind, path)
-        results = _taken_apart(op.result(0))
-        axis = _axis_of(op, len(extents))
+        results = taken_apart(op.result(0))
+        axis = axis_of(op, len(extents))
         if axis is None:
             return Role("unknown", op.name())
         if kind == "unbind":
@@ -298,20 +260,20 @@ class Roles:
         ends = list(accumulate(result.shape[axis] for result in results))
         return [(result, path.cut(axis, end - result.shape[axis], end).by(op)) for result, end in zip(results, ends)]
 
-    def _gathered(self, op: Any, kind: str, path: _Path) -> Role | list[tuple[Any, _Path]]:
+    def _gathered(self, op: Any, kind: str, path: WeightPath) -> _Step:
         """Rows by number: those that the input asks for make it an embedding."""
         index = op.operand_source(1)
         if not self._is_pure(index):
             if len(path.axes) == 2 and (kind != "gather_nd" or index.shape[-1] == 1):
-                return Role("embedding", op.name(), *_stored(path.axes, 1, 0), through=path.through)
+                return Role("embedding", op.name(), *stored_axes(path.axes, 1, 0), through=path.through)
             return Role("unknown", op.name())
         kept = path.axes[index.shape[-1] :] if kind == "gather_nd" else None
         lost = (-1,) * len(op.result(0).shape) if kept is None else (-1,) * (len(index.shape) - 1) + kept
         return [(op.result(0), path.by(op, lost))]
 
-    def _list(self, op: Any, combine: Any, value: Any, path: _Path) -> Role | list[tuple[Any, _Path]]:
+    def _list(self, op: Any, combine: Any, value: Any, path: WeightPath) -> _Step:
         """What an op makes of a value that it reads in a list."""
-        kind, members = _kind(op), combine.operands_source()
+        kind, members = kind_of(op), combine.operands_source()
         if kind in ("rnn", "cudnn_lstm"):  # those of an LSTM or GRU, [gates * hidden, input], and biases
             return _role("rnn", op, path, 0, 1) if len(value.shape) == 2 else Role("bias", op.name())
         if kind == "einsum":
@@ -321,7 +283,7 @@ class Roles:
         if not all(self._is_pure(member) for member in members):
             return Role("bias" if kind == "add_n" else "token", op.name())
         result, place = op.result(0), next(i for i, member in enumerate(members) if member.is_same(value))
-        axis = _axis_of(op, len(result.shape))
+        axis = axis_of(op, len(result.shape))
         if kind == "add_n":
             return [(result, path.by(op))]
         if axis is None:
@@ -331,7 +293,7 @@ class Roles:
         start = sum(member.shape[axis] for member in members[:place])
         return [(result, path.cut(axis, start, start + value.shape[axis]).by(op))]
 
-    def _einsum(self, op: Any, members: Sequence[Any], value: Any, path: _Path) -> Role | list[tuple[Any, _Path]]:
+    def _einsum(self, op: Any, members: Sequence[Any], value: Any, path: WeightPath) -> _Step:
         """A product whose letters say which axes are summed over."""
         if all(map(self.is_made_of_params, members)):
             return []
@@ -349,12 +311,12 @@ class Roles:
 
     def _is_product_of_params(self, op: Any, kind: str, value: Any) -> bool:
         factors = [source for source in op.operands_source() if not source.is_same(value)] if kind in _PRODUCTS else []
-        return bool(factors) and _slot(op, value) in _PRODUCTS[kind] and all(map(self.is_made_of_params, factors))
+        return bool(factors) and slot_of(op, value) in _PRODUCTS[kind] and all(map(self.is_made_of_params, factors))
 
     # -- the op that makes it what it is
 
-    def _named(self, op: Any, value: Any, path: _Path, rank: int) -> Role:
-        name, slot = _kind(op), _slot(op, value)
+    def _named(self, op: Any, value: Any, path: WeightPath, rank: int) -> Role:
+        name, slot = kind_of(op), slot_of(op, value)
         if name in _CONVS and slot == "filter":
             return _conv(op, name, path)
         if name in _PRODUCTS and slot in _PRODUCTS[name]:
@@ -370,81 +332,13 @@ class Roles:
         return Role("unknown", op.name())
 
 
-def _behind(value: Any) -> list[Any]:
-    """A value and all that it is computed from."""
-    waiting, found, seen = [value], [], set()
-    while waiting:
-        now = waiting.pop()
-        op = now.get_defining_op()
-        if op is not None and op.id() not in seen:
-            seen.add(op.id())
-            found.append(now)
-            waiting += [source for source in op.operands_source() if source.initialized()]
-    return found
-
-
-def writes(op: Any, value: Any) -> bool:
-    """Whether the op updates the value in place: an optimizer's update, an assignment, our own mask."""
-    if not op.name().endswith("_") or "norm" in op.name():
-        return False
-    return _operand(op, value) == (1 if op.name() == "pd_op.assign_out_" else 0)
-
-
-def trains(op: Any, value: Any) -> bool:
-    """Whether the op is an optimizer's update of the value."""
-    return writes(op, value) and "grad" in slots(op)
-
-
-def is_dequantization(op: Any) -> bool:
-    """Whether the op is cast(int8 parameter) * scale, another parameter: a weight as `export.int8` stores it."""
-    if op.name() != "pd_op.multiply":
-        return False
-    cast = op.operand_source(0).get_defining_op()
-    if cast is None or cast.name() != "pd_op.cast" or not _is_parameter(op.operand_source(1)):
-        return False
-    return cast.operand_source(0).dtype == paddle.int8 and _is_parameter(cast.operand_source(0))
-
-
-def is_learning_rate(value: Any) -> bool:
-    return any(_slot(op, value) == "learning_rate" for op in value.all_used_ops())
-
-
-def axes_after(op: Any, name: str, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Which stored axis each axis of the op's result is; -1 for one that is not a stored axis."""
-    if name == "transpose":
-        return tuple(axes[i] for i in op.attrs()["perm"])
-    before, after = list(op.operand_source(0).shape), list(op.result(0).shape)
-    if before == after:
-        return axes
-    result = [-1] * len(after)
-    kept = [i for i, extent in enumerate(before) if extent != 1]
-    real = [i for i, extent in enumerate(after) if extent != 1]
-    if [before[i] for i in kept] != [after[i] for i in real]:
-        return (-1,) * len(after)
-    for old, new in zip(kept, real):
-        result[new] = axes[old]
-    # Axes of one element: keep those that stayed in place, so that a conv1d's [out, 1, k] is still understood.
-    for i, extent in enumerate(before):
-        if extent == 1 and i < len(after) and after[i] == 1 and result[i] == -1:
-            result[i] = axes[i]
-    return tuple(result)
-
-
-def slots(op: Any) -> list[str]:
-    """Names of an op's operands; none for ops without a yaml entry (builtin, custom)."""
-    try:
-        return list(op.get_input_names())
-    except ValueError:
-        return []
-
-
-def _role(name: str, op: Any, path: _Path, output: int, contracted: int, groups: int = 1, run: int = 0) -> Role:
-    axes = _stored(path.axes, output, contracted)
+def _role(name: str, op: Any, path: WeightPath, output: int, contracted: int, groups: int = 1, run: int = 0) -> Role:
+    axes = stored_axes(path.axes, output, contracted)
     seam = gcd(run, 0 if axes[1] is None else path.seams[axes[1]])
     return Role(name, op.name(), *axes, groups, seam, path.through, path.broken, path.normed)
 
 
-def _conv(op: Any, name: str, path: _Path) -> Role:
+def _conv(op: Any, name: str, path: WeightPath) -> Role:
     groups, (output, contracted) = int(op.attrs().get("groups", 1)), _CONVS[name]
     role = "conv2d" if name == "fused_conv2d_add_act" else name
     # A transposed convolution stores the inputs of all groups on one axis, and each group sums over its own.
@@ -452,7 +346,7 @@ def _conv(op: Any, name: str, path: _Path) -> Role:
     return _role(role, op, path, output, contracted, groups, run)
 
 
-def _product(op: Any, left: bool, path: _Path) -> Role:
+def _product(op: Any, left: bool, path: WeightPath) -> Role:
     """x @ y contracts the last axis of x with the last but one of y; transposes swap them."""
     attrs, rank = op.attrs(), len(path.axes)
     flag = ("transpose_x", "trans_x") if left else ("transpose_y", "trans_y")
@@ -471,77 +365,5 @@ def _multiplied(role: Role, every: Sequence[Role]) -> Role:
     return role._replace(output_axis=product.output_axis, input_axis=product.input_axis)
 
 
-def _sliced(op: Any, path: _Path, extents: Sequence[int]) -> _Path:
-    attrs = op.attrs()
-    starts = _numbers(op.operand_source(1))
-    strides = _numbers(op.operand_source(3)) if _kind(op) == "strided_slice" else [1] * len(attrs["axes"])
-    for i, axis in enumerate(attrs["axes"]):
-        after = op.result(0).shape[axis] if not attrs.get("decrease_axis") else None
-        if starts is None or strides is None or strides[i] != 1 or after is None:
-            path = path.cut(axis, 1)
-        elif after != extents[axis]:
-            start = max(starts[i] + extents[axis] if starts[i] < 0 else starts[i], 0)
-            path = path.cut(axis, start, start + after)
-    gone = set(attrs.get("decrease_axis") or ())
-    return path.by(op, [axis for i, axis in enumerate(path.axes) if i not in gone])
-
-
-def _taken_apart(values: Any) -> list[Any]:
-    return [result for op in values.all_used_ops() if op.name() == "builtin.split" for result in op.results()]
-
-
-def _axis_of(op: Any, rank: int) -> int | None:
-    """The axis of a split, concat, stack or unbind, as an attribute or a constant; None if it is computed."""
-    attrs = op.attrs()
-    if "axis" in attrs:
-        return int(attrs["axis"]) % rank
-    axis = op.operand_source(op.num_operands() - 1).get_defining_op()
-    return int(axis.attrs()["value"]) % rank if axis is not None and axis.name() == "pd_op.full" else None
-
-
-def _numbers(value: Any) -> list[int] | None:
-    op = value.get_defining_op()
-    return list(op.attrs()["value"]) if op is not None and op.name() == "pd_op.full_int_array" else None
-
-
 def _first(entry: tuple[int, Role]) -> int:
     return entry[0]
-
-
-def _overwrites(op: Any, value: Any) -> bool:
-    return op.name() == "pd_op.assign_out_" and _operand(op, value) == 1
-
-
-def _overwrites_another(op: Any, value: Any) -> bool:
-    """Whether the op copies a parameter into another one, which is read in its stead."""
-    copies = op.name() == "pd_op.assign_out_" and _operand(op, value) == 0
-    return copies and _is_parameter(value) and _is_parameter(op.operand_source(1))
-
-
-def _is_parameter(value: Any) -> bool:
-    producer = value.get_defining_op()
-    return producer is not None and producer.name() == "builtin.parameter"
-
-
-def _is_bookkeeping(op: Any, value: Any) -> bool:
-    """Backward, optimizer and stack ops, and copies into one buffer: they do not say what a parameter is for."""
-    return "_grad" in op.name() or op.name().startswith("cf.") or _kind(op) == "coalesce_tensor" or writes(op, value)
-
-
-def _kind(op: Any) -> str:
-    """pd_op.add_ -> add."""
-    return str(op.name().split(".")[-1].rstrip("_"))
-
-
-def _stored(axes: tuple[int, ...], output: int, contracted: int) -> tuple[int | None, int | None]:
-    found = tuple(axes[i] if 0 <= i < len(axes) and axes[i] >= 0 else None for i in (output, contracted))
-    return found  # type: ignore[return-value]
-
-
-def _operand(op: Any, value: Any) -> int:
-    return next((i for i, source in enumerate(op.operands_source()) if source.is_same(value)), -1)
-
-
-def _slot(op: Any, value: Any) -> str:
-    names, place = slots(op), _operand(op, value)
-    return names[place] if 0 <= place < len(names) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator
 
-from .roles import writes
+from .op_facts import writes
 
 RESHAPES = {"reshape", "flatten", "squeeze", "unsqueeze"}
 RENAMES = {"cast", "assign", "share_data"}
