@@ -149,7 +149,7 @@ class UnstructuredPruner:
         Raises:
             ValueError: A weight is NaN or has no value; masks, weights and the count stay as they were.
         """
-        self._attach()
+        self._attach(thoroughly=self._plan.due(self.steps, self._applied))
         for gathering in self._plan.gatherings:
             gathering.count()
         if self._plan.due(self.steps, self._applied) and self._is_informed():
@@ -492,18 +492,25 @@ class UnstructuredPruner:
 
     # -- at work
 
-    def _attach(self) -> None:
+    def _attach(self, *, thoroughly: bool = False) -> None:
         """Let the Program end with the masks. If ops have come to it, an optimizer say, look again at what is trained:
-        before the first update, the layers are those that a pruner made now would choose."""
-        if not self._graph.is_attached:
+        before the first update, the layers are those that a pruner made now would choose. Of a Layer, so it is if
+        layers have come to it; what is new beside the pruned ones is looked for thoroughly."""
+        is_attached = self._graph.is_attached
+        if thoroughly or not is_attached:
+            pruned, came = self._pruned, self._newcomer
+            if isinstance(self._graph, LayerGraph) and self._graph.follow():
+                self._shared.join(self, self._keys)
+                self._pruned, came, is_attached = pruned, ("a layer", "has"), False
+        if not is_attached:
             if self._updates or self._pruned.any():
                 known = {param.name for param in self._params}
-                notices.newcomers_dense(self._plan.look(self._params).pruned, known, self._newcomer)
+                notices.newcomers_dense(self._plan.look(self._params).pruned, known, came)
             else:
-                self._choose_again()
+                self._choose_again(came)
         self._graph.attach()
 
-    def _choose_again(self) -> None:
+    def _choose_again(self, came: tuple[str, str]) -> None:
         plan = self._plan.again(self._graph)
         if plan.layers is self._plan.layers:
             self._plan = plan
@@ -513,7 +520,7 @@ class UnstructuredPruner:
                 gathering.release()
         before, left = {param.name for param in self._params}, {param.name for param in plan.params}
         if left - before:
-            notices.newcomers_pruned(plan.params, before, self._newcomer)
+            notices.newcomers_pruned(plan.params, before, came)
         self._graph.let_go([param for param in self._params if param.name not in left])
         self._plan, self._params = plan, plan.params
         self._sizes = np.array([param.size for param in self._params])
@@ -571,7 +578,7 @@ class UnstructuredPruner:
 
     def _apply(self) -> bool:
         """Apply the masks; whether they hold another number of weights than was known."""
-        self._attach()
+        self._attach(thoroughly=True)
         report.check_initialized(self._graph, self._params)
         before, self._pruned = self._pruned, self._device.apply()
         return bool((before != self._pruned).any())

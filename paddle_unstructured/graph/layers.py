@@ -7,7 +7,8 @@ import contextlib
 import inspect
 import logging
 import weakref
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from operator import is_
+from typing import Any, Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -29,6 +30,7 @@ from .watched import kept_by, master_weight, trained_by, unwatch, watch
 from .weight_path import LOSES_ZEROS
 
 _log = logging.getLogger(__name__)
+Link = tuple[Mapping[str, Any], str, Any]
 _STATE = "optimizer: "  # goes before the names of what an optimizer keeps
 
 
@@ -58,6 +60,8 @@ class LayerGraph:
             raise ValueError(f"the model must have parameters, and {type(model).__name__} has none.")
         if input_spec is not None:
             self._trace(input_spec)
+        self._links: list[Link] = []  # from the model to what is masked
+        self._known = _held(self.program)
         self.trace: TracedGraph | None = None
         self._roles: dict[str, Found] = {}  # in the order in which equal scores fall
         self._find_roles()
@@ -125,7 +129,55 @@ class LayerGraph:
 
     @property
     def is_attached(self) -> bool:
+        for held, name, was in self._links:
+            if held.get(name) is not was:
+                return False
         return self._is_attached and self._called_with is None
+
+    # -- a model that changes
+
+    def follow(self) -> bool:
+        """Know the params that the model has now: a parameter in the place of a pruned one gets its mask.
+
+        Returns:
+            Whether the model was changed since this was asked last.
+
+        Raises:
+            ValueError: It has another shape; nothing is changed.
+        """
+        held = _held(self.program)
+        if len(held) == len(self._known) and all(map(is_, held, self._known)):
+            return False
+        now, before = _persistable(self.program), {name: self._tensors[name] for name in self._masked}
+        new = {name: now[name] for name, tensor in before.items() if name in now and now[name] is not tensor}
+        for name, tensor in new.items():
+            if tensor.shape != before[name].shape:
+                raise ValueError(
+                    f"a pruned param must keep its shape, but another one stands in the place of {name}, of shape "
+                    f"{[*tensor.shape]} where it was {[*before[name].shape]}; make a new pruner for the model as it is."
+                )
+        gone = {name: tensor for name, tensor in before.items() if name not in now}
+        self._tensors, self._known = {**now, **gone}, held
+        known = {name: found for name, found in self._roles.items() if name in self._tensors}
+        self._find_roles()
+        self._roles = {
+            **known,
+            **{name: found for name, found in self._roles.items() if name in now and name not in known},
+        }
+        for name, tensor in new.items():
+            if not hasattr(tensor, MASK):
+                setattr(tensor, MASK, getattr(before[name], MASK).cast(tensor.dtype))
+        self._apply([*new])
+        if new:
+            _log.warning("other parameters are in the places of %s now; the masks hold for these", ", ".join(new))
+        if gone:
+            _log.warning("%s: not in the model any more, and still counted by its pruner", ", ".join(gone))
+        self._masked_are(self._masked)
+        return True
+
+    def _masked_are(self, names: Iterable[str]) -> None:
+        self._masked, self._is_attached = [*names], False
+        self._links = _links(self.program, self._masked_tensors())
 
     # -- what is there
 
@@ -236,7 +288,7 @@ class LayerGraph:
     def attach(self) -> None:
         """Wrap optimizers that are new; zero what none of them trains, since nobody else would."""
         check_dynamic("an nn.Layer is pruned")
-        if not self.is_attached:
+        if not self._is_attached:
             self.wrap()
             held = {tensor for optimizer in self._optimizers for tensor in trained_by(optimizer)}
             self._unwatched = [name for name in self._masked if self._tensors[name] not in held]
@@ -278,7 +330,7 @@ class LayerGraph:
         for param in params:
             if param not in kept:
                 setattr(self._tensors[param.name], MASK, paddle.ones_like(self._tensors[param.name]).detach())
-        self._masked, self._is_attached = [param.name for param in params], False
+        self._masked_are(param.name for param in params)
         return kept
 
     def has_mask(self, param: Param) -> bool:
@@ -307,8 +359,7 @@ class LayerGraph:
 
     def let_go(self, params: Sequence[Param]) -> None:
         gone = {param.name for param in params}
-        self._masked = [name for name in self._masked if name not in gone]
-        self._is_attached = False
+        self._masked_are(name for name in self._masked if name not in gone)
 
     def shadow(self, shadow: Any) -> tuple[str, Any]:
         if not isinstance(shadow, Tensor):
@@ -412,6 +463,21 @@ def _persistable(model: nn.Layer) -> dict[str, Tensor]:
     for name, tensor in (*model.named_parameters(), *buffers):
         found.setdefault(tensor, name)
     return {name: tensor for tensor, name in found.items()}
+
+
+def _held(model: nn.Layer) -> list[Any]:
+    """The layers and parameters that a model holds, once for each place."""
+    layers = model.sublayers(include_self=True)
+    return [held for layer in layers for place in (layer._sub_layers, layer._parameters) for held in place.values()]
+
+
+def _links(layer: nn.Layer, wanted: Collection[Tensor]) -> list[Link]:
+    """(where it is held, its name there, what it is) of these parameters of a layer, and of what leads to them."""
+    found: list[Link] = [(layer._parameters, name, own) for name, own in layer._parameters.items() if own in wanted]
+    for name, child in layer._sub_layers.items():
+        below = [] if child is None else _links(child, wanted)
+        found += [(layer._sub_layers, name, child), *below] if below else []
+    return found
 
 
 def _multiply(tensor: Tensor, mask: Tensor) -> None:

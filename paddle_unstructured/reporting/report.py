@@ -152,7 +152,13 @@ def sparsity_report(
     verdicts = judge(graph.params(), select)
     if pruner is not None:
         known = {v.param.name: v for v in pruner.explain()}
-        verdicts = [replace(known.get(v.param.name, v), param=v.param) for v in verdicts]
+        later = "it came after the pruner"
+        verdicts = [
+            replace(known[v.param.name], param=v.param)
+            if v.param.name in known
+            else replace(v, pruned=False, reason=later if v.pruned else v.reason)
+            for v in verdicts
+        ]
     check_initialized(graph, [v.param for v in verdicts])
     rows = tuple(_row(graph, v) for v in verdicts)
     return SparsityReport(rows, frozenset(v.param.name for v in verdicts if v.param.is_conv1x1))
