@@ -3,7 +3,8 @@
 
     python benchmarks/accuracy.py            # everything, about three hours on two cores; goes on where it was stopped
     python benchmarks/accuracy.py --quick    # a small version on scikit-learn's digits, under five minutes
-    python benchmarks/accuracy.py --table    # the tables of what has been run
+    python benchmarks/accuracy.py --blocks   # how wide blocks for int8 may be, about an hour for each seed
+    python benchmarks/accuracy.py --table    # the tables of what has been run; with --blocks that one
 
 A dense net is trained once per seed; every other run starts from its weights and has the same epochs, data order,
 optimizer and learning rates. PaddleSlim runs in an environment of its own, on legacy Programs of the same Paddle.
@@ -27,20 +28,21 @@ from pathlib import Path
 
 from versus.bars import bars
 from versus.environment import CACHE, ROOT
-from versus.plan import EXTRAS, INT8_ROWS, MNIST, QUICK_INT8_ROWS, QUICK_ROWS, ROWS, cells, distinct
+from versus.plan import BLOCK_ROWS, EXTRAS, INT8_ROWS, MNIST, QUICK_INT8_ROWS, QUICK_ROWS, ROWS, cells, distinct
 from versus.pool import Pool, Results
-from versus.tables import int8_tables, tables
+from versus.tables import block_tables, int8_tables, tables
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the workers end too
-    rows = (
-        QUICK_ROWS
-        if args.quick
-        else {setting: own for setting, own in ROWS.items() if setting != MNIST or args.mnist_dir}
-    )
-    int8_rows = QUICK_INT8_ROWS if args.quick else INT8_ROWS
+    if args.blocks:
+        rows, int8_rows = BLOCK_ROWS, {}
+    elif args.quick:
+        rows, int8_rows = QUICK_ROWS, QUICK_INT8_ROWS
+    else:
+        rows = {setting: own for setting, own in ROWS.items() if setting != MNIST or args.mnist_dir}
+        int8_rows = INT8_ROWS
     results = Results(args.results)
     planned = distinct([*cells(rows, args.seeds), *cells(int8_rows, args.seeds)])
     chosen = [cell for cell in planned if cell.method in ("dense", *args.methods)]
@@ -52,10 +54,13 @@ def main(argv: list[str] | None = None) -> None:
         )
         pool.run(chosen)
         failures = pool.failures
-    rows = QUICK_ROWS if args.quick else ROWS
-    print("\n\n".join(filter(None, [tables(rows, results.lines), int8_tables(int8_rows, results.lines)])))
-    if not args.quick:
-        print("\n" + bars(rows, results.lines))
+    if args.blocks:
+        print(block_tables(BLOCK_ROWS, results.lines))
+    else:
+        rows = QUICK_ROWS if args.quick else ROWS
+        print("\n\n".join(filter(None, [tables(rows, results.lines), int8_tables(int8_rows, results.lines)])))
+        if not args.quick:
+            print("\n" + bars(rows, results.lines))
     for cell, error in failures:
         print(f"\nfailed: {cell}\n{error}", file=sys.stderr)
     sys.exit(bool(failures))
@@ -64,6 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the small version")
+    parser.add_argument("--blocks", action="store_true", help="blocks of outputs x 4 inputs instead")
     parser.add_argument("--table", action="store_true", help="run nothing, print what there is")
     parser.add_argument("--seeds", type=int, help="at most so many; default: 3, 1 with --quick")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each (default: 2)")
@@ -77,12 +83,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data_dir", help="folder of Fashion-MNIST; default: where Debian's package puts it")
     parser.add_argument("--mnist_dir", help="folder of MNIST's idx files; without it MNIST is left out")
     parser.add_argument(
-        "--results", type=Path, help="default: benchmarks/results/accuracy.jsonl or accuracy_quick.jsonl"
+        "--results",
+        type=Path,
+        help="default: in benchmarks/results: accuracy.jsonl, accuracy_quick.jsonl or blocks.jsonl",
     )
     parser.add_argument("--weights", type=Path, default=CACHE / "accuracy", help="folder for the dense nets' weights")
     args = parser.parse_args(argv)
+    if args.blocks and args.quick:
+        parser.error("--blocks and --quick exclude each other")
     args.seeds = args.seeds or (1 if args.quick else 3)
-    args.results = args.results or ROOT / "benchmarks" / "results" / f"accuracy{'_quick' if args.quick else ''}.jsonl"
+    name = "accuracy_quick" if args.quick else "blocks" if args.blocks else "accuracy"
+    args.results = args.results or ROOT / "benchmarks" / "results" / f"{name}.jsonl"
     return args
 
 

@@ -9,7 +9,8 @@ from typing import Iterable, Iterator, Sequence
 from .cells import Cell, Setting
 
 METHODS = ("slim-ratio", "slim-gmp", "oneshot", "gmp", "recipe", "taught")
-EXTRAS = ("longer", *METHODS, "low-rate", "int8")  # all but the dense nets themselves
+BLOCK_METHODS = ("blocks", "permuted")
+EXTRAS = ("longer", *METHODS, "low-rate", "int8", *BLOCK_METHODS)  # all but the dense nets themselves
 
 FASHION = Setting("fashion_mnist", "LeNet")
 MNIST = replace(FASHION, data="mnist", dense_epochs=4)
@@ -54,6 +55,20 @@ INT8 = replace(MOBILE, epochs=6)
 INT8_ROWS: dict[Setting, Rows] = {INT8: [("1x4", 0.75, ("int8",), 3), ("1x4", 0.9, ("int8",), 3)]}
 QUICK_INT8_ROWS: dict[Setting, Rows] = {QUICK: [("1x4", 0.75, ("int8",), 1)]}
 
+# How wide a block may be: two nets, each for two epochs of 8,000 images after a dense training of six
+BLOCK_MOBILE = replace(MOBILE, images=8_000, batch=64, dense_epochs=6, epochs=2)
+BLOCK_RESNET = replace(BLOCK_MOBILE, model="ResNet18", strides=())
+SPARSITIES, WIDTHS = (0.75, 0.9, 0.5), ("1x4", "2x4", "4x4", "16x4", "32x4")
+PERMUTED = {("16x4", 0.5), ("16x4", 0.75), ("16x4", 0.9), ("4x4", 0.75), ("32x4", 0.75)}
+BLOCK_ROWS: dict[Setting, Rows] = {
+    setting: [
+        (pattern, sparsity, BLOCK_METHODS if (pattern, sparsity) in PERMUTED else BLOCK_METHODS[:1], 3)
+        for sparsity in SPARSITIES
+        for pattern in WIDTHS
+    ]
+    for setting in (BLOCK_RESNET, BLOCK_MOBILE)
+}
+
 
 def cells(rows: dict[Setting, Rows], seeds: int) -> Iterator[Cell]:
     """One seed after the other, so that a run that ends early has whole columns; a dense net before what needs it."""
@@ -81,7 +96,7 @@ def distinct(planned: Iterable[Cell]) -> list[Cell]:
 
 def cost(cell: Cell) -> float:
     """Seconds of a core, roughly: for the progress bar."""
-    per_image = {"MobileNet": 1.3e-3, "LeNet": 3.4e-4}[cell.setting.model]
+    per_image = {"MobileNet": 1.3e-3, "ResNet18": 2.1e-3, "LeNet": 3.4e-4}[cell.setting.model]
     images = {"digits": 1_400}.get(cell.setting.data, cell.setting.images or 60_000)
     taught = 1.4 if cell.method == "taught" else 1.0
     return 8.0 + 6.0 * (cell.method == "int8") + taught * cell.epochs * images * per_image

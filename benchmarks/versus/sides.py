@@ -23,6 +23,8 @@ def side_of(cell: Cell) -> Side:
         return Slim(cell)
     if cell.method == "int8":
         return Int8(cell)
+    if cell.method in ("blocks", "permuted"):
+        return Blocks(cell)
     return Recipe(cell) if cell.method in ("recipe", "taught", "low-rate") else Ours(cell)
 
 
@@ -83,14 +85,11 @@ class Ours(Dense):
 
     @property
     def _pattern(self) -> Any:
-        from paddle_unstructured import NM, Block, Int8Block
+        from paddle_unstructured import NM, Block
+        from paddle_unstructured.patterns import parse_pattern
 
-        return {
-            "1x1": None,
-            "2x1": Block(2, 1, axes="stored"),
-            "2:4": NM(2, 4, indivisible="skip"),
-            "1x4": Int8Block(),
-        }[self.cell.pattern]
+        own = {"1x1": None, "2x1": Block(2, 1, axes="stored"), "2:4": NM(2, 4, indivisible="skip")}
+        return own[self.cell.pattern] if self.cell.pattern in own else parse_pattern(self.cell.pattern)
 
 
 class Recipe(Ours):
@@ -120,11 +119,17 @@ class Recipe(Ours):
         )
 
 
-class Int8(Recipe):
+class Blocks(Recipe):
     """The library's `Recipe` in blocks for int8; the stem and the depthwise convolutions stay dense."""
 
     def after_load(self, net: Net) -> None:
+        if self.cell.method == "permuted":
+            permute(net, self._pattern.outputs, self.cell.sparsity)
         self.pruner = self._recipe(net).pruner(net.program, select=has_both_axes)
+
+
+class Int8(Blocks):
+    """And then as int8."""
 
     def finish(self, net: Net, accuracy: float, train: Any, test: Any) -> dict:
         from .int8 import converted_accuracy
@@ -135,3 +140,13 @@ class Int8(Recipe):
 def has_both_axes(param: Any) -> bool:
     """Not a depthwise convolution, which is trained as a product with reshaped weights."""
     return None not in (param.output_axis, param.input_axis)
+
+
+def permute(net: Net, outputs: int, sparsity: float) -> None:
+    """Reorder channels: by a Program of the same scope that has the convolutions which training writes as products."""
+    from paddle_unstructured.channels.permute import permute_channels
+
+    program = paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, paddle.static.Program()):
+        forward(net.setting, as_product=False)
+    permute_channels(program, outputs, n=4, kernel="position", sparsity=sparsity)

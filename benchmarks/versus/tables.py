@@ -17,6 +17,7 @@ TITLES = {
     "recipe": "recipe",
     "taught": "recipe + teacher",
 }
+BLOCK_TITLES = {"blocks": "", "permuted": ", channels permuted"}
 NAMES = {"fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "digits": "digits"}
 
 
@@ -86,9 +87,37 @@ def int8_table(setting: Setting, rows: Rows, lines: Sequence[dict]) -> str:
     return "\n".join([head, "", *map(row, [titles, ["---"] * len(titles), *made])])
 
 
+def block_tables(rows: dict[Setting, Rows], lines: Sequence[dict]) -> str:
+    """One table per setting that has been run: blocks by sparsity, each cell plain and after `permute_channels`."""
+    return "\n\n".join(
+        block_table(setting, own, lines) for setting, own in rows.items() if accuracies(lines, setting, "dense")
+    )
+
+
+def block_table(setting: Setting, rows: Rows, lines: Sequence[dict]) -> str:
+    dense, longer = (spell(accuracies(lines, setting, method)) for method in ("dense", "longer"))
+    head = (
+        f"{called(setting)}, {spell_seeds(len(accuracies(lines, setting, 'dense')))}: dense ({setting.dense_epochs} "
+        f"epochs) {dense}, dense + {setting.epochs} epochs {longer}; each run has these {setting.epochs} epochs."
+    )
+    sparsities = sorted({sparsity for _, sparsity, *_ in rows})
+    methods = {(pattern, sparsity): methods for pattern, sparsity, methods, _ in rows}
+    found = [
+        [
+            pattern + BLOCK_TITLES[method],
+            *(spell(accuracies(lines, setting, method, sparsity, pattern)) for sparsity in sparsities),
+        ]
+        for pattern in dict.fromkeys(pattern for pattern, *_ in rows)
+        for method in BLOCK_TITLES
+        if any(method in methods.get((pattern, sparsity), ()) for sparsity in sparsities)
+    ]
+    titles = ["blocks", *(f"{100 * sparsity:g} %" for sparsity in sparsities)]
+    return "\n".join([head, "", *map(row, [titles, ["---"] * len(titles), *found])])
+
+
 def called(setting: Setting) -> str:
     """A setting in words."""
-    net = setting.model + (f" (width {setting.width:g})" if setting.model == "MobileNet" else "")
+    net = setting.model + (f" (width {setting.width:g})" if setting.width != 1 else "")
     images = f", {setting.images:,} training images" if setting.images else ""
     return f"{net} on {NAMES[setting.data]}{images}"
 

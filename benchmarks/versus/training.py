@@ -15,6 +15,7 @@ import paddle
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
 from data import SPECS, load_source  # noqa: E402
 from models import MobileNet, build_model  # noqa: E402
+from models.resnet import Basic, conv_bn  # noqa: E402
 
 from .cells import Setting  # noqa: E402
 
@@ -126,6 +127,8 @@ def forward(setting: Setting, as_product: bool = True) -> Any:
     """The logits for the input "image"; `as_product`: depthwise convolutions in the form that trains faster."""
     shape = SPECS[setting.data].image_shape
     image = paddle.static.data("image", [None, *shape], "float32")
+    if setting.model == "ResNet18":
+        return small_resnet(shape[0], setting.width)(image)
     if setting.strides:
         net = MobileNet(shape[0], 10, width=setting.width, strides=setting.strides)
         for layer in net.sublayers() if as_product else ():
@@ -133,6 +136,18 @@ def forward(setting: Setting, as_product: bool = True) -> Any:
                 layer.forward = functools.partial(depthwise, layer)
         return net(image)
     return build_model(setting.model, image_shape=shape, classes=10, width=setting.width)(image)
+
+
+def small_resnet(channels: int, width: float) -> Any:
+    """ResNet-18 with so much of its channels, and a 3x3 convolution of stride 2 as its stem."""
+    inputs = int(64 * width)
+    layers = [conv_bn(channels, inputs, 3, 2), paddle.nn.ReLU()]
+    for outputs in (int(full * width) for full in (64, 128, 256, 512)):
+        layers += [Basic(inputs, outputs, 1 if outputs == inputs else 2), Basic(outputs, outputs, 1)]
+        inputs = outputs
+    return paddle.nn.Sequential(
+        *layers, paddle.nn.AdaptiveAvgPool2D(1), paddle.nn.Flatten(), paddle.nn.Linear(inputs, 10)
+    )
 
 
 def depthwise(layer: Any, x: Any) -> Any:

@@ -12,6 +12,7 @@ import paddle
 
 from ..arguments import number, sentence, whole
 from ..graph import Param, PirGraph, open_graph, open_traced
+from ..patterns import Block
 from ..reporting.report import check_finite, check_initialized
 from ..reporting.table import aligned
 from ..selection import Select, all_weights, judge
@@ -20,6 +21,7 @@ from .ops import Fixed
 from .reorder import Moves, reorder, reordered
 
 _ROLES = ("conv2d", "conv3d", "linear")
+_POWERS = "2, 4, 8, 16 or 32"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def permute_channels(
     program: Any,
     m: int,
     *,
+    n: int = 1,
+    kernel: str = "whole",
     scope: Any = None,
     place: Any = None,
     select: Select = all_weights,
@@ -64,20 +68,21 @@ def permute_channels(
 ) -> Permutation:
     """Reorder the output channels of convolutions and linear layers so that blocks of m neighbours are alike.
 
-    Rows of squared weights (summed over the kernel window) that correlate most become neighbours, best pair first; for
-    m = 4 pairs are paired again. Everything that sees the channels is permuted in step, in the scope: biases, norms,
-    PReLU slopes and depthwise convolutions on the way, the input axes of the layers that follow, and the optimizer's
-    accumulators. The Program itself does not change, and computes what it did before up to the rounding of sums (only
-    an activation between the two layers, if you fetch it, has its channels in the new order). Layers whose outputs
-    meet in an addition (or a product, a maximum, ...) get one order, which keeps more of them together and of none
-    less. A layer whose channels reach anything that depends on their order (a group norm, a slice, ...) is left alone.
-
-    Call it once, before the pruner is made. Other Programs on the same scope see the permuted weights; they must read
-    them in the same layers.
+    Rows of squared weights (summed over a block's inputs and kernel positions) that correlate most become neighbours,
+    best pair first; for m = 4 pairs are paired again, and so on. Everything that sees the channels is permuted in step,
+    in the scope: biases, norms, PReLU slopes and depthwise convolutions on the way, the input axes of the layers that
+    follow, and the optimizer's accumulators. The Program itself does not change, and computes what it did before up to
+    the rounding of sums (only an activation between the two layers, if you fetch it, has its channels in the new
+    order). Layers whose outputs meet in an addition (or a product, a maximum, ...) get one order, which keeps more of
+    them together and of none less. A layer whose channels reach anything that depends on their order (a group norm, a
+    slice, ...) is left alone. Call it once, before the pruner is made. Other Programs on the same scope see the
+    permuted weights; they must read them in the same layers.
 
     Args:
         program: A PIR Program, training or inference, with its weights in the scope. Or an nn.Layer.
-        m: Outputs per block, 2 or 4: `Block(m, 1)` is what it prepares for.
+        m: Outputs per block, a power of two from 2 to 32.
+        n, kernel: inputs of a block, and whether it spans the kernel window, as `Block(m, n, kernel=kernel)` has them,
+            which is what it prepares for: n=4, kernel="position" for `Int8Block(m)`.
         scope: scope that holds the weights; default: the global scope.
         place: device; default: the device Paddle is set to.
         select: Which layers. Default: all.
@@ -100,8 +105,9 @@ def permute_channels(
     Source: Ji et al. 2018, "TETRIS: TilE-matching the TRemendous Irregular Sparsity" (reordering for blocks); Pool and
         Yu 2021, "Channel Permutations for N:M Sparsity". The greedy pairing by correlation is ours.
     """
-    if whole("m", m, least=2, most=4, rule="2 or 4") == 3:
-        raise ValueError(sentence("m", "2 or 4", m))
+    if whole("m", m, least=2, most=32, rule=_POWERS) & (m - 1):
+        raise ValueError(sentence("m", _POWERS, m))
+    block = Block(int(m), n, kernel=kernel)
     number("sparsity", sparsity, least=0, below=1, rule="in [0, 1)", hint="0.75 means 75 %")
     graph: PirGraph
     if isinstance(program, paddle.nn.Layer):
@@ -124,11 +130,11 @@ def permute_channels(
     groups: dict[str | tuple[int, ...], list[Param]] = {}
     for param in selected:
         groups.setdefault(moves.units(param.name) or param.name, []).append(param)
-    before = _fractions({name: graph.array(name) for name in layers}, layers, m, sparsity)
+    before = _fractions({name: graph.array(name) for name in layers}, layers, block, sparsity)
     after, outcomes = dict(before), {}
     for group in groups.values():
         try:
-            (permuted, why), fractions = _permute(moves, group, layers, int(m), sparsity)
+            (permuted, why), fractions = _permute(moves, group, layers, block, sparsity)
         except Fixed as fixed:
             permuted, why, fractions = False, str(fixed), {}
         after.update(fractions)
@@ -142,7 +148,7 @@ def permute_channels(
 
 
 def _permute(
-    moves: Moves, group: Sequence[Param], layers: Mapping[str, Param], m: int, sparsity: float
+    moves: Moves, group: Sequence[Param], layers: Mapping[str, Param], block: Block, sparsity: float
 ) -> tuple[tuple[bool, str], dict[str, float]]:
     """Layers whose outputs are the same channels: whether they were reordered, and why; and what is kept then.
 
@@ -160,10 +166,10 @@ def _permute(
     seen = moves.seen_by(group[0].name)
     touched = [s for s in seen if s.name in layers and s.axis == layers[s.name].output_axis]
     weights = {s.name: graph.array(s.name) for s in touched}
-    stored = _fractions(weights, layers, m, sparsity)
+    stored = _fractions(weights, layers, block, sparsity)
     best, order = stored, None
-    for tried in _orders([_energy(weights[param.name], param) for param in group], m):
-        found = _fractions(reordered(weights, touched, tried), layers, m, sparsity)
+    for tried in _orders([_energy(weights[param.name], param, block) for param in group], block.m):
+        found = _fractions(reordered(weights, touched, tried), layers, block, sparsity)
         if all(found[name] >= stored[name] for name in found) and sum(found.values()) > sum(best.values()):
             best, order = found, tried
     if order is None:
@@ -182,9 +188,9 @@ def _orders(energies: Sequence[np.ndarray], m: int) -> Iterator[np.ndarray]:
 
 
 def _fractions(
-    weights: Mapping[str, np.ndarray], layers: Mapping[str, Param], m: int, sparsity: float
+    weights: Mapping[str, np.ndarray], layers: Mapping[str, Param], block: Block, sparsity: float
 ) -> dict[str, float]:
-    return {name: kept(_energy(weight, layers[name]), m, sparsity) for name, weight in weights.items()}
+    return {name: kept(_energy(weight, layers[name], block), block.m, sparsity) for name, weight in weights.items()}
 
 
 def kept(energy: np.ndarray, m: int, sparsity: float) -> float:
@@ -206,7 +212,7 @@ def similar_together(energy: np.ndarray, m: int) -> np.ndarray:
 
     Args:
         energy: Squared weights, [outputs, inputs].
-        m: 2 or 4.
+        m: a power of two.
 
     Returns:
         Row i of the new order is row order[i] of the old one, int64 [outputs].
@@ -248,8 +254,10 @@ def _pair(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found[np.argsort(found[:, 0])], free
 
 
-def _energy(weight: np.ndarray, param: Param) -> np.ndarray:
-    """Squared weights summed over the kernel window, float64 [outputs, inputs]."""
+def _energy(weight: np.ndarray, param: Param, block: Block) -> np.ndarray:
+    """Squared weights summed over the inputs and kernel positions of a block, float64 [outputs, blocks of one]."""
     assert param.output_axis is not None and param.input_axis is not None  # as every layer that is permuted
     weight = np.moveaxis(weight.astype(np.float64), (param.output_axis, param.input_axis), (0, 1))
-    return np.asarray(np.square(weight).reshape(*weight.shape[:2], -1).sum(-1))
+    energy = np.square(weight).reshape(*weight.shape[:2], -1)  # [outputs, inputs, positions]
+    energy = np.add.reduceat(energy, np.arange(0, energy.shape[1], block.n), axis=1)
+    return np.asarray(energy.sum(-1) if block.kernel == "whole" else energy.reshape(len(energy), -1))

@@ -227,7 +227,10 @@ def test_rows_print_as_an_aligned_table():
 
 @pytest.mark.parametrize(
     "wrong, message",
-    [({"m": 3}, "`m` must be 2 or 4, got 3"), ({"m": 2, "sparsity": 1.0}, r"`sparsity` must be in \[0, 1\), got 1.0")],
+    [
+        ({"m": 3}, "`m` must be 2, 4, 8, 16 or 32, got 3"),
+        ({"m": 2, "sparsity": 1.0}, r"`sparsity` must be in \[0, 1\), got 1.0"),
+    ],
 )
 def test_wrong_arguments_are_refused_at_the_door(wrong, message):
     with pytest.raises(ValueError, match=message):
