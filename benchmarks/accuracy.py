@@ -28,7 +28,18 @@ from pathlib import Path
 
 from versus.bars import bars
 from versus.environment import CACHE, ROOT
-from versus.plan import BLOCK_ROWS, EXTRAS, INT8_ROWS, MNIST, QUICK_INT8_ROWS, QUICK_ROWS, ROWS, cells, distinct
+from versus.plan import (
+    BLOCK_ROWS,
+    EXTRAS,
+    INT8_ROWS,
+    MNIST,
+    QUICK_INT8_ROWS,
+    QUICK_ROWS,
+    ROWS,
+    by_sparsity,
+    cells,
+    distinct,
+)
 from versus.pool import Pool, Results
 from versus.tables import block_tables, int8_tables, tables
 
@@ -45,6 +56,8 @@ def main(argv: list[str] | None = None) -> None:
         int8_rows = INT8_ROWS
     results = Results(args.results)
     planned = distinct([*cells(rows, args.seeds), *cells(int8_rows, args.seeds)])
+    if args.blocks:
+        planned = by_sparsity(planned)
     chosen = [cell for cell in planned if cell.method in ("dense", *args.methods)]
     failures = []
     if not args.table:
@@ -85,7 +98,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--results",
         type=Path,
-        help="default: in benchmarks/results: accuracy.jsonl, accuracy_quick.jsonl or blocks.jsonl",
+        help="default: accuracy.jsonl, accuracy_quick.jsonl or blocks.jsonl in benchmarks/results",
     )
     parser.add_argument("--weights", type=Path, default=CACHE / "accuracy", help="folder for the dense nets' weights")
     args = parser.parse_args(argv)
