@@ -18,6 +18,7 @@ from paddle import Tensor
 from .arguments import one_of, sentence, whole, wrong_kind
 from .graph.base import Param, Role
 from .graph.in_place import add_, scale_, subtract_
+from .ranking.bundles import in_bundles
 from .ranking.cut import Size
 from .ranking.pieces import by_rows
 
@@ -414,6 +415,9 @@ class Int8Block(Boxes):
 
     Args:
         outputs: neighbouring outputs of a block, >= 1.
+        balanced: with 16, each row of blocks keeps a multiple of 16 of them, but for one row of a layer, where the cut
+            falls: tiles take as long for 16 blocks as for one. Blocks of a row compete in bundles of so many that
+            follow each other by score; rows of fewer than two bundles compete block by block. 1: all do.
 
     Raises:
         ValueError: A value outside the above.
@@ -426,11 +430,18 @@ class Int8Block(Boxes):
     """
 
     outputs: int = 1
+    balanced: int = 1
 
     inputs: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         whole("outputs", self.outputs, least=1)
+        whole("balanced", self.balanced, least=1)
+
+    def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
+        units = super().units(scores, param, mask)
+        assert param.output_axis is not None  # as `check` found
+        return units if self.balanced == 1 else in_bundles(units, param.output_axis, self.balanced)
 
     def check(self, param: Param) -> str | None:
         return self._block.check(param)

@@ -43,7 +43,8 @@ class Cell:
     Method "dense" is what the others start from, "longer" is dense for the epochs of the others, "low-rate" is the
     recipe with a tenth of the learning rate, "int8" is the recipe and then the conversion to bytes: its accuracy is
     that of the converted model, and its line has the one before as "float_accuracy". "blocks" is the recipe in blocks
-    of outputs x 4 inputs, "permuted" the same after `permute_channels`.
+    of outputs x 4 inputs, "permuted" the same after `permute_channels`, "balanced" with a multiple of 16
+    in each row of blocks.
     """
 
     setting: Setting

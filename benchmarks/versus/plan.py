@@ -9,7 +9,7 @@ from typing import Iterable, Iterator, Sequence
 from .cells import Cell, Setting
 
 METHODS = ("slim-ratio", "slim-gmp", "oneshot", "gmp", "recipe", "taught")
-BLOCK_METHODS = ("blocks", "permuted")
+BLOCK_METHODS = ("blocks", "permuted", "balanced")
 EXTRAS = ("longer", *METHODS, "low-rate", "int8", *BLOCK_METHODS)  # all but the dense nets themselves
 
 FASHION = Setting("fashion_mnist", "LeNet")
@@ -59,10 +59,11 @@ QUICK_INT8_ROWS: dict[Setting, Rows] = {QUICK: [("1x4", 0.75, ("int8",), 1)]}
 BLOCK_MOBILE = replace(MOBILE, images=8_000, batch=64, dense_epochs=6, epochs=2)
 BLOCK_RESNET = replace(BLOCK_MOBILE, model="ResNet18", strides=())
 SPARSITIES, WIDTHS = (0.75, 0.9, 0.5), ("1x4", "2x4", "4x4", "16x4", "32x4")
-PERMUTED = {("16x4", 0.75), ("16x4", 0.9), ("4x4", 0.75), ("32x4", 0.75)}
+MORE = {("4x4", 0.75): ("permuted",), ("32x4", 0.75): ("permuted",)}  # beside "blocks", as always
+MORE |= {("16x4", sparsity): ("permuted", "balanced") for sparsity in (0.75, 0.9)}
 BLOCK_ROWS: dict[Setting, Rows] = {
     setting: [
-        (pattern, sparsity, BLOCK_METHODS if (pattern, sparsity) in PERMUTED else BLOCK_METHODS[:1], 3)
+        (pattern, sparsity, ("blocks", *MORE.get((pattern, sparsity), ())), 3)
         for sparsity in SPARSITIES
         for pattern in WIDTHS
     ]
@@ -87,7 +88,7 @@ def cells(rows: dict[Setting, Rows], seeds: int) -> Iterator[Cell]:
 
 
 def by_sparsity(planned: Iterable[Cell]) -> list[Cell]:
-    """Cells of `BLOCK_ROWS`, those of the first sparsity for all nets first: a run that ends early has whole columns."""
+    """Cells of `BLOCK_ROWS`, a sparsity for all nets after the other: a run that ends early has whole columns."""
     return sorted(planned, key=lambda cell: (cell.seed, SPARSITIES.index(cell.sparsity) if cell.sparsity else -1))
 
 

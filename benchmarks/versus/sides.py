@@ -8,6 +8,7 @@ from typing import Any
 import paddle
 
 from .cells import Cell
+from .plan import BLOCK_METHODS
 from .training import Dense, Net, Side, forward, parameters
 
 RAMP = 0.5  # GMP's ramp takes this part of the run, in every column
@@ -23,7 +24,7 @@ def side_of(cell: Cell) -> Side:
         return Slim(cell)
     if cell.method == "int8":
         return Int8(cell)
-    if cell.method in ("blocks", "permuted"):
+    if cell.method in BLOCK_METHODS:
         return Blocks(cell)
     return Recipe(cell) if cell.method in ("recipe", "taught", "low-rate") else Ours(cell)
 
@@ -85,9 +86,11 @@ class Ours(Dense):
 
     @property
     def _pattern(self) -> Any:
-        from paddle_unstructured import NM, Block
+        from paddle_unstructured import NM, Block, Int8Block
         from paddle_unstructured.patterns import parse_pattern
 
+        if self.cell.method == "balanced":
+            return Int8Block(int(self.cell.pattern.split("x")[0]), balanced=16)
         own = {"1x1": None, "2x1": Block(2, 1, axes="stored"), "2:4": NM(2, 4, indivisible="skip")}
         return own[self.cell.pattern] if self.cell.pattern in own else parse_pattern(self.cell.pattern)
 

@@ -17,7 +17,7 @@ TITLES = {
     "recipe": "recipe",
     "taught": "recipe + teacher",
 }
-BLOCK_TITLES = {"blocks": "", "permuted": ", channels permuted"}
+BLOCK_TITLES = {"blocks": "", "permuted": ", channels permuted", "balanced": ", balanced rows"}
 NAMES = {"fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "digits": "digits"}
 
 
