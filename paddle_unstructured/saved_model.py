@@ -132,14 +132,12 @@ def find_model(path: StrPath) -> Files:
     kinds = [kind for kind, endings in KINDS.items() if stem == path or path.endswith(endings)]
     found = [files for files in (Files(kind, stem) for kind in kinds) if _exists(files)]
     if os.path.isdir(path):
-        inside = [
-            Files(kind, str(file)[: -len(endings[1])])
-            for kind, endings in KINDS.items()
-            for file in sorted(Path(path).glob("*" + endings[1]))
-        ]
-        inside = [files for files in inside if _exists(files)]
+        inside = _inside(path)
         if len(inside) > 1:
             raise ValueError(f"{path} must hold one model, but holds {', '.join(f.params for f in inside)}; name one.")
+        if inside and found:
+            both = f"{inside[0].program}, in the folder, and {found[0].program}, beside it"
+            raise ValueError(f"{path} must mean one model, but there are {both}; give the one of these files.")
         found = inside or found
     if not found:
         raise FileNotFoundError(
@@ -147,6 +145,16 @@ def find_model(path: StrPath) -> Files:
             f".pdiparams (legacy) and .json with .pdparams (training checkpoint){_halves(stem)}."
         )
     return found[0]
+
+
+def _inside(folder: str) -> list[Files]:
+    """The models that a folder holds."""
+    found = (
+        Files(kind, str(file)[: -len(endings[1])])
+        for kind, endings in KINDS.items()
+        for file in sorted(Path(folder).glob("*" + endings[1]))
+    )
+    return [files for files in found if _exists(files)]
 
 
 def prefix_of(path: StrPath) -> str:
@@ -247,13 +255,20 @@ def drafts(path: StrPath, *, stamped: bool = True) -> Iterator[str]:
         stamped: whether an inference model's `.json` shall say which `.pdiparams` belongs to it.
 
     Raises:
-        ValueError: `path` ends as a folder does, or a file would stand in the place of what is no file.
+        ValueError: `path` ends as a folder does, or is one that holds a model, which would be found in the place of the
+            new one; or a file would stand in the place of what is no file.
         OSError: There is no space left, say; what was there before is still there.
     """
     path = arguments.path("path", path)
     if path.endswith(("/", os.sep)):
         raise ValueError(
             f"`path` must be the prefix of the files to write, such as {os.path.join(path, 'model')!r}, got {path!r}."
+        )
+    held = _inside(path) if os.path.isdir(path) else []
+    if held:
+        raise ValueError(
+            f"`path` must be the prefix of the files to write, got the folder {path!r}, which holds the model "
+            f"{held[0].prefix}: write there, or under another name."
         )
     with aside(prefix_of(path)) as draft:
         yield draft

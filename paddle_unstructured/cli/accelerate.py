@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from ..runtime import convert
 
     known = ("calibration", "equalize", "skip", "most_error", "report")
-    int8 = {word: getattr(args, word) for word in known if getattr(args, word)}
+    words = {word: getattr(args, word) for word in known}
+    int8 = {word: value for word, value in words.items() if value is not None and value is not False}  # 0 is a value
     prunes = args.prune is not None or args.pattern is not None
     if not args.int8:
         given = [f"--{word.replace('_', '-')}" for word in int8]

@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-from typing import Any, Mapping
+from contextlib import contextmanager
+from typing import Any, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -16,6 +17,7 @@ KINDS = (
     "some hundred inputs without labels: a .npy, an .npz by input name, a folder of images, FILE.py:FUNCTION that "
     "gives arrays or dicts of them, or random"
 )
+_MOST = 4 << 30  # of what a reader gives
 WORDS = ("image_size", "mean", "std", "images")
 
 
@@ -52,6 +54,8 @@ def calibration(args: argparse.Namespace, given: str, model: Any) -> dict[str, n
             return {wanted.name: made_images(wanted, count)}
         return {wanted.name: read_images(given, wanted, mean=args.mean, std=args.std, count=count)}
     file, _, name = given.rpartition(":")
+    if given.endswith(".py"):
+        raise ValueError(f"--calibrate must name a function of {given}, {given}:batches say, which gives the inputs.")
     return read_named(_from_reader(file, name) if file.endswith(".py") else given, model)
 
 
@@ -72,14 +76,47 @@ def _from_reader(file: str, name: str) -> Any:
     spec = importlib.util.spec_from_file_location("calibration_reader", file)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _said_of(f"{file} cannot be imported"):
+        spec.loader.exec_module(module)
     function = getattr(module, name, None)
+    what = f"{file} must have a function {name}() that gives arrays, or dicts of them by input name"
     if not callable(function):
-        raise ValueError(f"{file} must have a function {name}() that gives arrays, or dicts of them by input name.")
-    found = function()
+        raise ValueError(f"{what}.")
+    with _said_of(f"{name}() of {file} fails"):
+        found = function()
     if isinstance(found, (np.ndarray, Mapping)):
         return found
-    batches = list(found)
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        raise ValueError(f"{what}, got {type(found).__name__}.")
+    batches: list[Any] = []
+    with _said_of(f"{name}() of {file} fails"):
+        batches.extend(_ended(iter(found)))
     if not batches or not isinstance(batches[0], Mapping):
         return batches
-    return {key: np.concatenate([np.asarray(batch[key]) for batch in batches]) for key in batches[0]}
+    keys = sorted(batches[0])
+    for count, batch in enumerate(batches, 1):
+        if not isinstance(batch, Mapping) or sorted(batch) != keys:
+            got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            raise ValueError(
+                f"{name}() of {file} must give the inputs {keys} in every batch, got {got} as batch {count}."
+            )
+    return {key: np.concatenate([np.asarray(batch[key]) for batch in batches]) for key in keys}
+
+
+def _ended(batches: Iterator[Any]) -> Iterator[Any]:
+    """Batches, of which there must not be more than fit into memory: many readers of training never end."""
+    size = 0
+    for batch in batches:
+        size += sum(np.asarray(part).nbytes for part in (batch.values() if isinstance(batch, Mapping) else [batch]))
+        if size > _MOST:
+            raise ValueError(f"it must end, and gave more than {_MOST >> 30} GB; some hundred samples are enough")
+        yield batch
+
+
+@contextmanager
+def _said_of(what: str) -> Iterator[None]:
+    """What the user's own code raises, in a line that says whose it is."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what}: {type(error).__name__}: {error}") from error

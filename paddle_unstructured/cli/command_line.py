@@ -92,9 +92,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
     """What the library calls an argument -> what the command calls it."""
-    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    flags = {action.dest: _long(action.option_strings) for action in parser._actions if action.option_strings}
     others = {name: next((flags[flag] for flag in called if flag in flags), "") for name, called in _CALLED.items()}
     return {**{name: flag for name, flag in others.items() if flag}, **flags, "model": "MODEL"}
+
+
+def _long(flags: Sequence[str]) -> str:
+    return next((flag for flag in flags if flag.startswith("--")), flags[0])
 
 
 def _in_flags(text: str, flags: dict[str, str]) -> str:

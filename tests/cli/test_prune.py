@@ -131,6 +131,21 @@ def test_pruning_on_inputs_writes_as_many_zeros_and_says_how_near_the_outputs_ar
     assert ("error by magnitude" in said) == (method == "reconstruct")
 
 
+FAULTY = """
+import numpy as np
+sample = np.zeros((2, 2, 4, 4), "float32")
+def fails(): raise RuntimeError("no disk")
+def fails_later():
+    yield {"x": sample}
+    raise KeyError("x")
+def none(): pass
+def mixed(): return [{"x": sample}, {"y": sample}]
+def endless():
+    while True:
+        yield sample
+"""
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -142,11 +157,20 @@ def test_pruning_on_inputs_writes_as_many_zeros_and_says_how_near_the_outputs_ar
         (["in", "--calibrate", "random"], "the model must take images"),
         (["in", "--image-size", "4"], "--image-size has no meaning without --calibrate"),
         (["in", "--calibrate", "reader.py:nothing"], "must have a function nothing()"),
+        (["in", "--calibrate", "reader.py"], "name a function of reader.py, reader.py:batches say"),
+        (["in", "--calibrate", "reader.py:fails"], "fails() of reader.py fails: RuntimeError: no disk"),
+        (["in", "--calibrate", "reader.py:fails_later"], "fails_later() of reader.py fails: KeyError: 'x'"),
+        (["in", "--calibrate", "reader.py:none"], "that gives arrays, or dicts of them by input name, got NoneType"),
+        (["in", "--calibrate", "reader.py:mixed"], "must give the inputs ['x'] in every batch, got ['y'] as batch 2"),
+        (["in", "--calibrate", "reader.py:endless"], "it must end, and gave more than"),
+        (["in", "--calibrate", "wrong.py:batches"], "wrong.py cannot be imported: SyntaxError"),
     ],
 )
-def test_inputs_that_do_not_serve_are_refused_and_nothing_is_written(model, run, tmp_path, words, message):
+def test_inputs_that_do_not_serve_are_refused_and_nothing_is_written(model, run, tmp_path, monkeypatch, words, message):
     calibration(tmp_path)
-    (tmp_path / "reader.py").write_text("")
+    monkeypatch.setattr("paddle_unstructured.cli.calibration._MOST", 1 << 16)
+    (tmp_path / "reader.py").write_text(FAULTY)
+    (tmp_path / "wrong.py").write_text("x = (")
     np.save(tmp_path / "few.npy", np.zeros((2, 2, 4, 4), np.float32))
     code, out, err = run("prune", *words, "--ratio", "0.5", "-o", "p")
     assert (code, out) == (2, "") and message in err
@@ -217,3 +241,9 @@ def test_the_bar_says_the_layer_its_error_and_the_time_left(capsys):
     bar(SimpleNamespace(name="linear_0.w_0", after=None), 1.0)
     assert "##########.........." in out[0] and "50 %" in out[0] and "conv2d_0.w_0 error 0.2500" in out[0]
     assert out[1].endswith("linear_0.w_0\n")
+
+
+def test_a_folder_that_holds_a_model_is_no_place_for_another(model, run):
+    code, out, err = run("prune", "in", "--ratio", "0.5", "-o", "in")
+    assert (code, out) == (2, "") and "got the folder 'in', which holds the model in/model" in err
+    assert not os.path.exists("in.json")

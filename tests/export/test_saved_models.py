@@ -95,6 +95,15 @@ def test_a_folder_beside_a_model_of_the_same_name_does_not_hide_it(tmp_path):
     assert find_model(str(tmp_path / "model")).prefix == str(tmp_path / "model")
 
 
+def test_a_model_in_a_folder_and_one_beside_it_of_its_name_are_refused_with_both(tmp_path):
+    (tmp_path / "model").mkdir()
+    saved(tmp_path / "model")
+    saved(tmp_path / "model" / "a")
+    with pytest.raises(ValueError, match=r"one model, but there are .*model/a.json, in .*, and .*model.json, beside"):
+        find_model(str(tmp_path / "model"))
+    assert find_model(str(tmp_path / "model.json")).prefix == str(tmp_path / "model")
+
+
 def test_a_folder_with_two_models_is_refused_with_both(tmp_path):
     saved(tmp_path / "a")
     saved(tmp_path / "b")
