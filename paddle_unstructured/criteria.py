@@ -15,7 +15,7 @@ from typing import Callable, ClassVar, Protocol, Union, runtime_checkable
 import paddle
 from paddle import Tensor
 
-from .arguments import flag, one_of, whole, wrong_kind
+from .arguments import flag, name_of, one_of, whole, wrong_kind
 from .graph.base import Param
 
 
@@ -251,8 +251,18 @@ class InputNorm:
 
 
 def scores(criterion: Criterion, weight: Tensor, param: Param, information: Tensor | None = None) -> Tensor:
-    """Ask a criterion of either kind."""
-    return criterion.score(weight, param, information) if isinstance(criterion, Scorer) else criterion(weight)
+    """Ask a criterion of either kind.
+
+    Raises:
+        TypeError, ValueError: It gives something else than a score for each weight.
+    """
+    found = criterion.score(weight, param, information) if isinstance(criterion, Scorer) else criterion(weight)
+    rule = f"a function that gives a tensor of one score for each weight, of shape {list(param.shape)} for {param.name}"
+    if not isinstance(found, Tensor):
+        raise wrong_kind("criterion", rule, found)
+    if list(found.shape) != list(weight.shape):
+        raise ValueError(f"`criterion` must be {rule}, got shape {list(found.shape)} from {name_of(criterion)}.")
+    return found.cast(weight.dtype) if found.dtype == paddle.bool else found
 
 
 def source_of(criterion: Criterion) -> str | None:

@@ -498,19 +498,19 @@ class UnstructuredPruner:
         layers have come to it; what is new beside the pruned ones is looked for thoroughly."""
         is_attached = self._graph.is_attached
         if thoroughly or not is_attached:
-            pruned, came = self._pruned, self._newcomer
-            if isinstance(self._graph, LayerGraph) and self._graph.follow():
+            pruned, is_changed = self._pruned, isinstance(self._graph, LayerGraph) and self._graph.follow()
+            if is_changed:
                 self._shared.join(self, self._keys)
-                self._pruned, came, is_attached = pruned, ("a layer", "has"), False
+                self._pruned, is_attached = pruned, False
         if not is_attached:
             if self._updates or self._pruned.any():
                 known = {param.name for param in self._params}
-                notices.newcomers_dense(self._plan.look(self._params).pruned, known, came)
+                notices.newcomers_dense(self._plan.look(self._params).pruned, known, self._newcomer(is_changed))
             else:
-                self._choose_again(came)
+                self._choose_again(is_changed)
         self._graph.attach()
 
-    def _choose_again(self, came: tuple[str, str]) -> None:
+    def _choose_again(self, is_changed: bool) -> None:
         plan = self._plan.again(self._graph)
         if plan.layers is self._plan.layers:
             self._plan = plan
@@ -520,7 +520,7 @@ class UnstructuredPruner:
                 gathering.release()
         before, left = {param.name for param in self._params}, {param.name for param in plan.params}
         if left - before:
-            notices.newcomers_pruned(plan.params, before, came)
+            notices.newcomers_pruned(plan.params, before, self._newcomer(is_changed))
         self._graph.let_go([param for param in self._params if param.name not in left])
         self._plan, self._params = plan, plan.params
         self._sizes = np.array([param.size for param in self._params])
@@ -540,9 +540,10 @@ class UnstructuredPruner:
         """What a Layer was called with, where its first forward, or a state, told what weights are for; else None."""
         return self._graph.inputs if isinstance(self._graph, LayerGraph) else None
 
-    @property
-    def _newcomer(self) -> tuple[str, str]:
+    def _newcomer(self, is_changed: bool) -> tuple[str, str]:
         """What came, and what it does to weights that are found by it."""
+        if is_changed:
+            return "a layer", "has"
         return ("an optimizer", "trains") if self._inputs is None else ("a forward", "tells what reads")
 
     @property

@@ -24,6 +24,7 @@ from .graph.program import walk
 from .graph.values import kind_of
 from .inference import check_opens, is_half, reason
 
+_CONVERTED = b"paddle_unstructured_run"  # how the names of the runtime's operators begin
 KINDS = {
     "inference": (".json", ".pdiparams"),
     "legacy": (".pdmodel", ".pdiparams"),
@@ -296,6 +297,12 @@ def read_program(file: str) -> Any:
     except Exception as error:  # whatever Paddle's reader meets in a file that is not its own
         raise ValueError(f"{file} cannot be read as a Program of Paddle 3: {error}") from error
     if not all(op.name() for op in walk(program.global_block())):
+        with open(file, "rb") as text:
+            if _CONVERTED in text.read():
+                raise ValueError(
+                    f"{file} was written by `accelerate`, for `Session` and `create_predictor` of "
+                    "paddle_unstructured.runtime; give the model that it was made from."
+                )
         raise ValueError(
             f"{file} has ops that Paddle {paddle.__version__} does not know; install the Paddle that wrote it."
         )

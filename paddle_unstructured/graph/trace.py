@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -86,10 +87,9 @@ def trace(model: nn.Layer, names: Mapping[Tensor, str], input_spec: Sequence[Any
         function = paddle.jit.to_static(forward, input_spec=list(input_spec), full_graph=True)
         traced = function.concrete_program_specify_input_spec(with_hook=True)
     except Exception as error:  # whatever the model's own code meets
-        reason = next(iter(str(error).strip().splitlines()), "") or repr(error)
         raise ValueError(
-            f"{type(model).__name__} cannot be traced with `input_spec` {input_spec}: "
-            f"{type(error).__name__}: {reason}; leave `input_spec` out to tell roles by the layers."
+            f"{type(model).__name__} cannot be traced with `input_spec` {input_spec}: {_reason(error)}; leave "
+            "`input_spec` out to tell roles by the layers."
         ) from error
     known = {}
     for tensor, value in zip(*traced.parameters):
@@ -101,6 +101,16 @@ def trace(model: nn.Layer, names: Mapping[Tensor, str], input_spec: Sequence[Any
         for i, value in enumerate(given):
             paddle._pir_ops.fetch(value, f"output {i}", i)
     return TracedGraph(traced.main_program, known)
+
+
+def _reason(error: Exception) -> str:
+    """What Paddle says of an error in the model's code, without the code: `ValueError: (InvalidArgument) ...`."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    if lines and lines[0].startswith("In transformed code"):
+        own = [line for line in lines if re.match(r"(\w+Error|\w+Exception)\b", line)]
+        if own:
+            return own[0]
+    return f"{type(error).__name__}: {lines[0] if lines else repr(error)}"
 
 
 def on_host(tensor: Tensor) -> np.ndarray:

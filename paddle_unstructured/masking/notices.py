@@ -69,6 +69,12 @@ def taken_over(params: Sequence[Param], held: Mapping[str, int], *, others: bool
         held: Weights that each of these masks holds at zero, by param.
         others: Whether another pruner still works on them.
     """
+    if not held:
+        _log.warning(
+            "another pruner works on params of these names in this scope, but the weights do not have its zeros: all "
+            "masks begin anew; give each Program a scope of its own where they are not meant to share weights"
+        )
+        return
     _log.warning(
         "%d of the %d params have masks already, %s: another pruner %s; what it has pruned, %d weights, stays pruned",
         len(held),
