@@ -3,20 +3,27 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import shutil
 import struct
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import paddle
+from box_source import BoxSource
+from coco import ANNOTATIONS, IMAGES, Coco, categories_of, first_there
+from detection import Anchors
 from imagenet import ImageFolder
-from scenes import CLASSES, MOST, MaskFolder, Scenes
-from tasks import Classification, Detection, Segmentation, Task
+from masks import MaskFolder
+from points import Points
+from scenes import CLASSES, MOST, Scenes
+from tasks import Classification, Segmentation, Task
+from voc import LISTS, Voc, classes_of
 
 CACHE = Path.home() / ".cache" / "paddle" / "dataset"  # where Paddle's own downloaders leave their files
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # and Debian's package
@@ -34,13 +41,20 @@ class Spec:
     classes: int
     help: str  # the ways to get it
     kind: str = "classification"  # or "segmentation", "detection"
+    most: int = MOST  # boxes of a training image
 
-    @property
-    def task(self) -> Task:
+    def task(self, model: str) -> Task:
+        """What `model`, one of `models.MODELS`, is trained for on these data."""
         size = self.image_shape[1:]
         if self.kind == "segmentation":
             return Segmentation(self.classes, size)
-        return Detection(self.classes, size, MOST) if self.kind == "detection" else Classification(self.classes)
+        if self.kind == "detection":
+            return (Points if model == "PicoDet" else Anchors)(self.classes, size, self.most)
+        return Classification(self.classes)
+
+    def words(self, model: str) -> dict[str, Any]:
+        """What `programs.build_net` must know of the data."""
+        return {"image_shape": self.image_shape, "classes": self.classes, "task": self.task(model)}
 
 
 _SCENES = "python demo/make_scenes.py runs/scenes   # then --data_dir runs/scenes"
@@ -79,6 +93,24 @@ SPECS = {
         "put images and masks (0 ground, 1 person, 255 not counted) and train.txt, val.txt (lines 'images/a.jpg "
         "masks/a.png') into a folder, as PaddleSeg has it, then --data_dir that folder",
         "segmentation",
+    ),
+    "coco": Spec(
+        (3, 416, 416),
+        80,
+        "put images (train2017/, val2017/ or images/) and annotations/instances_train2017.json, instances_val2017.json "
+        "(or train.json, val.json) into a folder, then --data_dir that folder\n"
+        "  python demo/make_scenes.py DIR --format coco   # generated images, to try the commands",
+        "detection",
+        100,
+    ),
+    "voc": Spec(
+        (3, 416, 416),
+        20,
+        "put JPEGImages/, Annotations/ and lists of 'image xml' (trainval.txt, test.txt) or VOC's ImageSets/Main/ into "
+        "a folder, label_list.txt too if the classes are not VOC's, then --data_dir that folder\n"
+        "  python demo/make_scenes.py DIR --format voc   # generated images, to try the commands",
+        "detection",
+        50,
     ),
 }
 
@@ -136,8 +168,20 @@ def missing(name: str, looked_in: Path | str) -> MissingData:
     )
 
 
-def load_source(name: str, data_dir: str | None, split: str) -> Source:
-    """Read one split ("train" or "test") of a data set.
+def spec_of(args: argparse.Namespace) -> Spec:
+    """What the flags --data, --data_dir and --image_size mean."""
+    spec = SPECS[args.data]
+    if args.data == "voc":
+        spec = replace(spec, classes=len(classes_of(Path(args.data_dir or "voc"))))
+    if args.data == "coco" and (categories := coco_categories(Path(args.data_dir or "coco"))):
+        spec = replace(spec, classes=len(categories))
+    if args.image_size:
+        spec = replace(spec, image_shape=(spec.image_shape[0], args.image_size, args.image_size))
+    return spec
+
+
+def load_source(name: str, data_dir: str | None, split: str, image_size: int | None = None) -> Source:
+    """Read one split ("train" or "test") of a data set; `image_size` is of masks and boxes, in place of the spec's.
 
     Raises:
         MissingData: the files are not in `data_dir`, nor (without it) where they usually are.
@@ -148,12 +192,21 @@ def load_source(name: str, data_dir: str | None, split: str) -> Source:
         return cifar(name, find(name, data_dir, [CACHE / "cifar"], "cifar-10-python.tar.gz"), split)
     if name == "cifar100":
         return cifar(name, find(name, data_dir, [CACHE / "cifar"], "cifar-100-python.tar.gz"), split)
+    size = (image_size, image_size) if image_size else SPECS[name].image_shape[1:]
     if name in ("scenes", "scene_boxes"):
         file = find(name, data_dir, [Path("runs") / "scenes"], f"{split}.npz")
-        return scenes(file, name, boxes=name == "scene_boxes")
+        return scenes(file, size, boxes=name == "scene_boxes")
     if name == "masks":
         listing = find(name, data_dir, [Path("masks")], "train.txt" if split == "train" else "val.txt")
-        return MaskFolder(listing, size=SPECS[name].image_shape[1:], classes=SPECS[name].classes)
+        return MaskFolder(listing, size=size, classes=SPECS[name].classes)
+    if name == "voc":
+        listing = find(name, data_dir, [Path("voc")], *LISTS[split])
+        return BoxSource(Voc(listing, classes_of(Path(data_dir or "voc"))), size=size, most=SPECS[name].most)
+    if name == "coco":
+        file = find(name, data_dir, [Path("coco")], *ANNOTATIONS[split])
+        folder = Path(data_dir or "coco")
+        pictures = Coco(file, [folder / images for images in IMAGES[split]], coco_categories(folder))
+        return BoxSource(pictures, size=size, most=SPECS[name].most)
     if name == "imagenet":
         listing = "train_list.txt" if split == "train" else "val_list.txt"
         return ImageFolder(find(name, data_dir, [Path("imagenet")], listing))
@@ -161,11 +214,18 @@ def load_source(name: str, data_dir: str | None, split: str) -> Source:
     return idx_images(name, data_dir, usual, "train" if split == "train" else "t10k")
 
 
-def scenes(file: Path, name: str, *, boxes: bool) -> Scenes:
-    """Read what make_scenes.py wrote, if it has the size that the nets are made for."""
-    found, wanted = Scenes(file, boxes=boxes), SPECS[name].image_shape
-    if found.images.shape[1:] != wanted:
-        raise ValueError(f"{file} must have scenes of {wanted}, got {found.images.shape[1:]}; leave --size out")
+def coco_categories(folder: Path) -> tuple[tuple[int, str], ...] | None:
+    """(id, name) of the classes of both splits: those of the smaller file, the one of test images."""
+    file = first_there(folder, (*ANNOTATIONS["test"], *ANNOTATIONS["train"]))
+    return categories_of(file) if file else None
+
+
+def scenes(file: Path, size: tuple[int, int], *, boxes: bool) -> Scenes:
+    """Read what make_scenes.py wrote, if it has the size that the net is made for."""
+    found = Scenes(file, boxes=boxes)
+    got = found.images.shape[2:]
+    if got != size:
+        raise ValueError(f"{file} must have scenes of {size}, got {got}; say --image_size {got[0]}")
     return found
 
 

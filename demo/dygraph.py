@@ -17,18 +17,22 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 import checkpoints
 import interrupts
 import numpy as np
 import paddle
 from checkpoints import MASKS, MODEL, BadCheckpoint, State, atomic_folder
-from data import SPECS, MissingData, Source, batches
+from data import MissingData, Source, batches, spec_of
+from detection import Detection
+from inference import BEFORE_NMS
 from metrics import Average, judge
 from models import build_model
 from paddle.static import InputSpec
 from rules import parse_args
 from run import check_free, find_state, learning_rate, make_pruner, read_data, seed_everything
+from tasks import Task
 from train import best_of, how_to_resume, log_to_stdout, record
 
 from paddle_unstructured import UnstructuredPruner, sparsity_report
@@ -43,6 +47,7 @@ class Run:
     """Everything that one training run holds in its hands."""
 
     args: argparse.Namespace
+    task: Task
     model: paddle.nn.Layer
     optimizer: paddle.optimizer.Optimizer
     lr: paddle.optimizer.lr.LRScheduler
@@ -62,7 +67,7 @@ def prepare(args: argparse.Namespace) -> Run:
     train, test, steps = read_data(args)
     seed_everything(args.seed, args.ce_test)
     paddle.set_device("gpu" if args.use_gpu else "cpu")
-    spec = SPECS[args.data]
+    spec = spec_of(args)
     model = build_model(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
     lr = paddle.optimizer.lr.LambdaDecay(args.lr, learning_rate(args, steps))
     decay = paddle.regularizer.L2Decay(args.l2_decay)
@@ -80,7 +85,7 @@ def prepare(args: argparse.Namespace) -> Run:
         resume(folder, model, optimizer, pruner)
         log.info("resuming %s after epoch %d", folder, state.epoch)
         state.settings = vars(args)
-    return Run(args, model, optimizer, lr, pruner, train, test, state)
+    return Run(args, spec.task(args.model), model, optimizer, lr, pruner, train, test, state)
 
 
 def named(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
@@ -124,7 +129,7 @@ def resume(folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Opt
 
 def train_epoch(run: Run, epoch: int) -> dict:
     """Train on every batch of one epoch; return the epoch's averages."""
-    args, task, started = run.args, SPECS[run.args.data].task, time.perf_counter()
+    args, task, started = run.args, run.task, time.perf_counter()
     average = Average(1 + len(task.names))
     loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers)
     rate = run.lr()
@@ -149,7 +154,7 @@ def train_epoch(run: Run, epoch: int) -> dict:
 
 def measure(run: Run) -> dict[str, float]:
     """Judge every test image once: the task's metrics, and "images"."""
-    args, task = run.args, SPECS[run.args.data].task
+    args, task = run.args, run.task
     run.model.eval()
     with paddle.no_grad():
         return judge(
@@ -159,6 +164,17 @@ def measure(run: Run) -> dict[str, float]:
             batch_size=args.batch_size_for_validation,
             num_workers=args.num_workers,
         )
+
+
+class Answering(paddle.nn.Layer):
+    """A net and what its task makes of its outputs."""
+
+    def __init__(self, net: paddle.nn.Layer, answer: Callable) -> None:
+        super().__init__()
+        self.net, self.answer = net, answer
+
+    def forward(self, images):
+        return self.answer(self.net(images))
 
 
 def finish_epoch(run: Run, row: dict) -> None:
@@ -171,10 +187,16 @@ def train(run: Run) -> None:
     """Run the epochs that are left, then export the inference model: image -> outputs."""
     for epoch in range(run.state.epoch + 1, run.args.num_epochs):
         finish_epoch(run, train_epoch(run, epoch))
-    shape = [None, *SPECS[run.args.data].image_shape]
-    with atomic_folder(run.args.model_path / "inference") as fresh:
-        export(run.model, [InputSpec(shape, name="image")], fresh / MODEL, run.pruner, unfinished=True)
-        run.state.write(fresh)
+    shape = [None, *spec_of(run.args).image_shape]
+    several = {
+        "inference": run.task.answers,
+        **({BEFORE_NMS: run.task.found} if isinstance(run.task, Detection) else {}),
+    }
+    for name, answer in several.items():
+        with atomic_folder(run.args.model_path / name) as fresh:
+            whole = Answering(run.model, answer)
+            export(whole, [InputSpec(shape, name="image")], fresh / MODEL, run.pruner, unfinished=True)
+            run.state.write(fresh)
     if run.pruner is not None:
         log.info("%s", sparsity_report(run.model, pruner=run.pruner))
     if run.state.best:

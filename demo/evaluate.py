@@ -14,7 +14,7 @@ from pathlib import Path
 
 import paddle
 from checkpoints import STATE, BadCheckpoint, State, find_weights, load_weights
-from data import SPECS, MissingData, load_source
+from data import SPECS, MissingData, load_source, spec_of
 from inference import load_inference
 from metrics import measure
 from models import MODELS
@@ -37,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", choices=sorted(SPECS), help=f"data set to test on{recorded}")
     parser.add_argument("--data_dir", type=folder, help=f"folder with its files{recorded}")
+    parser.add_argument(
+        "--image_size", type=number(int, 32, 4096), help=f"height and width of masks and boxes{recorded}"
+    )
     parser.add_argument("--model", choices=MODELS, help=f"architecture of bare weights{recorded}")
     parser.add_argument("--width", type=number(float, 0.01, 4), help=f"MobileNet's channel multiplier{recorded}")
     parser.add_argument("--batch_size", type=number(int, 1), default=64, help="images per batch (default: 64)")
@@ -52,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
 def complete(args: argparse.Namespace, folder: Path) -> None:
     """Fill in the flags that were not given from the state that train.py left in `folder`."""
     settings = State.read(folder).settings if (folder / STATE).is_file() else {}
-    for name in ("data", "data_dir", "model", "width"):
+    for name in ("data", "data_dir", "image_size", "model", "width"):
         if getattr(args, name) is None:
             setattr(args, name, settings.get(name))
     args.select = conv1x1_only if settings.get("prune_params_type") == "conv1x1_only" else all_weights
@@ -73,9 +76,7 @@ def load(args: argparse.Namespace, place: paddle.base.core.Place) -> tuple:
     complete(args, weights.parent)
     if args.model is None:
         raise ValueError(f"{weights} holds weights without a model; give --model")
-    spec = SPECS[args.data]
-    shape = {"image_shape": spec.image_shape, "classes": spec.classes, "task": spec.task, "width": args.width}
-    net = build_net(args.model, **shape)
+    net = build_net(args.model, **spec_of(args).words(args.model), width=args.width)
     load_weights(weights, parameters(net.test), place)
     return weights, net.test, paddle.static.global_scope(), net.feeds[0], net.answers
 
@@ -92,8 +93,8 @@ def evaluate(args: argparse.Namespace) -> dict:
             program,
             image=image,
             answers=answers,
-            task=SPECS[args.data].task,
-            source=load_source(args.data, args.data_dir, "test"),
+            task=spec_of(args).task(args.model),
+            source=load_source(args.data, args.data_dir, "test", args.image_size),
             batch_size=args.batch_size,
             num_workers=args.num_workers,
         )

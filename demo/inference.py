@@ -11,16 +11,23 @@ from programs import Trained
 
 from paddle_unstructured import export as library
 
+BEFORE_NMS = "before_nms"  # beside the folder of a detector's inference model
+
 
 def export(folder: Path, net: Trained, exe: paddle.static.Executor, state: State, pruner=None) -> None:
-    """Write image → answers as an inference model, also when the last sparsity has not been reached."""
-    with atomic_folder(folder) as fresh:
-        values, path = (net.image, list(net.answers)), str(fresh / MODEL)
-        if net.quantized:  # in float32 again, and the ranges beside it
-            net.quantized.export(*values, path, pruner, exe, unfinished=True)
-        else:
-            library.export(net.test, *values, path, pruner, exe, unfinished=True)
-        state.write(fresh)
+    """Write image → answers as an inference model, also when the last sparsity has not been reached.
+
+    Beside a detector's model a folder `before_nms` gets one that ends there, with ops that every engine has.
+    """
+    several = {folder: net.answers, **({folder.with_name(BEFORE_NMS): net.found} if net.found else {})}
+    for where, values in several.items():
+        with atomic_folder(where) as fresh:
+            path = str(fresh / MODEL)
+            if net.quantized:  # in float32 again, and the ranges beside it
+                net.quantized.export(net.image, list(values), path, pruner, exe, unfinished=True)
+            else:
+                library.export(net.test, net.image, list(values), path, pruner, exe, unfinished=True)
+            state.write(fresh)
 
 
 def load_inference(path: Path, place: paddle.base.core.Place) -> library.Model | None:

@@ -4,8 +4,9 @@
     python demo/make_scenes.py runs/scenes --data fashion_mnist
     python demo/train.py --data scenes --data_dir runs/scenes --model HumanSeg --width 0.5 ...
 
-Training scenes are made of training images, test scenes of test images. FOLDER gets train.npz and test.npz; with
---show also scenes.png, some scenes with their masks.
+Training scenes are made of training images, test scenes of test images. FOLDER gets train.npz and test.npz, or with
+--format the files that your own data would have, for --data coco, voc or masks; with --show also scenes.png, some
+scenes with their masks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "demo")]
 
 
 def main(argv: list[str] | None = None) -> None:
+    from data import MissingData, load_source
+    from scene_files import FORMATS
+    from scenes import compose
+
+    from paddle_unstructured.formats.atomic import replace_file
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder to write")
     parser.add_argument("--data", choices=("digits", "fashion_mnist", "mnist"), default="digits", help="of the objects")
@@ -31,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--test", type=int, default=500, help="test scenes (default: 500)")
     parser.add_argument("--size", type=int, default=96, help="height and width, a multiple of 32 (default: 96)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--format", choices=("npz", *FORMATS), default="npz", help="of what is written (default: npz)")
     parser.add_argument("--show", action="store_true", help="write scenes.png too")
     args = parser.parse_args(argv)
     for name, least in (("train", 1), ("test", 1), ("size", 32), ("seed", 0)):
@@ -38,10 +46,6 @@ def main(argv: list[str] | None = None) -> None:
             parser.error(f"--{name} must be at least {least}, got {getattr(args, name)}")
     if args.size % 32:
         parser.error(f"--size must be a multiple of 32, got {args.size}")
-    from data import MissingData, load_source
-    from scenes import compose
-
-    from paddle_unstructured.formats.atomic import replace_file
 
     try:
         sources = [load_source(args.data, args.data_dir, split) for split in ("train", "test")]
@@ -52,10 +56,14 @@ def main(argv: list[str] | None = None) -> None:
         images = source.images[:, 0]
         images = (images.astype(np.float32) * (255 / images.max())).astype(np.uint8)
         made = compose(images, source.labels.reshape(-1), count, size=args.size, seed=(args.seed, number))
-        content = io.BytesIO()
-        np.savez_compressed(content, **made)
-        replace_file(str(args.folder / f"{split}.npz"), content.getvalue())
-        print(f"{count} scenes, {int((made['boxes'][..., 2] > 0).sum())} objects, are in {args.folder / split}.npz")
+        if args.format == "npz":
+            content = io.BytesIO()
+            np.savez_compressed(content, **made)
+            replace_file(str(args.folder / f"{split}.npz"), content.getvalue())
+        else:
+            FORMATS[args.format](args.folder, split, made)
+        where = args.folder / f"{split}.npz" if args.format == "npz" else f"{args.folder} for --data {args.format}"
+        print(f"{count} {split} scenes, {int((made['boxes'][..., 2] > 0).sum())} objects, are in {where}")
     if args.show:
         picture(made).save(args.folder / "scenes.png")
 

@@ -104,10 +104,15 @@ def add_data(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument("--data_dir", type=folder, help="folder with its files; default: where they usually are")
     group.add_argument(
+        "--image_size",
+        type=number(int, 32, 4096),
+        help="height and width that images with masks or boxes are resized to, a multiple of 32; default: as published",
+    )
+    group.add_argument(
         "--model",
         choices=MODELS,
         help="architecture; MobileNet is MobileNetV1; default: LeNet on digits, HumanSeg for masks, YOLOv3 for "
-        "boxes, else MobileNet as PaddleSlim's",
+        "boxes (or PicoDet), else MobileNet as PaddleSlim's",
     )
     group.add_argument(
         "--width", type=number(float, 0.01, 4), default=1.0, help=f"multiplies the channels of {', '.join(SCALABLE)}"
@@ -240,7 +245,7 @@ def add_machine(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--num_workers",
         type=number(int, 0),
-        help="processes that prepare batches; default: 4 for imagenet, else 0 (PaddleSlim's: 32)",
+        help="processes that prepare batches; default: 4 for imagenet, coco, voc and masks, else 0 (PaddleSlim's: 32)",
     )
     add_flag(
         group,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 import paddle
+from detection import Detection, choose
 from models import build_model
 from paddle.static import Program
 from tasks import Classification, Task
@@ -23,7 +24,8 @@ class Trained:
 
     `metrics` are the loss and the task's metrics of one training batch, averaged over it;
     `image` → `outputs`, `answers` is what the test Program computes and what an inference model needs;
-    `quantized` is what has been made of it to compute in 8 bits, if it does.
+    `found`, of detectors, are their boxes and scores before NMS;
+    `quantized` is what has been made of the test Program to compute in 8 bits, if it does.
     """
 
     train: Program
@@ -34,6 +36,7 @@ class Trained:
     image: paddle.pir.Value
     outputs: tuple[paddle.pir.Value, ...]
     answers: tuple[paddle.pir.Value, ...]
+    found: tuple[paddle.pir.Value, ...] = ()
     quantized: quantization_aware.QuantizationAware | None = None
 
     @property
@@ -81,8 +84,10 @@ def build_net(
         if optimizer is not None:
             distributed.minimize(optimizer, teach(metrics[0], outputs) if teach else metrics[0])
     with paddle.static.program_guard(test):
-        answers = task.answers(tested if several else tested[0])
-    return Trained(train, startup, test, metrics, task, test_image, tuple(tested), answers, quantized)
+        given = tested if several else tested[0]
+        found = task.found(given) if isinstance(task, Detection) else ()
+        answers = choose(*found) if found else task.answers(given)
+    return Trained(train, startup, test, metrics, task, test_image, tuple(tested), answers, found, quantized)
 
 
 def parameters(program: Program) -> dict[str, tuple[int, ...]]:

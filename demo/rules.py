@@ -88,7 +88,7 @@ def complete(args: argparse.Namespace) -> None:
         args.lr_strategy = "piecewise_decay" if args.step_epochs else "cosine_decay"
     args.step_epochs = args.step_epochs or [30, 60, 90]
     if args.num_workers is None:
-        args.num_workers = min(4, os.cpu_count() or 1) if args.data == "imagenet" else 0
+        args.num_workers = min(4, os.cpu_count() or 1) if args.data in ("imagenet", "coco", "voc", "masks") else 0
 
 
 def has_gpu() -> bool:
@@ -124,6 +124,10 @@ def check_files(args: argparse.Namespace) -> str | None:
 
 
 def check_model(args: argparse.Namespace) -> str | None:
+    if args.image_size and (args.image_size % 32 or SPECS[args.data].kind == "classification"):
+        return (
+            f"--image_size must be a multiple of 32, and is for masks and boxes, got {args.image_size} for {args.data}"
+        )
     fitting = FITTING[SPECS[args.data].kind]
     if args.model not in fitting:
         return f"--model must be {' or '.join(fitting)} for --data {args.data}, got {args.model}"

@@ -15,7 +15,7 @@ import checkpoints
 import numpy as np
 import paddle
 from checkpoints import BadCheckpoint, State
-from data import SPECS, Source, load_source
+from data import Source, load_source, spec_of
 from programs import Trained, build_net, parameters
 from ranks import on_rank_0
 from teacher import make_teacher
@@ -150,8 +150,8 @@ def find_state(args: argparse.Namespace) -> tuple[Path | None, State]:
 
 def read_data(args: argparse.Namespace) -> tuple[Source, Source, int]:
     """Return the training images, the test images and the steps of one epoch."""
-    SPECS[args.data].task.score()  # whatever it needs is there
-    train, test = (load_source(args.data, args.data_dir, split) for split in ("train", "test"))
+    spec_of(args).task(args.model).score()  # whatever it needs is there
+    train, test = (load_source(args.data, args.data_dir, split, args.image_size) for split in ("train", "test"))
     if args.batch_size * args.ranks > len(train):
         raise ValueError(
             f"--batch_size must be at most {len(train) // args.ranks}, each rank's part of the training images, "
@@ -164,10 +164,8 @@ def build(args: argparse.Namespace, lr: paddle.optimizer.lr.LRScheduler, teach: 
     """Build the Programs of the model, with Momentum to train it, and a teacher's part in the loss if there is one."""
     decay = paddle.regularizer.L2Decay(args.l2_decay)
     optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, weight_decay=decay)
-    spec = SPECS[args.data]
-    shape = {"image_shape": spec.image_shape, "classes": spec.classes, "task": spec.task, "width": args.width}
-    aware = args.quantize_aware
-    return build_net(args.model, **shape, optimizer=optimizer, teach=teach, quantize_aware=aware)
+    words = {**spec_of(args).words(args.model), "width": args.width, "quantize_aware": args.quantize_aware}
+    return build_net(args.model, **words, optimizer=optimizer, teach=teach)
 
 
 def start_from(saved: Path, net: Trained, place) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes of small objects, for segmentation and detection: made by make_scenes.py, or your own images with masks."""
+"""Scenes of small objects, for segmentation and detection, as make_scenes.py makes them."""
 
 from __future__ import annotations
 
@@ -46,48 +46,6 @@ class Scenes:
         there = places[..., 2] > 0
         places[..., 0] = np.where(mirror[:, None] & there, 1 - places[..., 0], places[..., 0])
         return np.ascontiguousarray(images), places, self.classes[indices]
-
-
-class MaskFolder:
-    """Images with masks on disk, as PaddleSeg lists them: lines 'images/a.jpg masks/a.png', paths below the list.
-
-    Args:
-        listing: train.txt or val.txt.
-        size: (height, width) that images and masks are resized to.
-        classes: number of classes; a mask is an image of class numbers, 255 where it does not count.
-    """
-
-    def __init__(self, listing: Path, *, size: tuple[int, int], classes: int) -> None:
-        self.folder, self.size, self.classes = listing.parent, size, classes
-        lines = [line.split() for line in listing.read_text().splitlines() if line.strip()]
-        wrong = [number for number, words in enumerate(lines, 1) if len(words) != 2]
-        if wrong or not lines:
-            raise ValueError(
-                f"{listing} must have lines 'image mask', got {'none' if not lines else f'another in line {wrong[0]}'}"
-            )
-        self.entries = lines
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def fetch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, ...]:
-        """Images [n, 3, h, w] and masks [n, h, w] int64; half of the training images are mirrored."""
-        read = [self._read(*self.entries[i], rng is not None and rng.random() < 0.5) for i in indices]
-        return np.stack([image for image, _ in read]), np.stack([mask for _, mask in read])
-
-    def _read(self, image: str, mask: str, mirror: bool) -> tuple[np.ndarray, np.ndarray]:
-        height, width = self.size
-        with Image.open(self.folder / image) as file:
-            pixels = np.asarray(file.convert("RGB").resize((width, height), Image.BILINEAR), np.float32)
-        with Image.open(self.folder / mask) as file:
-            classes = np.asarray(file.resize((width, height), Image.NEAREST))
-        if classes.ndim != 2 or classes[classes != 255].max(initial=0) >= self.classes:
-            raise ValueError(
-                f"{self.folder / mask} must hold class numbers below {self.classes} (255: not counted) in one channel"
-            )
-        pixels = (pixels.transpose(2, 0, 1) - MEAN) / STD
-        classes = classes.astype(np.int64)
-        return (pixels[..., ::-1].copy(), classes[..., ::-1].copy()) if mirror else (pixels, classes)
 
 
 def compose(

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a net is trained for: its labels, its loss, its answers, and how good they are."""
+"""What a net is trained for: its labels, its loss, its answers, and how good they are. Boxes are in detection.py."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import Any, NamedTuple, Protocol, Sequence
 
 import numpy as np
@@ -14,9 +12,6 @@ import paddle.nn.functional as F
 from paddle_unstructured import distributed
 
 UNMARKED = 255  # of a mask: the pixel does not count
-# Of YOLOv3, (width, height) in an image of 416 x 416: three for each of its planes, strides 8, 16 and 32.
-ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
-ANCHORS_AT = 416
 
 
 class Label(NamedTuple):
@@ -154,92 +149,3 @@ class _Overlap(Total):
         there = either > 0
         miou, pixels = (both[there] / either[there]).mean(), both.sum() / max(table.sum(), 1)
         return {"miou": float(miou), "pixels": float(pixels), "images": int(images)}
-
-
-class Detection:
-    """Boxes with classes: three planes of 3 anchors x (5 + classes), as YOLOv3 has them.
-
-    Answers are detections [found, 6], (class, score, left, top, right, bottom) in pixels, those of the first image
-    first, and how many each image has, [n].
-    """
-
-    names, metric, is_shared = (), "map", False
-
-    def __init__(self, classes: int, size: tuple[int, int], most: int) -> None:
-        self.classes, self.size = classes, size
-        self.labels = (Label("box", (most, 4), "float32"), Label("class", (most,), "int32"))
-        scaled = [max(2, round(side * size[0] / ANCHORS_AT)) for anchor in ANCHORS for side in anchor]
-        self.anchors, self.planes = scaled, ((32, (6, 7, 8)), (16, (3, 4, 5)), (8, (0, 1, 2)))
-
-    def measure(self, outputs: Any, labels: Sequence[Any]) -> tuple[Any, ...]:
-        box, kind = labels
-        losses = [
-            paddle.vision.ops.yolo_loss(
-                plane, box, kind, self.anchors, list(which), self.classes, 0.7, stride, use_label_smooth=False
-            ).mean()
-            for plane, (stride, which) in zip(outputs, self.planes)
-        ]
-        return (sum(losses[1:], losses[0]),)
-
-    def answers(self, outputs: Any) -> tuple[Any, ...]:
-        size = paddle.full([paddle.shape(outputs[0])[0], 2], self.size[0], "int32")
-        boxes, scores = [], []
-        for plane, (stride, which) in zip(outputs, self.planes):
-            anchors = [side for i in which for side in self.anchors[2 * i : 2 * i + 2]]
-            found = paddle.vision.ops.yolo_box(plane, size, anchors, self.classes, 0.01, stride)
-            boxes.append(found[0])
-            scores.append(found[1].transpose([0, 2, 1]))
-        chosen = paddle.vision.ops.matrix_nms(
-            paddle.concat(boxes, 1), paddle.concat(scores, 2), 0.01, 0.01, 400, 100, background_label=-1
-        )
-        return chosen[0], chosen[1]
-
-    def score(self) -> Score:
-        try:
-            return _Precision(self.classes, self.size)
-        except ImportError:
-            raise ValueError("mean average precision needs pycocotools; pip install pycocotools") from None
-
-
-class _Precision:
-    """Mean average precision over IoU 0.5 to 0.95 and at 0.5, by pycocotools."""
-
-    def __init__(self, classes: int, size: tuple[int, int]) -> None:
-        import pycocotools.cocoeval  # noqa: F401  # before a run, not after its first epoch
-
-        self.size, self.images = size, 0
-        self.truth: list[dict[str, Any]] = []
-        self.found: list[list[float]] = []
-        self.categories = [{"id": i + 1} for i in range(classes)]
-
-    def add(self, answers: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> None:
-        detections, counts = answers
-        height, width = self.size
-        starts = np.cumsum([0, *counts])
-        for i, (boxes, kinds) in enumerate(zip(*labels)):
-            image = self.images + i + 1
-            for (x, y, w, h), kind in zip(boxes, kinds):
-                if w > 0:
-                    box = [float((x - w / 2) * width), float((y - h / 2) * height), float(w * width), float(h * height)]
-                    words = {"image_id": image, "category_id": int(kind) + 1, "bbox": box, "area": box[2] * box[3]}
-                    self.truth.append({"id": len(self.truth) + 1, "iscrowd": 0, **words})
-            for kind, score, left, top, right, bottom in detections[starts[i] : starts[i + 1]]:
-                self.found.append([image, left, top, right - left, bottom - top, score, kind + 1])
-        self.images += len(counts)
-
-    def result(self) -> dict[str, float]:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-
-        with contextlib.redirect_stdout(io.StringIO()):  # its progress
-            known = COCO()
-            images = [{"id": i + 1} for i in range(self.images)]
-            known.dataset = {"images": images, "annotations": self.truth, "categories": self.categories}
-            known.createIndex()
-            if not self.found or not self.truth:
-                return {"map": 0.0, "map50": 0.0, "images": self.images}
-            judge = COCOeval(known, known.loadRes(np.array(self.found, np.float64)), "bbox")
-            judge.evaluate()
-            judge.accumulate()
-            judge.summarize()
-        return {"map": float(judge.stats[0]), "map50": float(judge.stats[1]), "images": self.images}

@@ -8,7 +8,7 @@ from typing import Callable
 
 import checkpoints
 import paddle
-from data import SPECS
+from data import spec_of
 from programs import build_net, parameters
 
 from paddle_unstructured.training.recipe import Recipe
@@ -19,10 +19,9 @@ def make_teacher(args: argparse.Namespace, exe: paddle.static.Executor, place, r
 
     A resumed run needs no --pretrained_model: its checkpoint has the teacher's weights, and brings them back later.
     """
-    spec, scope = SPECS[args.data], paddle.static.Scope()
+    spec, scope = spec_of(args), paddle.static.Scope()
     with paddle.static.scope_guard(scope):
-        shape = {"image_shape": spec.image_shape, "classes": spec.classes, "task": spec.task, "width": args.width}
-        net = build_net(args.model, **shape)
+        net = build_net(args.model, **spec.words(args.model), width=args.width)
         exe.run(net.startup)
         if args.pretrained_model:
             file = checkpoints.find_weights(args.pretrained_model)

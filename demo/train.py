@@ -21,7 +21,7 @@ import checkpoints
 import interrupts
 import metrics
 import paddle
-from data import SPECS, MissingData, batches
+from data import MissingData, batches, spec_of
 from inference import export
 from metrics import Average
 from rules import parse_args
@@ -124,7 +124,7 @@ def is_best(run: Run, row: dict) -> bool:
 
 def metric_of(run: Run) -> str:
     """What epochs are compared by."""
-    return SPECS[run.args.data].task.metric
+    return spec_of(run.args).task(run.args.model).metric
 
 
 def train(run: Run) -> None:

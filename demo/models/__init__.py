@@ -7,6 +7,7 @@ from models.humanseg import HumanSeg
 from models.lenet import LeNet
 from models.mobilenet import MobileNet
 from models.mobilenet_v2 import MobileNetV2
+from models.picodet import PicoDet
 from models.resnet import ResNet34, ResNet50
 from models.yolov3 import YOLOv3
 
@@ -16,10 +17,10 @@ __all__ = ["FITTING", "MODELS", "SCALABLE", "build_model"]
 FITTING = {
     "classification": ("MobileNet", "LeNet", "MobileNetV2", "ResNet34", "ResNet50"),
     "segmentation": ("HumanSeg",),
-    "detection": ("YOLOv3",),
+    "detection": ("YOLOv3", "PicoDet"),
 }
 MODELS = tuple(name for names in FITTING.values() for name in names)
-SCALABLE = ("MobileNet", "MobileNetV2", "HumanSeg", "YOLOv3")  # take a width
+SCALABLE = ("MobileNet", "MobileNetV2", "HumanSeg", "YOLOv3", "PicoDet")  # take a width
 
 
 def build_model(name: str, *, image_shape: tuple[int, int, int], classes: int, width: float = 1.0):
@@ -34,8 +35,9 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], classes: int, w
     channels, size, _ = image_shape
     if name == "LeNet":
         return LeNet(channels, size, classes)
-    if name in ("HumanSeg", "YOLOv3"):
-        return (HumanSeg if name == "HumanSeg" else YOLOv3)(channels, classes, width=width)
+    for net in (HumanSeg, YOLOv3, PicoDet):
+        if name == net.__name__:
+            return net(channels, classes, width=width)
     if name in SCALABLE:
         net = MobileNet if name == "MobileNet" else MobileNetV2
         return net(channels, classes, width=width, strides=net.strides_for(size))

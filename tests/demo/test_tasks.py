@@ -8,10 +8,12 @@ import paddle
 import pytest
 from commands import history, run
 from data import SPECS
+from detection import Anchors
+from masks import MaskFolder
 from PIL import Image
 from programs import build_net
-from scenes import CLASSES, MaskFolder, Scenes, compose
-from tasks import Detection, Segmentation
+from scenes import CLASSES, Scenes, compose
+from tasks import Segmentation
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_miou_by_hand():
 
 def test_mean_average_precision_of_all_half_and_nothing():
     pytest.importorskip("pycocotools")
-    task = Detection(2, (96, 96), 2)
+    task = Anchors(2, (96, 96), 2)
     boxes = np.float32([[[0.5, 0.5, 0.5, 0.5], [0, 0, 0, 0]], [[0.25, 0.25, 0.25, 0.25], [0, 0, 0, 0]]])
     kinds = np.int32([[0, 0], [0, 0]])
     first, second = [0, 0.9, 24, 24, 72, 72], [0, 0.8, 12, 12, 36, 36]
@@ -98,7 +100,7 @@ def test_a_step_of_the_training_program_and_answers_of_the_test_program(data, mo
     spec = SPECS[data]
     optimizer = paddle.optimizer.SGD(1e-3)
     words = {"image_shape": (3, 64, 64), "classes": spec.classes, "width": 0.1}
-    task = Segmentation(CLASSES + 1, (64, 64)) if data == "scenes" else Detection(CLASSES, (64, 64), 3)
+    task = Segmentation(CLASSES + 1, (64, 64)) if data == "scenes" else Anchors(CLASSES, (64, 64), 3)
     net = build_net(model, **words, task=task, optimizer=optimizer)
     exe = paddle.static.Executor(paddle.CPUPlace())
     exe.run(net.startup)
