@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import checkpoints
 import interrupts
@@ -166,15 +167,19 @@ def measure(run: Run) -> dict[str, float]:
         )
 
 
-class Answering(paddle.nn.Layer):
-    """A net and what its task makes of its outputs."""
+@contextlib.contextmanager
+def answering(net: paddle.nn.Layer, answer: Callable) -> Iterator[None]:
+    """For a while a net gives what `answer` makes of its outputs; the pruner still knows it."""
+    forward = net.forward
 
-    def __init__(self, net: paddle.nn.Layer, answer: Callable) -> None:
-        super().__init__()
-        self.net, self.answer = net, answer
+    def answered(images):
+        return answer(forward(images))
 
-    def forward(self, images):
-        return self.answer(self.net(images))
+    net.forward = answered
+    try:
+        yield
+    finally:
+        del net.forward
 
 
 def finish_epoch(run: Run, row: dict) -> None:
@@ -194,8 +199,8 @@ def train(run: Run) -> None:
     }
     for name, answer in several.items():
         with atomic_folder(run.args.model_path / name) as fresh:
-            whole = Answering(run.model, answer)
-            export(whole, [InputSpec(shape, name="image")], fresh / MODEL, run.pruner, unfinished=True)
+            with answering(run.model, answer):
+                export(run.model, [InputSpec(shape, name="image")], fresh / MODEL, run.pruner, unfinished=True)
             run.state.write(fresh)
     if run.pruner is not None:
         log.info("%s", sparsity_report(run.model, pruner=run.pruner))
