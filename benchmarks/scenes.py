@@ -6,7 +6,7 @@
     python benchmarks/scenes.py --table
 
 PicoDet, YOLOv3-MobileNetV1 and PP-HumanSeg-Lite of small widths on generated scenes of 64 x 64 pixels, objects of
-Fashion-MNIST. Per seed a net is trained densely for 8 epochs; each row has 3 epochs more, from these weights, at half
+Fashion-MNIST. Per seed a net is trained densely for 6 epochs; each row has 2 epochs more, from these weights, at half
 of the rate, by demo/train.py with its own flags. Metrics are those of the converted model in a Session on all test
 scenes: mAP (IoU 0.5 to 0.95, NMS in numpy), mIoU. Files are what a Session reads, dense: the exported model. Engines
 get the same net up to NMS. Every run is one line of results/scenes.jsonl. About 40 minutes of one core.
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "demo"), str(ROOT / "benchmarks")]
 RESULTS = ROOT / "benchmarks" / "results" / "scenes.jsonl"
 SIZE, TRAIN, TEST, BATCH = 64, 1600, 400, 16
-DENSE_EPOCHS, EPOCHS = 8, 3
+DENSE_EPOCHS, EPOCHS = 6, 2
 CALIBRATION = 128  # training scenes
 
 

@@ -4,6 +4,7 @@
     python demo/dygraph.py --data digits --pruning_strategy dense --num_epochs 30 --model_path runs/dense
     python demo/dygraph.py --data digits --pruning_strategy gmp --ratio 0.9 --num_epochs 40 \\
         --pretrained_model runs/dense --model_path runs/gmp90
+    python -m paddle.distributed.launch --nproc_per_node 2 demo/dygraph.py --is_distributed True --data digits ...
 
 `--pretrained_model` takes runs of train.py, too: weights have the names that Paddle gives them, and files fit both.
 """
@@ -31,25 +32,36 @@ from inference import BEFORE_NMS
 from metrics import Average, judge
 from models import build_model
 from paddle.static import InputSpec
+from ranks import on_rank_0
 from rules import parse_args
-from run import check_free, find_state, learning_rate, make_pruner, read_data, seed_everything
+from run import find_state, learning_rate, make_pruner, make_recipe, read_data, seed_everything
 from tasks import Task
 from train import best_of, how_to_resume, log_to_stdout, record
 
-from paddle_unstructured import UnstructuredPruner, sparsity_report
+from paddle_unstructured import UnstructuredPruner, distributed, quantize_aware, sparsity_report
 from paddle_unstructured.export import export
+from paddle_unstructured.training.quantized_layers import LayersQuantized
+from paddle_unstructured.training.recipe import Recipe
 
 log = logging.getLogger("train")
-NOT_YET = ("recipe", "quantize_aware", "is_distributed")
+TEACHER = "teacher"  # .pdparams in a checkpoint
 
 
 @dataclass
 class Run:
-    """Everything that one training run holds in its hands."""
+    """Everything that one training run holds in its hands.
+
+    `forward` is the model, or what averages its gradients over the ranks; `teacher` shows it what to answer, and
+    `recipe` mixes that into the loss; `aware` is what has been made of it to compute in 8 bits.
+    """
 
     args: argparse.Namespace
     task: Task
     model: paddle.nn.Layer
+    forward: Callable
+    teacher: paddle.nn.Layer | None
+    recipe: Recipe
+    aware: LayersQuantized | None
     optimizer: paddle.optimizer.Optimizer
     lr: paddle.optimizer.lr.LRScheduler
     pruner: UnstructuredPruner | None
@@ -60,38 +72,60 @@ class Run:
 
 def prepare(args: argparse.Namespace) -> Run:
     """Read the data, build the model, and put weights and masks in place."""
-    for flag in NOT_YET:
-        if getattr(args, flag):
-            raise ValueError(f"--{flag} is for static Programs so far; leave it out, or use demo/train.py")
-    folder, state = find_state(args)
-    check_free(args, state.epoch)
+    folder, state = on_rank_0(lambda: find_state(args))
     train, test, steps = read_data(args)
-    seed_everything(args.seed, args.ce_test)
-    paddle.set_device("gpu" if args.use_gpu else "cpu")
+    seed_everything(args.seed + distributed.rank(), args.ce_test)
+    paddle.set_device(f"gpu:{distributed.device_id()}" if args.use_gpu else "cpu")
     spec = spec_of(args)
-    model = build_model(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+    model, teacher = build(args), build(args) if args.teacher_weight else None
     lr = paddle.optimizer.lr.LambdaDecay(args.lr, learning_rate(args, steps))
     decay = paddle.regularizer.L2Decay(args.l2_decay)
     optimizer = paddle.optimizer.Momentum(lr, args.momentum_rate, model.parameters(), weight_decay=decay)
     if args.pretrained_model:
-        weights = checkpoints.find_weights(args.pretrained_model)
-        load_weights(model, weights)
-        log.info("starting from %s", weights)
+        on_rank_0(lambda: start_from(args.pretrained_model, model, teacher))
     elif args.pruning_strategy == "base" and not folder:
         log.warning("the first step prunes untrained weights; --pretrained_model starts from trained ones")
+    aware = quantize_aware(model) if args.quantize_aware else None
     pruner = make_pruner(args, model, None, steps)
     if pruner is not None:
         pruner.watch(optimizer)
     if folder:
-        resume(folder, model, optimizer, pruner)
+        kept = on_rank_0(lambda: resume(folder, model, pruner, teacher))
+        optimizer.set_state_dict(kept)
         log.info("resuming %s after epoch %d", folder, state.epoch)
         state.settings = vars(args)
-    return Run(args, spec.task(args.model), model, optimizer, lr, pruner, train, test, state)
+        lr.step(state.step)
+    if args.ranks > 1:
+        distributed.broadcast_state(model, pruner=pruner)
+        if teacher is not None:
+            distributed.broadcast_state(teacher)
+    forward = paddle.DataParallel(model) if args.ranks > 1 else model
+    recipe = make_recipe(args, steps)
+    return Run(
+        args, spec.task(args.model), model, forward, teacher, recipe, aware, optimizer, lr, pruner, train, test, state
+    )
+
+
+def build(args: argparse.Namespace) -> paddle.nn.Layer:
+    """The net, its weights named as Paddle names those of the first net."""
+    spec = spec_of(args)
+    with paddle.utils.unique_name.guard():
+        return build_model(args.model, image_shape=spec.image_shape, classes=spec.classes, width=args.width)
+
+
+def start_from(saved: Path, *models: paddle.nn.Layer | None) -> None:
+    """Put saved weights in place of the initial ones."""
+    weights = checkpoints.find_weights(saved)
+    for model in models:
+        if model is not None:
+            load_weights(model, weights)
+    log.info("starting from %s", weights)
 
 
 def named(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
-    """What a model keeps, by the names that Paddle gives it in any mode."""
-    return {tensor.name: tensor for tensor in model.state_dict().values()}
+    """What a model keeps, by the names that Paddle gives it in any mode; what rounds it has the names of its layers."""
+    state = model.state_dict()
+    return {name if name.endswith("_range") else tensor.name: tensor for name, tensor in state.items()}
 
 
 def load_weights(model: paddle.nn.Layer, file: Path) -> None:
@@ -113,44 +147,61 @@ def save(folder: Path, run: Run) -> None:
     with atomic_folder(folder) as fresh:
         paddle.save({name: tensor.numpy() for name, tensor in named(run.model).items()}, f"{fresh / MODEL}.pdparams")
         paddle.save(run.optimizer.state_dict(), f"{fresh / MODEL}.pdopt")
+        if run.teacher is not None:
+            paddle.save({name: t.numpy() for name, t in named(run.teacher).items()}, f"{fresh / TEACHER}.pdparams")
         if run.pruner is not None:
             run.pruner.save(fresh / MASKS)
         run.state.write(fresh)
 
 
-def resume(folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, pruner) -> None:
-    """Restore weights, optimizer, learning rate and masks."""
+def resume(folder: Path, model: paddle.nn.Layer, pruner, teacher: paddle.nn.Layer | None) -> dict:
+    """Restore weights, masks and teacher; return what the optimizer has kept, the learning rate with it."""
     if (pruner is not None) != (folder / MASKS).is_file():
         raise BadCheckpoint(f"`--checkpoint` {folder} is of another --pruning_strategy; repeat that of its run")
     load_weights(model, folder / f"{MODEL}.pdparams")
-    optimizer.set_state_dict(paddle.load(str(folder / f"{MODEL}.pdopt")))
+    if teacher is not None:
+        load_weights(teacher, folder / f"{TEACHER}.pdparams")
     if pruner is not None:
         pruner.load(folder / MASKS)
+    return paddle.load(str(folder / f"{MODEL}.pdopt"), return_numpy=True)
 
 
 def train_epoch(run: Run, epoch: int) -> dict:
     """Train on every batch of one epoch; return the epoch's averages."""
     args, task, started = run.args, run.task, time.perf_counter()
     average = Average(1 + len(task.names))
-    loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers)
+    place = {"rank": distributed.rank(), "ranks": distributed.world_size()}
+    loader = batches(run.train, args.batch_size, shuffle=(args.seed, epoch), num_workers=args.num_workers, **place)
     rate = run.lr()
     run.model.train()
     for number, (images, *labels) in enumerate(loader, 1):
         interrupts.stop_if_asked()
-        loss, *others = task.measure(run.model(images), labels)
-        loss.backward()
+        outputs = run.forward(images)
+        loss, *others = task.measure(outputs, labels)
+        taught(run, images, outputs, loss).backward()
         run.optimizer.step()  # pruned weights are exactly zero again
         run.optimizer.clear_grad()
         if run.pruner is not None:
             run.pruner.step()
         run.lr.step()
         run.state.step += 1
+        distributed.progress(run.state.step)
         mean = average.add([float(loss), *map(float, others)], args.batch_size)
         if not math.isfinite(mean[0]):
             raise FloatingPointError(f"the loss is {mean[0]} in epoch {epoch}, step {number}; lower --lr {args.lr}")
-    loss, *others = map(float, average.mean)
+    loss, *others = map(float, average.gather().mean)
     seconds = round(time.perf_counter() - started, 2)
     return {"epoch": epoch, "lr": rate, "loss": loss, **dict(zip(task.names, others)), "seconds": seconds}
+
+
+def taught(run: Run, images: paddle.Tensor, outputs, loss: paddle.Tensor) -> paddle.Tensor:
+    """The loss to minimise: with the teacher's part in it, if there is one."""
+    if run.teacher is None:
+        return loss
+    run.teacher.eval()
+    with paddle.no_grad():
+        shown = run.teacher(images)
+    return run.recipe.loss(loss, outputs, shown)
 
 
 def measure(run: Run) -> dict[str, float]:
@@ -183,15 +234,27 @@ def answering(net: paddle.nn.Layer, answer: Callable) -> Iterator[None]:
 
 
 def finish_epoch(run: Run, row: dict) -> None:
-    """Test, remember the best epoch, save: each when it is due."""
-    if record(run, row, measure):
+    """Test, remember the best epoch, save: each when it is due. Rank 0 saves."""
+    if run.args.ranks > 1:
+        distributed.average_statistics(run.model)
+    if not record(run, row, measure):
+        return
+    if run.args.ranks > 1:
+        distributed.same_everywhere(run.model)  # warns if not
+    if distributed.rank() == 0:
         save(run.args.model_path / f"epoch_{row['epoch']}", run)
 
 
 def train(run: Run) -> None:
-    """Run the epochs that are left, then export the inference model: image -> outputs."""
+    """Run the epochs that are left, then export the inference model: image -> answers."""
     for epoch in range(run.state.epoch + 1, run.args.num_epochs):
         finish_epoch(run, train_epoch(run, epoch))
+    if distributed.rank() == 0:
+        sum_up(run)
+
+
+def sum_up(run: Run) -> None:
+    """Export the model, and say what has come of the run."""
     shape = [None, *spec_of(run.args).image_shape]
     several = {
         "inference": run.task.answers,
@@ -200,7 +263,11 @@ def train(run: Run) -> None:
     for name, answer in several.items():
         with atomic_folder(run.args.model_path / name) as fresh:
             with answering(run.model, answer):
-                export(run.model, [InputSpec(shape, name="image")], fresh / MODEL, run.pruner, unfinished=True)
+                words = ([InputSpec(shape, name="image")], fresh / MODEL, run.pruner)
+                if run.aware is not None:  # in float32 again, and the ranges beside it
+                    run.aware.export(*words, unfinished=True)
+                else:
+                    export(run.model, *words, unfinished=True)
             run.state.write(fresh)
     if run.pruner is not None:
         log.info("%s", sparsity_report(run.model, pruner=run.pruner))

@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import paddle
 import pytest
-from commands import GMP, TINY, history, run
+from commands import DEMO, GMP, TINY, history, run
+from jobs import launch
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,63 @@ def test_a_dense_run_learns_and_static_masks_keep_its_zeros(eager, tmp_path):
     assert history(tmp_path / "static", 0)[-1]["sparsity"] == history(eager, 5)[-1]["sparsity"]
 
 
-@pytest.mark.parametrize("flag", ["--recipe best --pretrained_model x", "--quantize_aware"])
-def test_what_only_static_programs_can_do_is_refused_by_name(flag, dense, tmp_path):
-    flags = [str(dense) if word == "x" else word for word in flag.split()]
-    said = run("dygraph.py", *TINY, *flags, "--model_path", tmp_path, fails=True)
-    assert f"{flag.split()[0]} is for static Programs so far" in said.stdout + said.stderr
+def test_the_recipe_with_a_teacher_is_that_of_the_static_run(dense, tmp_path):
+    flags = (
+        "--recipe",
+        "best",
+        "--ratio",
+        0.9,
+        "--teacher_weight",
+        0.5,
+        "--num_epochs",
+        2,
+        "--pretrained_model",
+        dense,
+    )
+    for program in ("train.py", "dygraph.py"):
+        run(program, *TINY, *flags, "--model_path", tmp_path / program)
+    ours, theirs = (weights(tmp_path / program / "epoch_1") for program in ("dygraph.py", "train.py"))
+    assert max(np.abs(ours[name] - theirs[name]).max() for name in ours) < 1e-5
+    shutil.copytree(tmp_path / "dygraph.py" / "epoch_0", tmp_path / "again" / "epoch_0")
+    run("dygraph.py", "--checkpoint", tmp_path / "again")  # the teacher is in the checkpoint
+    resumed = weights(tmp_path / "again" / "epoch_1")
+    assert all(np.array_equal(ours[name], resumed[name]) for name in ours)
+
+
+def test_training_in_8_bits_leaves_ranges_beside_the_model(dense, tmp_path):
+    flags = ("--quantize_aware", "--pruning_strategy", "base", "--ratio", 0.5, "--pretrained_model", dense)
+    run("dygraph.py", *TINY, *flags, "--num_epochs", 2, "--model_path", tmp_path / "run")
+    ranges = json.loads((tmp_path / "run" / "inference" / "model.ranges.json").read_text())
+    assert len(ranges) == 5 and all(low < high for one in ranges.values() for low, high in one.values())
+    assert history(tmp_path / "run", 1)[-1]["test_top1"] > 0.8
+    shutil.copytree(tmp_path / "run" / "epoch_0", tmp_path / "again" / "epoch_0")
+    run("dygraph.py", "--checkpoint", tmp_path / "again")
+    whole, resumed = (weights(tmp_path / name / "epoch_1") for name in ("run", "again"))
+    assert sum(name.endswith("_range") for name in whole) == 5
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", [GMP, ("--pruning_strategy", "dense", "--num_epochs", 6)])
+def test_two_ranks_train_what_one_rank_trains_with_batches_twice_as_large(strategy, dense, tmp_path):
+    flags = (*TINY, *strategy, "--pretrained_model", dense)
+    run("dygraph.py", *flags, "--model_path", tmp_path / "one")
+    half = (64 if flag == "128" else flag for flag in flags)
+    with launch(
+        DEMO / "dygraph.py", "--is_distributed", "True", *half, "--model_path", tmp_path / "two", folder=tmp_path
+    ) as job:
+        job.succeed(120)
+    assert_alike(tmp_path / "two", tmp_path / "one")
+    shutil.copytree(tmp_path / "two" / "epoch_1", tmp_path / "again" / "epoch_1")
+    again = (DEMO / "dygraph.py", "--is_distributed", "True", "--checkpoint", tmp_path / "again")
+    with launch(*again, folder=tmp_path / "logs") as job:
+        job.succeed(120)
+    assert_alike(tmp_path / "again", tmp_path / "one")
+
+
+def assert_alike(many, one):
+    """The same zeros, and weights that differ by rounding."""
+    together, alone = weights(many / "epoch_5"), weights(one / "epoch_5")
+    assert together.keys() == alone.keys()
+    for name, value in alone.items():
+        assert ((value == 0) == (together[name] == 0)).all() and np.abs(value - together[name]).max() < 1e-6, name
