@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
-import paddle
 from augment import augment
 from pictures import Picture
 from PIL import Image
@@ -15,12 +16,12 @@ class BoxSource:
     """A data set of `Picture`s as a `data.Source`: resized to one size, augmented where that is asked for.
 
     Args:
-        pictures: `Coco`, `Voc`, or a data set of your own.
+        pictures: `Coco`, `Voc`, or a data set of your own that has a length and gives a `Picture` for a number.
         size: (height, width) of what comes out.
         most: boxes of a training image; of more, the largest are taken.
     """
 
-    def __init__(self, pictures: paddle.io.Dataset, *, size: tuple[int, int], most: int) -> None:
+    def __init__(self, pictures: Sequence[Picture], *, size: tuple[int, int], most: int) -> None:
         self.pictures, self.size, self.most = pictures, size, most
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training images of the demo as a file to calibrate int8 on: float32 [n, channels, height, width], as nets see them.
 
-python demo/calibration_images.py OUT.npy [--data fashion_mnist] [--data_dir DIR] [--count 256]
+python demo/calibration_images.py OUT.npy [--data fashion_mnist] [--data_dir DIR] [--image_size 64] [--count 256]
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ def main() -> None:
     parser.add_argument("out", help="the .npy file")
     parser.add_argument("--data", default="fashion_mnist", help="data set of the demo (default: fashion_mnist)")
     parser.add_argument("--data_dir", help="folder with its files; default: where they usually are")
+    parser.add_argument("--image_size", type=int, help="as train.py's, for masks and boxes")
     parser.add_argument("--count", type=int, default=256, help="images (default: 256)")
     args = parser.parse_args()
     from data import load_source
 
     from paddle_unstructured.formats.atomic import replace_file
 
-    source = load_source(args.data, args.data_dir, "train")
+    source = load_source(args.data, args.data_dir, "train", args.image_size)
     images, _ = source.fetch(np.arange(min(args.count, len(source))), None)
     out = args.out if args.out.endswith(".npy") else f"{args.out}.npy"
     content = io.BytesIO()  # of a full disk numpy itself says only how much it has written

@@ -39,6 +39,22 @@ train_mobilenet() {
     --test_period 5 --model_period 5 --model_path "$RUNS/$name" "${RECIPE[@]}" "$@"
 }
 
+# train_published NAME DATA [DATA_DIR] [train.py flags]: a detector or segmenter on a user's data with the launcher's RECIPE.
+# The folder may also come from $DATA_DIR; flags that are given win over the recipe.
+train_published() {
+  local name=$1 data=$2 folder=${DATA_DIR:-}
+  shift 2
+  if [[ $# -gt 0 && $1 != -* ]]; then
+    folder=$1
+    shift
+  fi
+  if [[ -z $folder ]]; then
+    echo "usage: bash $0 DATA_DIR [train.py flags]" >&2
+    exit 2
+  fi
+  train --data "$data" --data_dir "$folder" --model_path "$RUNS/$name" "${RECIPE[@]}" "$@"
+}
+
 # train_on_ranks RANKS [train.py flags]: train.py under Paddle's launcher; $LAUNCH are further flags of the launcher.
 # Each rank's log is in $LOGS. If the job fails, the ranks' last words are repeated on the screen.
 train_on_ranks() {

@@ -22,6 +22,10 @@ def images(tmp_path_factory):
     return folder
 
 
+PUBLISHED = {"train_yolov3_voc_threshold.sh": "voc", "train_picodet_coco_gmp75.sh": "coco"}
+PUBLISHED |= {"train_humanseg_gmp75.sh": "masks", "train_humanseg_2x1.sh": "masks"}
+
+
 def launch(script: str, *flags, cwd, runs) -> subprocess.CompletedProcess:
     line = ["bash", str(ROOT / "scripts" / script), *map(str, flags)]
     return subprocess.run(line, cwd=cwd, env={**environment(), "RUNS": str(runs)}, capture_output=True, text=True)
@@ -37,6 +41,20 @@ def test_launcher_trains_and_its_run_can_be_tested(script, images, tmp_path):
     assert done.returncode == 0 and "of 8 images" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("script", PUBLISHED)
+def test_launchers_of_boxes_and_masks_train_on_files_in_their_formats(script, tmp_path):
+    flags = [tmp_path / "data", "--format", PUBLISHED[script], "--train", 16, "--test", 8, "--size", 64]
+    subprocess.run([sys.executable, str(DEMO / "make_scenes.py"), *map(str, flags)], check=True, env=environment())
+    short = [*SIZES, "--num_epochs", 2, "--image_size", 64, "--num_workers", 0]
+    short += ["--pruning_epochs", 1, "--tunning_epochs", 1, "--pruning_steps", 2] if "threshold" not in script else []
+    done = launch(script, tmp_path / "data", *short, cwd=tmp_path, runs=tmp_path / "runs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (saved,) = (tmp_path / "runs").glob("*")
+    done = launch("evaluate.sh", saved / "inference", cwd=tmp_path, runs=tmp_path)
+    assert done.returncode == 0 and "of 8 images" in done.stdout, done.stdout + done.stderr
+
+
 def test_resume_continues_a_run(images, tmp_path):
     done = launch("train_ratio.sh", images, *SHORT, "--model_period", 1, cwd=tmp_path, runs=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,7 +63,7 @@ def test_resume_continues_a_run(images, tmp_path):
     assert (tmp_path / "mobilenet_ratio" / "epoch_2").is_dir()
 
 
-@pytest.mark.parametrize("script", [*LAUNCHERS, "resume.sh", "evaluate.sh"])
+@pytest.mark.parametrize("script", [*LAUNCHERS, *PUBLISHED, "resume.sh", "evaluate.sh"])
 def test_launcher_without_its_folder_says_how_it_is_used(script, tmp_path):
     done = launch(script, cwd=tmp_path, runs=tmp_path)
     assert done.returncode != 0 and "usage: bash" in done.stderr

@@ -2,6 +2,7 @@
 """Masks and boxes: scenes that say what is in them, scores by hand, and nets that train on both through both doors."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -12,8 +13,10 @@ from detection import Anchors
 from masks import MaskFolder
 from PIL import Image
 from programs import build_net
-from scenes import CLASSES, Scenes, compose
+from scenes import Scenes, compose
 from tasks import Segmentation
+
+from paddle_unstructured.runtime import convert
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +98,20 @@ def test_mean_average_precision_of_all_half_and_nothing():
 
 
 @pytest.mark.usefixtures("static")
-@pytest.mark.parametrize(("data", "model"), [("scenes", "HumanSeg"), ("scene_boxes", "YOLOv3")])
+@pytest.mark.parametrize(
+    ("data", "model"), [("scenes", "HumanSeg"), ("scene_boxes", "YOLOv3"), ("scene_boxes", "PicoDet")]
+)
 def test_a_step_of_the_training_program_and_answers_of_the_test_program(data, model):
     spec = SPECS[data]
     optimizer = paddle.optimizer.SGD(1e-3)
-    words = {"image_shape": (3, 64, 64), "classes": spec.classes, "width": 0.1}
-    task = Segmentation(CLASSES + 1, (64, 64)) if data == "scenes" else Anchors(CLASSES, (64, 64), 3)
-    net = build_net(model, **words, task=task, optimizer=optimizer)
+    net = build_net(model, **replace(spec, image_shape=(3, 64, 64)).words(model), width=0.1, optimizer=optimizer)
     exe = paddle.static.Executor(paddle.CPUPlace())
     exe.run(net.startup)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(2, 3, 64, 64)).astype("float32")
     labels = {
-        label.name: np.full((2, *label.shape), 0.3 if label.name == "box" else 1, label.dtype) for label in task.labels
+        label.name: np.full((2, *label.shape), 0.3 if label.name == "box" else 1, label.dtype)
+        for label in net.task.labels
     }
     losses = [exe.run(net.train, feed={"image": images, **labels}, fetch_list=list(net.metrics))[0] for _ in range(2)]
     assert np.isfinite(losses).all() and losses[1] != losses[0]
@@ -117,10 +121,28 @@ def test_a_step_of_the_training_program_and_answers_of_the_test_program(data, mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["train.py", "dygraph.py"])
-@pytest.mark.parametrize(("data", "metric"), [("scenes", "miou"), ("scene_boxes", "map")])
-def test_they_train_and_are_pruned_and_tested(program, data, metric, tmp_path):
-    run("make_scenes.py", tmp_path / "scenes", "--train", 64, "--test", 16)
-    words = ["--width", 0.1, "--batch_size", 16, "--lr", 0.001, "--num_epochs", 2, "--test_period", 1]
+@pytest.mark.parametrize(
+    ("data", "model", "metric"),
+    [("scenes", "HumanSeg", "miou"), ("scene_boxes", "YOLOv3", "map"), ("scene_boxes", "PicoDet", "map")],
+)
+def test_they_train_and_are_pruned_and_tested(program, data, model, metric, tmp_path):
+    run("make_scenes.py", tmp_path / "scenes", "--train", 64, "--test", 16, "--size", 64)
+    words = [
+        "--model",
+        model,
+        "--image_size",
+        64,
+        "--width",
+        0.1,
+        "--batch_size",
+        16,
+        "--lr",
+        0.001,
+        "--num_epochs",
+        2,
+        "--test_period",
+        1,
+    ]
     words += [
         "--pruning_strategy",
         "gmp",
@@ -136,6 +158,12 @@ def test_they_train_and_are_pruned_and_tested(program, data, metric, tmp_path):
     assert rows[-1]["sparsity"] == pytest.approx(0.75, abs=0.01) and 0 <= rows[-1][f"test_{metric}"] <= 1
     found = run("evaluate.py", "--pruned_model", tmp_path / "run", "--data_dir", tmp_path / "scenes", "--json").stdout
     assert json.loads(found)[metric] == pytest.approx(rows[-1][f"test_{metric}"], abs=1e-6)
+    judged = run("evaluate.py", "--pruned_model", tmp_path / "run" / "inference", "--json").stdout
+    assert json.loads(judged)[metric] == pytest.approx(rows[-1][f"test_{metric}"], abs=1e-6)
+    if metric == "map":  # the model that ends before NMS runs whole in a Session
+        convert(str(tmp_path / "run" / "before_nms"), str(tmp_path / "fast"))
+        said = run("detect.py", tmp_path / "fast", "--scenes", tmp_path / "scenes").stdout
+        assert f"mAP {rows[-1]['test_map']:.3f}" in said and "of 16 images" in said
 
 
 def test_a_net_for_another_task_is_refused(capsys):
