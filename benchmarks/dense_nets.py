@@ -42,12 +42,14 @@ class DenseNet:
         build: () -> the net; inputs [n, ...] -> logits [n, classes].
         epochs, rate: of its training, by AdamW with one cycle.
         text: whether it reads sentences.
+        batch: samples of a step.
     """
 
     build: Callable[[], nn.Layer]
     epochs: int
     rate: float
     text: bool = False
+    batch: int = BATCH
 
 
 class Transformer(nn.Layer):
@@ -173,11 +175,11 @@ def sentences() -> tuple[Split, Split]:
     return Split(inputs[order][~test], labels[order][~test]), Split(inputs[order][test], labels[order][test])
 
 
-def trained(name: str, seed: int, train: Split, folder: Path) -> Path:
-    """The prefix of the inference model of a net; it is trained if it is not there yet."""
+def trained(name: str, seed: int, train: Split, folder: Path, net: DenseNet | None = None) -> Path:
+    """The prefix of the inference model of a net, one of NETS if none is given; it is trained if it is not there."""
     prefix = folder / f"{name.replace(' ', '_')}_{seed}" / "model"
     if not prefix.with_suffix(".pdiparams").is_file():
-        _train(NETS[name], seed, train, prefix)
+        _train(net or NETS[name], seed, train, prefix)
     return prefix
 
 
@@ -186,7 +188,7 @@ def _train(net: DenseNet, seed: int, train: Split, prefix: Path) -> None:
 
     paddle.seed(seed)
     program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
-    steps = net.epochs * (len(train.inputs) // BATCH)
+    steps = net.epochs * (len(train.inputs) // net.batch)
     rate = paddle.optimizer.lr.OneCycleLR(net.rate, steps)
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
         x = paddle.static.data("x", [None, *train.inputs.shape[1:]], str(train.inputs.dtype))
@@ -201,8 +203,8 @@ def _train(net: DenseNet, seed: int, train: Split, prefix: Path) -> None:
         executor.run(startup)
         for _ in range(net.epochs):
             order = random.permutation(len(train.inputs))
-            for i in range(len(order) // BATCH):
-                rows = order[i * BATCH : (i + 1) * BATCH]
+            for i in range(len(order) // net.batch):
+                rows = order[i * net.batch : (i + 1) * net.batch]
                 executor.run(program, feed={"x": train.inputs[rows], "label": train.labels[rows, None]})
                 rate.step()
         paddle.static.save_inference_model(str(prefix), [test_x], [test_logits], executor, program=test)

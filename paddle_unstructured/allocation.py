@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import Callable, Mapping, Protocol, Sequence, Union, runtime_checkable
+from typing import Any, Callable, Mapping, Protocol, Sequence, Union, runtime_checkable
 
 import numpy as np
 import paddle
@@ -25,7 +25,7 @@ from .ranking.lamp import lamp_cut
 
 
 @dataclass(frozen=True)
-class Budget:
+class Quota:
     """What may fall at one update: a number of weights, or what scores below a threshold.
 
     Attributes:
@@ -42,17 +42,20 @@ class Budget:
     thresholds: np.ndarray | None = None
 
 
+Budget = Quota  # what it was called before a budget in milliseconds took the name
+
+
 class Allocation(Protocol):
     """Any object with these three methods is an allocation."""
 
-    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
         """What `decide` is given at an update; `limits` are the most weights the pattern can take from each layer.
 
         Raises:
             ValueError: The sparsity cannot be reached within the bounds.
         """
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Quota) -> Cut:
         """Which units stay, on the device: `by_rank(...)`, where the numbers of the budget decide."""
 
     def due(self, step: int, sparsity: float, applied: float) -> bool:
@@ -67,8 +70,26 @@ class OwnSparsity(Protocol):
         """The overall sparsity of these params."""
 
 
+@runtime_checkable
+class OfModel(Protocol):
+    """What must see a model and data to become an allocation, as a budget in time must."""
+
+    def fitted(self, model: Any, batches: Sequence[Any], *, pattern: Any, select: Any, seed: int) -> FittedAllocation:
+        """The allocation for an inference model and data that are split into parts."""
+
+
+class FittedAllocation(Allocation, Protocol):
+    """An allocation that says afterwards what it came to."""
+
+    def named(self, names: Mapping[str, str]) -> FittedAllocation:
+        """The same under other names of the params."""
+
+    def measure(self, model: Any) -> FittedAllocation:
+        """The same with what was measured on the pruned model."""
+
+
 def by_rank(
-    units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget, *, rule: Callable[..., Cut] = cut
+    units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Quota, *, rule: Callable[..., Cut] = cut
 ) -> Cut:
     """Drop the lowest scored units until the budget's total is pruned, within its bounds.
 
@@ -97,7 +118,7 @@ class _Ranked:
                 f"`min_sparsity` must be <= `max_sparsity`, got {self.min_sparsity} > {self.max_sparsity}."
             )
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Quota) -> Cut:
         return by_rank(units, alive, sizes, budget)
 
     def due(self, step: int, sparsity: float, applied: float) -> bool:
@@ -134,7 +155,7 @@ class Global(_Ranked):
         super().__post_init__()
         fraction("floor", self.floor, rule="in [0, 1]", hint="0 switches it off")
 
-    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
         sizes, total = _sizes(params), _total(params, sparsity)
         low, high = self._bounds(params, sparsity, limits)
         kept = self.floor * (1.0 - sparsity) * sizes
@@ -143,7 +164,7 @@ class Global(_Ranked):
             floored = np.maximum(np.minimum(high, sizes - rounded.astype("int64")), low)
             if floored.sum() >= total:
                 break
-        return _reachable(self, Budget(total, low, floored), sparsity)
+        return _reachable(self, Quota(total, low, floored), sparsity)
 
 
 @dataclass(frozen=True)
@@ -163,10 +184,10 @@ class LAMP(_Ranked):
     min_sparsity: float = 0.0
     max_sparsity: float = 1.0
 
-    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
-        return _reachable(self, Budget(_total(params, sparsity), *self._bounds(params, sparsity, limits)), sparsity)
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
+        return _reachable(self, Quota(_total(params, sparsity), *self._bounds(params, sparsity, limits)), sparsity)
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Quota) -> Cut:
         return by_rank(units, alive, sizes, budget, rule=lamp_cut)
 
 
@@ -181,14 +202,14 @@ class Uniform(_Ranked):
     min_sparsity: float = 0.0
     max_sparsity: float = 1.0
 
-    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
         low, high = self._bounds(params, sparsity, limits)
         each = np.array([round(sparsity * param.size) for param in params], "int64")
         if (each > high).any():
             total = _total(params, sparsity)
-            _reachable(self, Budget(total, low, high), sparsity)
+            _reachable(self, Quota(total, low, high), sparsity)
             each = _shared(total, _sizes(params), low, high)
-        return Budget(int(each.sum()), each, each)
+        return Quota(int(each.sum()), each, each)
 
 
 @dataclass(frozen=True)
@@ -206,13 +227,13 @@ class ERK(_Ranked):
     min_sparsity: float = 0.0
     max_sparsity: float = 1.0
 
-    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
         sizes, total = _sizes(params), _total(params, sparsity)
         low, high = self._bounds(params, sparsity, limits)
-        _reachable(self, Budget(total, low, high), sparsity)
+        _reachable(self, Quota(total, low, high), sparsity)
         wanted = np.array([sum(param.shape) * param.size / prod(param.shape) for param in params])
         each = sizes - _shared(int(sizes.sum()) - total, wanted, sizes - high, sizes - low)
-        return Budget(total, each, each)
+        return Quota(total, each, each)
 
 
 @dataclass(frozen=True)
@@ -250,7 +271,7 @@ class PerLayer(_Ranked):
         """The overall sparsity that the layers' own ones make."""
         return sum(round(own * p.size) for own, p in zip(self._own(params), params)) / sum(p.size for p in params)
 
-    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
         own, whole = self._own(params), self.sparsity(params)
         if sparsity > whole + 0.5 / sum(p.size for p in params):
             raise ValueError(
@@ -266,7 +287,7 @@ class PerLayer(_Ranked):
         if (each > high).any() or (each < low).any():
             names = ", ".join(p.name for p, n, a, b in zip(params, each, low, high) if not a <= n <= b)
             raise ValueError(f"PerLayer asks for a sparsity that the pattern or the bounds do not allow, in {names}.")
-        return Budget(int(each.sum()), each, each)
+        return Quota(int(each.sum()), each, each)
 
     def _own(self, params: Sequence[Param]) -> list[float]:
         return by_name(self.sparsities, params, 0.0)
@@ -296,12 +317,12 @@ class Threshold:
             number("threshold", value, least=0, hint="weights with |w| below it are pruned")
         whole("update_every", self.update_every, least=1)
 
-    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Budget:
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
         values = by_name(self.value, params, 0.0) if isinstance(self.value, Mapping) else [self.value] * len(params)
         most = np.array(limits, "int64")
-        return Budget(int(most.sum()), np.zeros_like(most), most, np.array(values, "float64"))
+        return Quota(int(most.sum()), np.zeros_like(most), most, np.array(values, "float64"))
 
-    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Budget) -> Cut:
+    def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Quota) -> Cut:
         values = paddle.to_tensor(budget.thresholds)
         keep = [
             (u >= value.cast(u.dtype)).cast(u.dtype) * a.cast(u.dtype)
@@ -347,7 +368,7 @@ def _total(params: Sequence[Param], sparsity: float) -> int:
     return round(sparsity * sum(param.size for param in params))
 
 
-def _reachable(allocation: object, budget: Budget, sparsity: float) -> Budget:
+def _reachable(allocation: object, budget: Quota, sparsity: float) -> Quota:
     """The budget; ValueError if its total cannot be met within its bounds."""
     least, most = budget.low.sum(), budget.high.sum()
     if not least <= budget.total <= most:

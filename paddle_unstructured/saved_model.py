@@ -94,6 +94,15 @@ class Model:
         }
         return {name: named[name] for name in self.feeds}
 
+    def copy(self) -> Model:
+        """The same Program with weights of its own, in a scope of its own."""
+        scope = paddle.static.Scope()
+        for name in self.param_names:
+            if self.scope.find_var(name) is None:  # a mask that another scope has, of the same Program
+                continue
+            scope.var(name).get_tensor().set(self.graph.stored(name), self.place)
+        return replace(self, scope=scope)
+
     def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
         """What the model returns for these inputs.
 

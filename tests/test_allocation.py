@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from nets import tensor
 
 from paddle_unstructured import Global, Param, Threshold, Uniform
-from paddle_unstructured.allocation import Budget
+from paddle_unstructured.allocation import Quota
 
 
 def params(*sizes: int) -> list[Param]:
     return [Param(f"layer_{i}", (size,), "float32", "linear", "pd_op.mv", None, 0) for i, size in enumerate(sizes)]
 
 
-def budget_of(allocation, sizes, sparsity) -> Budget:
+def budget_of(allocation, sizes, sparsity) -> Quota:
     return allocation.budget(params(*sizes), sparsity, limits=sizes)
 
 

@@ -33,6 +33,7 @@ LEVELS = [  # each may import what stands before it, and nothing that stands beh
         "export",
         "reconstruction",
         "runtime",
+        "budget",
         "training",
         "cli",
         "__main__",

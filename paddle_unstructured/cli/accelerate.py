@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator
 
 from .arguments import add_model, give
+from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
 from .reconstruction import pattern_beside, reconstructed
 
@@ -39,13 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep in float32 the layers that hurt most, as few as will do for an error of the outputs of E, 0.02 say",
     )
     parser.add_argument("--report", action="store_true", help="say what int8 costs, layer by layer")
-    parser.add_argument(
+    much = parser.add_mutually_exclusive_group()
+    much.add_argument(
         "--prune",
         metavar="R",
         type=float,
         help="prune this part of the weights first, without training, on the same data",
     )
-    parser.add_argument("--pattern", metavar="P", help="with --prune: 1x4 (for int8), 2x1; or by itself: 2:4")
+    add_budget(parser, much)
+    parser.add_argument(
+        "--pattern", metavar="P", help="with --prune, --target-ms or --speedup: 1x4 (for int8), 2x1; or by itself: 2:4"
+    )
     add_image_words(parser)
 
 
@@ -60,7 +65,11 @@ def run(args: argparse.Namespace) -> int:
     known = ("calibration", "equalize", "skip", "most_error", "report")
     words = {word: getattr(args, word) for word in known}
     int8 = {word: value for word, value in words.items() if value is not None and value is not False}  # 0 is a value
-    prunes = args.prune is not None or args.pattern is not None
+    prunes = args.prune is not None or args.pattern is not None or is_asked(args)
+    if not is_asked(args):
+        refuse_words(args)
+    elif args.most_error is not None:
+        raise ValueError("--most-error has no meaning with --target-ms or --speedup: layers in float32 take longer.")
     if not args.int8:
         given = [f"--{word.replace('_', '-')}" for word in int8]
         given += ["--calibrate"] if args.calibrate and not prunes else []
@@ -90,14 +99,18 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
     from ..export import export, open_model
 
     pattern = pattern_beside(args.pattern, args.prune, "--prune")
-    if args.prune is None and ":" not in args.pattern:
+    if args.prune is None and not is_asked(args) and ":" not in args.pattern:
         raise ValueError(f"--pattern {args.pattern} says not how much is to be pruned; give --prune R.")
     if len(files) != 1:
-        raise ValueError("--prune needs inputs to prune on; give --calibrate DATA.")
+        flag = "--target-ms" if args.target_ms else "--speedup" if args.speedup else "--prune"
+        raise ValueError(f"{flag} needs inputs to prune on; give --calibrate DATA.")
     model = open_model(args.model)
     arrays = calibration(args, files[0], model)
     bits = 8 if args.int8 and not args.equalize else None  # which gives outputs other scales, and grids
     words = {"ratio": args.prune, "pattern": pattern, "bits": bits}
+    if is_asked(args):
+        known = {word: getattr(args, word) for word in ("calibration", "equalize", "skip") if getattr(args, word)}
+        words["allocation"] = budget(args, model, bool(args.int8) and _int8(args, {"data": arrays, **known}))
     done = reconstructed(model, arrays, **{name: value for name, value in words.items() if value is not None})
     with tempfile.TemporaryDirectory(prefix="paddle_unstructured_") as folder:
         export(done.model.program, done.model.feeds, done.model.fetches, f"{folder}/model", done.pruner)

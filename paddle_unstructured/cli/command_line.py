@@ -16,11 +16,11 @@ from typing import Iterator, Sequence
 from .. import __version__
 from ..needs_paddle import explained
 from ..runtime.build import listening
-from . import accelerate, benchmark, check, compress, decompress, export, lite, prune, report
+from . import accelerate, benchmark, check, compress, decompress, export, lite, prune, report, tune
 from .compilation_bar import compilation_bar
 from .results import only_results_on_stdout
 
-COMMANDS = (report, check, prune, compress, decompress, export, lite, accelerate, benchmark)
+COMMANDS = (report, check, prune, compress, decompress, export, lite, accelerate, benchmark, tune)
 _ABOUT = """The command line: python -m paddle_unstructured COMMAND MODEL …
 
 MODEL is an inference model (.json and .pdiparams; a legacy .pdmodel pair is translated) or a training checkpoint

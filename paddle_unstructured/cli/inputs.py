@@ -34,7 +34,7 @@ def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
 def shapes_of(args: argparse.Namespace, model: Any) -> dict[str, list[int]] | None:
     """The shapes that were given, by input; None if there are none, and none are needed."""
     if args.shape is not None:
-        return dict(_parsed(text, model.feeds) for text in args.shape)
+        return parsed_shapes(args.shape, model)
     for name, value in model.inputs.items():
         shape = list(value.shape)
         if args.data is None and any(extent < 0 for extent in shape[1:]):
@@ -44,6 +44,11 @@ def shapes_of(args: argparse.Namespace, model: Any) -> dict[str, list[int]] | No
                 "number for every N, or --data FILE."
             )
     return None
+
+
+def parsed_shapes(given: list[str] | None, model: Any) -> dict[str, list[int]] | None:
+    """NAME=N,N,... of some inputs, as shapes by name; None of none."""
+    return None if given is None else dict(_parsed(text, model.feeds) for text in given)
 
 
 def inputs_of(args: argparse.Namespace, model: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from .arguments import add_model, add_selection, give, selection
+from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
 from .reconstruction import pattern_beside, reconstructed
 
@@ -18,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     much = parser.add_mutually_exclusive_group()
     much.add_argument("--ratio", metavar="R", type=float, help="fraction of the selected weights to prune, in [0, 1]")
     much.add_argument("--threshold", metavar="T", type=float, help="prune weights with |w| below")
+    add_budget(parser, much)
+    parser.add_argument("--int8", action="store_true", help="with --target-ms or --speedup: of the model in int8")
     parser.add_argument("--pattern", metavar="P", help="2:4, 2x1 or 1x4, as for check; default: single weights")
     parser.add_argument(
         "--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global, with --calibrate LAMP"
@@ -47,10 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if not is_asked(args):
+        refuse_words(args, "int8")
     if args.calibrate is not None:
         return _reconstruct(args)
     if args.method not in (None, "magnitude"):
         raise ValueError(f"--method {args.method} needs inputs; give --calibrate DATA.")
+    if is_asked(args):
+        raise ValueError(
+            "--target-ms and --speedup need inputs, to know what each layer is worth; give --calibrate DATA."
+        )
     given = [f"--{word.replace('_', '-')}" for word in (*WORDS, "memory", "bits") if getattr(args, word) is not None]
     if given:
         raise ValueError(f"{', '.join(given)} has no meaning without --calibrate; add it, or leave this out.")
@@ -76,6 +85,8 @@ def _reconstruct(args: argparse.Namespace) -> None:
     arrays = calibration(args, args.calibrate, model)
     method = args.method or "reconstruct"
     how: dict[str, Any] = {"method": method, "select": selection(args), "bits": args.bits}
+    if is_asked(args):
+        words["allocation"] = budget(args, model, args.int8)
     how["memory"] = 0.5 if args.memory is None else args.memory
     done = reconstructed(model, arrays, **how, **words)
     model = done.model
@@ -87,8 +98,13 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     """What was asked for, in the words of `UnstructuredPruner`."""
     from .. import allocation
 
-    if args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
-        raise ValueError("give --ratio, --threshold, --rules or an n:m --pattern: how much is to be pruned?")
+    if is_asked(args) and (args.allocation or args.rules):
+        word = "--allocation" if args.allocation else "--rules"
+        raise ValueError(f"{word} has no meaning with --target-ms or --speedup, which find a sparsity for each layer.")
+    if not is_asked(args) and args.ratio is args.threshold is args.rules is None and ":" not in (args.pattern or ""):
+        raise ValueError(
+            "give --ratio, --threshold, --target-ms, --speedup, --rules or an n:m --pattern: how much is to be pruned?"
+        )
     if args.threshold is not None and args.allocation is not None:
         raise ValueError(
             "--allocation has no meaning with --threshold, which is the same for every layer; leave one out."

@@ -18,11 +18,15 @@ def reconstructed(model: Any, arrays: Mapping[str, np.ndarray], **words: Any) ->
     """A `Reconstruction` of a saved model, on samples for each of its inputs."""
     from ..reconstruction.reconstruct import reconstruct
 
+    return reconstruct(model, batches_of(model, arrays), told=Bar(), **words)
+
+
+def batches_of(model: Any, arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The samples in batches that the model takes."""
     count = len(next(iter(arrays.values())))
     size = max([value.shape[0] for value in model.inputs.values() if value.shape[0] > 0], default=BATCH)
     whole = count - count % size if size != BATCH else count  # a model may take batches of one size only
-    batches = [{name: array[i : i + size] for name, array in arrays.items()} for i in range(0, whole, size)]
-    return reconstruct(model, batches, told=Bar(), **words)
+    return [{name: array[i : i + size] for name, array in arrays.items()} for i in range(0, whole, size)]
 
 
 def pattern_beside(pattern: str | None, ratio: float | None, flag: str) -> Any:

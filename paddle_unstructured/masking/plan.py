@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ..allocation import Allocation, Budget, OwnSparsity, PerLayer
+from ..allocation import Allocation, OwnSparsity, PerLayer, Quota
 from ..arguments import fraction
 from ..compat import paddleslim
 from ..compat.config_list import Rules, choices
@@ -47,7 +47,7 @@ class PruningPlan:
         """The sparsity that the schedule ends with; None if it does not say."""
         return final_of(self.schedule)
 
-    def budget(self, sparsity: float) -> Budget:
+    def budget(self, sparsity: float) -> Quota:
         """What may fall at an overall sparsity."""
         return self.allocation.budget(self.params, sparsity, [_limit(layer) for layer in self.layers])
 

@@ -13,7 +13,7 @@ import paddle
 from paddle import Tensor
 
 from .. import criteria, distributed
-from ..allocation import Allocation, Budget
+from ..allocation import Allocation, Quota
 from ..criteria import Criterion
 from ..graph import Graph, Param, is_gathered
 from ..graph.in_place import multiply_
@@ -55,7 +55,7 @@ class MaskUpdate:
         return other
 
     def prune(
-        self, allocation: Allocation, budget: Budget, *, step: int, forget: Sequence[str] = ()
+        self, allocation: Allocation, budget: Quota, *, step: int, forget: Sequence[str] = ()
     ) -> tuple[np.ndarray, np.ndarray]:
         """Update masks and weights, and set the variables `forget` to zero.
 
@@ -74,7 +74,7 @@ class MaskUpdate:
                 paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
             return decision.pruned.numpy(), decision.threshold.numpy()
 
-    def plan(self, allocation: Allocation, budget: Budget, *, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def plan(self, allocation: Allocation, budget: Quota, *, step: int) -> tuple[np.ndarray, np.ndarray]:
         """What `prune` would return; nothing is changed."""
         with self._tensors(scored=True) as tensors:
             decision = self._decide(allocation, tensors, budget, step)
@@ -112,7 +112,7 @@ class MaskUpdate:
         with self._graph.tensors(dict.fromkeys(names)) as tensors:
             yield tensors
 
-    def _decide(self, allocation: Allocation, tensors: Tensors, budget: Budget, step: int) -> Cut:
+    def _decide(self, allocation: Allocation, tensors: Tensors, budget: Quota, step: int) -> Cut:
         informed = list(zip(self._layers, self._information(tensors)))
         units, alive, sums = [], [], []
         for layer, information in informed:

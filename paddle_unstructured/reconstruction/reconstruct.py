@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from .. import arguments
-from ..allocation import LAMP, Allocation
+from ..allocation import LAMP, Allocation, FittedAllocation, OfModel
 from ..compat.config_list import Rules
 from ..export.recalibration import recalibrate
 from ..masking.update import PrunedLayer
@@ -44,6 +44,7 @@ class Reconstruction:
             [n, answers].
         error: |outputs - dense outputs| / |dense outputs| on held-back inputs, in the Euclidean norm.
         recalibrated: whether batch norms were measured anew.
+        budget: of an allocation by time: what each layer was given, predicted and measured; prints as a table.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class Reconstruction:
     agreement: float | None
     error: float
     recalibrated: bool
+    budget: FittedAllocation | None = None
 
     def __str__(self) -> str:
         def part(value: float | None) -> str:
@@ -69,7 +71,8 @@ class Reconstruction:
         table = aligned(head, cells, numbers=tuple(range(1, len(head) - 1)))
         same = "" if self.agreement is None else f"; first answers that agree with the dense net: {self.agreement:.4f}"
         above = f"{table}\n\n" if self.rows else ""  # by magnitude no layer is solved for
-        return f"{above}on held-back inputs: relative error of the outputs {self.error:.4f}{same}"
+        below = "" if self.budget is None else f"\n\n{self.budget}"
+        return f"{above}on held-back inputs: relative error of the outputs {self.error:.4f}{same}{below}"
 
 
 def reconstruct(
@@ -78,7 +81,7 @@ def reconstruct(
     *,
     ratio: float | None = None,
     pattern: Pattern | str | None = None,
-    allocation: Allocation | None = None,
+    allocation: Allocation | OfModel | None = None,
     select: Select = all_weights,
     rules: Rules | None = None,
     method: str = "reconstruct",
@@ -104,7 +107,7 @@ def reconstruct(
             the names of `input_spec`, or `x0`, `x1` and so on as Paddle calls them.
         ratio: part of the selected weights to prune, in [0, 1]; n:m patterns bring their own.
         pattern: what falls together; "2:4", "1x4" or a pattern. Default: single weights.
-        allocation: who competes for the budget. Default: `LAMP()`.
+        allocation: who competes for the budget, default `LAMP()`; or a `Budget` in milliseconds, instead of a ratio.
         select: param -> bool: which weights to prune.
         rules: which layer is pruned how, as `UnstructuredPruner` takes them, instead of pattern and allocation.
         method: "reconstruct"; "recalibrate": magnitudes, then batch norms measured anew; "magnitude".
@@ -141,6 +144,13 @@ def reconstruct(
         seen, held = of(batches, "fit", "choose"), of(batches, "judge")
         warn_if_unfamiliar(whose.model.graph, seen)
         dense, expected = _copy(whose.model), [whose.model.run(**batch) for batch in held]
+    fit = None
+    if isinstance(allocation, OfModel):
+        if ratio is not None or rules is not None:
+            raise ValueError(f"{allocation} says how much is pruned; leave out `ratio` and `rules`.")
+        with whose.computing():
+            fit = allocation.fitted(whose.model, batches, pattern=pattern, select=select, seed=seed)
+        allocation = fit = fit.named({param: whose.name(param) for param in whose.model.param_names})
     if allocation is None and rules is None and ratio is not None:
         allocation = LAMP()  # an n:m pattern without a ratio means the same sparsity for every layer
     words = {"ratio": ratio, "pattern": pattern, "allocation": allocation, "select": select, "rules": rules}
@@ -155,9 +165,10 @@ def reconstruct(
                 whose.model, seen, held, expected, must=method == "recalibrate"
             )
             outputs = [whose.model.run(**batch) for batch in held]
+            fit = fit and fit.measure(whose.model)
         whose.give_back(pruner)
     return Reconstruction(
-        whose.model, pruner, tuple(rows), _agreement(expected, outputs), _error(expected, outputs), again
+        whose.model, pruner, tuple(rows), _agreement(expected, outputs), _error(expected, outputs), again, fit
     )
 
 

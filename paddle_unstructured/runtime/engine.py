@@ -52,6 +52,12 @@ def library() -> ctypes.CDLL:
         ("pu_model_output_count", ctypes.c_int32, [pointer]),
         ("pu_model_infer", ctypes.c_int32, [pointer, tensors, ctypes.c_int32, tensors, text, size]),
         ("pu_model_run", ctypes.c_int32, [pointer, tensors, pointers, ctypes.c_int32, pointers, text, size]),
+        ("pu_model_step_count", ctypes.c_int32, [pointer]),
+        (
+            "pu_model_profile",
+            ctypes.c_int32,
+            [pointer, tensors, pointers, ctypes.c_int32, pointers, ctypes.POINTER(size), text, size],
+        ),
         ("pu_digest", ctypes.c_uint64, [text, ctypes.POINTER(_Array), ctypes.c_int32, text, size]),
     ]:
         function = getattr(lib, name)
@@ -128,6 +134,19 @@ class Engine:
             ValueError: An input does not fit, or has a number that its dtype does not hold.
             TypeError: It is not an array of real numbers.
         """
+        return self._outputs_of(inputs)
+
+    def profile(self, *inputs: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
+        """One run: seconds that each step took, one for each node of the plan; 0 where a later step did its work too.
+
+        Raises:
+            ValueError, TypeError: as `run`.
+        """
+        taken = np.zeros(self._library.pu_model_step_count(self._model), np.int64)
+        self._outputs_of(inputs, taken)
+        return np.asarray(taken * 1e-9)
+
+    def _outputs_of(self, inputs: Sequence[Any], taken: np.ndarray | None = None) -> list[np.ndarray]:
         arrays = in_order(self.inputs, inputs)
         given = (_Tensor * len(arrays))(*[_described_tensor(array) for array in arrays])
         made = (_Tensor * self._outputs)()
@@ -138,7 +157,13 @@ class Engine:
         sources, targets = (
             (ctypes.c_void_p * len(each))(*[array.ctypes.data for array in each]) for each in (arrays, outputs)
         )
-        if self._library.pu_model_run(self._model, given, sources, len(arrays), targets, error, _ERROR_SIZE):
+        words = (self._model, given, sources, len(arrays), targets)
+        if taken is None:
+            failed = self._library.pu_model_run(*words, error, _ERROR_SIZE)
+        else:
+            pointer = taken.ctypes.data_as(ctypes.POINTER(ctypes.c_int64))
+            failed = self._library.pu_model_profile(*words, pointer, error, _ERROR_SIZE)
+        if failed:
             raise ValueError(error.value.decode())
         return outputs
 

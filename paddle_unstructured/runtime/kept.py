@@ -68,7 +68,7 @@ def keep(name: str, library: str, build: Callable[[Path], Any], **facts: str) ->
         BuildError: It cannot be built, or not be written.
     """
     try:
-        _make_home()
+        make_home()
         refuse_what_others_may_write(home())
         with _locked() as alone:
             found = find(name, library)
@@ -131,7 +131,8 @@ def refuse_what_others_may_write(path: Path) -> None:
         )
 
 
-def _make_home() -> None:
+def make_home() -> None:
+    """Make the folder, if it is not there: of mode 0755, whatever the umask."""
     if not home().is_dir():
         home().parent.mkdir(parents=True, exist_ok=True)
         home().mkdir(exist_ok=True)

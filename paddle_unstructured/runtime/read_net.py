@@ -38,6 +38,8 @@ def read_net(model: Model) -> Net:
     if refused:
         found = counted(refused, model.program.global_block().ops)
         raise Refusal("; ".join(dict.fromkeys(f"{kind_of(op)}: {why}" for op, why in refused)), found)
+    if not outputs:  # a Program in memory says nothing of outputs
+        outputs = {i: output(reader, value) for i, value in enumerate(model.fetches)}
     inputs = [reader.view_of(value).layer for value in model.inputs.values()]
     return Net(inputs, [one for _, one in sorted(outputs.items())])
 

@@ -93,13 +93,19 @@ def emitter_of(net: Net) -> Emitter:
 
 def emit(net: Net) -> tuple[PlanWriter, list[KernelChoice]]:
     """Write the plan of a net; only what its outputs need."""
+    emitter = emitted(net)
+    return emitter.writer, emitter.choices
+
+
+def emitted(net: Net) -> Emitter:
+    """The same with the value that each layer makes."""
     emitter = emitter_of(net)
     for output in net.outputs:
         for layer in in_order(output.layer, emitter.values):
             emitter.emit(layer)
     for output in net.outputs:
         emitter.writer.output(emitter.values[output.layer], dims=output.dims, dtype=output.dtype)
-    return emitter.writer, emitter.choices
+    return emitter
 
 
 def in_order(output: Layer, done: dict[Layer, int]) -> list[Layer]:

@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 
 from .. import arguments
-from ..allocation import Budget, by_rank
+from ..allocation import Quota, by_rank
 from ..arguments import StrPath, fraction, function, name_of, names, wrong_kind
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, as_watching, magnitude, scores, source_of
@@ -227,7 +227,7 @@ def _prune(graph: Graph, layer: PrunedLayer, total: int) -> int:
             [pattern.units(score, param, mask)],
             [pattern.alive(mask, param)],
             [pattern.size(param)],
-            Budget(total, alone, alone),
+            Quota(total, alone, alone),
         )
         mask_(tensors[param.name], pattern.spread(decision.keep[0], param))
         return int(decision.pruned.numpy()[0])

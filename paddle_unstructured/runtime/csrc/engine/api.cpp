@@ -68,6 +68,13 @@ pu_tensor written(const Tensor& tensor) {
   return to;
 }
 
+void run(const pu_model* model, const pu_tensor* inputs, const void* const* data, int32_t count, void* const* outputs,
+         int64_t* nanoseconds) {
+  std::vector<Given> given;
+  for (int32_t i = 0; i < count; ++i) given.push_back({tensor_of(inputs[i]), data[i]});
+  model->model.run(given, std::vector<void*>(outputs, outputs + pu_model_output_count(model)), nanoseconds);
+}
+
 void write_outputs(const Network& network, const pu_tensor* inputs, int32_t count, pu_tensor* to) {
   for (const Tensor& tensor : network.infer(tensors_of(inputs, count))) *to++ = written(tensor);
 }
@@ -123,13 +130,16 @@ int32_t pu_model_infer(const pu_model* model, const pu_tensor* inputs, int32_t i
 
 int32_t pu_model_run(const pu_model* model, const pu_tensor* inputs, const void* const* data, int32_t input_count,
                      void* const* outputs, char* error, int64_t error_size) {
-  return guarded(
-      [&] {
-        std::vector<Given> given;
-        for (int32_t i = 0; i < input_count; ++i) given.push_back({tensor_of(inputs[i]), data[i]});
-        model->model.run(given, std::vector<void*>(outputs, outputs + pu_model_output_count(model)));
-      },
-      error, error_size);
+  return guarded([&] { run(model, inputs, data, input_count, outputs, nullptr); }, error, error_size);
+}
+
+int32_t pu_model_step_count(const pu_model* model) {
+  return static_cast<int32_t>(model->model.network().steps().size());
+}
+
+int32_t pu_model_profile(const pu_model* model, const pu_tensor* inputs, const void* const* data, int32_t input_count,
+                         void* const* outputs, int64_t* nanoseconds, char* error, int64_t error_size) {
+  return guarded([&] { run(model, inputs, data, input_count, outputs, nanoseconds); }, error, error_size);
 }
 
 pu_plan* pu_plan_create(const char* plan, char* error, int64_t error_size) {

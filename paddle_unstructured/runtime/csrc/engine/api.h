@@ -50,7 +50,14 @@ PU_API int32_t pu_model_infer(const pu_model* model, const pu_tensor* inputs, in
 PU_API int32_t pu_model_run(const pu_model* model, const pu_tensor* inputs, const void* const* data,
                             int32_t input_count, void* const* outputs, char* error, int64_t error_size);
 
-// The same from the plan alone, without its arrays. Errors as above.
+// How many steps a run has, one for each node of the plan; and a run that says how long each took, in nanoseconds over
+// all samples: 0 for a step whose work a later one does. Of samples that threads share, each thread's part counts.
+PU_API int32_t pu_model_step_count(const pu_model* model);
+PU_API int32_t pu_model_profile(const pu_model* model, const pu_tensor* inputs, const void* const* data,
+                                int32_t input_count, void* const* outputs, int64_t* nanoseconds, char* error,
+                                int64_t error_size);
+
+// What pu_model_infer says from the plan alone, without its arrays. Errors as above.
 PU_API pu_plan* pu_plan_create(const char* plan, char* error, int64_t error_size);
 PU_API void pu_plan_free(pu_plan* plan);
 PU_API int32_t pu_plan_input_dtype(const pu_plan* plan, int32_t input);  // 0 if there is no such input

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 
 #include "error.h"
 #include "kinds.h"
@@ -15,6 +16,11 @@ constexpr int kMostThreads = 256;
 size_t read_value(const Node& node, int64_t value, size_t made) {
   if (value < 0 || static_cast<size_t>(value) >= made) node.refuse("reads a value that is not made before it");
   return static_cast<size_t>(value);
+}
+
+int64_t now() {
+  const auto time = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
 }
 
 std::vector<Shape> shapes_of(const Step& step, const std::vector<Shape>& shapes) {
@@ -191,7 +197,7 @@ Value Model::input_of(const Workspace& workspace, size_t input, const Given& giv
 }
 
 void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const Run& run,
-                       int64_t sample) const {
+                       int64_t sample, int64_t* nanoseconds) const {
   std::atomic<bool> lost_nan{false};
   std::vector<Value> inputs;
   for (size_t i = 0; i < run.inputs.size(); ++i) inputs.push_back(input_of(workspace, i, run.inputs[i], sample));
@@ -201,7 +207,13 @@ void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratc
     Context context{kernels_, pool, scratch, lost_nan, {}, value_of(workspace, inputs.size() + i)};
     for (const size_t value : steps[i].inputs)
       context.inputs.push_back(network_.is_input(value) ? inputs[value] : value_of(workspace, value));
-    steps[i].runs->run(context);
+    if (nanoseconds == nullptr) {
+      steps[i].runs->run(context);
+    } else {
+      const int64_t begun = now();
+      steps[i].runs->run(context);
+      nanoseconds[i] += now() - begun;
+    }
   }
   // int8 has no NaN: where one was to be quantized, all outputs of the sample become NaN, as float32 would mostly make
   // them.
@@ -211,7 +223,7 @@ void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratc
   }
 }
 
-void Model::run(const std::vector<Given>& inputs, const std::vector<void*>& outputs) const {
+void Model::run(const std::vector<Given>& inputs, const std::vector<void*>& outputs, int64_t* nanoseconds) const {
   std::vector<Tensor> given;
   for (const Given& each : inputs) {
     given.push_back(each.tensor);
@@ -224,6 +236,7 @@ void Model::run(const std::vector<Given>& inputs, const std::vector<void*>& outp
   const std::vector<Shape> shapes = network_.infer_values(given);
   const int64_t batch = network_.batch(given);
   const Run run{inputs, outputs, batch};
+  const size_t steps = network_.steps().size();
   const Teams::Borrowed borrowed(teams_);
   Team& team = borrowed.team();
   prepare_scratch(team, shapes);
@@ -232,16 +245,22 @@ void Model::run(const std::vector<Given>& inputs, const std::vector<void*>& outp
   const bool share_samples = threads > 1 && (batch % threads == 0 || batch >= 4 * threads);
   if (!share_samples) {
     prepare(team.workspaces[0], shapes);
+    if (nanoseconds != nullptr) std::fill_n(nanoseconds, steps, 0);
     for (int64_t sample = 0; sample < batch; ++sample)
-      run_sample(team.workspaces[0], team.scratch, &team.pool, run, sample);
+      run_sample(team.workspaces[0], team.scratch, &team.pool, run, sample, nanoseconds);
     return;
   }
+  std::vector<int64_t> taken(nanoseconds == nullptr ? 0 : steps * static_cast<size_t>(threads));
   for (Workspace& workspace : team.workspaces) prepare(workspace, shapes);
   team.pool.run(batch, [&](int64_t sample, int worker) {
     Workspace& workspace = team.workspaces[static_cast<size_t>(worker)];
     const std::vector<uint8_t*> scratch{team.scratch[static_cast<size_t>(worker)]};
-    run_sample(workspace, scratch, nullptr, run, sample);
+    int64_t* const own = taken.empty() ? nullptr : &taken[static_cast<size_t>(worker) * steps];
+    run_sample(workspace, scratch, nullptr, run, sample, own);
   });
+  if (nanoseconds == nullptr) return;
+  std::fill_n(nanoseconds, steps, 0);
+  for (size_t i = 0; i < taken.size(); ++i) nanoseconds[i % steps] += taken[i] / threads;
 }
 
 }  // namespace paddle_unstructured

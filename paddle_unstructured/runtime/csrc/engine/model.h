@@ -73,8 +73,8 @@ class Model {
   const char* isa() const { return kernels_.f32.name; }
   const char* isa_int8() const { return kernels_.int8.name; }
 
-  // outputs[i]: as `Network::infer` says, dense.
-  void run(const std::vector<Given>& inputs, const std::vector<void*>& outputs) const;
+  // outputs[i]: as `Network::infer` says, dense. nanoseconds[i], if there is room for them: what step i took.
+  void run(const std::vector<Given>& inputs, const std::vector<void*>& outputs, int64_t* nanoseconds = nullptr) const;
 
  private:
   Model(const Plan& plan, const Parameters& parameters, int threads);
@@ -87,7 +87,7 @@ class Model {
     int64_t batch;
   };
   void run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const Run& run,
-                  int64_t sample) const;
+                  int64_t sample, int64_t* nanoseconds) const;
   Value value_of(const Workspace& workspace, size_t value) const;
   Value input_of(const Workspace& workspace, size_t input, const Given& given, int64_t sample) const;
 

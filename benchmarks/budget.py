@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pruning to a budget in milliseconds: predicted beside measured time, and what else that time could have bought.
+
+    python benchmarks/budget.py train [--nets ...]       # nets on Fashion-MNIST, kept in --weights
+    python benchmarks/budget.py time  [--nets ...]       # clocks; wants a quiet machine: taskset -c 1 python ...
+    python benchmarks/budget.py prune [--nets ...]       # to the budget, and by other allocations to the same time
+    python benchmarks/budget.py measure [--nets ...]     # clocks what was pruned, in turn; wants a quiet machine
+    python benchmarks/budget.py                          # the tables of what has been run
+
+Each net is pruned without training on 256 images. Other allocations (one sparsity for all layers, the global race,
+LAMP) get the sparsity at which they were measured to take what the budget took. All are then converted and run in turn;
+errors are |outputs - dense outputs| / |dense outputs| on 1,000 test images. Every step adds lines to
+benchmarks/results/budget.jsonl; what is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+from dense_nets import NETS as SMALL
+from dense_nets import DenseNet, Split, data_for, right, trained
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path.home() / ".cache" / "paddle_unstructured" / "no_training"
+SAMPLES, BATCH, JUDGED = 256, 32, 1000
+RATIOS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
+OTHERS = ("Uniform", "Global", "LAMP")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net and what is asked of it.
+
+    Attributes:
+        net: how it is trained.
+        speedup: of the budget, in float32 and single weights.
+        int8: of the budget in int8 and blocks of 1x4; None where it is not run.
+        scale: each pixel is repeated so often along both axes.
+        images: training images; None: all.
+    """
+
+    net: DenseNet
+    speedup: float
+    int8: float | None = None
+    scale: int = 1
+    images: int | None = None
+
+
+def _mobilenet() -> Any:
+    from models import MobileNet
+
+    return MobileNet(1, 10)
+
+
+def _mobilenet_v2() -> Any:
+    from models.mobilenet_v2 import MobileNetV2
+
+    return MobileNetV2(1, 10)
+
+
+def _resnet18() -> Any:
+    from models.resnet import Basic, ResNet
+
+    return ResNet(Basic, (2, 2, 2, 2), 1, 10)
+
+
+CASES = {
+    "LeNet": Case(SMALL["LeNet"], 1.12),
+    "MobileNetV1 0.25": Case(SMALL["MobileNetV1 0.25"], 1.25),
+    "ResNet-8": Case(SMALL["ResNet-8"], 1.15),
+    "ViT-tiny": Case(SMALL["ViT-tiny"], 1.2),
+    "MobileNetV1": Case(DenseNet(_mobilenet, 1, 0.002, batch=32), 2.0, 2.0, 4, 8000),
+    "MobileNetV2": Case(DenseNet(_mobilenet_v2, 1, 0.002, batch=32), 1.5, None, 4, 8000),
+    "ResNet-18": Case(DenseNet(_resnet18, 1, 0.001, batch=32), 2.5, 2.0, 2, 10000),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("train", "time", "prune", "measure", "table"), default="table")
+    parser.add_argument("--nets", nargs="+", choices=CASES, default=list(CASES), help="default: all")
+    parser.add_argument("--int8", action="store_true", help="in int8 and blocks of 1x4, instead of float32")
+    parser.add_argument("--data_dir", help="folder of Fashion-MNIST; default: where Debian's package puts it")
+    parser.add_argument("--weights", type=Path, default=CACHE, help=f"folder of the nets (default: {CACHE})")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "budget.jsonl")
+    args = parser.parse_args()
+    if args.what == "table":
+        print(tables(read(args.results)))
+        return
+    import paddle
+
+    paddle.enable_static()
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    step: Callable[..., list[dict[str, Any]]] = {"time": timed, "prune": pruned, "measure": measured}.get(args.what)
+    for name in args.nets:
+        case = CASES[name]
+        train, test = data_for(case.net, args.data_dir)
+        train, test = scaled(train, case, case.images), scaled(test, case, JUDGED)
+        model = trained(name, 0, train, args.weights, case.net)
+        if step is None or (args.int8 and case.int8 is None):
+            continue
+        samples = train.inputs[np.random.default_rng(0).choice(len(train.inputs), SAMPLES, replace=False)]
+        for line in step(Run(name, case, args.int8, model, samples, test, args.weights), read(args.results)):
+            line = {"step": args.what, "net": name, "kind": "int8" if args.int8 else "float32", **line}
+            print(json.dumps(line)[:300], file=sys.stderr, flush=True)
+            with args.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A case with its model and data."""
+
+    name: str
+    case: Case
+    int8: bool
+    path: Path
+    samples: np.ndarray
+    test: Split
+    weights: Path
+
+    @property
+    def pattern(self) -> str | None:
+        return "1x4" if self.int8 else None
+
+    def budget(self) -> Any:
+        from paddle_unstructured import Budget
+
+        speedup = self.case.int8 if self.int8 else self.case.speedup
+        return Budget(speedup=speedup, int8=self.int8)
+
+    def open(self) -> tuple[Any, list[dict[str, np.ndarray]]]:
+        from paddle_unstructured.saved_model import open_model
+
+        model = open_model(self.path)
+        rows = range(0, len(self.samples), BATCH)
+        return model, [{model.feeds[0]: self.samples[i : i + BATCH]} for i in rows]
+
+    def options(self) -> Any:
+        from paddle_unstructured.runtime import Int8
+
+        return Int8(self.samples) if self.int8 else None
+
+    def kept(self, allocation: str) -> Path:
+        kind = "int8" if self.int8 else "float32"
+        return self.weights / "budget" / f"{self.name.replace(' ', '_')}_{kind}_{allocation}" / "model"
+
+    def lines(self, found: list[dict[str, Any]], step: str) -> list[dict[str, Any]]:
+        kind = "int8" if self.int8 else "float32"
+        return [line for line in found if (line["step"], line["net"], line["kind"]) == (step, self.name, kind)]
+
+
+def timed(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Clock every layer at every sparsity, which is kept, and the net pruned by each of the other allocations."""
+    from paddle_unstructured import UnstructuredPruner, allocation
+    from paddle_unstructured.budget.times import clock, planned
+
+    if run.lines(found, "time"):
+        return []
+    model, batches = run.open()
+    tuned = run.budget().tuned(model, [(batch, "fit") for batch in batches], pattern=run.pattern)
+    names, nets = [], []
+    for other in OTHERS:
+        for ratio in RATIOS[1:]:
+            own, _ = run.open()
+            words = {"ratio": ratio, "allocation": getattr(allocation, other)(), "pattern": run.pattern}
+            words = {key: value for key, value in words.items() if value is not None}
+            UnstructuredPruner(own.program, scope=own.scope, place=own.place, **words).step()
+            names.append((other, ratio))
+            nets.append(planned(own, run.options()))
+    dense = planned(model, run.options())
+    seconds = [one.whole for one in clock([dense, *nets], tuned.inputs, threads=1)]
+    lines = [{"allocation": other, "ratio": ratio, "seconds": s} for (other, ratio), s in zip(names, seconds[1:])]
+    return [{"allocation": "dense", "ratio": 0.0, "seconds": seconds[0]}, *lines]
+
+
+def pruned(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prune to the budget, and by the other allocations to the sparsity that took as long."""
+    from paddle_unstructured import allocation, reconstruct
+    from paddle_unstructured.export import export
+
+    if run.lines(found, "prune"):
+        return []
+    timed = run.lines(found, "time")
+    (dense,) = (line["seconds"] for line in timed if line["allocation"] == "dense")
+    lines, target = [], 0.0
+    for other in ("Budget", *OTHERS):
+        model, batches = run.open()
+        exact = _outputs(model, run.test)
+        begun = time.perf_counter()
+        if other == "Budget":
+            done = reconstruct(model, batches, pattern=run.pattern, allocation=run.budget())
+            target, ratio = done.budget.predicted, done.budget.ratio
+        else:
+            curve = [(line["seconds"], line["ratio"]) for line in timed if line["allocation"] in ("dense", other)]
+            ratio = ratio_at(target, sorted(curve, key=lambda pair: pair[1]))
+            if ratio is None:
+                lines.append({"allocation": other, "why": f"never takes {1e3 * target:.3f} ms"})
+                continue
+            words = {"ratio": ratio, "pattern": run.pattern, "allocation": getattr(allocation, other)()}
+            done = reconstruct(model, batches, **words)
+        seconds = time.perf_counter() - begun
+        got = done.model
+        export(got.program, got.feeds, got.fetches, str(run.kept(other)), done.pruner)
+        outputs = _outputs(got, run.test)
+        error = float(np.linalg.norm(outputs - exact) / np.linalg.norm(exact))
+        line = {"allocation": other, "ratio": ratio, "error": error, "accuracy": right(got, run.test)}
+        if other == "Budget":
+            line.update(predicted=target, expected=done.budget.error, dense=done.budget.times.dense, took=dense)
+        lines.append({**line, "seconds": round(seconds, 1)})
+    return lines
+
+
+def ratio_at(target: float, curve: list[tuple[float, float]]) -> float | None:
+    """The least sparsity at which a curve of (seconds, ratio) falls to a target, linear between its points."""
+    for (before, low), (after, high) in zip(curve, curve[1:]):
+        if after <= target:
+            part = 1.0 if before <= target else (before - target) / (before - after)
+            return round(low + part * (high - low), 4)
+    return None
+
+
+def measured(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Clock the dense net and all pruned ones in turn, converted."""
+    from paddle_unstructured.budget.times import clock, planned
+    from paddle_unstructured.saved_model import open_model
+
+    if run.lines(found, "measure"):
+        return []
+    model, _ = run.open()
+    names = [name for name in ("Budget", *OTHERS) if run.kept(name).with_suffix(".json").is_file()]
+    nets = [planned(each, run.options()) for each in (model, *(open_model(run.kept(name)) for name in names))]
+    inputs = [np.ascontiguousarray(run.samples[:1])]
+    seconds = [one.whole for one in clock(nets, inputs, threads=1)]
+    return [{"allocation": name, "measured": s} for name, s in zip(["dense", *names], seconds)]
+
+
+def _outputs(model: Any, test: Split) -> np.ndarray:
+    parts = [test.inputs[i : i + 100] for i in range(0, len(test.inputs), 100)]
+    return np.concatenate([model.run(**{model.feeds[0]: part})[0] for part in parts]).astype(np.float64)
+
+
+def scaled(split: Split, case: Case, count: int | None) -> Split:
+    """The first images of a split, enlarged."""
+    inputs = split.inputs[:count]
+    if case.scale > 1:
+        inputs = inputs.repeat(case.scale, 2).repeat(case.scale, 3)
+    return Split(np.ascontiguousarray(inputs), split.labels[:count])
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def tables(found: list[dict[str, Any]]) -> str:
+    """Predicted beside measured time, and errors at equal time."""
+    lines = ["| net | | dense ms | asked for | predicted | measured | apart |", "|---|---|---|---|---|---|---|"]
+    rows = ["| net | | time | sparsity | budget | " + " | ".join(OTHERS) + " |", "|---|---|---|---|---|---|---|---|"]
+    for net in CASES:
+        for kind in ("float32", "int8"):
+            known = [line for line in found if (line["net"], line["kind"]) == (net, kind)]
+            cells = {line["allocation"]: line for line in known if line["step"] == "prune"}
+            clocks = {line["allocation"]: line["measured"] for line in known if line["step"] == "measure"}
+            if "Budget" not in cells or "Budget" not in clocks:
+                continue
+            own, took = cells["Budget"], clocks["Budget"]
+            speedup = CASES[net].int8 if kind == "int8" else CASES[net].speedup
+            lines.append(
+                f"| {net} | {kind} | {1e3 * clocks['dense']:.3f} | {speedup:g} x | {1e3 * own['predicted']:.3f} | "
+                f"{1e3 * took:.3f} | {own['predicted'] / took - 1:+.1%} |"
+            )
+            rows.append(
+                f"| {net} | {kind} | {1e3 * took:.3f} ms | {own['ratio']:.1%} | {own['error']:.4f} | "
+                + " | ".join(_beside(own, cells.get(other, {}), took, clocks.get(other)) for other in OTHERS)
+                + " |"
+            )
+    return "\n".join([*lines, "", *rows])
+
+
+def _beside(own: dict[str, Any], other: dict[str, Any], took: float, its: float | None) -> str:
+    if "error" not in other or its is None:
+        return other.get("why", "")
+    less = 1.0 - own["error"] / other["error"]
+    return f"{other['error']:.4f} at {other['ratio']:.1%}, {its / took:.2f} of the time: {less:.0%} less"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Budget`: prune until a run takes so many milliseconds, and lose as little as that allows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any, Iterable, Mapping, Sequence, Union
+
+import numpy as np
+
+from .. import arguments
+from ..allocation import PerLayer, Quota
+from ..compat.paddleslim import THRESHOLD
+from ..export.inputs import random_inputs
+from ..graph import Param
+from ..masking.plan import make_plan
+from ..masking.update import PrunedLayer
+from ..patterns import Pattern
+from ..reconstruction.samples import Feed, split
+from ..reconstruction.subject import subject
+from ..reporting.table import aligned
+from ..runtime.engine import MOST_THREADS
+from ..runtime.int8.options import Int8
+from ..saved_model import Model
+from ..selection import Select, all_weights
+from .errors import output_errors
+from .kept_times import clocked, facts, processor
+from .knapsack import within
+from .levels import Levels, levels_of
+from .times import Planned, Times, clock, planned, table, variants
+
+_log = logging.getLogger(__name__)
+_MOST_ROWS = 65_536
+_HIGHEST = 0.98
+_DRIFT = 1.15  # of the machine between two measurements, that is worth a word
+
+
+@dataclass(frozen=True)
+class LayerBudget:
+    """What one layer was given.
+
+    Attributes:
+        name: of the weight.
+        size: its weights.
+        zeros: how many of them fall.
+        dense: seconds that it takes without zeros.
+        now: seconds that it takes then.
+        error: what it alone adds to the outputs, |y' - y| / |y|.
+        note: why nothing falls although it was asked for, if there is a reason beyond the budget.
+    """
+
+    name: str
+    size: int
+    zeros: int
+    dense: float
+    now: float
+    error: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TimedAllocation(PerLayer):
+    """A sparsity of its own for every layer, and what the net takes then; prints as a table.
+
+    Attributes:
+        rows: the pruned layers.
+        times: seconds of the dense net's layers at each level, as they were measured.
+        predicted: seconds of a run of the pruned net.
+        wanted: seconds that were asked for.
+        error: what is to be expected of the outputs, |y' - y| / |y|, if layers err independently.
+        measured: seconds that the dense and the pruned net took in turn, once both were converted and run.
+        asked: what was asked for.
+        run: what is run to measure.
+    """
+
+    rows: tuple[LayerBudget, ...] = ()
+    times: Times = field(default_factory=lambda: Times({}, 0.0))
+    predicted: float = 0.0
+    wanted: float = 0.0
+    error: float = 0.0
+    measured: tuple[float, float] | None = None
+    asked: Any = None
+    run: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def ratio(self) -> float:
+        """Overall sparsity of the pruned layers."""
+        return sum(row.zeros for row in self.rows) / max(sum(row.size for row in self.rows), 1)
+
+    def measure(self, model: Model) -> TimedAllocation:
+        """The same with what the dense and the pruned model take, both converted and run in turn."""
+        known = self.run
+        pair = clock([known.dense, planned(model, known.int8)], known.inputs, threads=known.threads)
+        dense, now = (one.whole for one in pair)
+        if not 1.0 / _DRIFT < dense / self.times.dense < _DRIFT:
+            _log.warning(
+                "the dense model takes %s ms now and took %s ms when its layers were timed: other processes run, or "
+                "ran then; on a quiet machine time them again with `tune --again`",
+                _ms(dense),
+                _ms(self.times.dense),
+            )
+        return replace(self, measured=(dense, now))
+
+    def named(self, names: Mapping[str, str]) -> TimedAllocation:
+        """The same under other names of the weights."""
+        rows = tuple(replace(row, name=names.get(row.name, row.name)) for row in self.rows)
+        own = {names.get(key, key): value for key, value in self.sparsities.items()}
+        return replace(self, rows=rows, sparsities=own)
+
+    def __str__(self) -> str:
+        head = ["name", "weights", "sparsity", "dense ms", "now ms", "error", "note"]
+        cells = [
+            [r.name, f"{r.size}", f"{r.zeros / r.size:.4f}", _ms(r.dense), _ms(r.now), f"{r.error:.4f}", r.note]
+            for r in self.rows
+        ]
+        dense, size = self.times.dense, sum(row.size for row in self.rows)
+        zeros = sum(row.zeros for row in self.rows) / max(size, 1)
+        footer = [
+            ["not pruned", "", "", _ms(self.times.fixed), _ms(self.times.fixed), "", "other ops, copies, the call"],
+            ["predicted", f"{size}", f"{zeros:.4f}", _ms(dense), _ms(self.predicted), f"{self.error:.4f}", ""],
+        ]
+        if self.measured is not None:
+            apart = self.predicted / self.measured[1] - 1.0
+            footer.append(["measured", "", "", *map(_ms, self.measured), "", f"predicted {apart:+.1%}"])
+        footer.append(["asked for", "", "", "", _ms(self.wanted), "", f"{self.asked}"])
+        return aligned(head, cells, footer, numbers=(1, 2, 3, 4, 5)) + f"\n{processor()}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Prune until one run takes so long, with the least error of the outputs that this costs.
+
+    Each layer's time at each sparsity is measured on this machine, on the kernels that `convert` gives it; its error
+    is that of the net's outputs if it alone is pruned and repaired. Of all choices within the time, the one with the
+    least sum of squared errors is found by dynamic programming.
+
+    Args:
+        ms: milliseconds of one run, > 0; or
+        speedup: how many times faster than the dense model, converted, > 1.
+        threads: threads of one run.
+        batch: rows of one run, where the model leaves their number open.
+        int8: whether the model is to run in int8, on ranges of the same data; or an `Int8` that says how.
+        shapes: input name -> shape of what is timed. Default: that of the calibration data.
+        highest: sparsity that no layer goes beyond, in (0, 1).
+
+    Raises:
+        ValueError: Neither or both of `ms` and `speedup`, or a value out of range.
+
+    Example:
+        >>> done = reconstruct("model", batches, pattern="1x4", allocation=Budget(ms=2.0, int8=True))  # doctest: +SKIP
+        >>> print(done.budget)  # predicted and measured time, layer by layer  # doctest: +SKIP
+
+    Source: Frantar & Alistarh 2022, arXiv:2201.13096 (SPDY: sparsities by a speedup, by dynamic programming).
+    """
+
+    ms: float | None = None
+    speedup: float | None = None
+    threads: int = 1
+    batch: int = 1
+    int8: Union[bool, Int8] = False
+    shapes: Mapping[str, Sequence[int]] | None = None
+    highest: float = _HIGHEST
+
+    def __post_init__(self) -> None:
+        if (self.ms is None) == (self.speedup is None):
+            got = "neither" if self.ms is None else "both"
+            raise ValueError(f"a Budget must have `ms` or `speedup`, got {got}; give one of them.")
+        if self.ms is not None:
+            arguments.number("ms", self.ms, above=0.0)
+        else:
+            arguments.number("speedup", self.speedup, above=1.0)
+        arguments.whole("threads", self.threads, least=1, most=MOST_THREADS)
+        arguments.whole("batch", self.batch, least=1, most=_MOST_ROWS)
+        arguments.number("highest", self.highest, above=0.0, below=1.0)
+        if not isinstance(self.int8, (bool, Int8)):
+            raise arguments.wrong_kind("int8", "True, False or an Int8", self.int8)
+
+    def __str__(self) -> str:
+        what = f"{self.ms:g} ms" if self.ms is not None else f"{self.speedup:g} times faster"
+        kind = "int8" if self.int8 else "float32"
+        return f"{what}, {kind}, {self.threads} thread(s), batch {self.batch}"
+
+    def allocate(
+        self,
+        model: Any,
+        data: Iterable[Mapping[str, np.ndarray]],
+        *,
+        pattern: Pattern | str | None = None,
+        select: Select = all_weights,
+        seed: int = 0,
+        fetch: Sequence[Any] | None = None,
+        scope: Any = None,
+        place: Any = None,
+        input_spec: Sequence[Any] | None = None,
+    ) -> TimedAllocation:
+        """Find the sparsities for a model: an allocation for a pruner that trains towards them.
+
+        Args:
+            model, data, pattern, select, seed, fetch, scope, place, input_spec: as for `reconstruct`.
+
+        Raises:
+            ValueError: The time cannot be reached; says what can. The model is not converted whole.
+
+        Example:
+            >>> fit = Budget(speedup=3).allocate(program, batches, fetch=[logits])  # doctest: +SKIP
+            >>> pruner = GMPUnstructuredPruner(program, allocation=fit, ...)  # doctest: +SKIP
+        """
+        whose = subject(model, fetch=fetch, scope=scope, place=place, input_spec=input_spec)
+        with whose.computing():
+            found = self.fitted(whose.model, split(whose.model, data), pattern=pattern, select=select, seed=seed)
+        return found.named({its: whose.name(its) for its in found.sparsities})
+
+    def fitted(
+        self,
+        model: Model,
+        batches: Sequence[tuple[Feed, str]],
+        *,
+        pattern: Pattern | str | None = None,
+        select: Select = all_weights,
+        seed: int = 0,
+    ) -> TimedAllocation:
+        """The same for an inference model, on data that is split."""
+        known = self.tuned(model, batches, pattern=pattern, select=select)
+        wanted = known.times.dense / self.speedup if self.speedup is not None else 1e-3 * float(self.ms or 0.0)
+        self._check_reachable(known, wanted)
+        useful = [layer for layer in known.layers if np.ptp(known.times.layers[layer.param.name]) > 0.0]
+        chosen = {layer.param.name: 0 for layer in known.layers}
+        errors: dict[str, np.ndarray] = {}
+        if known.times.dense > wanted:
+            errors = output_errors(known.model, useful, known.levels, batches, seed)
+            names = [layer.param.name for layer in useful]
+            left = (
+                wanted
+                - known.times.fixed
+                - sum(float(known.times.layers[layer.param.name][0]) for layer in known.layers if layer not in useful)
+            )
+            best = within([known.times.layers[name] for name in names], [errors[name] for name in names], left)
+            assert best is not None  # the fastest of each fit
+            chosen.update(zip(names, best))
+        return self._result(known, chosen, errors, wanted)
+
+    def tuned(
+        self,
+        model: Model,
+        batches: Sequence[tuple[Feed, str]],
+        *,
+        pattern: Pattern | str | None = None,
+        select: Select = all_weights,
+        again: bool = False,
+    ) -> Tuned:
+        """What each layer takes at each sparsity: kept from the last time, or measured; `again`: measured anyway."""
+        model, int8 = model.copy(), self._int8(batches)
+        layers = _layers(model, pattern=pattern, select=select)
+        levels, inputs = levels_of(layers, self.highest), self._inputs(model, batches)
+        dense = planned(model, int8)
+        own = facts(dense, layers, levels, inputs, threads=self.threads)
+
+        def measure() -> Any:
+            return clock(variants(model, layers, levels, int8), inputs, threads=self.threads)
+
+        count = max(len(each) for each in levels.values())
+        times = table(dense, clocked(own, count, measure, again=again), levels)
+        return Tuned(model, layers, levels, times, inputs, int8, self.threads, dense)
+
+    # -- of an object that is given where an allocation is wanted
+
+    def sparsity(self, params: Sequence[Param]) -> float:
+        raise ValueError(_UNFITTED)
+
+    def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
+        raise ValueError(_UNFITTED)
+
+    def decide(self, *_: Any) -> Any:
+        raise ValueError(_UNFITTED)
+
+    def due(self, step: int, sparsity: float, applied: float) -> bool:
+        raise ValueError(_UNFITTED)
+
+    # -- parts
+
+    def _int8(self, batches: Sequence[tuple[Feed, str]]) -> Int8 | None:
+        if self.int8 is False:
+            return None
+        if isinstance(self.int8, Int8):
+            return self.int8
+        seen = [feed for feed, part in batches if part != "judge"]
+        return Int8({name: np.concatenate([feed[name] for feed in seen]) for name in seen[0]})
+
+    def _inputs(self, model: Model, batches: Sequence[tuple[Feed, str]]) -> list[np.ndarray]:
+        """One array for each input of a run."""
+        if self.shapes is not None:
+            found = random_inputs(model, self.batch, 0, self.shapes)
+            return [found[name] for name in model.feeds]
+        feeds = [feed for feed, _ in batches]
+        inputs = []
+        for name, value in model.inputs.items():
+            if value.shape and value.shape[0] < 0:
+                rows = np.concatenate([feed[name] for feed in feeds])
+                inputs.append(np.ascontiguousarray(rows[np.arange(self.batch) % len(rows)]))
+            else:
+                inputs.append(np.ascontiguousarray(feeds[0][name]))
+        return inputs
+
+    def _check_reachable(self, known: Tuned, wanted: float) -> None:
+        times = known.times
+        if times.fastest > wanted:
+            fastest = times.dense / times.fastest
+            raise ValueError(
+                f"{self} cannot be reached: with every layer at its fastest, at most {self.highest:g} zeros, a run "
+                f"takes {_ms(times.fastest)} ms ({fastest:.2f} times faster than dense, {_ms(times.dense)} ms), of "
+                f"which {_ms(times.fixed)} ms are not pruned; ask for more time"
+                + (", or prune in blocks of 1x4, which int8 skips." if self.int8 else ".")
+            )
+        if times.dense <= wanted:
+            _log.warning(
+                "the dense model takes %s ms, no more than the %s ms that are asked for: nothing is pruned",
+                _ms(times.dense),
+                _ms(wanted),
+            )
+
+    def _result(
+        self, known: Tuned, chosen: Mapping[str, int], errors: Mapping[str, np.ndarray], wanted: float
+    ) -> TimedAllocation:
+        rows, own = [], {}
+        for layer in known.layers:
+            name, level = layer.param.name, chosen[layer.param.name]
+            zeros, times = known.levels[name][level], known.times.layers[name]
+            error = float(errors[name][level]) ** 0.5 if name in errors else 0.0
+            note = "" if np.ptp(times) > 0.0 else "zeros make it no faster"
+            rows.append(LayerBudget(name, layer.param.size, zeros, float(times[0]), float(times[level]), error, note))
+            own[name] = zeros / layer.param.size
+        return TimedAllocation(
+            sparsities=own,
+            rows=tuple(rows),
+            times=known.times,
+            predicted=known.times.fixed + sum(row.now for row in rows),
+            wanted=wanted,
+            error=sum(row.error**2 for row in rows) ** 0.5,
+            asked=self,
+            run=known,
+        )
+
+
+_UNFITTED = (
+    "a Budget must see a model and data before a pruner can use it: give "
+    "`allocation=Budget(...).allocate(model, batches)`, or the Budget itself to `reconstruct`."
+)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model whose layers were timed at each sparsity; prints as a table.
+
+    Attributes:
+        model: it, with weights of its own.
+        layers: what is pruned of it.
+        levels: zeros that each may have.
+        times: seconds of each at each level.
+        inputs: what was run.
+        int8: how it runs in int8; None for float32.
+        threads: threads of a run.
+        dense: it, as it is converted.
+    """
+
+    model: Model
+    layers: Sequence[PrunedLayer]
+    levels: Levels
+    times: Times
+    inputs: Sequence[np.ndarray]
+    int8: Int8 | None
+    threads: int
+    dense: Planned
+
+    def __str__(self) -> str:
+        longest = max(self.layers, key=lambda layer: len(self.levels[layer.param.name]))
+        parts = [zeros / longest.param.size for zeros in self.levels[longest.param.name]]
+        cells = []
+        for layer in self.layers:
+            times = [_ms(float(each)) for each in self.times.layers[layer.param.name]]
+            shape = "x".join(map(str, layer.param.shape))
+            cells.append([layer.param.name, shape, *times, *[""] * (len(parts) - len(times))])
+        head = ["ms", "weight", *(f"{part:.1%}" for part in parts)]
+        rest = ["not pruned", "", _ms(self.times.fixed), *[""] * (len(parts) - 1)]
+        return aligned(head, cells, [rest], numbers=tuple(range(2, len(head)))) + f"\n{processor()}"
+
+
+def _layers(model: Model, **words: Any) -> list[PrunedLayer]:
+    """What a pruner with these words would prune."""
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("mode", "prune_params_type", "skip_params_func", "sparse_block", "criterion", "allocation", "schedule")
+    )
+    nothing.update({"rules": None, "ratio": 0.0, "threshold": THRESHOLD, "local_sparsity": False})
+    plan = make_plan(model.graph, **{**nothing, **words})
+    return plan.layers
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f}" if seconds < 0.1 else f"{1e3 * seconds:.1f}"

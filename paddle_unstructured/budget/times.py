@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long each layer of a net takes at each sparsity: the net itself is converted, run and clocked, step by step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from ..masking.update import PrunedLayer
+from ..runtime.engine import Engine
+from ..runtime.int8.options import Int8
+from ..runtime.int8.quantize import batches_of, calibrate, keep_hurting
+from ..runtime.net import Layer, Net
+from ..runtime.plan import PlanWriter
+from ..runtime.read_net import read_net
+from ..runtime.reader import Refusal
+from ..runtime.write_plan import emitted
+from ..saved_model import Model
+from .levels import Levels, masked
+
+_ROUNDS, _SECONDS = (7, 40), 1.5  # of each net: least and most, and when they may end
+_QUARTILE = 0.25  # of runs: on a busy machine others are interrupted
+_GAIN = 0.97  # of a layer's time
+_BYTES = 1e9  # of nets that are held at the same time
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a net takes, in seconds of one run.
+
+    Attributes:
+        layers: name of each pruned weight -> seconds of its step at each of its levels, float64 [levels].
+        fixed: all other steps, and what a run takes beside its steps: copies at the border, the call.
+    """
+
+    layers: Mapping[str, np.ndarray]
+    fixed: float
+
+    @property
+    def dense(self) -> float:
+        """The net without zeros."""
+        return self.fixed + sum(float(each[0]) for each in self.layers.values())
+
+    @property
+    def fastest(self) -> float:
+        """The net with every layer at its fastest level."""
+        return self.fixed + sum(float(each.min()) for each in self.layers.values())
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A net that is written down.
+
+    Attributes:
+        writer: its plan.
+        steps: name of a weight -> the steps of the plan that read it.
+    """
+
+    writer: PlanWriter
+    steps: Mapping[str, tuple[int, ...]]
+
+
+def planned(model: Model, int8: Int8 | None) -> Planned:
+    """A model as `convert` would write it.
+
+    Raises:
+        ValueError: The runtime does not take it whole.
+    """
+    try:
+        net = read_net(model)
+    except Refusal as refusal:
+        raise ValueError(
+            f"a budget in time needs a model that is converted whole, and of {model.files.prefix} only parts are: "
+            f"{refusal}; give a ratio instead, and measure with `benchmark`."
+        ) from refusal
+    if int8 is None:
+        emitter = emitted(net)
+        return Planned(emitter.writer, _steps(net, emitter.values))
+    batches = batches_of(net, int8)
+    whole = keep_hurting(calibrate(net, int8, batches), {}, int8)
+    writer_of = whole.emitter()
+    writer, _ = writer_of.run()
+    own = {layer: value for (layer, _), value in reversed(writer_of.made.items())}  # the first of each is its own
+    values = {**writer_of.outside.values, **own}
+    values.update({conv: values[summed] for summed, conv in writer_of.fused.items()})
+    return Planned(writer, _steps(whole.net, values))
+
+
+def _steps(net: Net, values: Mapping[Layer, int]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for layer, value in values.items():
+        if layer.kind in ("conv", "linear", "recurrent") and layer.name:
+            found[layer.name] = tuple(sorted({*found.get(layer.name, ()), value - len(net.inputs)}))
+    return found
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """Seconds of one net: of each step, and of a whole run."""
+
+    steps: np.ndarray
+    whole: float
+
+
+def clock(nets: Sequence[Planned], inputs: Sequence[np.ndarray], *, threads: int) -> list[Clocked]:
+    """Run nets in turn, each some times in a row, as one that is in use; the lower quartile of each step counts."""
+    size = max(1.0, float(max(sum(array.nbytes for array in net.writer.arrays) for net in nets)))
+    at_once, found = max(2, int(_BYTES / size)), list[Clocked]()
+    for first in range(0, len(nets), at_once):
+        engines = [Engine(net.writer.text, net.writer.arrays, threads=threads) for net in nets[first : first + at_once]]
+        steps: list[list[np.ndarray]] = [[] for _ in engines]
+        wholes: list[list[float]] = [[] for _ in engines]
+        begun, rounds = time.perf_counter(), 0
+        while rounds < _ROUNDS[0] or (rounds < _ROUNDS[1] and time.perf_counter() - begun < _SECONDS * len(engines)):
+            rounds += 1
+            for engine, of_steps, of_whole in zip(engines, steps, wholes):
+                engine.run(*inputs)
+                for _ in range(3):
+                    of_steps.append(engine.profile(*inputs))
+                    of_whole.append(_timed(engine, inputs))
+        for of_steps, of_whole in zip(steps, wholes):
+            found.append(Clocked(np.quantile(of_steps, _QUARTILE, axis=0), float(np.quantile(of_whole, _QUARTILE))))
+    return found
+
+
+def _timed(engine: Engine, inputs: Sequence[np.ndarray]) -> float:
+    begun = time.perf_counter()
+    engine.run(*inputs)
+    return time.perf_counter() - begun
+
+
+def variants(model: Model, layers: Sequence[PrunedLayer], levels: Levels, int8: Int8 | None) -> list[Planned]:
+    """The net at each level, all layers at once; a layer that has fewer levels stays at its last."""
+    graph, dense = model.graph, {layer.param.name: model.graph.stored(layer.param.name) for layer in layers}
+    found = []
+    try:
+        for level in range(max(map(len, levels.values()))):
+            for layer in layers:
+                own = levels[layer.param.name]
+                zeros = own[min(level, len(own) - 1)]
+                graph.store(layer.param.name, masked(layer, dense[layer.param.name], zeros))
+            found.append(planned(model, int8))
+    finally:
+        for name, array in dense.items():
+            graph.store(name, array)
+    return found
+
+
+def table(net: Planned, clocked: Sequence[Clocked], levels: Levels) -> Times:
+    """Seconds by layer and level, of a net that was clocked at each level.
+
+    Less than 3 % of a layer is no gain: levels below that take as long as no zeros, as they do where the dense kernel
+    runs them. A step whose work a later one does takes nothing: a depthwise convolution counts to the 1x1 one that
+    reads it.
+    """
+    steps = np.array([each.steps for each in clocked])  # [levels, steps]
+    layers = {}
+    for name, own in levels.items():
+        mine = list(net.steps.get(name, ()))
+        taken = steps[: len(own), mine].sum(1)
+        layers[name] = np.where(taken > _GAIN * taken[0], np.maximum(taken, taken[0]), taken)
+    timed = {step for name in levels for step in net.steps.get(name, ())}
+    others = [step for step in range(steps.shape[1]) if step not in timed]
+    beside = np.median([each.whole - each.steps.sum() for each in clocked])
+    return Times(layers, float(np.median(steps[:, others].sum(1)) + max(beside, 0.0)))
