@@ -154,7 +154,7 @@ def byte_matrix(line: Line, arrays: list) -> np.ndarray:
     values = values.reshape(-1, block, 4)
     matrix = np.zeros((len(counts) * block, rows * columns * groups, 4), np.int64)
     at = 0
-    for row, count in enumerate(counts):
+    for row, count in enumerate(counts.ravel().tolist()):  # int16, perhaps
         for entry in range(at, at + count):
             matrix[row * block : (row + 1) * block, places[entry]] = values[entry]
         at += count
@@ -175,11 +175,23 @@ def finished(
         low, high = (np.float32(bound) for bound in bounds(line["act"]))
         return np.minimum(np.maximum(real * np.float32(step)[:, None, None], low), high)
     scale, zero = scale_of(line)
-    factor, start = np.float32(step / float(scale))[:, None, None], np.float32(zero)
+    swishes = line["act"] == "hard_swish"  # of a real number, which is rounded behind it
+    unit, start = (1.0, np.float32(0)) if swishes else (float(scale), np.float32(zero))
     if added is not None:
-        by = np.float32(float(added.scale) / float(scale))
-        start = fma(np.float32(added.q), by, np.float32(zero - added.zero * float(by)))
-    return Bytes(saturated(fma(real, factor, start), *byte_bounds(line["act"], scale, zero)), scale, zero)
+        by = np.float32(float(added.scale) / unit)
+        start = fma(np.float32(added.q), by, np.float32(float(start) - added.zero * float(by)))
+    made = fma(real, np.float32(step / unit)[:, None, None], start)
+    if swishes:
+        return Bytes(saturated(hard_swished(made, scale, zero)), scale, zero)
+    return Bytes(saturated(made, *byte_bounds(line["act"], scale, zero)), scale, zero)
+
+
+def hard_swished(x: np.ndarray, scale: np.float32, zero: int) -> np.ndarray:
+    """x * min(max(x, -3) + 3, 6) / 6 in steps of a scale, as float32 that are still to be rounded."""
+    x = np.maximum(x, np.float32(-3))
+    gate = np.minimum(x + np.float32(3), np.float32(6))
+    with np.errstate(over="ignore"):
+        return fma(x * gate, np.float32(1 / (6 * float(scale))), zero)
 
 
 def int8_conv(line: Line, arrays: list, x: Bytes, added: Bytes | None = None) -> Value:
@@ -320,7 +332,7 @@ def conv(line: Line, arrays: list, x: np.ndarray) -> np.ndarray:
     if line["weights"] == "sparse":
         values, places, counts, bias = arrays
         block, matrix, at = int(line["block"]), np.zeros((len(counts) * int(line["block"]), inputs * rows * columns)), 0
-        for row, count in enumerate(counts):
+        for row, count in enumerate(counts.ravel().tolist()):
             matrix[row * block : (row + 1) * block, places[at : at + count]] = values.reshape(-1, block)[
                 at : at + count
             ].T

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from ..net import FUSING, Layer, Net
+from ..net import FOLDING, FUSING, Layer, Net
 from ..write_plan import in_order
 
 
@@ -15,12 +15,17 @@ def is_clamp(act: str) -> bool:
     return act.split(":")[0] in ("none", "relu", "relu6", "clamp")
 
 
+def is_fused(layer: Layer) -> bool:
+    """Whether its kernel computes its activation: a clamp, or hard-swish from the sums of products, rounded once."""
+    return is_clamp(layer.act) or (layer.act == "hard_swish" and layer.kind in FOLDING)
+
+
 def lower(net: Net) -> Net:
-    """The same net with every other activation (hard-swish, sigmoid, ...) as a layer of its own."""
+    """The same net with every other activation (sigmoid, GELU, ...) as a layer of its own."""
     made: dict[Layer, Layer] = {layer: layer for layer in net.inputs}
     for layer in layers_of(net):
         inputs = tuple(made[source] for source in layer.inputs)
-        if layer.kind in FUSING and not is_clamp(layer.act):
+        if layer.kind in FUSING and not is_fused(layer):
             made[layer] = Layer("activation", (replace(layer, inputs=inputs, act="none"),), act=layer.act)
         else:
             made[layer] = replace(layer, inputs=inputs)

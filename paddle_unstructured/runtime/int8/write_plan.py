@@ -15,7 +15,7 @@ from ..write_plan import KernelChoice, emitter_of, ungrouped
 from .activations import activation, function_of, table
 from .assign_scales import MOVING
 from .choose_kernel import choose_block
-from .lowering import layers_of
+from .lowering import is_clamp, layers_of
 from .placement import is_matrix, is_single_pixel, sums_in_convolutions
 from .plan_lines import Int8Writer
 from .quantizer import Quantizer
@@ -56,7 +56,7 @@ class Int8Emitter:
             if layer in self.floats:
                 self._stay_outside(layer)
             elif is_matrix(layer) and layer not in self.read_as_bytes:
-                self.outside.values[layer] = self._matrix(layer, None)
+                self.outside.values[layer] = self._real_matrix(layer)
             else:
                 own = self.quantizers[layer]
                 self.made[layer, own] = self._computed(layer, own)
@@ -140,6 +140,13 @@ class Int8Emitter:
         return self.writer.convolution(
             self._bytes(layer.inputs[0]), weight, layer.window, to, block=block, act=act, linear=linear, added=added
         )
+
+    def _real_matrix(self, layer: Layer) -> int:
+        """In float32, where a hard-swish is a line of its own."""
+        if is_clamp(layer.act):
+            return self._matrix(layer, None)
+        sums = self._matrix(replace(layer, act="none"), None)
+        return self.outside.writer.add("activation", [sums], act=layer.act)
 
     def _depthwise(self, layer: Layer, to: Quantizer) -> int:
         weight = self._quantized(layer, layer.weight, self.means.get(layer.inputs[0]))

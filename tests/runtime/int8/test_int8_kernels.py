@@ -29,6 +29,9 @@ wide_windows = st.builds(  # padded by a whole kernel, too
     st.integers(1, 2),
 )
 kinds = st.sampled_from(["any"] * 5 + ["low", "high"])
+AROUND = Int8Weight(
+    np.array([[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]], "int8"), np.array([0.5], "float32"), np.zeros(1, "float32")
+)
 
 
 def test_a_1x1_convolution_written_out():
@@ -43,11 +46,23 @@ def test_a_1x1_convolution_written_out():
     assert got.tolist() == [[[[12, 252]], [[63, 127]]]]
 
 
+def test_a_hard_swish_written_out_is_rounded_once():
+    """Of x = 0.5, 1.5, 3, -1 and -3.5, x * min(max(x + 3, 0), 6) / 6 is 0.2917, 1.125, 3, -0.333 and 0."""
+    weight = Int8Weight(np.array([[[[1]]]], "int8"), np.array([0.5], "float32"), np.zeros(1, "float32"))
+    to = Quantizer(0.125, 10)
+    for made in (
+        lambda w, v: w.convolution(v, weight, Window(), to, act="hard_swish"),
+        lambda w, v: w.depthwise(v, AROUND, Window((3, 3), pad=(1, 1, 1, 1)), to, act="hard_swish"),
+    ):
+        got = require_equal(net(made, 1, Quantizer(1.0, 100)), np.array([[[[1, 3, 6, -2, -7]]]], "float32"))[0]
+        assert got.ravel().tolist() == [0.25, 1.125, 3.0, -0.375, 0.0]
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     source=quantizers,
     to=st.one_of(st.none(), quantizers),
-    act=st.sampled_from(["none", "relu", "relu6", "clamp:-1.5:2.25"]),
+    act=st.sampled_from(["none", "relu", "relu6", "clamp:-1.5:2.25", "hard_swish"]),
     kind=kinds,
     weights=kinds,
     **{**CONVOLUTION, "window": st.one_of(windows, wide_windows), "block": st.sampled_from([0, 1, 2, 4, 16, 32])},
@@ -55,6 +70,7 @@ def test_a_1x1_convolution_written_out():
 def test_convolutions_of_any_shape(
     window, inputs, outputs, height, width, batch, threads, block, sparsity, source, to, act, kind, weights, seed
 ):
+    assume(to is not None or act != "hard_swish")
     height, width = at_least(window, height, width)
     random = np.random.default_rng(seed)
     values = pick_weights(random, outputs, inputs, *window.kernel, sparsity=sparsity, block=max(block, 1), kind=weights)
@@ -70,16 +86,17 @@ def test_convolutions_of_any_shape(
     to=quantizers,
     kind=kinds,
     weights=kinds,
+    act=st.sampled_from(["relu6", "hard_swish"]),
     **DEPTHWISE,
 )
 def test_depthwise_convolutions_of_any_shape(
-    kernel, stride, pad, channels, height, width, threads, source, to, kind, weights, seed
+    kernel, stride, pad, channels, height, width, threads, source, to, kind, weights, act, seed
 ):
     window = Window((kernel, kernel), (stride, stride), tuple(min(p, kernel - 1) for p in pad))
     height, width = at_least(window, height, width)
     random = np.random.default_rng(seed)
     weight = pick_weight8(random, pick_weights(random, channels, 1, kernel, kernel, kind=weights), source, to.scale)
-    writer = net(lambda w, v: w.depthwise(v, weight, window, to, act="relu6"), channels, source)
+    writer = net(lambda w, v: w.depthwise(v, weight, window, to, act=act), channels, source)
     x = source.scale * (pick_bytes(random, 2, channels, height, width, kind=kind) - source.zero)
     require_equal(writer, x.astype("float32"), threads)
 

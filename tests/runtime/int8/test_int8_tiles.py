@@ -44,7 +44,11 @@ def layers_on_tiles(random):
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    source=quantizers, other=quantizers, to=quantizers, act=st.sampled_from(["none", "relu", "relu6"]), **CONVOLUTION
+    source=quantizers,
+    other=quantizers,
+    to=quantizers,
+    act=st.sampled_from(["none", "relu", "hard_swish"]),
+    **CONVOLUTION,
 )
 def test_a_sum_joins_a_convolution(
     window, inputs, outputs, height, width, batch, threads, block, sparsity, source, other, to, act, seed

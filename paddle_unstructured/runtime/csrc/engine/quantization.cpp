@@ -34,13 +34,18 @@ ByteRange byte_range(const Node& node, const Quantization& output) {
   return {byte_bound(activation.a, output), byte_bound(activation.b, output)};
 }
 
+ByteFinish byte_finish(const Node& node, const Quantization& output) {
+  if (node.activation().kind != ActivationKind::kHardSwish) return {byte_range(node, output)};
+  return {{0, 255}, checked_factor(node, 1 / (6 * double{output.scale}))};
+}
+
 float checked_factor(const Node& node, double factor) {
   if (!(std::fabs(factor) <= kLargestFactor)) node.refuse("has scales that do not fit together");
   return static_cast<float>(factor);
 }
 
 OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_scale, const float* bias,
-                         const WeightSums& sums, const Quantization& input, const Quantization* output) {
+                         const WeightSums& sums, const Quantization& input, const Quantization* output, bool real) {
   OutputTerms terms{std::vector<int32_t>(WeightSums::padded(outputs)), std::vector<float>(WeightSums::padded(outputs))};
   for (size_t o = 0; o < static_cast<size_t>(outputs); ++o) {
     if (!std::isfinite(weight_scale[o]) || !(weight_scale[o] > 0))
@@ -51,8 +56,10 @@ OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_
     const int64_t largest = std::abs(start) + 255 * sums.absolute_sum[o];
     if (largest > std::numeric_limits<int32_t>::max()) node.refuse("has weights whose sums leave 32 bits");
     terms.bias[o] = static_cast<int32_t>(start);
-    terms.scale[o] = checked_factor(node, output == nullptr ? step : step / double{output->scale});
-    terms.fits = terms.fits && (output == nullptr || static_cast<double>(largest) * terms.scale[o] < kMostNumber);
+    const double factor = output == nullptr ? step : step / double{output->scale};
+    terms.scale[o] = checked_factor(node, real ? step : factor);
+    terms.fits =
+        terms.fits && (output == nullptr || static_cast<double>(largest) * checked_factor(node, factor) < kMostNumber);
   }
   return terms;
 }

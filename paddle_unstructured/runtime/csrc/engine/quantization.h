@@ -22,6 +22,15 @@ struct ByteRange {
 // The bytes between which the node's word `act` lets a value lie; activations that are no clamp are refused.
 ByteRange byte_range(const Node& node, const Quantization& output);
 
+// How a convolution's sums become bytes.
+struct ByteFinish {
+  ByteRange range{0, 255};
+  float swish = 0;  // as Requantization has it
+};
+
+// The node's word `act`, a clamp or `hard_swish`.
+ByteFinish byte_finish(const Node& node, const Quantization& output);
+
 // A factor of the arithmetic, which must be finite.
 float checked_factor(const Node& node, double factor);
 
@@ -52,8 +61,9 @@ constexpr double kMostNumber = 1 << 30;  // that the fast kernels turn into a by
 // nothing but zeros when the model was calibrated.
 inline const KernelTable& kernels_for(const KernelTable& kernels, bool fits) { return fits ? kernels : kPortable; }
 
-// `output`: null for real numbers. Refuses what could leave int32.
+// `output`: null for real numbers, which stay so in front of a hard-swish (`real`). Refuses what could leave int32.
 OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_scale, const float* bias,
-                         const WeightSums& sums, const Quantization& input, const Quantization* output);
+                         const WeightSums& sums, const Quantization& input, const Quantization* output,
+                         bool real = false);
 
 }  // namespace paddle_unstructured::int8

@@ -8,7 +8,7 @@
 //         for each input row that they reach: load what the square's windows reach
 //           for each vector of outputs: x = four neighbouring pixels of a channel in a word        taps
 //             for each of the output rows that it reaches: sums[r] += x . tap[i]     dot: a row of the filter
-//         output = saturated rint(fma(sums, scale, zero))             store_square
+//         output = saturated rint(fma(sums, scale, zero))             store_square   (hard-swish before it is rounded)
 //
 // A 3x3 filter has a zero in the fourth place of a word; 5x5 takes a second word. An input row is loaded once for all
 // the output rows it reaches, and a square is made from as few loads as hold what its windows reach.
@@ -25,6 +25,7 @@ struct Filter {
   IntVec bias, beyond;
   Vec scale, zero;
   ByteClamp clamp;
+  Requantization finish;
 };
 
 template <int Kernel>
@@ -39,6 +40,7 @@ PU_INLINE Filter<Kernel> load_filter(const Depthwise& task, int32_t group) {
   filter.scale = reinterpret_cast<Vec>(repeated(reinterpret_cast<const int32_t*>(task.finish.scale) + group * kGroup));
   filter.zero = broadcast(task.finish.zero);
   filter.clamp = clamp_of(task.finish);
+  filter.finish = task.finish;
   return filter;
 }
 
@@ -108,7 +110,10 @@ PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Fil
   PU_UNROLL(4)
   for (int r = 0; r < Rows; ++r) {
     PU_UNROLL(4)
-    for (int v = 0; v < Vectors; ++v) sums[r][v] = quantized(fused(floats(sums[r][v]), filter.scale, filter.zero));
+    for (int v = 0; v < Vectors; ++v) {
+      const Vec real = fused(floats(sums[r][v]), filter.scale, filter.zero);
+      sums[r][v] = quantized(filter.finish.swish != 0 ? hard_swished(real, filter.finish) : real);
+    }
     const IntVec bytes = in_order(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
     store_square<Vectors * kPixelLanes, kSquare>(planes, static_cast<int64_t>(row + r) * w.output_width + column,
                                                  clamped(bytes, filter.clamp), Edge && w.output_width >= kSquare);

@@ -13,7 +13,7 @@
 //         for v < Vectors: x = panel[k][v]
 //           for m < M: sums[m][v] += x . weight[m]                    dot: 4 products, exact in int32
 //       last block: rint(fma(sums, scale, zero)), two rows to a pair  finish_row, join_rows
-//                   (zero: with what is added to it)
+//                   (zero: with what is added to it; hard-swish before it is rounded)
 //     last block: interleave 4 rows to bytes, clamp, store            store_group
 
 namespace paddle_unstructured::int8 {
@@ -49,6 +49,12 @@ template <int Vectors>
 PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row, IntVec (&sums)[Vectors]) {
   const Vec scale = broadcast(tile.finish.scale[row]);
   if (tile.finish.added == nullptr) {
+    if (tile.finish.swish != 0) {
+      PU_UNROLL(16)
+      for (int v = 0; v < Vectors; ++v)
+        sums[v] = quantized(hard_swished(fused(floats(sums[v]), scale, finish.zero), tile.finish));
+      return;
+    }
     PU_UNROLL(16)
     for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero));
     return;
@@ -57,7 +63,8 @@ PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row,
   PU_UNROLL(16)
   for (int v = 0; v < Vectors; ++v) {
     const IntVec byte = byte_of_words(load_aligned_ints(added + v * kLanes * kGroup), row % kGroup);
-    sums[v] = quantized(fused(floats(sums[v]), scale, fused(floats(byte), finish.added_scale, finish.zero)));
+    const Vec real = fused(floats(sums[v]), scale, fused(floats(byte), finish.added_scale, finish.zero));
+    sums[v] = quantized(tile.finish.swish != 0 ? hard_swished(real, tile.finish) : real);
   }
 }
 

@@ -3,7 +3,8 @@
 //
 //   quantize:    for each vector of 4 planes:  q = rint(fma(x, 1 / scale, zero)), 4 rows interleaved to words
 //   dequantize:  for each vector:              x = (q - zero) * scale
-//   requantize:  for each vector of sums:      q = rint(fma(sum, scale, zero)), saturated to [low, high]
+//   requantize:  for each vector of sums:      q = rint(fma(sum, scale, zero)), saturated to [low, high]; or by
+//   hard-swish
 
 namespace paddle_unstructured::int8 {
 namespace {
@@ -75,7 +76,8 @@ void requantize(const int32_t* sums, const Requantization& finish, uint8_t* outp
   const IntVec low = broadcast_int(finish.low), high = broadcast_int(finish.high);
   for (int64_t i = 0; i < count; i += kLanes) {
     const Vec start = finish.added == nullptr ? zero : fused(floats(widened(finish.added + i)), added_scale, zero);
-    narrow(output + i, quantized(fused(floats(load_ints(sums + i)), load(finish.scale + i), start)), low, high);
+    const Vec real = fused(floats(load_ints(sums + i)), load(finish.scale + i), start);
+    narrow(output + i, quantized(finish.swish != 0 ? hard_swished(real, finish) : real), low, high);
   }
 }
 

@@ -22,13 +22,16 @@ struct Planes {  // of the input
 };
 
 // From a sum to a byte: rint(fma(sum, scale, zero)), saturated to [low, high]. Where another value is added, its byte
-// joins the zero point: rint(fma(sum, scale, fma(byte, added_scale, zero))).
+// joins the zero point: rint(fma(sum, scale, fma(byte, added_scale, zero))). With a hard-swish all that gives a real
+// number x, which becomes rint(fma(x * h, swish, swish_zero)), h = min(x + 3, 6), x at least -3: it is rounded once.
 struct Requantization {
   const float* scale;  // one per output row
   float zero;
   int32_t low, high;
   const uint8_t* added = nullptr;  // bytes that lie as those of the output do; null: none
   float added_scale = 0;
+  float swish = 0;  // 1 / (6 * scale of the output); 0: no hard-swish
+  float swish_zero = 0;
 };
 
 // Panel rows are groups: panel + k * panel_pitch + pixel * 4, on 64 bytes. Output rows are computed four by four.

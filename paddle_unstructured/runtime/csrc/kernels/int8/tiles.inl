@@ -144,7 +144,8 @@ class TileRun {
           zero = fused(floats(byte_of_words(load_aligned_ints(waiting.added + group + v * kPixelRow), m)), added_scale_,
                        zero_);
         }
-        made[m] = quantized(fused(floats(sum), broadcast(waiting.scale[row + m]), zero));
+        const Vec real = fused(floats(sum), broadcast(waiting.scale[row + m]), zero);
+        made[m] = quantized(tile_.finish.swish != 0 ? hard_swished(real, tile_.finish) : real);
       }
       store_aligned_ints(to, clamped(interleaved(pair(made[0], made[1]), pair(made[2], made[3])), clamp_));
     }

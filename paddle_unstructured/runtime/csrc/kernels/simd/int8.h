@@ -82,6 +82,12 @@ PU_INLINE ByteClamp clamp_of(const Requantization& q) {
           broadcast_int(four_times(static_cast<uint8_t>(q.high)))};
 }
 
+// What Requantization says of hard-swish.
+PU_INLINE Vec hard_swished(Vec x, const Requantization& q) {
+  const Vec from = maximum(x, broadcast(-3.0f)), h = minimum(from + broadcast(3.0f), broadcast(6.0f));
+  return fused(from * h, broadcast(q.swish), broadcast(q.swish_zero));
+}
+
 PU_INLINE IntVec clamped(IntVec bytes, const ByteClamp& clamp) {
   return clamp.needed ? at_most(at_least(bytes, clamp.low), clamp.high) : bytes;
 }

@@ -17,21 +17,21 @@ class Convolution : public Operation {
   explicit Convolution(const Node& node) : size_(node), activation_(node.activation()) {
     if (node.has("to") && node.text("to") != "float") node.refuse("has an unknown result: " + node.text("to"));
     if (!node.has("to")) output_ = int8_format(read_quantization(node));
-    range_ = byte_range(node, output_.quantization);
+    finish_ = output_.is_int8() ? byte_finish(node, output_.quantization) : ByteFinish{byte_range(node, {})};
   }
 
   // Where there are two inputs, the second is added to what the first becomes.
   Format accept(const Node& node, const std::vector<Format>& inputs) override {
     if (inputs.size() > 2) node.refuse("reads another number of values than its kind does");
     input_ = inputs[0].quantization;
-    zero_ = static_cast<float>(output_.quantization.zero);
+    zero_ = swishes() ? 0 : static_cast<float>(output_.quantization.zero);
     if (inputs.size() == 2) add(node, inputs[1].quantization);
     return output_;
   }
 
   void load(const Node& node, const LoadContext& context) override {
-    matrix_ =
-        load_matrix(node, context, size_, input_, output_.is_int8() ? &output_.quantization : nullptr, added_fits_);
+    matrix_ = load_matrix(node, context, size_, input_,
+                          {output_.is_int8() ? &output_.quantization : nullptr, swishes(), added_fits_});
   }
 
   Shape output_shape(const std::vector<Shape>& inputs) const override {
@@ -65,15 +65,19 @@ class Convolution : public Operation {
 
   void add(const Node& node, const Quantization& added) {
     if (!output_.is_int8()) node.refuse("adds to float32");
-    added_scale_ = checked_factor(node, added.scale / double{output_.quantization.scale});
-    zero_ = checked_factor(node, output_.quantization.zero - added.zero * double{added_scale_});
-    added_fits_ = 255.0 * added_scale_ + std::fabs(double{zero_}) < kMostNumber;
+    const double scale = output_.quantization.scale, unit = swishes() ? 1 : scale;
+    added_scale_ = checked_factor(node, added.scale / unit);
+    zero_ = checked_factor(node, double{zero_} - added.zero * double{added_scale_});
+    added_fits_ = (255.0 * added_scale_ + std::fabs(double{zero_})) * unit / scale < kMostNumber;
   }
+
+  bool swishes() const { return finish_.swish != 0; }
 
   // For the output's bytes from `first` on.
   Requantization finish(const Context& context, ptrdiff_t first) const {
     const uint8_t* const added = context.inputs.size() == 1 ? nullptr : context.inputs[1].bytes() + first;
-    return {nullptr, zero_, range_.low, range_.high, added, added_scale_};
+    const auto swish_zero = static_cast<float>(output_.quantization.zero);
+    return {nullptr, zero_, finish_.range.low, finish_.range.high, added, added_scale_, finish_.swish, swish_zero};
   }
 
   void run_part(const Context& context, const Window& window, uint8_t* scratch, const TilePart& part) const {
@@ -153,7 +157,7 @@ class Convolution : public Operation {
 
   ConvolutionSize size_;
   Activation activation_;
-  ByteRange range_{};
+  ByteFinish finish_;
   Quantization input_;
   Format output_;
   float zero_ = 0, added_scale_ = 0;

@@ -14,7 +14,7 @@ class DepthwiseConvolution : public Operation {
   explicit DepthwiseConvolution(const Node& node)
       : size_(node),
         output_(read_quantization(node)),
-        range_(byte_range(node, output_)) {}
+        finish_(byte_finish(node, output_)) {}
 
   Format accept(const Node&, const std::vector<Format>& inputs) override {
     input_ = inputs[0].quantization;
@@ -39,7 +39,7 @@ class DepthwiseConvolution : public Operation {
         weight_[static_cast<size_t>(word + channel % kGroup)] |=
             static_cast<int32_t>(uint32_t{static_cast<uint8_t>(weight)} << 8 * (column % 4));
       }
-    terms_ = output_terms(node, channels, scale, bias, sums, input_, &output_);
+    terms_ = output_terms(node, channels, scale, bias, sums, input_, &output_, finish_.swish != 0);
   }
 
   Shape output_shape(const std::vector<Shape>& inputs) const override { return size_.output_shape(inputs[0]); }
@@ -54,7 +54,10 @@ class DepthwiseConvolution : public Operation {
     task.weight = weight_.data();
     task.bias = terms_.bias.data();
     task.zero = static_cast<uint8_t>(input_.zero);
-    task.finish = {terms_.scale.data(), static_cast<float>(output_.zero), range_.low, range_.high};
+    const auto zero = static_cast<float>(output_.zero);
+    task.finish = {terms_.scale.data(), finish_.swish != 0 ? 0 : zero, finish_.range.low, finish_.range.high};
+    task.finish.swish = finish_.swish;
+    task.finish.swish_zero = zero;
     context.share_range(output.shape.groups(), 1, [&](int64_t first, int64_t last) {
       Depthwise part = task;
       part.first = static_cast<int32_t>(first);
@@ -66,7 +69,7 @@ class DepthwiseConvolution : public Operation {
  private:
   DepthwiseSize size_;
   Quantization input_, output_;
-  ByteRange range_;
+  ByteFinish finish_;
   std::vector<int32_t> weight_;
   OutputTerms terms_;
 };

@@ -168,8 +168,7 @@ struct Loader {
   const LoadContext& context;
   const ConvolutionSize& size;
   const Quantization& input;
-  const Quantization* output;
-  bool fits;
+  const SumsTo& to;
   int32_t groups, depth;
 
   MatrixCuts cuts(const Tiling& tiling) const {
@@ -184,7 +183,7 @@ struct Loader {
   OutputTerms terms(size_t slot, const WeightSums& sums) const {
     const float* const scale = context.parameters.floats(node, slot, size.outputs);
     const float* const bias = context.parameters.floats(node, slot + 1, size.outputs);
-    return output_terms(node, size.outputs, scale, bias, sums, input, output);
+    return output_terms(node, size.outputs, scale, bias, sums, input, to.output, to.real);
   }
 
   std::unique_ptr<Matrix> on_vectors(const KernelTable& kernels, const SparseIndices& rows, const int8_t* values,
@@ -207,7 +206,7 @@ struct Loader {
       for (int32_t k = 0; k < depth; ++k)
         check_word(node, values + (row * depth + k) * kGroup, lanes(k), static_cast<size_t>(row), &sums);
     OutputTerms made = terms(1, sums);
-    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && fits);
+    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && to.fits);
     if (kernels.tiles != nullptr && !size.linear) {
       TileWords words(size.outputs, depth);
       for (int64_t row = 0; row < size.outputs; ++row)
@@ -229,7 +228,7 @@ struct Loader {
       check_word(node, four, lanes(column), output, &sums);
     });
     OutputTerms made = terms(3, sums);
-    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && fits);
+    const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && to.fits);
     if (kernels.tiles != nullptr && !size.linear) {
       TileWords words(size.outputs, depth);
       for_each_word(rows, values, [&](size_t output, int32_t column, const int8_t* four) {
@@ -256,12 +255,11 @@ void Matrix::multiply(int32_t block, int32_t slice, Tile tile) const {
 }
 
 std::unique_ptr<Matrix> load_matrix(const Node& node, const LoadContext& context, const ConvolutionSize& size,
-                                    const Quantization& input, const Quantization* output, bool fits) {
+                                    const Quantization& input, const SumsTo& to) {
   const int64_t groups = round_up(size.channels, kGroup) / kGroup;
   const int64_t depth = groups * size.window.kernel[0] * size.window.kernel[1];
   if (depth > std::numeric_limits<int32_t>::max() / (kGroup * kGroup)) node.refuse("has too many inputs");
-  const Loader loader{
-      node, context, size, input, output, fits, static_cast<int32_t>(groups), static_cast<int32_t>(depth)};
+  const Loader loader{node, context, size, input, to, static_cast<int32_t>(groups), static_cast<int32_t>(depth)};
   if (node.text("weights") == "dense") return loader.dense();
   if (node.text("weights") == "sparse") return loader.sparse();
   node.refuse("has unknown weights: " + node.text("weights"));

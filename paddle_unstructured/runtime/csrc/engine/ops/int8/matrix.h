@@ -35,9 +35,15 @@ class Matrix : public MatrixCuts {
   OutputTerms terms_;
 };
 
-// Reads the words `weights`, `block` and `params` of the node; README.md has their shapes. `output`: null for float32.
-// `fits`: whether what is added to the sums is far below 2^31, too.
+// What sums become.
+struct SumsTo {
+  const Quantization* output;  // null: float32
+  bool real;                   // a hard-swish comes between
+  bool fits;                   // whether what is added to the sums is far below 2^31, too
+};
+
+// Reads the words `weights`, `block` and `params` of the node; README.md has their shapes.
 std::unique_ptr<Matrix> load_matrix(const Node& node, const LoadContext& context, const ConvolutionSize& size,
-                                    const Quantization& input, const Quantization* output, bool fits);
+                                    const Quantization& input, const SumsTo& to);
 
 }  // namespace paddle_unstructured::int8
