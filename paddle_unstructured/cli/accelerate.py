@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from contextlib import contextmanager
 from typing import Any, Iterator
 
+from ..formats.atomic import scratch
 from .arguments import add_model, give
 from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
@@ -112,7 +112,7 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
         known = {word: getattr(args, word) for word in ("calibration", "equalize", "skip") if getattr(args, word)}
         words["allocation"] = budget(args, model, bool(args.int8) and _int8(args, {"data": arrays, **known}))
     done = reconstructed(model, arrays, **{name: value for name, value in words.items() if value is not None})
-    with tempfile.TemporaryDirectory(prefix="paddle_unstructured_") as folder:
+    with scratch() as folder:
         export(done.model.program, done.model.feeds, done.model.fetches, f"{folder}/model", done.pruner)
         yield f"{folder}/model", arrays, done
 

@@ -8,11 +8,11 @@ random numbers of it; the name may be left out for a model of one input.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from contextlib import contextmanager
 from typing import Any, Iterator
 
 from ..arguments import WrongKind
+from ..formats.atomic import scratch
 
 
 def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -68,7 +68,7 @@ def translated(path: str) -> Iterator[str]:
     if files.kind != "legacy":
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="paddle_unstructured_") as folder:
+    with scratch() as folder:
         save_model(open_model(path), f"{folder}/model")
         yield f"{folder}/model"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import paddle
 
 from ..arguments import StrPath, flag, instance, shown, whole, wrong_kind
 from ..channels.shrink import Removal, remove_channels
+from ..formats.atomic import scratch
 from ..graph import LayerGraph, Param, PirGraph, open_graph
 from ..inference import warn_of_onednn
 from ..pruner import UnstructuredPruner
@@ -259,7 +259,7 @@ def _check_pruner(pruner: object) -> None:
 
 def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
     """The inference part of a Program, with a copy of its weights in a scope of its own."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         draft = os.path.join(folder, "model")
         with paddle.static.scope_guard(graph.scope), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "no variable in your model")  # said below

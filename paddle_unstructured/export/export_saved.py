@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import zipfile
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -15,7 +14,7 @@ import paddle
 from .. import checkpoint
 from ..arguments import StrPath, flag, instance, one_of, path, whole
 from ..formats import pdparams
-from ..formats.atomic import check_readable
+from ..formats.atomic import check_readable, scratch
 from ..inference import warn_of_onednn
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .export_program import finish
@@ -76,7 +75,7 @@ def export_model(
         warn_of_onednn(opened.program, target)
     if to == "paddle":
         return finish(opened, target, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         draft = os.path.join(folder, "model")
         finish(opened, draft, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
         if to == "onnx":

@@ -122,8 +122,9 @@ def read_images(
     for file in chosen:
         try:
             with Image.open(file) as opened:
-                image = ImageOps.exif_transpose(opened).convert("RGB" if wanted.channels == 3 else "L")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+                upright = _of_bytes(ImageOps.exif_transpose(opened), Image)
+                image = upright.convert("RGB" if wanted.channels == 3 else "L")
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"{file} must be an image, and Pillow cannot read it: {error}") from error
         larger = (round(wanted.width * _AROUND), round(wanted.height * _AROUND))
         scale = max(larger[0] / image.width, larger[1] / image.height)
@@ -133,6 +134,15 @@ def read_images(
         pixels = np.asarray(image).reshape(wanted.height, wanted.width, -1).transpose(2, 0, 1)
         images.append(pixels if is_raw else ((pixels / np.float32(255) - middle) / spread).astype(np.float32))
     return wanted.batch(np.stack(images))
+
+
+def _of_bytes(image: Any, pillow: Any) -> Any:
+    """Grey levels of 16 bits in 8, which Pillow would cut off at 255; ValueError for other pixels than 8 or 16 bits."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return pillow.fromarray(np.rint(np.asarray(image) / np.float32(257)).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are of mode {image.mode}; save it with 8 bits, or give a .npy file")
+    return image
 
 
 def made_images(wanted: ImageInput, count: int = 256, seed: int = 0) -> np.ndarray:

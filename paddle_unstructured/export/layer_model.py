@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -13,6 +12,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ..formats.atomic import scratch
 from ..graph import LayerGraph, Param
 from ..graph.converted import unconverted
 from ..reporting.report import Explanation
@@ -21,7 +21,7 @@ from ..saved_model import Model, open_model
 
 def layer_model(model: nn.Layer, input_spec: Sequence[Any]) -> Model:
     """The inference model of a Layer, with a copy of its weights. To be called, and used, in static mode."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         draft = os.path.join(folder, "model")
         with _evaluating(model), unconverted(model), paddle.base.dygraph.guard():  # which may have run in other shapes
             paddle.jit.save(model, draft, input_spec=list(input_spec))

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..arguments import StrPath, number, path, whole
-from ..formats.atomic import replace_file
+from ..formats.atomic import replace_file, scratch
 from ..graph.program import walk
 from ..graph.values import exists
 from ..saved_model import Model, in_inference_mode, open_model, save_model
@@ -152,7 +151,7 @@ def _packages() -> tuple[ModuleType, ModuleType]:
 
 def _converted(model: Model, opset: int) -> bytes:
     """What paddle2onnx makes of the model; of the model as saved by us, so that legacy ones convert too."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         prefix = os.path.join(folder, "model")
         save_model(model, prefix)
         done = subprocess.run(

@@ -220,6 +220,26 @@ def _lock(path: str, *, wait: bool = False) -> int | None:
         return None
 
 
+@contextmanager
+def scratch() -> Iterator[str]:
+    """A folder where the system keeps what is needed for a while; gone at the end. A full disk there is said."""
+    with tempfile.TemporaryDirectory(prefix="paddle_unstructured_") as folder, full_disk_said(folder):
+        yield folder
+
+
+@contextmanager
+def full_disk_said(folder: str) -> Iterator[None]:
+    """What fails where no space is left says that, whatever the writer, or the reader of half a file, says."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        is_said = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename != folder
+        if shutil.disk_usage(folder).free >= 1 << 20 or is_said:
+            raise
+        said = "no space left for what is kept meanwhile; let TMPDIR name a folder with more"
+        raise OSError(errno.ENOSPC, said, folder) from error
+
+
 def _check_regular(path: str) -> None:
     """Raise ValueError where something stands that is no file."""
     try:

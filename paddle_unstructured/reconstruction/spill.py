@@ -9,6 +9,8 @@ from typing import Mapping
 
 import numpy as np
 
+from ..formats.atomic import full_disk_said
+
 _SMALL = 1 << 16  # bytes of an array that stays in memory anyway
 
 
@@ -37,7 +39,8 @@ class Spill:
         if self._held + array.nbytes <= self.limit:
             self._held += array.nbytes
             return array
-        with tempfile.TemporaryFile(prefix="paddle_unstructured_") as file:
+        folder = tempfile.gettempdir()
+        with full_disk_said(folder), tempfile.TemporaryFile(prefix="paddle_unstructured_", dir=folder) as file:
             array.tofile(file)
             file.flush()
             return np.memmap(file, array.dtype, "r", shape=array.shape)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from ..export.inputs import dtype_of
+from ..formats.atomic import scratch
 from ..formats.pir_json import read_program
 from ..inference import reason
 from ..saved_model import Model, open_model, save_model
@@ -67,7 +67,7 @@ def convert_parts(model: Model, prefix: str, int8: Int8 | None) -> FoundParts:
         register()
     except BuildError as error:
         return FoundParts(why=f"parts of a model need the operator, which cannot be compiled: {error}")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         dense = os.path.join(folder, "dense")
         save_model(model, dense)
         finder = Finder(open_model(dense), OpGraph.of(read_program(dense + ".json")))

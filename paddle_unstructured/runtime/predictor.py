@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from typing import Any
 
 import paddle
 
 from ..arguments import StrPath, whole
 from ..formats import pair
+from ..formats.atomic import scratch
 from ..formats.pdiparams import read, scan
 from ..formats.pir_json import all_ops, ops_of, read_program, share_params
 from ..inference import make_config, reason, without_onednn
@@ -66,7 +66,7 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
     failing = without_onednn(kinds)
     if failing:
         _LOG.warning("%s runs without oneDNN, since Paddle's own fails on %s.", path, " and ".join(failing))
-    with tempfile.TemporaryDirectory() as folder:  # the weights stay where they are
+    with scratch() as folder:  # the weights stay where they are
         draft = files.program
         if changed:
             draft = os.path.join(folder, "model.json")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import tempfile
 from typing import Any, Dict, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..formats import pdiparams
+from ..formats.atomic import scratch
 from ..formats.pir_json import attribute, ops_of, read_program
 from ..saved_model import Model, drafts, save_model
 
@@ -35,7 +35,7 @@ def write_program(
         like: the model whose feed it takes and whose fetches it returns.
         path: the prefix of the files.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         save_model(like, os.path.join(folder, "dense"))
         content = read_program(os.path.join(folder, "dense.json"))
     ops = ops_of(content)

@@ -57,6 +57,23 @@ def test_few_of_many_are_spread_over_the_folder(folder):
     assert found[:, 0, 0, 0].tolist() == pytest.approx([0.2, 0.0])  # a and c
 
 
+def test_levels_of_16_bits_are_scaled_and_not_cut_off(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    levels = np.full((8, 8), 257 * 100, np.uint16)
+    image.fromarray(levels).save(tmp_path / "a.png")
+    wanted = ImageInput("x", 1, 4, 4, False, "uint8")
+    assert np.unique(read_images(tmp_path, wanted)).tolist() == [100]
+    image.fromarray(levels.astype(np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(ValueError, match=r"a\.tiff .* its pixels are of mode F; save it with 8 bits"):
+        read_images(tmp_path, wanted)
+
+
+def test_an_image_that_unpacks_to_gigabytes_is_named(folder, monkeypatch):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(ValueError, match=r"a\.png must be an image, .*exceeds limit of 100 pixels"):
+        read_images(folder, RGB)
+
+
 def test_what_is_no_image_is_named(folder):
     (folder / "broken.png").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"broken\.png must be an image, and Pillow cannot read it"):

@@ -139,11 +139,13 @@ def read_named(data: Any, model: Model) -> dict[str, np.ndarray]:
 def _read(file: str) -> Any:
     check_readable(file)
     try:
-        found = np.load(file)
+        found = np.load(file, mmap_mode="r")  # of an .npy: what the file does not hold is not allocated
         if isinstance(found, np.ndarray):
             return found
         with found:
             return {name: found[name] for name in found.files}
+    except MemoryError as error:
+        raise MemoryError(f"{file} does not fit into memory: {error}") from error
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{file} must be a .npy or .npz file of arrays, as np.save(file, x) or np.savez(file, x=...) "

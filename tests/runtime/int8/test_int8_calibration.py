@@ -147,6 +147,9 @@ def test_data_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
     np.savez(tmp_path / "other.npz", y=np.zeros((2, 3, 4, 4)))
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    np.save(tmp_path / "claims.npy", np.zeros((1, 3, 4, 4)))
+    claims = (tmp_path / "claims.npy").read_bytes()
+    (tmp_path / "claims.npy").write_bytes(claims.replace(b"(1, 3, 4, 4)", b"(999999999,)"))  # 8 GB, of which 384 bytes
     for data, message in (
         (np.zeros((2, 4, 4, 4)), "must fit the input 'x'"),
         (np.zeros(3), "must fit"),
@@ -157,6 +160,7 @@ def test_data_that_do_not_fit_are_refused(tmp_path):
         (str(tmp_path / "other.npz"), "got arrays for y"),
         (np.array(["a"]), "must be samples, arrays of numbers"),
         (str(tmp_path / "objects.npy"), "must be a .npy or .npz"),
+        (str(tmp_path / "claims.npy"), "claims.npy must be a .npy or .npz .*greater than file size"),
     ):
         with pytest.raises(ValueError, match=message):
             read_inputs(data, "x", [-1, 3, -1, -1])
