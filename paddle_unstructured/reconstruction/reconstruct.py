@@ -20,12 +20,14 @@ from ..pruner import UnstructuredPruner
 from ..reporting.table import aligned
 from ..saved_model import Model
 from ..selection import Select, all_weights
+from .damage import Damage
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
 from .rounding import levels
 from .samples import Feed, of, shifted, split
 from .subject import Subject, subject
 from .sweep import Refit, Told, sweep
+from .worth import Worth, worth_of
 
 _log = logging.getLogger(__name__)
 
@@ -144,6 +146,7 @@ def reconstruct(
         seen, held = of(batches, "fit", "choose"), of(batches, "judge")
         warn_if_unfamiliar(whose.model.graph, seen)
         dense, expected = _copy(whose.model), [whose.model.run(**batch) for batch in held]
+        worth = _worth(whose.model, seen, seed) if method == "reconstruct" else {}
     fit = None
     if isinstance(allocation, OfModel):
         if ratio is not None or rules is not None:
@@ -153,14 +156,22 @@ def reconstruct(
         allocation = fit = fit.named({param: whose.name(param) for param in whose.model.param_names})
     if allocation is None and rules is None and ratio is not None:
         allocation = LAMP()  # an n:m pattern without a ratio means the same sparsity for every layer
-    words = {"ratio": ratio, "pattern": pattern, "allocation": allocation, "select": select, "rules": rules}
+    criterion = None if rules is not None or fit is not None or not worth else Damage(whose.owners(worth))
+    words = {
+        "criterion": criterion,
+        "ratio": ratio,
+        "pattern": pattern,
+        "allocation": allocation,
+        "select": select,
+        "rules": rules,
+    }
     with whose.whole_or_not_at_all(dense):
         pruner = whose.pruner(**{name: value for name, value in words.items() if value is not None})
         pruner.step()
         layers, rows = whose.take(pruner), list[Refit]()
         with whose.computing():
             if method == "reconstruct":
-                rows = _reconstructed(whose, dense, layers, batches, told, seed=seed, memory=limit, most=most)
+                rows = _reconstructed(whose, dense, layers, batches, worth, told, seed=seed, memory=limit, most=most)
             again = method != "magnitude" and _recalibrated(
                 whose.model, seen, held, expected, must=method == "recalibrate"
             )
@@ -177,6 +188,7 @@ def _reconstructed(
     dense: Any,
     layers: Sequence[PrunedLayer],
     batches: Sequence[tuple[Feed, str]],
+    worth: Mapping[str, Worth],
     told: Told,
     **how: Any,
 ) -> list[Refit]:
@@ -193,8 +205,13 @@ def _reconstructed(
         told(replace(row, name=whose.name(row.name)), done)
 
     more = shifted(whose.model, batches, how["seed"])
-    rows = sweep(graph, dense, chosen, [*batches, *more], told=named, **how)
+    rows = sweep(graph, dense, chosen, [*batches, *more], worth, told=named, **how)
     return [replace(row, name=whose.name(row.name)) for row in rows] + left
+
+
+def _worth(model: Model, seen: Sequence[Feed], seed: int) -> dict[str, Worth]:
+    found = (solvable(model.graph, param) for param in model.graph.params())
+    return worth_of(model, [layer for layer in found if isinstance(layer, SolvableLayer)], seen, seed=seed)
 
 
 def _copy(model: Model) -> Any:

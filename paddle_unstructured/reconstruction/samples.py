@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ _SMALL_IMAGE, _SHIFT, _COPIES = 64, 2, 3  # pixels, pixels, of each image
 
 
 def split(model: Model, data: Any) -> list[tuple[Feed, str]]:
-    """Batches with the part that each is for; of a model that takes any number of samples, each batch is taken apart.
+    """Batches with the part that each is for; of a model that takes any number of samples, batches are made anew.
 
     Raises:
         ValueError: Too few samples; data that does not fit the model or is not finite.
@@ -34,7 +35,8 @@ def split(model: Model, data: Any) -> list[tuple[Feed, str]]:
             f"`data` must have at least {len(order)} {'samples' if is_open else 'batches'}, got {sum(sizes)}; 128 to "
             "512 samples are usual."
         )
-    found, seen = [], 0
+    found: list[tuple[Feed, str]] = []
+    pools, seen = {part: _Pool(max(sizes)) for part in PARTS}, 0
     for batch, size in zip(batches, sizes):
         parts = np.array([order[i % len(order)] for i in range(seen, seen + size)])
         seen += size
@@ -44,8 +46,37 @@ def split(model: Model, data: Any) -> list[tuple[Feed, str]]:
         for part in PARTS:
             rows = np.flatnonzero(parts == part)
             if len(rows):
-                found.append(({name: np.ascontiguousarray(array[rows]) for name, array in batch.items()}, part))
-    return found
+                found += [(feed, part) for feed in pools[part].take({name: x[rows] for name, x in batch.items()})]
+    return found + [(feed, part) for part, pool in pools.items() for feed in pool.rest()]
+
+
+@dataclass
+class _Pool:
+    """Samples of one part that are to go through the model together: few large batches cost less than many small ones.
+
+    Args:
+        size: samples of a batch.
+    """
+
+    size: int
+    _waiting: list[Feed] = field(default_factory=list)
+
+    def take(self, feed: Feed) -> list[Feed]:
+        """Batches that are full now; samples of another shape begin a new one."""
+        done = []
+        if self._waiting and any(x.shape[1:] != self._waiting[0][name].shape[1:] for name, x in feed.items()):
+            done = self.rest()
+        self._waiting.append(feed)
+        return done + (self.rest() if sum(_count(f) for f in self._waiting) >= self.size else [])
+
+    def rest(self) -> list[Feed]:
+        """What waits, as one batch."""
+        waiting, self._waiting = self._waiting, []
+        return [{name: np.concatenate([f[name] for f in waiting]) for name in waiting[0]}] if waiting else []
+
+
+def _count(feed: Feed) -> int:
+    return len(next(iter(feed.values())))
 
 
 def shifted(model: Model, batches: Sequence[tuple[Feed, str]], seed: int) -> list[tuple[Feed, str]]:

@@ -115,7 +115,7 @@ class Pieces:
                         make(op)
             kept = [value for value in made if value.id in done]
             fetches = [mapping.look_up(value) for value in kept]
-        return Piece(program, feeds, [value.id for value in kept], fetches, self.place)
+        return Piece(program, feeds, [value.id for value in kept], fetches, paddle.static.Executor(self.place))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Piece:
     feeds: Mapping[str, str]
     results: Sequence[str]
     fetches: Sequence[Any]
-    place: Any
+    executor: Any  # keeps the compiled piece from batch to batch
 
     def run(self, live: Live, scope: Any) -> Live:
         """What is known behind the piece, with the weights of a scope."""
@@ -135,7 +135,7 @@ class Piece:
         if not new:
             return {value: live[value] for value in self.results}
         wanted = [fetch for value, fetch in zip(self.results, self.fetches) if value not in self.feeds]
-        got = paddle.static.Executor(self.place).run(self.program, feed=feed, fetch_list=wanted, scope=scope)
+        got = self.executor.run(self.program, feed=feed, fetch_list=wanted, scope=scope)
         made = dict(zip(new, got))
         return {value: made[value] if value in made else live[value] for value in self.results}
 

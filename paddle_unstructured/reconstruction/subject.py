@@ -83,6 +83,10 @@ class Subject:
         """What the owner calls a param of the model."""
         return next((name for name, other in self.names.items() if other == its), its)
 
+    def owners(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of the model's params, by the owner's names."""
+        return {self.name(its): what for its, what in found.items()}
+
     @contextlib.contextmanager
     def whole_or_not_at_all(self, dense: Any) -> Iterator[None]:
         """Put weights and masks of the owner back as they are now if what is done inside fails or is stopped.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -22,6 +22,7 @@ from .samples import PARTS, Feed
 from .segments import Live, Pieces
 from .solve import Effort, solve
 from .spill import Spill
+from .worth import Worth
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +36,10 @@ class Refit:
     Attributes:
         name: of the weight.
         weights, zeros: counts.
-        before: error of the layer's outputs on held-back inputs with the weights that magnitudes keep, as a part of
-            what the dense outputs vary by.
+        before: error of the layer's outputs on held-back inputs with the largest weights kept, as a part of
+            what the dense outputs vary by; each output counts by its worth.
         after: the same now.
-        damping: the λ that held-back inputs chose; None if the weights stayed as magnitudes left them.
+        damping: the λ that held-back inputs chose; None if no weight that stays has changed.
         note: why it was not solved for, or what to know of it.
         nearest: the error if each weight is rounded to the level next to it; None where none is rounded.
         rounded: the error with weights that were rounded so that others make up for it.
@@ -72,6 +73,7 @@ def sweep(
     dense: Any,
     layers: Sequence[tuple[PrunedLayer, SolvableLayer]],
     batches: Sequence[tuple[Feed, str]],
+    worth: Mapping[str, Worth],
     *,
     seed: int,
     memory: float,
@@ -85,6 +87,7 @@ def sweep(
         dense: a scope with the dense weights.
         layers: what is to be solved, in any order.
         batches: (feeds, which of PARTS they are).
+        worth: of layers, by name of the weight: errors of outputs are weighted with it.
         seed: of the positions that are looked at.
         memory: bytes that activations may take; what is more waits in files.
         most: largest level of the grid that weights are rounded to; None: they are not.
@@ -102,7 +105,9 @@ def sweep(
         _advance(pieces, state, at, cut_at, graph.scope, dense, changed, spill)
         at = cut_at
         for pruned, layer in group:
-            done = _refit(graph, dense, pruned, layer, state, random, most)
+            known = worth.get(pruned.param.name)
+            scale = np.ones((1, 1, 1), np.float32) if known is None else known.scale(layer)
+            done = _refit(graph, dense, pruned, layer, state, scale, random, most)
             found.append(done)
             spent += cost[layer]
             told(done, spent / sum(cost.values()))
@@ -151,13 +156,14 @@ def _refit(
     pruned: PrunedLayer,
     layer: SolvableLayer,
     state: Sequence[Batch],
+    scale: np.ndarray,
     random: np.random.Generator,
     most: int | None,
 ) -> Refit:
-    """Solve one layer; what it finds goes into the scope."""
+    """Solve one layer; what it finds goes into the scope. Until then each output is scaled by what it is worth."""
     param = pruned.param
     stored = np.array(dense.find_var(param.name).get_tensor())
-    weight, kept = layer.matrix(stored.astype(np.float32)), layer.matrix(graph.array(param.name))
+    weight, kept = (scale * layer.matrix(w.astype(np.float32)) for w in (stored, graph.array(param.name)))
     mask = layer.matrix(graph.mask(param))
     zeros = int(mask.size - mask.sum())
     fit, choose, judge = _moments(layer, weight, state, random)
@@ -170,33 +176,35 @@ def _refit(
         return solve(second, cross, weight, damping, project, penalty=penalty)
 
     project = projection(pruned, layer, zeros)
-    least, choice = error(kept, fit, choose), None
+    large = project(weight / scale, 1.0) if zeros else mask
+    left = [(kept, mask), (weight * large, large)]  # "left as it was" is a candidate
+    least, choice = min(error(matrix, fit, choose) for matrix, _ in left), None
     for damping, penalty in product(DAMPINGS, Effort.for_inputs(weight.shape[-1]).penalties) if zeros else ():
         found = error(solved(fit, damping, penalty)[0], fit, choose)
         if found < least:
             least, choice = found, (damping, penalty)
     fit.include(choose)
-    before = after = error(kept, fit, judge)
-    matrix, chosen = kept, None
-    if choice is not None:  # what was chosen is solved for once more on all that may be looked at
-        found_matrix, found_mask = solved(fit, *choice)
-        found = error(found_matrix, fit, judge)
-        if found < before:
-            matrix, mask, after, chosen = found_matrix * found_mask, found_mask, found, choice[0]
+    # What was chosen is solved for once more on all that may be looked at.
+    candidates = [*left, *([solved(fit, *choice)] if choice else [])]
+    found_errors = [error(matrix, fit, judge) for matrix, _ in candidates]
+    before, after = found_errors[1], min(found_errors)
+    best = found_errors.index(after)
+    matrix, mask = candidates[best][0] * candidates[best][1], candidates[best][1]
+    chosen = choice[0] if choice and best == len(left) else None
+    unscaled = matrix / scale
     errors: dict[str, float] = {}
     if most is not None:
-        plain, better = (
-            nearest(matrix, most),
-            compensated(fit.centred()[0] if layer.sink else fit.second, matrix, mask, most),
-        )
-        errors = {"nearest": error(plain, fit, judge), "rounded": error(better, fit, judge)}
-        matrix = min((plain, better), key=lambda rounded: error(rounded, fit, judge))
-        errors["rounded"] = min(errors.values())
-    if chosen is not None or most is not None:
-        graph.store(param.name, layer.stored(matrix).astype(stored.dtype))
+        second = fit.centred()[0] if layer.sink else fit.second
+        rounded = nearest(unscaled, most), compensated(second, unscaled, mask, most)
+        plain, better = (error(scale * one, fit, judge) for one in rounded)
+        errors = {"nearest": plain, "rounded": min(plain, better)}
+        unscaled = rounded[better < plain]
+        matrix = scale * unscaled
+    if best or most is not None:
+        graph.store(param.name, layer.stored(unscaled).astype(stored.dtype))
         graph.set_mask(param, layer.stored(mask))
     if layer.sink:
-        _shift(graph, layer, fit.shift(matrix))
+        _shift(graph, layer, fit.shift(matrix) / scale[..., 0])
     return Refit(param.name, param.size, zeros, before, after, chosen, _note(fit), **errors)
 
 

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an output of a layer is worth: how far the answers of the net move when it moves."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+import paddle
+from paddle.base import core
+from paddle.base.libpaddle import pir
+
+from ..graph.splice import is_input, is_variable
+from ..graph.testing import test_program
+from ..graph.values import channel_axis, exists, kind_of
+from ..saved_model import Model
+from .layers import SolvableLayer
+from .samples import Feed
+
+_log = logging.getLogger(__name__)
+
+SAMPLES = 256  # of the data; more change little
+PORTION = 16  # samples of a pass, at most
+ROOM = 2.5e8  # bytes that its activations may take, roughly
+FLOOR = 0.01  # of the largest in a layer
+_ENDS = {"softmax", "sigmoid", "log_softmax"}  # flat where they are sure of themselves; what they read is looked at
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """What one layer's outputs are worth, and how much its inputs vary.
+
+    Attributes:
+        outputs: E |dz / dy_o|², summed over positions, float64 [channels].
+        inputs: variance of what each channel brings, or its mean square where no bias can take the mean up; float64
+            [channels].
+    """
+
+    outputs: np.ndarray
+    inputs: np.ndarray
+
+    def scale(self, layer: SolvableLayer) -> np.ndarray:
+        """What an error of each output counts: float32 [groups, outputs, 1] with a mean square of 1."""
+        scale = np.sqrt(self.outputs / self.outputs.mean()).astype(np.float32)
+        shaped: np.ndarray = scale.reshape(layer.param.groups if layer.is_conv else 1, -1, 1)
+        return shaped
+
+
+def worth_of(model: Model, layers: Sequence[SolvableLayer], batches: Sequence[Feed], *, seed: int) -> dict[str, Worth]:
+    """How much each output channel of each layer moves the answers of the net.
+
+    E |dz / dy_o|² = E (d r·z / d y_o)² of random r with mean 0 and deviation 1, and z each of the net's float outputs
+    in relation to its size: the diagonal of Gauss and Newton's matrix, for squared differences. For answers [n, k] the
+    same of r = e_c - p comes to it, p = softmax(z) and the class c drawn from p: the diagonal of Fisher's matrix.
+
+    Args:
+        model: an inference model; its scope is only read.
+        layers: whose outputs are asked for.
+        batches: feeds; some are enough.
+        seed: of r.
+
+    Returns:
+        By name of the weight; nothing if the net has no gradient.
+
+    Source: LeCun, Denker & Solla 1989 (the diagonal of the Hessian says what a weight is worth); Martens & Grosse 2015,
+        arXiv:1503.05671 (one factor for the outputs of a layer, one for its inputs).
+    """
+    sums, energies = [_Sums.empty(_outputs(layer)) for layer in layers], [0.0, 0.0]
+    try:
+        for kind, energy, found in _passes(model, layers, batches, np.random.default_rng(seed)):
+            energies[kind] += energy
+            for one, (squares, mean, power) in zip(sums, found):
+                one.squares[kind] += squares
+                one.mean, one.power, one.count = one.mean + mean, one.power + power, one.count + 1
+    except Exception as error:  # an op without a gradient fails in many ways
+        _log.info("no gradient of this net, so every output counts alike: %s", str(error).strip()[-200:])
+        return {}
+    found_of = {}
+    for layer, one in zip(layers, sums):
+        squares = sum((s / e for s, e in zip(one.squares, energies) if e > 0), start=np.zeros(1))
+        varies = one.power / one.count - np.square(one.mean / one.count) * (layer.sink is not None)
+        found_of[layer.param.name] = Worth(_floored(squares), _floored(varies))
+    return found_of
+
+
+@dataclass
+class _Sums:
+    """Of one layer, over portions of the data."""
+
+    squares: list[np.ndarray]  # of gradients, of each kind of r, [outputs]
+    mean: Any = 0.0  # input, [channels]
+    power: Any = 0.0  # mean square of inputs, [channels]
+    count: int = 0
+
+    @classmethod
+    def empty(cls, outputs: int) -> _Sums:
+        return cls([np.zeros(outputs), np.zeros(outputs)])
+
+
+def _floored(squares: np.ndarray) -> np.ndarray:
+    """Nothing is free; all alike where nothing is known."""
+    if not np.isfinite(squares).all() or squares.max(initial=0.0) <= 0:
+        return np.ones_like(squares)
+    floored: np.ndarray = np.maximum(squares, FLOOR**2 * squares.max())
+    return floored
+
+
+def _outputs(layer: SolvableLayer) -> int:
+    return int(layer.op.result(0).shape[_axis(layer, layer.op.result(0))])
+
+
+def _axis(layer: SolvableLayer, value: Any) -> int:
+    return channel_axis(layer.op, value) if layer.is_conv else len(value.shape) - 1
+
+
+def _passes(
+    model: Model, layers: Sequence[SolvableLayer], batches: Sequence[Feed], random: np.random.Generator
+) -> Iterator[tuple[int, float, Iterator[tuple[np.ndarray, ...]]]]:
+    """Of each portion the kind of r, its energy, and for each layer by channel: squares of the gradient, summed over
+    all positions, the mean input, and the mean square input."""
+    asked = [*(layer.op.result(0) for layer in layers), *(layer.input for layer in layers)]
+    program, found = test_program(model.program, [*model.fetches, *asked])
+    returned, found = found[: len(model.fetches)], found[len(model.fetches) :]
+    values, inputs = found[: len(layers)], found[len(layers) :]
+    ends = _differentiable(program, values, returned)
+    if not ends:
+        raise ValueError("its outputs do not depend smoothly on any layer")
+    forward, ends_there = test_program(program, ends)
+    with paddle.static.program_guard(program):
+        pir.reset_insertion_point_to_end()
+        given = [paddle.static.data(f"cotangent_{i}", list(end.shape), end.dtype) for i, end in enumerate(ends)]
+        gradients = paddle.static.gradients(ends, values, target_gradients=given)
+        wanted = []
+        for layer, gradient, value, x in zip(layers, gradients, values, inputs):
+            squares = paddle.zeros([1]) if gradient is None else paddle.square(gradient.astype("float32"))
+            wanted.append(squares if gradient is None else squares.sum(_others(squares, _axis(layer, value))))
+            others, x = _others(x, _axis(layer, x)), x.astype("float32")
+            wanted += [x.mean(others), paddle.square(x).mean(others)]
+    executor = paddle.static.Executor(model.place)
+    sizes: list[float] = []
+    for count, feed in enumerate(_portions(model, batches)):
+        answers = executor.run(forward, feed=feed, fetch_list=ends_there, scope=model.scope)
+        sizes = sizes or [float(np.sqrt(np.mean(np.square(z, dtype=np.float64)) or 1.0)) for z in answers]
+        kind = count % 2
+        r = [_random(z, size, kind, random) for z, size in zip(answers, sizes)]
+        cotangents = {f"cotangent_{i}": one.astype(z.dtype) for i, (one, z) in enumerate(zip(r, answers))}
+        got = executor.run(program, feed={**feed, **cotangents}, fetch_list=wanted, scope=model.scope)
+        arrays = [np.asarray(array, np.float64) for array in got]
+        yield kind, float(sum(np.square(one).sum() for one in r)), zip(*(arrays[i::3] for i in range(3)))
+
+
+def _others(value: Any, axis: int) -> list[int]:
+    return [i for i in range(len(value.shape)) if i != axis]
+
+
+def _random(answer: np.ndarray, size: float, kind: int, random: np.random.Generator) -> np.ndarray:
+    """r of each sample."""
+    if kind == 0 or answer.ndim != 2 or answer.shape[1] < 2:
+        scale = size * max(answer[:1].size, 1) ** 0.5
+        normal: np.ndarray = random.standard_normal(answer.shape) / scale
+        return normal
+    part = np.exp(answer.astype(np.float64) - answer.max(1, keepdims=True))
+    part /= part.sum(1, keepdims=True)
+    drawn = (part.cumsum(1) >= random.random((len(part), 1)) * (1.0 - 1e-9)).argmax(1)
+    likely: np.ndarray = np.eye(part.shape[1])[drawn] - part  # d log p(drawn) / dz
+    return likely
+
+
+def _differentiable(program: Any, values: Sequence[Any], fetches: Sequence[Any]) -> list[Any]:
+    """Let gradients through from where they are asked for to the net's outputs, or as far as ops have any.
+
+    Returns:
+        The ends: what an op without a gradient reads, what a last softmax or sigmoid reads, and what is returned.
+    """
+    asked, returned = {value.id for value in values}, {value.id for value in fetches}
+    reached, ends = set[str](), dict[str, Any]()
+    for op in program.global_block().ops:
+        if is_input(op) or is_variable(op):
+            continue
+        reads = [value for value in _operands(op) if value.id in reached]
+        last = kind_of(op) in _ENDS and op.result(0).id in returned
+        smooth = not list(op.blocks()) and (core.has_vjp(op) or op.name() == "builtin.combine") and not last
+        for value in op.results():
+            if value.id in asked or (reads and smooth and _is_float(value)):
+                value.stop_gradient = False
+                reached.add(value.id)
+        if reads and not smooth:
+            ends.update({value.id: value for value in reads if _is_float(value)})
+    ends.update({value.id: value for value in fetches if value.id in reached})
+    return list(ends.values())
+
+
+def _operands(op: Any) -> list[Any]:
+    return [value for value in op.operands_source() if exists(value)]
+
+
+def _is_float(value: Any) -> bool:
+    return not value.is_dense_tensor_type() or str(value.dtype).rsplit(".", 1)[-1].lower() in _FLOATS
+
+
+def _portions(model: Model, batches: Sequence[Feed]) -> Iterator[Feed]:
+    """A few samples at a time, as memory allows."""
+    is_open = all(value.shape[0] < 0 for value in model.inputs.values())
+    rows = max(1, min(PORTION, int(ROOM / (3.0 * _bytes(model, batches[0]))))) if batches else 1
+    seen = 0
+    for batch in batches:
+        count = min(len(array) for array in batch.values()) if is_open else 1
+        for start in range(0, count, rows):
+            if seen >= SAMPLES:
+                return
+            stop = min(start + rows, count)
+            seen += stop - start
+            yield {name: array[start:stop] for name, array in batch.items()} if is_open else batch
+
+
+def _bytes(model: Model, batch: Feed) -> float:
+    """About what the activations of one sample take; an unknown extent counts as the largest that is given."""
+    largest = max(max(array.shape[1:], default=1) for array in batch.values())
+    total = 0
+    for op in model.program.global_block().ops:
+        for value in op.results() if not is_variable(op) else ():
+            if value.is_dense_tensor_type():
+                total += 4 * prod(largest if extent < 0 else max(extent, 1) for extent in value.shape[1:])
+    return float(max(total, 1))

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What outputs of layers are worth, beside answers that are moved by hand."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddle_unstructured.distributed.collectives import mode
+from paddle_unstructured.graph import Param
+from paddle_unstructured.reconstruction.damage import Damage
+from paddle_unstructured.reconstruction.layers import solvable
+from paddle_unstructured.reconstruction.worth import Worth, worth_of
+from paddle_unstructured.saved_model import open_model
+
+pytestmark = pytest.mark.usefixtures("static")
+
+
+def saved(folder, build, shape):
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    paddle.seed(0)
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [-1, *shape])
+        y = build(x)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    paddle.static.save_inference_model(str(folder / "m"), [x], [y], executor, program=program)
+    return open_model(folder / "m")
+
+
+def looked_at(model, batches):
+    layers = [solvable(model.graph, p) for p in model.graph.params() if p.role in ("linear", "conv2d")]
+    return worth_of(model, layers, batches, seed=0)
+
+
+def two_layers(x):
+    hidden = nn.Linear(4, 3)(x)
+    return nn.Linear(3, 1, bias_attr=False)(nn.functional.relu(hidden))
+
+
+def test_of_one_answer_the_worth_is_the_square_of_its_slope(tmp_path):
+    model = saved(tmp_path, two_layers, (4,))
+    x = np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32)
+    first, bias, last = (model.graph.array(name) for name in ("linear_0.w_0", "linear_0.b_0", "linear_1.w_0"))
+    on = (x @ first + bias) > 0
+    expected = on.mean(0) * last[:, 0] ** 2
+    found = looked_at(model, [{"x": x}])["linear_0.w_0"]
+    ratio = found.outputs / expected  # r is random, and the answers' size is divided by
+    assert np.allclose(ratio, ratio.mean(), rtol=0.25)
+    assert np.allclose(found.inputs, x.var(0), rtol=1e-3)  # a bias takes the mean up
+
+
+def test_an_output_that_nothing_hears_is_worth_next_to_nothing(tmp_path):
+    model = saved(tmp_path, two_layers, (4,))
+    last = model.graph.array("linear_1.w_0")
+    last[1] = 0.0
+    model.graph.store("linear_1.w_0", last)
+    found = looked_at(model, [{"x": np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)}])
+    outputs = found["linear_0.w_0"].outputs
+    assert outputs[1] == pytest.approx(1e-4 * outputs.max()) and (np.delete(outputs, 1) > 10 * outputs[1]).all()
+
+
+def test_small_portions_tell_the_same_as_large_ones(tmp_path, monkeypatch):
+    model = saved(tmp_path, lambda x: nn.Linear(5, 3)(nn.Conv2D(2, 5, 3)(x).mean([2, 3])), (2, 6, 6))
+    batches = [{"x": np.random.default_rng(0).normal(size=(128, 2, 6, 6)).astype(np.float32)}]
+    large = looked_at(model, batches)
+    monkeypatch.setattr("paddle_unstructured.reconstruction.worth.ROOM", 1.0)
+    small = looked_at(model, batches)
+    for name, worth in large.items():
+        relative = [one.outputs / one.outputs.mean() for one in (worth, small[name])]
+        assert np.allclose(*relative, rtol=0.4)
+        assert np.allclose(worth.inputs, small[name].inputs, rtol=1e-3)
+
+
+def test_gradients_begin_before_an_op_that_has_none(tmp_path):
+    def labels(x):
+        return paddle.argmax(nn.Linear(6, 4)(nn.functional.relu(nn.Linear(8, 6)(x))), 1)
+
+    model = saved(tmp_path, labels, (8,))
+    found = looked_at(model, [{"x": np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)}])
+    assert np.ptp(found["linear_0.w_0"].outputs) > 0
+
+
+def test_a_last_softmax_is_looked_through(tmp_path):
+    def sure(x):
+        return nn.functional.softmax(100.0 * nn.Linear(6, 4)(nn.functional.relu(nn.Linear(8, 6)(x))))
+
+    model = saved(tmp_path, sure, (8,))
+    found = looked_at(model, [{"x": np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)}])
+    assert found["linear_1.w_0"].outputs.min() > 0.1 * found["linear_1.w_0"].outputs.max()
+
+
+def test_a_net_without_gradients_has_no_worth(tmp_path, monkeypatch):
+    def none(*args, **words):
+        raise RuntimeError("op has no gradient")
+
+    monkeypatch.setattr(paddle.static, "gradients", none)
+    assert looked_at(saved(tmp_path, two_layers, (4,)), [{"x": np.zeros((4, 4), np.float32)}]) == {}
+
+
+def test_damage_is_magnitude_times_what_its_output_and_input_are_worth():
+    param = Param("w", (2, 3), "linear", "matmul", output_axis=1, input_axis=0)
+    worth = Worth(outputs=np.array([1.0, 4.0, 9.0]), inputs=np.array([1.0, 100.0]))
+    with mode(paddle.disable_static):
+        scores = Damage({"w": worth}).score(paddle.to_tensor([[1.0, -1.0, 1.0], [1.0, 1.0, -2.0]]), param, None)
+    assert scores.numpy().tolist() == [[1.0, 2.0, 3.0], [10.0, 20.0, 60.0]]
+
+
+def test_damage_in_groups_reads_the_inputs_of_its_own_group():
+    param = Param("w", (4, 1, 1, 1), "conv2d", "conv2d", output_axis=0, input_axis=1, groups=2)
+    worth = Worth(outputs=np.ones(4), inputs=np.array([1.0, 100.0]))
+    with mode(paddle.disable_static):
+        scores = Damage({"w": worth}).score(paddle.ones([4, 1, 1, 1]), param, None)
+    assert scores.numpy().ravel().tolist() == [1.0, 1.0, 10.0, 10.0]
