@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection and segmentation from training to a fast model: the table of docs/benchmarks.md, "Boxes and masks".
 
-    python benchmarks/scenes.py [--seeds 2] [--minutes 12]     # trains what is missing; goes on where it stopped
+    python benchmarks/scenes.py [--seeds 0 1] [--minutes 12]     # trains what is missing; goes on where it stopped
     python benchmarks/scenes.py --time [--rounds 12]           # then: engines in turn, one thread each
     python benchmarks/scenes.py --table
 
@@ -45,9 +45,9 @@ class Net:
 
 
 NETS = (
-    Net("PicoDet", "scene_boxes", 0.25, 0.02),
     Net("YOLOv3", "scene_boxes", 0.125, 0.002),
     Net("HumanSeg", "scenes", 0.25, 0.05),
+    Net("PicoDet", "scene_boxes", 0.25, 0.02),
 )
 GMP = ("--pruning_strategy", "gmp", "--ratio", "0.75", "--prune_params_type", "conv1x1_only")
 THRESHOLD = "below a threshold"
@@ -262,7 +262,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "benchmark_scenes", help="of all that is made")
     parser.add_argument("--minutes", type=float, default=1e9, help="no training begins later (default: no limit)")
     parser.add_argument("--prepare", action="store_true", help="write what --time needs, and time nothing")
@@ -282,12 +282,12 @@ def main() -> int:
     return 0
 
 
-def train_all(bench: Bench, seeds: int) -> bool:
+def train_all(bench: Bench, seeds: Sequence[int]) -> bool:
     """Whether all is done."""
     if not (bench.folder / "scenes" / "test.npz").exists():
         words = ("--data", "fashion_mnist", "--size", SIZE, "--train", TRAIN, "--test", TEST)
         run_demo("make_scenes.py", str(bench.folder / "scenes"), *map(str, words))
-    for seed in range(seeds):
+    for seed in seeds:
         for net in NETS:
             for row in ("", *ROWS):
                 if row != INT8 and not bench.train(net, seed, row):
