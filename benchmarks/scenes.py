@@ -7,9 +7,10 @@
 
 PicoDet, YOLOv3-MobileNetV1 and PP-HumanSeg-Lite of small widths on generated scenes of 64 x 64 pixels, objects of
 Fashion-MNIST. Per seed a net is trained densely, a detector for 12 or 15 epochs of 100 steps; each row has 4 epochs
-more (masks: 6, then 2), from these weights, at half of the rate, by demo/train.py with its own flags. Metrics are those of the converted model in a Session on all test
-scenes: mAP (IoU 0.5 to 0.95, NMS in numpy), mIoU. Files are what a Session reads, dense: the exported model. Engines
-get the same net up to NMS. Every run is one line of results/scenes.jsonl. About 40 minutes of one core.
+more (masks: 6, then 2), from these weights, at half of the rate, by demo/train.py with its own flags. Metrics are those
+of the converted model in a Session on all test scenes: mAP (IoU 0.5 to 0.95, NMS in numpy), mIoU. Files are what a
+Session reads, dense: the exported model. Engines get the same net up to NMS. Every run is one line of
+results/scenes.jsonl. About 40 minutes of one core.
 """
 
 from __future__ import annotations
