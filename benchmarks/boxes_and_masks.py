@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection and segmentation from training to a fast model: the table of docs/benchmarks.md, "Boxes and masks".
 
-    python benchmarks/scenes.py [--seeds 0 1] [--minutes 12]     # trains what is missing; goes on where it stopped
-    python benchmarks/scenes.py --time [--rounds 12]           # then: engines in turn, one thread each
-    python benchmarks/scenes.py --table
+    python benchmarks/boxes_and_masks.py [--seeds 0 1] [--minutes 12]     # trains what is missing; goes on where it stopped
+    python benchmarks/boxes_and_masks.py --time [--rounds 12]           # then: engines in turn, one thread each
+    python benchmarks/boxes_and_masks.py --table
 
 PicoDet, YOLOv3-MobileNetV1 and PP-HumanSeg-Lite of small widths on generated scenes of 64 x 64 pixels, objects of
 Fashion-MNIST. Per seed a net is trained densely, a detector for 12 or 15 epochs of 100 steps; each row has 4 epochs
 more (masks: 6, then 2), from these weights, at half of the rate, by demo/train.py with its own flags. Metrics are those
 of the converted model in a Session on all test scenes: mAP (IoU 0.5 to 0.95, NMS in numpy), mIoU. Files are what a
 Session reads, dense: the exported model. Engines get the same net up to NMS. Every run is one line of
-results/scenes.jsonl. About 40 minutes of one core.
+results/boxes_and_masks.jsonl. About 40 minutes of one core.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "demo"), str(ROOT / "benchmarks")]
-RESULTS = ROOT / "benchmarks" / "results" / "scenes.jsonl"
+RESULTS = ROOT / "benchmarks" / "results" / "boxes_and_masks.jsonl"
 SIZE, TRAIN, TEST, BATCH = 64, 1600, 400, 16
 CALIBRATION = 128  # training scenes
 
