@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection and segmentation from training to a fast model: the table of docs/benchmarks.md, "Boxes and masks".
 
-    python benchmarks/boxes_and_masks.py [--seeds 0 1] [--minutes 12]   # trains what is missing, goes on where it stopped
-    python benchmarks/boxes_and_masks.py --time [--rounds 12]   # then: engines in turn, one thread each
+    python benchmarks/boxes_and_masks.py [--seeds 0 1] [--minutes 12]    # trains; goes on where it stopped
+    python benchmarks/boxes_and_masks.py --time [--rounds 12]            # then: engines in turn, one thread each
     python benchmarks/boxes_and_masks.py --table
 
 PicoDet, YOLOv3-MobileNetV1 and PP-HumanSeg-Lite of small widths on generated scenes of 64 x 64 pixels, objects of
