@@ -117,6 +117,32 @@ def test_depthwise_convolutions_of_planes_larger_and_smaller_than_a_square_of_ou
         require_equal(writer, pick_bytes(random, 1, 5, height, width), 2)
 
 
+@pytest.mark.parametrize("height, width", [(8, 8), (9, 13), (31, 32), (2, 70), (5, 1)])
+@pytest.mark.parametrize(
+    "kernel, pad, dilation",
+    [
+        ((1, 1), (0, 0, 0, 0), (1, 1)),
+        ((3, 3), (1, 1, 1, 1), (1, 1)),
+        ((3, 3), (0, 1, 0, 1), (1, 1)),
+        ((7, 7), (3, 3, 3, 3), (1, 1)),
+        ((3, 2), (2, 2, 1, 1), (2, 3)),
+        ((1, 17), (0, 0, 8, 8), (1, 1)),  # more taps than a split input serves
+    ],
+)
+def test_windows_of_stride_two_find_even_and_odd_pixels(kernel, pad, dilation, height, width):
+    random, window = np.random.default_rng(3), Window(kernel, (2, 2), pad, dilation)
+    height, width = at_least(window, height, width)
+    for block in (0, 4):
+        values = pick_weights(random, 20, 9, *kernel, sparsity=0.5 * (block > 0), block=max(block, 1))
+        weight = pick_weight8(random, values, Quantizer(1.0, 77), 1.0)
+        writer = net(
+            lambda w, v: w.convolution(v, weight, window, Quantizer(1.0, 100), block=block),  # noqa: B023
+            9,
+            Quantizer(1.0, 77),
+        )
+        require_equal(writer, pick_bytes(random, 2, 9, height, width).astype("float32") - 77, 3)
+
+
 @pytest.mark.parametrize("block", [0, 1, 2, 4, 16])
 @pytest.mark.parametrize("inputs, pixels", [(1, 1), (37, 1), (600, 1), (1500, 1), (600, 49), (1500, 17), (600, 128)])
 def test_deep_convolutions_run_in_blocks(block, inputs, pixels):

@@ -37,6 +37,7 @@ const KernelTable PU_TABLE = {
     {sparse_vector<1>, sparse_vector<2>, sparse_vector<4>},
     dense,
     dense_vector,
+    split,
     pack,
     depthwise,
     pool,

@@ -60,36 +60,86 @@ void pack_plain(const Pack& task) {
   }
 }
 
-// Stride 1, and rows of the output as long as the input's: the input pixel under a tap is the same step away for all.
-PU_INLINE bool is_shifted(const Window& w) {
-  return w.stride_height == 1 && w.stride_width == 1 && w.output_width == w.width;
+void split(const Split& task) {
+  const Window& w = task.window;
+  for (int32_t group = task.first; group < task.last; ++group)
+    for (int32_t y = 0; y < w.height; ++y) {
+      if (!task.rows[y % 2]) continue;
+      const float* from = reinterpret_cast<const float*>(task.input.data + group * task.input.pitch) +
+                          static_cast<ptrdiff_t>(y) * w.width;
+      float* to[2];
+      for (int x = 0; x < 2; ++x)
+        to[x] = reinterpret_cast<float*>(task.output + ((y % 2 * 2 + x) * task.groups + group) * task.output_pitch) +
+                static_cast<ptrdiff_t>(y / 2) * w.output_width;
+      for (int32_t i = 0; i < w.output_width; i += kLanes, from += 2 * kLanes) {
+        const Vec low = load(from), high = load(from + kLanes);
+        if (task.columns[0]) store(to[0] + i, evens(low, high));
+        if (task.columns[1]) store(to[1] + i, odds(low, high));
+      }
+    }
 }
 
-// Where the output pixels of a tile lie; those beyond the plane, so far away that no tap reaches the input.
+// The input pixel under a tap is the same step away for all output pixels: stride 1 and rows of the output as long as
+// the input's, or phases.
+PU_INLINE bool is_shifted(const Pack& task) {
+  const Window& w = task.window;
+  const bool same = w.stride_height == 1 && w.stride_width == 1 && w.output_width == w.width;
+  return task.split || (same && w.kernel_height <= kMostTaps && w.kernel_width <= kMostTaps);
+}
+
+// Where a row or column of taps looks: in which phase, how far away, and how far that reaches.
+struct TapPlace {
+  int32_t phase, step, length;
+
+  PU_INLINE TapPlace(const Pack& task, int32_t offset, int32_t length)
+      : phase(task.split ? offset & 1 : 0),
+        step(task.split ? offset >> 1 : offset),
+        length(task.split ? (length + 1 - phase) / 2 : length) {}
+};
+
+PU_INLINE TapPlace row_place(const Pack& task, int32_t ky) {
+  return {task, ky * task.window.dilation_height - task.window.pad_top, task.window.height};
+}
+
+PU_INLINE TapPlace column_place(const Pack& task, int32_t kx) {
+  return {task, kx * task.window.dilation_width - task.window.pad_left, task.window.width};
+}
+
+// Which of the output pixels of a tile have an input pixel under a row or column of taps; none beyond the plane has.
 template <int Vectors>
 struct PixelPlaces {
-  IntVec row[Vectors], column[Vectors];
+  Lanes rows[kMostTaps][Vectors], columns[kMostTaps][Vectors];
 
   explicit PU_INLINE PixelPlaces(const Pack& task) {
     constexpr int32_t kFarAway = -(1 << 24);
     const Window& w = task.window;
-    alignas(64) int32_t rows[Vectors * kLanes], columns[Vectors * kLanes];
+    IntVec row[Vectors], column[Vectors];
     auto y = static_cast<int32_t>(task.pixel / w.output_width), x = static_cast<int32_t>(task.pixel % w.output_width);
-    for (int32_t i = 0; i < Vectors * kLanes; ++i) {
-      rows[i] = y < w.output_height ? y : kFarAway;
-      columns[i] = x;
-      if (++x == w.output_width) x = 0, ++y;
-    }
     for (int v = 0; v < Vectors; ++v) {
-      row[v] = load_aligned_ints(rows + v * kLanes);
-      column[v] = load_aligned_ints(columns + v * kLanes);
+      row[v] = broadcast_int(y);
+      column[v] = lane_numbers() + x;
+      for (int32_t last = x + kLanes - 1; last >= w.output_width; last -= w.output_width) {
+        const IntVec beyond = column[v] >= w.output_width;  // -1 there
+        row[v] -= beyond;
+        column[v] -= beyond & w.output_width;
+      }
+      row[v] |= (row[v] >= w.output_height) & kFarAway;
+      for (x += kLanes; x >= w.output_width; x -= w.output_width) ++y;
     }
+    for (int32_t ky = 0; ky < w.kernel_height; ++ky) mark(row_place(task, ky), row, rows[ky]);
+    for (int32_t kx = 0; kx < w.kernel_width; ++kx) mark(column_place(task, kx), column, columns[kx]);
   }
 
-  // Lanes whose pixel has an input pixel `down` rows and `right` columns away.
-  PU_INLINE Lanes inside(const Window& w, int v, int32_t down, int32_t right) const {
-    const IntVec y = row[v] + down, x = column[v] + right;
-    return lanes_where((y >= 0) & (y < w.height) & (x >= 0) & (x < w.width));
+  PU_INLINE Lanes inside(int v, int32_t ky, int32_t kx) const {
+    return static_cast<Lanes>(rows[ky][v] & columns[kx][v]);
+  }
+
+ private:
+  static PU_INLINE void mark(const TapPlace& tap, const IntVec (&places)[Vectors], Lanes (&inside)[Vectors]) {
+    for (int v = 0; v < Vectors; ++v) {
+      const IntVec place = places[v] + tap.step;
+      inside[v] = lanes_where((place >= 0) & (place < tap.length));
+    }
   }
 };
 
@@ -104,14 +154,16 @@ struct PackShifted {
     uint8_t* to = task.panel;
     for (int32_t k = task.first; k < task.last;) {
       const int32_t tap = k / task.groups, end = least(task.last, (tap + 1) * task.groups);
-      const int32_t down = tap / w.kernel_width * w.dilation_height - w.pad_top;
-      const int32_t right = tap % w.kernel_width * w.dilation_width - w.pad_left;
-      const ptrdiff_t step = (task.pixel + static_cast<ptrdiff_t>(down) * w.width + right) * kGroup;
-      const uint8_t* from = task.input.data + (k - tap * task.groups) * task.input.pitch + step;
+      const int32_t ky = tap / w.kernel_width, kx = tap % w.kernel_width;
+      const TapPlace down = row_place(task, ky), right = column_place(task, kx);
+      const ptrdiff_t plane =
+          static_cast<ptrdiff_t>(down.phase * 2 + right.phase) * task.groups + k - tap * task.groups;
+      const ptrdiff_t step = task.pixel + static_cast<ptrdiff_t>(down.step) * w.output_width + right.step;
+      const uint8_t* from = task.input.data + plane * task.input.pitch + step * kGroup;
       Lanes inside[Vectors];
       bool all_reach = true;
       for (int v = 0; v < Vectors; ++v) {
-        inside[v] = places.inside(w, v, down, right);
+        inside[v] = places.inside(v, ky, kx);
         all_reach = all_reach && any(inside[v]);
       }
       if (all_reach) {
@@ -132,7 +184,7 @@ struct PackShifted {
 void pack(const Pack& task) {
   const Window& w = task.window;
   if (is_plain(w)) return pack_plain(task);
-  if (is_shifted(w)) return with_constant<kMostPackVectors>(task.vectors, PackShifted{task});
+  if (is_shifted(task)) return with_constant<kMostPackVectors>(task.vectors, PackShifted{task});
   const int32_t pixels = task.vectors * kLanes;
   auto* row = reinterpret_cast<int32_t*>(task.panel);
   for (int32_t k = task.first; k < task.last; ++k, row += pixels) {

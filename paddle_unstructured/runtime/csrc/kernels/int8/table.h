@@ -97,6 +97,19 @@ struct TileVector {
   int32_t* output;
 };
 
+// Even and odd rows and columns of groups [first, last) apart, for windows of stride 2: what such a window reads
+// through one tap lies then side by side. Phase 2 * (odd row) + (odd column) of group g is plane phase * groups + g of
+// the output, in rows as wide as the window's outputs.
+struct Split {
+  Planes input;
+  Window window;
+  bool rows[2], columns[2];  // whether any tap reads even ones, odd ones
+  int32_t groups;
+  int32_t first, last;
+  uint8_t* output;
+  ptrdiff_t output_pitch;  // bytes between planes; room for a vector beyond the last row
+};
+
 // Rows [first, last) of the panel are (kernel row, kernel column, group) in that order.
 struct Pack {
   Planes input;
@@ -107,6 +120,7 @@ struct Pack {
   int32_t vectors;
   uint8_t* panel;
   uint8_t zero;  // stands beyond the edge
+  bool split;    // the input is what `Split` made
 };
 
 // Groups [first, last); dilation 1, kernel 3x3 or 5x5, stride 1 or 2.
@@ -146,6 +160,9 @@ struct Multiply {  // rint(fma((a - zero_a) * (b - zero_b), scale, zero)), satur
   int32_t low, high;
 };
 
+// Taps of a kernel along either axis, so that a split input serves it.
+constexpr int kMostTaps = 15;
+
 // Kernels for processors that multiply whole matrices at once. A tile of pixels has kTileVectors vectors at most, and
 // its whole depth is one block.
 constexpr int kTileOutputs = 16, kTileDepth = 16, kTileVectors = 4;
@@ -170,6 +187,7 @@ struct KernelTable {
   void (*sparse_vector[3])(const SparseVector& task);
   void (*dense)(const DenseRows& rows, const Tile& tile);
   void (*dense_vector)(const DenseVector& task);
+  void (*split)(const Split& task);
   void (*pack)(const Pack& task);
   void (*depthwise)(const Depthwise& task);
   void (*pool)(const Pool& task);

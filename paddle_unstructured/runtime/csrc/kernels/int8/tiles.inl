@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kChunkWords = kTileOutputs * kTileDepth;
 constexpr int kAhead = 2;  // chunks that are gathered before they are needed
+constexpr int kRowsAhead = 2;
 constexpr int kWeightTile = 4;
 static_assert(kTileOutputs == kTileSize && kTileDepth == kTileSize && kTileVectors <= kWeightTile);
 
@@ -76,6 +77,7 @@ class TileRun {
     Waiting waiting{};
     for (int32_t row = rows_.first; row < rows_.last; ++row) {
       zero_sums<0>();
+      prefetch(row);
       for_each_chunk(rows_.start[row + 1] - rows_.start[row],
                      [&](const int32_t* value, const uint8_t* pixels, ptrdiff_t pitch) __attribute__((always_inline)) {
                        if (waiting.sums != nullptr) {
@@ -148,6 +150,25 @@ class TileRun {
         made[m] = quantized(tile_.finish.swish != 0 ? hard_swished(real, tile_.finish) : real);
       }
       store_aligned_ints(to, clamped(interleaved(pair(made[0], made[1]), pair(made[2], made[3])), clamp_));
+    }
+  }
+
+  // What the row after next will write and add: most of a large plane has left the cache, and a store waits as long for
+  // its line as a load does. After the last row come the first ones of the next tile of pixels.
+  PU_INLINE void prefetch(int32_t row) const {
+    if (!tile_.last) return;
+    const int32_t next = row + kRowsAhead;
+    const bool same_tile = next < rows_.last;
+    const ptrdiff_t first = ptrdiff_t{same_tile ? next : most(rows_.first, next - (rows_.last - rows_.first))} *
+                            (kTileOutputs / kGroup) * tile_.output_pitch;
+    const ptrdiff_t at = first + (same_tile ? 0 : Vectors * kPixelRow);
+    for (int group = 0; group < kTileOutputs / kGroup; ++group) {
+      const ptrdiff_t line = at + group * tile_.output_pitch;
+      PU_UNROLL(4)
+      for (int v = 0; v < Vectors; ++v) {
+        __builtin_prefetch(tile_.output + line + v * kPixelRow, 1);
+        if (tile_.finish.added != nullptr) __builtin_prefetch(tile_.finish.added + line + v * kPixelRow);
+      }
     }
   }
 

@@ -39,23 +39,69 @@ class Convolution : public Operation {
     return inputs.size() == 1 ? made : shape_of_sum({made, inputs[1]});
   }
 
-  // The panel, or the single pixel's column; and behind it the sums.
+  // The panel, or the single pixel's column; behind it the sums, and behind these the split input of all workers.
   int64_t scratch_bytes(const std::vector<Shape>& inputs) const override {
-    const bool single = output_shape(inputs).pixels() == 1;
-    const int64_t sums = single ? round_up(matrix_->rows(), kVectorStep)
-                                : matrix_->rows() * int64_t{matrix_->tiling().most} * kPlaneAlign;
-    return ((single ? column_words() : panel_words()) + sums) * kGroup;
+    const Shape made = size_.output_shape(inputs[0]);
+    if (output_shape(inputs).pixels() == 1) return (column_words() + round_up(matrix_->rows(), kVectorStep)) * kGroup;
+    const int64_t phases = splits(inputs[0], made) ? 4 * inputs[0].groups() * phase_words(inputs[0], made) : 0;
+    return (panel_words() + sums_words() + kGuard + phases + kGuard) * kGroup;
   }
 
   void run(const Context& context) const override {
     if (context.output.shape.pixels() == 1) return run_single_pixel(context);
-    const Window window = size_.window.bind(context.inputs[0].shape, context.output.shape);
+    const Source source = source_of(context);
     share_tiles(context, *matrix_, matrix_->kernels().lanes, [&](const TilePart& part, int worker) {
-      run_part(context, window, context.scratch<uint8_t>(worker), part);
+      run_part(context, source, context.scratch<uint8_t>(worker), part);
     });
   }
 
  private:
+  // What panels are packed from.
+  struct Source {
+    Planes planes;
+    Window window;
+    bool split;
+  };
+
+  // Whether the even and the odd pixels of the input are laid apart first: then a tap reads neighbours. Rows of these
+  // phases have to be as long as those of the output.
+  bool splits(const Shape& input, const Shape& output) const {
+    const WindowSize& w = size_.window;
+    return w.stride[0] == 2 && w.stride[1] == 2 && w.kernel[0] <= kMostTaps && w.kernel[1] <= kMostTaps &&
+           output.width == (input.width + 1) / 2;
+  }
+
+  static int64_t phase_words(const Shape& input, const Shape& output) {
+    return round_up((input.height + 1) / 2 * output.width, kPlaneAlign) + kPlaneAlign;
+  }
+
+  int64_t sums_words() const { return matrix_->rows() * int64_t{matrix_->tiling().most} * kPlaneAlign; }
+
+  Source source_of(const Context& context) const {
+    const Value& input = context.inputs[0];
+    Source source{planes_of(input), size_.window.bind(input.shape, context.output.shape), false};
+    if (!splits(input.shape, context.output.shape)) return source;
+    Split task{};
+    task.input = source.planes;
+    task.window = source.window;
+    for (int32_t ky = 0; ky < source.window.kernel_height; ++ky)
+      task.rows[(ky * source.window.dilation_height - source.window.pad_top) & 1] = true;
+    for (int32_t kx = 0; kx < source.window.kernel_width; ++kx)
+      task.columns[(kx * source.window.dilation_width - source.window.pad_left) & 1] = true;
+    task.groups = static_cast<int32_t>(input.shape.groups());
+    task.output = context.scratch<uint8_t>(0) + (panel_words() + sums_words() + kGuard) * kGroup;
+    task.output_pitch = static_cast<ptrdiff_t>(phase_words(input.shape, context.output.shape)) * kGroup;
+    context.share_range(task.groups, plane_grain(input.shape), [&](int64_t first, int64_t last) {
+      Split part = task;
+      part.first = static_cast<int32_t>(first);
+      part.last = static_cast<int32_t>(last);
+      matrix_->kernels().split(part);
+    });
+    source.planes = {task.output, task.output_pitch};
+    source.split = true;
+    return source;
+  }
+
   // One vector more than the panel, which the last run of pixels may spill into.
   int64_t panel_words() const {
     return int64_t{matrix_->tiling().depth} * matrix_->tiling().most * kPlaneAlign + kPlaneAlign;
@@ -80,7 +126,7 @@ class Convolution : public Operation {
     return {nullptr, zero_, finish_.range.low, finish_.range.high, added, added_scale_, finish_.swish, swish_zero};
   }
 
-  void run_part(const Context& context, const Window& window, uint8_t* scratch, const TilePart& part) const {
+  void run_part(const Context& context, const Source& source, uint8_t* scratch, const TilePart& part) const {
     Tile tile{};
     tile.sums = reinterpret_cast<int32_t*>(scratch + panel_words() * kGroup);
     if (output_.is_int8()) tile.output = context.output.bytes() + part.to * kGroup;
@@ -89,13 +135,13 @@ class Convolution : public Operation {
     tile.finish = finish(context, part.to * kGroup);
     for (int32_t block = 0; block < matrix_->blocks(); ++block) {
       tile.last = output_.is_int8() && block + 1 == matrix_->blocks();
-      make_panel(context, window, scratch, block, part.pixel, &tile);
+      make_panel(context, source, scratch, block, part.pixel, &tile);
       for (int32_t slice = part.first_slice; slice < part.last_slice; ++slice) matrix_->multiply(block, slice, tile);
     }
     if (!output_.is_int8()) store_real(context, tile, part);
   }
 
-  void make_panel(const Context& context, const Window& window, uint8_t* panel, int32_t block, int64_t pixel,
+  void make_panel(const Context& context, const Source& source, uint8_t* panel, int32_t block, int64_t pixel,
                   Tile* tile) const {
     const Value& input = context.inputs[0];
     if (size_.reads_in_place(*matrix_, input.shape)) {
@@ -104,8 +150,9 @@ class Convolution : public Operation {
       return;
     }
     const KernelTable& kernels = matrix_->kernels();
-    kernels.pack({planes_of(input), window, static_cast<int32_t>(input.shape.groups()), matrix_->block_begin(block),
-                  matrix_->block_end(block), pixel, tile->vectors, panel, static_cast<uint8_t>(input_.zero)});
+    kernels.pack({source.planes, source.window, static_cast<int32_t>(input.shape.groups()), matrix_->block_begin(block),
+                  matrix_->block_end(block), pixel, tile->vectors, panel, static_cast<uint8_t>(input_.zero),
+                  source.split});
     tile->panel = panel;
     tile->panel_pitch = static_cast<ptrdiff_t>(tile->vectors) * kernels.lanes * kGroup;
   }
