@@ -96,8 +96,19 @@ def numbers(line: Line, word: str) -> list[int]:
     return [int(part) for part in line[word].split(",")]
 
 
+def padding(line: Line, size: int, axis: int) -> list[int]:
+    """Before and behind; with `same`, what makes ceil(size / stride) outputs, the odd one behind."""
+    if line.get("same") != "1":
+        return numbers(line, "pad")[2 * axis : 2 * axis + 2]
+    kernel, stride = numbers(line, "kernel")[axis], numbers(line, "stride")[axis]
+    both = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    return [both // 2, both - both // 2]
+
+
 def output_size(line: Line, size: int, axis: int) -> int:
-    pad = numbers(line, "pad")[2 * axis : 2 * axis + 2]
+    pad = padding(line, size, axis)
+    if line.get("same") == "1":
+        return -(-size // numbers(line, "stride")[axis])
     span = size + sum(pad) - (numbers(line, "kernel")[axis] - 1) * numbers(line, "dilation")[axis] - 1
     stride = numbers(line, "stride")[axis]
     return (-(-span // stride) if line.get("ceil") == "1" else span // stride) + 1
@@ -106,7 +117,7 @@ def output_size(line: Line, size: int, axis: int) -> int:
 def taps(line: Line, x: np.ndarray, beyond: float) -> np.ndarray:
     """[kernel rows, kernel columns, n, channels, height, width]: what lies under each tap; `beyond` outside."""
     (rows, columns), (down, across), (high, wide) = (numbers(line, w) for w in ("kernel", "dilation", "stride"))
-    top, _, left, _ = numbers(line, "pad")
+    top, left = (padding(line, size, axis)[0] for axis, size in enumerate(x.shape[2:]))
     out = [output_size(line, size, axis) for axis, size in enumerate(x.shape[2:])]
     found = np.full((rows, columns, *x.shape[:2], *out), beyond, x.dtype)
     for i, j, y, z in np.ndindex(rows, columns, *out):
@@ -120,12 +131,12 @@ def counted(line: Line, height: int, width: int) -> np.ndarray:
     """[output height, output width]: the pixels that a mean divides by, as Paddle counts them."""
     sides = []
     for axis, size in enumerate((height, width)):
-        kernel, stride, pad = (numbers(line, w) for w in ("kernel", "stride", "pad"))
-        first = np.arange(output_size(line, size, axis)) * stride[axis] - pad[2 * axis]
+        kernel, stride, (before, _) = *(numbers(line, w) for w in ("kernel", "stride")), padding(line, size, axis)
+        first = np.arange(output_size(line, size, axis)) * stride[axis] - before
         if line["exclusive"] == "1":
             sides.append(np.minimum(first + kernel[axis], size) - np.maximum(first, 0))
         else:
-            sides.append(np.minimum(first + kernel[axis], size + pad[2 * axis]) - first)
+            sides.append(np.minimum(first + kernel[axis], size + before) - first)
     return sides[0][:, None] * sides[1][None, :]
 
 

@@ -48,6 +48,8 @@ def _letters(shape: list[int], dtype: str) -> str:
         return "nw" if dtype != "float32" or shape[1] == OPEN else "nc"
     if len(shape) == 3:  # [n, tokens, channels] or [n, channels, pixels]: channels are of known extent
         return "nwc" if shape[1] == OPEN and shape[2] != OPEN else "ncw"
+    if len(shape) == 5 and shape[2] == OPEN:  # slices lie as channels do: a convolution may move along them
+        return "ncchw"
     return {1: "n", 4: "nchw", 5: "nchhw", 6: "ncchhw"}[len(shape)]
 
 
@@ -74,15 +76,18 @@ def _slots(view: View) -> dict[str, Axis]:
 def _whole_slots(reader: Reader, view: View) -> tuple[str, ...] | None:
     """Axes that are the layer's own, in whatever order; an axis of 1 stands for one of the layer's that is 1, too."""
     named, slots = [], _slots(view)
-    if not view.axes or view.axes[0] != (reader.batch,) or view.rank > 4:
+    if (reader.batch,) not in view.axes or view.rank > 4:
         return None
-    for axis in view.axes[1:]:
+    for axis in view.axes:
+        if axis == (reader.batch,):
+            named.append("n")
+            continue
         letter = next((name for name, slot in slots.items() if slot == axis), None)
         if letter is None:
             return None
         named.append(letter)
         del slots[letter]
-    return ("n", *named) if not any(slots.values()) else None
+    return tuple(named) if not any(slots.values()) else None
 
 
 def _products(reader: Reader, view: View) -> tuple[str, ...]:
@@ -94,8 +99,13 @@ def _products(reader: Reader, view: View) -> tuple[str, ...]:
 
 
 def _product(reader: Reader, view: View, axis: Axis) -> str:
-    if axis[:1] == (reader.batch,):
-        return "*".join(["n", *([] if len(axis) == 1 else [_product(reader, view, axis[1:])])])
+    if reader.batch in axis:
+        at = axis.index(reader.batch)
+        around = [_product(reader, view, part) for part in (axis[:at], axis[at + 1 :])]
+        if "-1" in around:
+            raise Refusal("an output has an axis of the samples and of a size that is not known")
+        before, after = ([] if word == "1" else [word] for word in around)
+        return "*".join([*before, "n", *after])
     extent = known(axis)
     if extent is not None:
         return str(extent)

@@ -96,10 +96,29 @@ def input_of(layer: Layer) -> Input:
     return Input(layer.name, str(layer.words["dtype"]), tuple(str(layer.words["axes"]).split(",")), dims)
 
 
+def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
+    """[outputs, inputs/groups, ...] of a grouped convolution as [outputs, inputs, ...] of one group, zeros between."""
+    outputs, inputs = len(weight) // groups, weight.shape[1]
+    whole = np.zeros((len(weight), inputs * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        whole[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return whole
+
+
+def step_of(layer: Layer) -> int:
+    """By how many channels a convolution moves along its input, frame by frame say; 0 if it does not."""
+    return int(layer.words.get("step", 0)) if layer.kind == "conv" else 0
+
+
 def affine(layer: Layer, scale: np.ndarray, shift: np.ndarray, *, alone: bool) -> Layer:
     """`layer` * scale + shift for each channel: folded in if it can be, and `alone` says that nobody else reads it."""
     if alone and layer.kind in FOLDING and layer.act == "none":
-        return layer.folded(scale, shift)
+        if not step_of(layer):
+            return layer.folded(scale, shift)
+        each = [np.reshape(numbers, (-1, len(layer.bias))) for numbers in (scale, shift)]
+        if all((numbers == numbers[0]).all() for numbers in each):  # the same for every position
+            return layer.folded(each[0][0], each[1][0])
     return Layer("affine", (layer,), weight=np.asarray(scale, np.float64), bias=np.asarray(shift, np.float64))
 
 

@@ -22,16 +22,21 @@ MOST_INT16 = np.iinfo(np.int16).max
 
 @dataclass(frozen=True)
 class Window:
-    """Of a convolution or pooling; (rows, columns), and padding (top, bottom, left, right)."""
+    """Of a convolution or pooling; (rows, columns), and padding (top, bottom, left, right).
+
+    With `same`, the padding is what makes ceil(size / stride) outputs of sizes that are known at run time only.
+    """
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
+    same: bool = False
 
     @property
     def words(self) -> dict[str, str]:
-        return {name: ",".join(map(str, getattr(self, name))) for name in ("kernel", "stride", "pad", "dilation")}
+        words = {name: ",".join(map(str, getattr(self, name))) for name in ("kernel", "stride", "pad", "dilation")}
+        return {**words, "same": "1"} if self.same else words
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,7 @@ class PlanWriter:
         block: int = 0,
         act: str = "none",
         linear: bool = False,
+        step: int = 0,
     ) -> int:
         """A convolution of one group.
 
@@ -134,11 +140,14 @@ class PlanWriter:
             block: 0 for the dense kernel, else the outputs of one block of the sparse one.
             act: In the plan's language.
             linear: It will see vectors only.
+            step: by how many channels it moves along its input; 0 if it does not.
         """
         matrix = np.asarray(weight, np.float32).reshape(len(weight), -1)
         words = {"in": weight.shape[1], "out": len(weight), **window.words, "act": act}
         if linear:
             words["linear"] = 1
+        if step:
+            words["step"] = step
         return self._weighted("conv", [value], matrix, bias, block, words)
 
     def recurrent(

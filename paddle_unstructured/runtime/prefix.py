@@ -90,6 +90,25 @@ def _embedding(op: Any, given: Prefix, others: list[Any]) -> Prefix:
     return Prefix(table[ids], given.sizes)
 
 
+def _scaled(op: Any, given: Prefix, others: list[Any]) -> Prefix:
+    attributes, factor = op.attrs(), np.ravel(others[0])[0]
+    shift = attributes["bias"] * (1 if attributes.get("bias_after_scale", True) else factor)
+    return Prefix(given.array * factor + shift, given.sizes)
+
+
+def _triangle_of(cut: Callable[..., Any]) -> Callable[[Any, Prefix, list[Any]], Prefix]:
+    return lambda op, given, others: Prefix(cut(given.array, op.attrs()["diagonal"]), given.sizes)
+
+
+def _cast(op: Any, given: Prefix, others: list[Any]) -> Prefix:
+    name = str(op.attrs().get("dtype", op.result(0).dtype)).split(".")[-1].lower()
+    return Prefix(given.array.astype({"bfloat16": "float32"}.get(name, name)), given.sizes)
+
+
+def _negated(op: Any, given: Prefix, others: list[Any]) -> Prefix:
+    return Prefix(np.logical_not(given.array), given.sizes)
+
+
 def _same(op: Any, given: Prefix, others: list[Any]) -> Prefix:
     return given
 
@@ -104,8 +123,12 @@ _OPS: dict[str, Callable[[Any, Prefix, list[Any]], Prefix | np.ndarray]] = {
     "unsqueeze": _unsqueeze,
     "embedding": _embedding,
     "full_like": _full_like,
-    "cast": _same,
+    "cast": _cast,
     "assign": _same,
+    "scale": _scaled,
+    "triu": _triangle_of(np.triu),
+    "tril": _triangle_of(np.tril),
+    "logical_not": _negated,
 }
 _BOTH: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b,
@@ -113,6 +136,11 @@ _BOTH: dict[str, Callable[[Any, Any], Any]] = {
     "multiply": lambda a, b: a * b,
     "equal": lambda a, b: a == b,
     "not_equal": lambda a, b: a != b,
+    "divide": lambda a, b: a / b,
+    "less_than": lambda a, b: a < b,
+    "less_equal": lambda a, b: a <= b,
+    "greater_than": lambda a, b: a > b,
+    "greater_equal": lambda a, b: a >= b,
 }
 
 
@@ -124,6 +152,7 @@ def moved(op: Any, kind: str, operands: list[Any]) -> Prefix | np.ndarray:
     """
     if kind in _BOTH:
         return _met(kind, operands)
+    kind = kind if kind in _OPS else kind.rstrip("_")
     if kind not in _OPS or not isinstance(operands[0], Prefix):
         raise Refusal("a stored array that is cut to an open size is used in a way that is not known")
     return _OPS[kind](op, operands[0], operands[1:])

@@ -16,7 +16,7 @@ from .ops.common import Made
 from .prefix import moved
 from .reader import Reader, Refusal, Results
 from .refusals import counted, kind_of
-from .sizes import filled, full_like, is_constant_maker, make_constant, shape_of
+from .sizes import count_of, filled, full_like, is_constant_maker, make_constant, shape_of
 from .views import Prefix, View
 
 
@@ -107,6 +107,8 @@ def read_op(reader: Reader, op: Any) -> Made:
         return Results(parts) if kind == "split" else Results((parts[op.attrs()["index"]],))
     if kind in ("shape", "shape64") and isinstance(operands[0], View):
         return shape_of(operands[0])
+    if kind == "numel" and isinstance(operands[0], View):
+        return count_of(operands[0])
     if kind == "full_like" and isinstance(operands[0], View):
         value = reader.constant(op, 1)
         return filled(operands[0], value) if _is_read_whole(op) else full_like(operands[0], value)

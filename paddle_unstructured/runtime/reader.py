@@ -11,7 +11,7 @@ import numpy as np
 from ..saved_model import Model
 from .net import Layer
 from .refusals import Refusal as Refusal
-from .views import OPEN, Atom, Axis, Extent, Prefix, Size, View, axis_of
+from .views import OPEN, Atom, Axis, Extent, Prefix, Size, View, axis_of, size_of
 
 # An activation; a constant (sizes that depend on the input are an array of objects, `Extent` among them); or several.
 Symbol = Union[View, np.ndarray, Prefix, Tuple[Any, ...]]
@@ -129,12 +129,23 @@ class Reader:
         height, width = height or (), width or ()
         if (view.channels, view.height, view.width) == (channels, height, width):
             return view
+        if view.channels == channels and view.pixels == (*height, *width) and _lie_apart(view, height, width):
+            return self._in_rows(view, height, width)
         if {*channels, *height, *width} != {*view.channels, *view.pixels}:
             raise Refusal("the batch stands in an axis that the op computes over")
         key = (view.layer, view.channels, view.height, view.width, channels, height, width)
         if key not in self._moved:
             self._moved[key] = _permute(view, channels, height, width)
         return View(self._moved[key], view.axes, channels, height, width)
+
+    def _in_rows(self, view: View, height: Axis, width: Axis) -> View:
+        """The same pixels in rows of an open length, which is that of planes that are known already."""
+        sizes = [size_of(height), size_of(width)]
+        for other in list(self.values.values()):
+            if isinstance(other, View) and [size_of(other.height), size_of(other.width)] == sizes:
+                layer = Layer("shaped", (view.layer, other.layer))
+                return View(layer, view.axes, view.channels, height, width)
+        raise Refusal("pixels are to lie in rows whose length the runtime does not know how to find")
 
     def repeated(self, view: View, atoms: Axis) -> View:
         """The same numbers once for each place of new atoms, which come first among its channels."""
@@ -164,6 +175,13 @@ class Reader:
             return self.by_axes(view, [1], [2], [3])
         return self.tokens(view, [1] if view.rank > 1 else [])
 
+    def frames(self, view: View) -> View:
+        """[n, channels, height, width], where n may be samples and their frames: all channels of a frame together."""
+        inside = tuple(atom for atom in view.axes[0] if atom is not self.batch)
+        if view.rank != 4 or not inside or self.batch not in view.axes[0]:
+            return self.planes(view)
+        return self.arranged(view, channels=(*inside, *view.axes[1]), height=view.axes[2], width=view.axes[3])
+
     def tokens(self, view: View, channels: Sequence[int]) -> View:
         """Some axes as channels; all others but the batch, in their order, as pixels: what a linear layer works on."""
         inside = [i % view.rank for i in channels]
@@ -171,18 +189,22 @@ class Reader:
         pixels = tuple(atom for atom in rest if atom is not self.batch)
         if view.channels == view.flat(inside) and {*pixels} == {*view.pixels}:
             return view  # every pixel by itself: their order does not matter
-        return self.arranged(view, channels=view.flat(inside), pixels=pixels)
+        try:
+            return self.arranged(view, channels=view.flat(inside), pixels=pixels)
+        except Refusal:  # two open sizes in one axis: what was among the channels goes before the rows
+            taken, lost = {*view.flat(inside)}, [atom for atom in view.channels if atom in pixels]
+            height, width = (tuple(atom for atom in slot if atom not in taken) for slot in (view.height, view.width))
+            return self.arranged(view, channels=view.flat(inside), height=(*lost, *height), width=width)
 
     def logical(self, view: View) -> View:
         """The numbers in the order of the axes, as they lie in a Paddle tensor."""
-        if not view.axes or view.axes[0][:1] != (self.batch,):
-            raise Refusal("the first axis is not the batch")
-        rest = (*view.axes[0][1:], *view.flat(range(1, view.rank)))
+        axes = [tuple(atom for atom in axis if atom is not self.batch) for axis in view.axes]
+        rest = tuple(atom for axis in axes for atom in axis)
         if (*view.channels, *view.pixels) == rest:
             return view
-        first = (*view.axes[0][1:], *(view.axes[1] if view.rank > 1 else ()))
-        tail = view.flat(range(2, view.rank))
-        last = view.axes[-1] if view.rank > 2 else ()
+        first = tuple(atom for axis in axes[:2] for atom in axis)
+        tail = tuple(atom for axis in axes[2:] for atom in axis)
+        last = axes[-1] if view.rank > 2 else ()
         return self.arranged(view, channels=first, height=tail[: len(tail) - len(last)], width=last)
 
     # ---- results -----------------------------------------------------------------------------------------------------
@@ -227,20 +249,38 @@ class Reader:
         return tuple(atom for axis in view.axes for atom in axis if atom is not self.batch)
 
 
+def _lie_apart(view: View, height: Axis, width: Axis) -> bool:
+    """Whether open sizes of one slot are to be rows and columns."""
+    opens = [{atom for atom in slot if atom.is_open} for slot in (height, width)]
+    return any(all(each & {*slot} for each in opens) for slot in (view.height, view.width))
+
+
 def _permute(view: View, channels: Axis, height: Axis, width: Axis) -> Layer:
     """Factors of the source's channels, height and width, and where they go; see csrc/README.md."""
     if channels == (*view.channels, *view.pixels):
         return Layer("flatten", (view.layer,))
-    source, numbers = (view.channels, view.height, view.width), dict[Atom, int]()
+    target, numbers = (channels, height, width), dict[Atom, int]()
+    places = {atom: (slot, i) for slot, axis in enumerate(target) for i, atom in enumerate(axis)}
     words: dict[str, int | str] = {}
-    for name, axis in zip(("channels", "height", "width"), source):
-        if sum(atom.is_open for atom in axis) > 1:
+    inside = set[Atom]()  # open atoms that stay behind the one before them: both are one factor
+    for name, axis in zip(("channels", "height", "width"), (view.channels, view.height, view.width)):
+        factors = list[Atom]()
+        for before, atom in zip((None, *axis), axis):
+            if before is not None and before.is_open and atom.is_open and places[atom] == _behind(places[before]):
+                inside.add(atom)
+            else:
+                factors.append(atom)
+        if sum(atom.is_open for atom in factors) > 1:
             raise Refusal("two sizes that depend on the input lie in one axis, and are to be moved apart")
-        if axis:
-            words[name] = ",".join(str(atom.extent) for atom in axis)
-        for atom in axis:
+        if factors:
+            words[name] = ",".join(str(atom.extent) for atom in factors)
+        for atom in factors:
             numbers[atom] = len(numbers)
-    for name, axis in zip(("to_channels", "to_height", "to_width"), (channels, height, width)):
+    for name, axis in zip(("to_channels", "to_height", "to_width"), target):
         if axis:
-            words[name] = ",".join(str(numbers[atom]) for atom in axis)
+            words[name] = ",".join(str(numbers[atom]) for atom in axis if atom not in inside)
     return Layer("permute", (view.layer,), words=words)
+
+
+def _behind(place: tuple[int, int]) -> tuple[int, int]:
+    return place[0], place[1] + 1

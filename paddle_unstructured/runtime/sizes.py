@@ -33,6 +33,26 @@ def _broadcast(sizes: Any) -> tuple[int, ...]:
     return tuple(1 if isinstance(each, Extent) else int(each) for each in _sizes(sizes))
 
 
+def _full_of_sizes(op: Any, of: Lookup) -> np.ndarray | Prefix:
+    sizes, value = _sizes(of(1)), np.ravel(of(0))[0]
+    if len(sizes) > 1 and all(isinstance(each, Extent) for each in sizes[-2:]) and _becomes_triangle(op):
+        shape = (*_broadcast(of(1))[:-2], _DRAWN, _DRAWN)
+        return Prefix(np.full(shape, value), {len(sizes) - 2: sizes[-2], len(sizes) - 1: sizes[-1]})
+    return np.full(_broadcast(of(1)), value)
+
+
+_DRAWN = 8  # rows of a square of open size, of which only where it is zero will count
+
+
+def _becomes_triangle(op: Any) -> bool:
+    """Whether the places of a constant will differ."""
+    for after in op.result(0).all_used_ops():
+        kind = after.name().split(".")[-1].rstrip("_")
+        if kind in ("triu", "tril") or (kind == "cast" and _becomes_triangle(after)):
+            return True
+    return False
+
+
 def _cast(op: Any, of: Lookup) -> np.ndarray:
     given = of(0)
     if given.dtype == object:
@@ -68,6 +88,8 @@ def _strided_slice(op: Any, of: Lookup) -> np.ndarray:
 
 def _scale(op: Any, of: Lookup) -> np.ndarray:
     attributes, factor = op.attrs(), np.ravel(of(1))[0]
+    if np.issubdtype(of(0).dtype, np.floating):
+        factor = of(0).dtype.type(factor)  # numbers at an edge are rounded as Paddle does
     if attributes.get("bias_after_scale", True):
         made = of(0) * factor + attributes["bias"]
     else:
@@ -98,6 +120,50 @@ def _product(op: Any, of: Lookup) -> np.ndarray:
     )
 
 
+def _reshaped(op: Any, of: Lookup) -> np.ndarray:
+    given = of(0)
+    target = [given.shape[i] if size == 0 else size for i, size in enumerate(_broadcast(of(1)))]
+    if -1 not in target and int(np.prod(target)) != given.size:
+        raise Refusal("a constant is reshaped to sizes that depend on the input")
+    return np.asarray(given.reshape(target))
+
+
+def _tiled(op: Any, of: Lookup) -> np.ndarray:
+    """A constant again and again; an axis of 1 that gets the input's size stays 1, which broadcasts."""
+    given, times = np.asarray(of(0)), _sizes(of(1))
+    own = (1,) * (len(times) - given.ndim) + given.shape
+    behind = own[len(own) - len(times) :]
+    if any(isinstance(each, Extent) and extent != 1 for each, extent in zip(times, behind)):
+        raise Refusal("a constant is repeated as often as the input's size says")
+    return np.tile(given, [1 if isinstance(each, Extent) else int(each) for each in times])
+
+
+def _reduced(function: Callable[..., Any]) -> Callable[[Any, Lookup], np.ndarray]:
+    def make(op: Any, of: Lookup) -> np.ndarray:
+        given = _numbers(of(1)) if len(op.operands_source()) > 1 else _axes(op)
+        keep = bool(op.attrs().get("keepdim", op.attrs().get("keep_dim", False)))
+        return np.asarray(function(of(0), axis=given or None, keepdims=keep))
+
+    return make
+
+
+def _norm(op: Any, of: Lookup) -> np.ndarray:
+    attributes = op.attrs()
+    if attributes["porder"] != 2.0 or attributes["asvector"]:
+        raise Refusal("a norm of this order is not known")
+    return np.asarray(np.sqrt(np.sum(np.square(of(0)), axis=attributes["axis"], keepdims=attributes["keepdim"])))
+
+
+def _softmax(given: np.ndarray, axis: int) -> np.ndarray:
+    powers = np.exp(given - given.max(axis, keepdims=True))
+    return np.asarray(powers / powers.sum(axis, keepdims=True))
+
+
+def _matmul(op: Any, of: Lookup) -> np.ndarray:
+    sides = [np.swapaxes(of(i), -1, -2) if op.attrs()[f"transpose_{name}"] else of(i) for i, name in enumerate("xy")]
+    return np.asarray(np.matmul(*sides))
+
+
 def _arange(op: Any, of: Lookup) -> np.ndarray | Prefix:
     start, end, step = (np.ravel(of(i))[0] for i in range(3))
     if isinstance(end, Extent) and (start, step) == (0, 1):
@@ -121,8 +187,8 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "full": _full,
     "full_int_array": lambda op, of: np.array(op.attrs()["value"]),
     "assign_value": lambda op, of: _values(op),
-    "full_with_tensor": lambda op, of: np.full(_broadcast(of(1)), np.ravel(of(0))[0]),
-    "reshape": lambda op, of: of(0).reshape(_numbers(of(1))),
+    "full_with_tensor": _full_of_sizes,
+    "reshape": _reshaped,
     "squeeze": lambda op, of: np.squeeze(of(0), _numbers(of(1)) or None),
     "unsqueeze": lambda op, of: np.expand_dims(of(0), _numbers(of(1))),
     "flatten": lambda op, of: of(0).reshape([*op.result(0).shape]),
@@ -154,10 +220,15 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "arange": _arange,
     "stack": lambda op, of: np.stack(of(0), op.attrs()["axis"]),
     "concat": lambda op, of: np.concatenate([np.atleast_1d(each) for each in of(0)], int(np.ravel(of(1))[0])),
+    "gather_nd": lambda op, of: of(0)[tuple(np.moveaxis(np.asarray(of(1), np.int64), -1, 0))],
+    "take_along_axis": lambda op, of: np.take_along_axis(of(0), np.asarray(of(1), np.int64), op.attrs()["axis"]),
+    "einsum": lambda op, of: np.einsum(op.attrs()["equation"], *of(0)),
+    "roll": lambda op, of: np.roll(of(0), _numbers(of(1)), _axes(op)),
+    "log1p": lambda op, of: np.log1p(of(0)),
     "index_select": lambda op, of: np.take(of(0), np.asarray(of(1), np.int64), axis=op.attrs()["axis"]),
     "gather": lambda op, of: np.take(of(0), np.asarray(of(1), np.int64), axis=int(np.ravel(of(2))[0])),
     "expand": lambda op, of: np.broadcast_to(of(0), _expanded(of(0), of(1))),
-    "tile": lambda op, of: np.tile(of(0), _numbers(of(1))),
+    "tile": _tiled,
     "full_like": lambda op, of: np.full(np.shape(of(0)), np.ravel(of(1))[0]),
     "assign": lambda op, of: of(0),
     "assign_out": lambda op, of: of(0),
@@ -176,6 +247,25 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "abs": lambda op, of: np.abs(of(0)),
     "sin": lambda op, of: np.sin(of(0)),
     "cos": lambda op, of: np.cos(of(0)),
+    "relu": lambda op, of: np.maximum(of(0), 0),
+    "sigmoid": lambda op, of: 1 / (1 + np.exp(-of(0))),
+    "tanh": lambda op, of: np.tanh(of(0)),
+    "softplus": lambda op, of: np.logaddexp(0, of(0) * op.attrs()["beta"]) / op.attrs()["beta"],
+    "log": lambda op, of: np.log(of(0)),
+    "square": lambda op, of: np.square(of(0)),
+    "rsqrt": lambda op, of: 1 / np.sqrt(of(0)),
+    "reciprocal": lambda op, of: 1 / of(0),
+    "pow": lambda op, of: of(0) ** (op.attrs()["y"] if "y" in op.attrs() else np.ravel(of(1))[0]),
+    "clip": lambda op, of: np.clip(of(0), np.ravel(of(1))[0], np.ravel(of(2))[0]),
+    "matmul": _matmul,
+    "softmax": lambda op, of: _softmax(of(0), op.attrs()["axis"]),
+    "sum": _reduced(np.sum),
+    "mean": _reduced(np.mean),
+    "max": _reduced(np.max),
+    "min": _reduced(np.min),
+    "p_norm": _norm,
+    "eye": lambda op, of: np.eye(int(np.ravel(of(0))[0]), int(np.ravel(of(1))[0])),
+    "repeat_interleave": lambda op, of: np.repeat(of(0), op.attrs()["repeats"], op.attrs()["axis"]),
     "tril": lambda op, of: np.tril(of(0), op.attrs()["diagonal"]),
     "triu": lambda op, of: np.triu(of(0), op.attrs()["diagonal"]),
     "flip": lambda op, of: np.flip(of(0), op.attrs()["axis"]),
@@ -209,16 +299,34 @@ def make_constant(op: Any, kind: str, operands: Lookup) -> np.ndarray | Prefix |
     """Its result: an array, the first places of one, or several arrays where the op makes several."""
     maker = _maker(kind)
     assert maker is not None
-    made = maker(op, operands)
+    with np.errstate(all="ignore"):
+        made = maker(op, operands)
     if isinstance(made, Prefix):
         return made
-    return tuple(np.asarray(each) for each in made) if isinstance(made, tuple) else np.asarray(made)
+    if isinstance(made, tuple):
+        return tuple(np.asarray(each) for each in made)
+    return _as_declared(op, np.asarray(made))
+
+
+def _as_declared(op: Any, made: np.ndarray) -> np.ndarray:
+    """Numbers in the dtype that the Program gives them."""
+    name = str(op.result(0).dtype).split(".")[-1].lower()
+    declared = name.startswith(("float", "int", "bool", "uint"))
+    return made if made.dtype == object or not declared or name == "float16" else np.asarray(made.astype(name))
 
 
 def shape_of(view: View) -> np.ndarray:
     """What `paddle.shape` makes of an activation."""
     sizes = view.shape
     return np.array(sizes, object if any(isinstance(size, Extent) for size in sizes) else np.int64)
+
+
+def count_of(view: View) -> np.ndarray:
+    """How many numbers an activation has."""
+    total: Any = 1
+    for size in view.shape:
+        total = total * size
+    return np.array(total, object if isinstance(total, Extent) else np.int64)
 
 
 def full_like(view: View, value: np.ndarray) -> np.ndarray:

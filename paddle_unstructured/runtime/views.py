@@ -44,6 +44,7 @@ class Atom:
         return self.extent == OPEN
 
 
+_NO_BATCH = Atom(OPEN)  # of what is the same for all samples
 Axis = Tuple[Atom, ...]  # outer to inner; none: extent 1
 
 
@@ -154,7 +155,7 @@ class View:
     def batch(self) -> Atom:
         """The one atom that is no part of the layer's sample."""
         inside = {*self.channels, *self.pixels}
-        return next(atom for axis in self.axes for atom in axis if atom not in inside)
+        return next((atom for axis in self.axes for atom in axis if atom not in inside), _NO_BATCH)
 
     def of(self, layer: Layer) -> View:
         """Another layer with the same order, an activation of this one say."""
@@ -168,7 +169,15 @@ class View:
         return tuple(atom for i in axes for atom in self.axes[i])
 
     def transposed(self, order: Sequence[int]) -> View:
-        return replace(self, axes=tuple(self.axes[i] for i in order))
+        return self.with_axes(self.axes[i] for i in order).batch_first()
+
+    def batch_first(self) -> View:
+        """A batch of exactly one, whose place in an axis makes no difference, in the first axis again."""
+        batch = self.batch
+        if batch.extent != 1 or not self.axes or batch in self.axes[0]:
+            return self
+        rest = [tuple(atom for atom in axis if atom is not batch) for axis in self.axes]
+        return self.with_axes([(batch, *rest[0]), *rest[1:]])
 
     def with_axes(self, axes: Iterable[Axis]) -> View:
         return replace(self, axes=tuple(axes))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .choose_kernel import choose_block, is_depthwise, sparsity
-from .net import Layer, Net, input_of
+from .net import Layer, Net, input_of, step_of, ungrouped
 from .plan import PlanWriter
 
 
@@ -60,7 +60,14 @@ class Emitter:
 
     def matrix(self, layer: Layer, value: int, weight: np.ndarray, block: int) -> int:
         return self.writer.convolution(
-            value, weight, layer.bias, layer.window, block=block, act=layer.act, linear=layer.kind == "linear"
+            value,
+            weight,
+            layer.bias,
+            layer.window,
+            block=block,
+            act=layer.act,
+            linear=layer.kind == "linear",
+            step=step_of(layer),
         )
 
     def note(self, layer: Layer, kernel: str, why: str) -> None:
@@ -74,8 +81,8 @@ class Emitter:
             made = self.recurrent(layer, inputs)
         elif layer.kind == "affine":
             made = self.writer.affine(inputs[0], layer.weight, layer.bias, act=layer.act)
-        elif layer.kind == "pool":
-            made = self.writer.add("pool", inputs, **layer.window.words, **layer.words)
+        elif layer.kind in ("pool", "place"):
+            made = self.writer.add(layer.kind, inputs, **layer.window.words, **layer.words)
         else:
             act = {"act": layer.act} if layer.act != "none" else {}
             arrays = [array for array in (layer.weight, layer.bias) if array.size]
@@ -121,13 +128,3 @@ def in_order(output: Layer, done: dict[Layer, int]) -> list[Layer]:
             stack.append((layer, True))
             stack.extend((source, False) for source in reversed(layer.inputs))
     return order
-
-
-def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
-    """[outputs, inputs/groups, ...] of a grouped convolution as [outputs, inputs, ...] of one group, zeros between."""
-    outputs, inputs = len(weight) // groups, weight.shape[1]
-    whole = np.zeros((len(weight), inputs * groups, *weight.shape[2:]), weight.dtype)
-    for group in range(groups):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        whole[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-    return whole

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..choose_kernel import is_depthwise
-from ..net import Layer, Net
+from ..net import Layer, Net, step_of
 from .lowering import count_readers, layers_of
 
 ROUNDS = 10
@@ -50,6 +50,8 @@ def _pairs(net: Net) -> list[tuple[Layer, Layer]]:
 
 
 def _takes_part(layer: Layer) -> bool:
+    if step_of(layer):
+        return False
     return layer.kind == "linear" or (layer.kind == "conv" and (layer.groups == 1 or is_depthwise(layer)))
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import AbstractSet, Container
 
 from ..choose_kernel import is_depthwise
-from ..net import Layer, Net, input_of
+from ..net import Layer, Net, input_of, step_of
 from .activations import function_of
 from .assign_scales import MOVING, keeps_scale
 from .lowering import is_clamp, layers_of
@@ -103,6 +103,8 @@ def _in_bytes(layer: Layer) -> bool:
         return False  # an exponential, a logarithm, a root: eight bits of their input are not enough
     if layer.kind == "resize":
         return layer.words["mode"] == "nearest"
+    if step_of(layer):  # int8 lies in groups of four channels
+        return all(count % 4 == 0 for count in (step_of(layer), *layer.weight.shape[:2]))
     if layer.kind == "pad":
         return all(str(layer.words[side]).startswith("0,") for side in ("before", "after"))
     return (layer.kind in KINDS or layer.kind in MOVING) and "repeats" not in layer.words

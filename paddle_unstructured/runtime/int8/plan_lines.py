@@ -40,15 +40,18 @@ class Int8Writer:
         act: str = "none",
         linear: bool = False,
         added: int | None = None,
+        step: int = 0,
     ) -> int:
         """A convolution of one group; block 0 for the dense kernel, else the outputs of one block.
 
-        `added`: a value in bytes that joins the sums before they are rounded.
+        `added`: a value in bytes that joins the sums before they are rounded. `step`: as of the float32 one.
         """
         outputs, inputs = weight.values.shape[:2]
         words = {"in": inputs, "out": outputs, **window.words, "act": act, **_target(to)}
         if linear:
             words["linear"] = 1
+        if step:
+            words["step"] = step
         matrix, values = reordered(weight.values), [value] if added is None else [value, added]
         if block == 0:
             params = self.plan.keep(matrix.reshape(outputs, -1), weight.scale, weight.bias)

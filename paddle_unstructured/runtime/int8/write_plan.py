@@ -9,9 +9,9 @@ from typing import Mapping
 import numpy as np
 
 from ..choose_kernel import sparsity
-from ..net import Layer, Net
+from ..net import Layer, Net, step_of, ungrouped
 from ..plan import PlanWriter, Window
-from ..write_plan import KernelChoice, emitter_of, ungrouped
+from ..write_plan import KernelChoice, emitter_of
 from .activations import activation, function_of, table
 from .assign_scales import MOVING
 from .choose_kernel import choose_block
@@ -127,7 +127,7 @@ class Int8Emitter:
     def _matrix(self, layer: Layer, to: Quantizer | None, *, sum_with: Layer | None = None) -> int:
         """A convolution or linear layer; with `sum_with`, the sum that it is a side of."""
         whole = ungrouped(layer.weight, layer.groups) if layer.groups > 1 else layer.weight
-        weight = self._quantized(layer, whole, self.means.get(layer.inputs[0]))
+        weight = self._quantized(layer, whole, None if step_of(layer) else self.means.get(layer.inputs[0]))
         linear, zeros = layer.kind == "linear", sparsity(layer.weight)
         block, kernel, why = choose_block(reordered(weight.values), zeros, linear=linear)
         if layer.groups > 1:
@@ -138,7 +138,15 @@ class Int8Emitter:
             added, act, why = self._bytes(other), sum_with.act, f"{why}; with the sum behind it"
         self._note(layer, kernel, why, to)
         return self.writer.convolution(
-            self._bytes(layer.inputs[0]), weight, layer.window, to, block=block, act=act, linear=linear, added=added
+            self._bytes(layer.inputs[0]),
+            weight,
+            layer.window,
+            to,
+            block=block,
+            act=act,
+            linear=linear,
+            added=added,
+            step=step_of(layer),
         )
 
     def _real_matrix(self, layer: Layer) -> int:

@@ -53,9 +53,14 @@ def _matmul(reader: Reader, op: Any) -> Made:
 
 
 def _operand(reader: Reader, op: Any, i: int) -> View:
-    if not reader.is_constant(op, i):
-        return reader.view(op, i)
-    constant = reader.constant(op, i)
+    return _operand_of(reader, reader.operand(op, i))
+
+
+def _operand_of(reader: Reader, constant: Any) -> View:
+    """An activation, or a constant as one that makes the same numbers for every sample."""
+    if isinstance(constant, View):
+        return constant
+    require(isinstance(constant, np.ndarray) and constant.dtype != object, "a product of sizes is not known")
     axes = tuple(map(axis_of, constant.shape))
     flat = [size or 1 for size in (constant.shape[-1:] or (1,))]
     layer = constant_layer(constant, [constant.size // flat[0], 1, flat[0]])
@@ -92,6 +97,33 @@ def multiplied(reader: Reader, left: View, right: View) -> View:
     product = Product(left, right, groups, rows, columns, left.axes[-1])
     axes = [*(a or b for a, b in zip(left.axes[:-3], right.axes[:-3])), left.axes[-3], right.axes[-2]]
     return _fused(reader, product, axes) or _product(reader, product, axes)
+
+
+def _einsum(reader: Reader, op: Any) -> Made:
+    """Two operands whose letters are each of one kind: of both and kept, of both and summed over, of one and kept."""
+    sides, _, target = str(op.attrs()["equation"]).replace(" ", "").partition("->")
+    names = sides.split(",")
+    require(len(names) == 2 and "." not in sides and target, "only a sum of products of two values is known")
+    require(all(len({*each}) == len(each) for each in (*names, target)), "a letter stands twice in one value")
+    left, right = names
+    parts = op.operand_source(0).get_defining_op().operands_source()
+    views = [_operand_of(reader, reader.symbol(part)) for part in parts]
+    both = [letter for letter in left if letter in right]
+    groups = [letter for letter in both if letter in target]
+    depth = [letter for letter in both if letter not in target]
+    free = [[letter for letter in name if letter not in both] for name in names]
+    require(all(letter in target for letter in (*free[0], *free[1])), "a letter of one value alone is summed over")
+    sizes = {letter: size for name, view in zip(names, views) for letter, size in zip(name, view.shape)}
+
+    def ordered(view: View, name: str, rows: list[str], columns: list[str]) -> View:
+        merged = [view.flat(name.index(letter) for letter in letters) for letters in (rows, columns)]
+        return view.with_axes([*(view.axes[name.index(letter)] for letter in groups), *merged])
+
+    made = multiplied(reader, ordered(views[0], left, free[0], depth), ordered(views[1], right, depth, free[1]))
+    whole = [*groups, *free[0], *free[1]]
+    front = [made.shape[i] for i in range(len(groups))]
+    made = reader.reshaped(made, [*front, *(sizes[letter] for letter in (*free[0], *free[1]))])
+    return made.transposed([whole.index(letter) for letter in target])
 
 
 # ---- one product -----------------------------------------------------------------------------------------------------
@@ -332,6 +364,7 @@ def _triangle(upper: bool) -> Converter:
 OPS: dict[str, Converter] = {
     "matmul": _matmul,
     "bmm": _matmul,
+    "einsum": _einsum,
     "triu": _triangle(True),
     "tril": _triangle(False),
 }

@@ -7,68 +7,108 @@ from typing import Any
 
 import numpy as np
 
-from ..net import Layer
+from ..net import Layer, ungrouped
 from ..plan import Window
 from ..reader import Reader
 from ..views import OPEN, Axis, View, axis_of, known
-from .common import Converter, Made, attributes_of, require, shape_of
+from .common import Converter, Made, attributes_of, either_order, require, shape_of
 from .move import cut
 
 
-def pads_of(attributes: dict[str, Any], kernel: tuple[int, int], shape: list[int]) -> tuple[int, int, int, int]:
-    """Padding (top, bottom, left, right), whatever algorithm says it.
+def window_of(attributes: dict[str, Any], kernel: tuple[int, int], shape: list[int], dilation: Any = (1, 1)) -> Window:
+    """The window of a convolution or a pool, whatever algorithm says its padding.
 
     Args:
         attributes: of the op.
         kernel: rows and columns of the window.
         shape: of the activation, [n, channels, height, width].
+        dilation: of the window.
     """
-    algorithm, pads = attributes.get("padding_algorithm", "EXPLICIT"), list(attributes["paddings"])
-    if algorithm == "VALID":
-        return 0, 0, 0, 0
+    algorithm, strides = attributes.get("padding_algorithm", "EXPLICIT"), tuple(attributes["strides"])
     if algorithm == "SAME":  # Paddle takes the dilation to be 1 then
-        sides = [_same(*each) for each in zip(kernel, attributes["strides"], shape[2:])]
-        return sides[0] + sides[1]
-    return tuple(pads) if len(pads) == 4 else (pads[0], pads[0], pads[1], pads[1])
+        sides = [same_padding(*each) for each in zip(kernel, strides, shape[2:])]
+        if None in sides:
+            return Window(kernel, strides, same=True)
+        return Window(kernel, strides, (*(sides[0] or ()), *(sides[1] or ())))
+    return Window(kernel, strides, pads_of(attributes), tuple(dilation))
 
 
-def _same(kernel: int, stride: int, size: int) -> tuple[int, int]:
-    require(
-        size > 0 or stride == 1 or kernel <= stride,
-        "padding_algorithm SAME with a stride depends on the size of the input, which is open",
-    )
-    wanted = kernel - 1 if size < 0 else (-(-size // stride) - 1) * stride + kernel - size
-    return max(0, wanted) // 2, max(0, wanted) - max(0, wanted) // 2
+def pads_of(attributes: dict[str, Any]) -> tuple[int, int, int, int]:
+    """Padding (top, bottom, left, right) that does not depend on a size."""
+    pads = list(attributes["paddings"])
+    if attributes.get("padding_algorithm") == "VALID":
+        return 0, 0, 0, 0
+    return (pads[0], pads[1], pads[2], pads[3]) if len(pads) == 4 else (pads[0], pads[0], pads[1], pads[1])
+
+
+def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int] | None:
+    """Padding before and behind; None if it depends on a size that is open."""
+    if size < 0 and stride > 1 and kernel > 1:
+        return None
+    wanted = max(0, kernel - 1 if size < 0 else (-(-size // stride) - 1) * stride + kernel - size)
+    return wanted // 2, wanted - wanted // 2
 
 
 def window_axis(reader: Reader, axis: Axis, window: Window, side: int, *, ceil: bool = False, extent: int) -> Axis:
     """The axis that a window makes of rows (side 0) or columns (1); the same atoms where the size stays."""
     kernel, stride, dilation = window.kernel[side], window.stride[side], window.dilation[side]
     padding = sum(window.pad[2 * side : 2 * side + 2])
-    if stride == 1 and padding == (kernel - 1) * dilation:
+    if stride == 1 and (window.same or padding == (kernel - 1) * dilation):
         return axis
+    if window.same:
+        return reader.grown(("same", axis, stride), extent)
     return reader.grown(("window", axis, kernel, stride, dilation, padding, ceil), extent)
 
 
 def windowed(
     reader: Reader, op: Any, source: View, layer: Layer, window: Window, *, channels: Axis, ceil: bool = False
 ) -> View:
-    """What a layer with a window makes of planes."""
-    shape = list(op.result(0).shape)
+    """What a layer with a window makes of planes, those of several frames perhaps.
+
+    Args:
+        reader: knows the activations.
+        op: what is read.
+        source: planes.
+        layer: layer that makes it.
+        window: window of the layer.
+        channels: those that it makes of each frame.
+        ceil: whether the last window may reach beyond the padding.
+    """
+    shape, frames = list(op.result(0).shape), source.axes[0]
     height = window_axis(reader, source.height, window, 0, ceil=ceil, extent=shape[2])
     width = window_axis(reader, source.width, window, 1, ceil=ceil, extent=shape[3])
-    return View(layer, ((reader.batch,), channels, height, width), channels, height, width)
+    inside = tuple(atom for atom in frames if atom is not reader.batch)
+    return View(layer, (frames, channels, height, width), (*inside, *channels), height, width)
 
 
 def _conv(reader: Reader, op: Any) -> Made:
     attributes, weight = attributes_of(op), reader.constant(op, 1).astype(np.float64)
     source, kernel, groups = reader.view(op, 0), (weight.shape[2], weight.shape[3]), attributes["groups"]
-    pads = pads_of(attributes, kernel, shape_of(op))
-    dilation = (1, 1) if attributes.get("padding_algorithm") == "SAME" else tuple(attributes["dilations"])
-    window = Window(kernel, tuple(attributes["strides"]), pads, dilation)
+    window = window_of(attributes, kernel, shape_of(op), attributes["dilations"])
+    if len(source.axes[0]) > 1:
+        return _of_frames(reader, op, weight, window, groups)
+    if window == Window() and source.axes[1:2] != (source.channels,):  # its pixels need not lie in any order
+        return _pixel_by_pixel(reader, op, source, weight, groups)
     source, weight = _channels_as_they_lie(reader, source, weight, groups)
     layer = Layer("conv", (source.layer,), reader.name(op, 1), weight, np.zeros(len(weight)), window, groups)
     return windowed(reader, op, source, layer, window, channels=axis_of(len(weight)))
+
+
+def _of_frames(reader: Reader, op: Any, weight: np.ndarray, window: Window, groups: int) -> View:
+    """The same convolution of each frame of a sample: it moves along the channels, where the frames lie."""
+    source, outputs = reader.frames(reader.view(op, 0)), axis_of(len(weight))
+    whole = ungrouped(weight, groups)
+    words: dict[str, int | str] = {"step": whole.shape[1]}
+    layer = Layer("conv", (source.layer,), reader.name(op, 1), whole, np.zeros(len(whole)), window, words=words)
+    return windowed(reader, op, source, layer, window, channels=outputs)
+
+
+def _pixel_by_pixel(reader: Reader, op: Any, view: View, weight: np.ndarray, groups: int) -> View:
+    """A 1x1 convolution."""
+    moved, ordered = _with_ordered_channels(view, weight, groups)
+    source, outputs = reader.tokens(moved, [1]), axis_of(len(weight))
+    layer = Layer("conv", (source.layer,), reader.name(op, 1), ordered, np.zeros(len(weight)), groups=groups)
+    return View(layer, (view.axes[0], outputs, *view.axes[2:]), outputs, source.height, source.width)
 
 
 def _transposed(reader: Reader, op: Any) -> Made:
@@ -82,7 +122,7 @@ def _transposed(reader: Reader, op: Any) -> Made:
     weight = _dilated(weight, attributes["dilations"])
     strides, groups = attributes["strides"], attributes["groups"]
     source = reader.planes(reader.view(op, 0))
-    pads = pads_of(attributes, (weight.shape[2], weight.shape[3]), shape_of(op))
+    pads = pads_of(attributes)
     extra = _extra(op, attributes, weight.shape[2:], pads)
     taps = [-(-size // step) for size, step in zip(weight.shape[2:], strides)]
     phases = _phases(weight, strides, taps, groups)
@@ -149,12 +189,16 @@ def _phases(weight: np.ndarray, strides: list[int], taps: list[int], groups: int
 
 def _channels_as_they_lie(reader: Reader, view: View, weight: np.ndarray, groups: int) -> tuple[View, np.ndarray]:
     """The source of a convolution; where only its channels lie in another order, the weights take that order."""
-    if groups == 1 and view.rank == 4 and view.channels != view.axes[1] and {*view.channels} == {*view.axes[1]}:
-        order = np.arange(weight.shape[1]).reshape([atom.extent for atom in view.axes[1]])
-        order = order.transpose([view.axes[1].index(atom) for atom in view.channels]).ravel()
-        moved = view.with_axes([view.axes[0], view.channels, *view.axes[2:]])
-        return reader.planes(moved), weight[:, order]
-    return reader.planes(view), weight
+    moved, weight = _with_ordered_channels(view, weight, groups)
+    return reader.planes(moved), weight
+
+
+def _with_ordered_channels(view: View, weight: np.ndarray, groups: int) -> tuple[View, np.ndarray]:
+    if groups > 1 or view.rank != 4 or view.channels == view.axes[1] or {*view.channels} != {*view.axes[1]}:
+        return view, weight
+    order = np.arange(weight.shape[1]).reshape([atom.extent for atom in view.axes[1]])
+    order = order.transpose([view.axes[1].index(atom) for atom in view.channels]).ravel()
+    return view.with_axes([view.axes[0], view.channels, *view.axes[2:]]), weight[:, order]
 
 
 def linear(reader: Reader, op: Any) -> Made:
@@ -173,8 +217,8 @@ def linear(reader: Reader, op: Any) -> Made:
 
 
 OPS: dict[str, Converter] = {
-    "conv2d": _conv,
-    "depthwise_conv2d": _conv,
-    "conv2d_transpose": _transposed,
-    "depthwise_conv2d_transpose": _transposed,
+    "conv2d": either_order(_conv),
+    "depthwise_conv2d": either_order(_conv),
+    "conv2d_transpose": either_order(_transposed),
+    "depthwise_conv2d_transpose": either_order(_transposed),
 }

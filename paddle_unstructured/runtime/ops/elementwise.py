@@ -11,8 +11,8 @@ from ..meet import meet, meet_symbols
 from ..net import Layer, activate, affine
 from ..reader import Reader, Symbol
 from ..refusals import Refusal
-from ..views import Prefix, View, known, spread_over
-from .common import Converter, Made, number, require
+from ..views import Axis, Prefix, View, known, spread_over
+from .common import Converter, Made, either_order, folded_over, number, require
 
 _HIDDEN = -1e8  # float32 does not tell such a score from the same with another added to it
 
@@ -47,7 +47,8 @@ def _clip(reader: Reader, op: Any) -> str:
 def _scaled(reader: Reader, op: Any, view: View, scale: Any, shift: Any) -> View:
     """view * scale + shift, of numbers that broadcast against it and vary with its channels at most."""
     alone = reader.alone(op, 0 if reader.operand(op, 0) is view else 1)
-    factor, offset = (_per_channel(view, np.asarray(each, np.float64)) for each in (scale, shift))
+    over = folded_over(view, alone=alone)
+    factor, offset = (_per_channel(view, over, np.asarray(each, np.float64)) for each in (scale, shift))
     if factor is not None and offset is not None:
         return view.of(affine(view.layer, factor, offset, alone=alone))
     require(np.size(scale) == np.size(shift) == 1, _varies(scale, shift))
@@ -55,10 +56,10 @@ def _scaled(reader: Reader, op: Any, view: View, scale: Any, shift: Any) -> View
     return view.of(activate(view.layer, act, alone=alone))
 
 
-def _per_channel(view: View, constant: np.ndarray) -> np.ndarray | None:
-    if any(atom.is_open for atom in view.channels):
+def _per_channel(view: View, over: Axis, constant: np.ndarray) -> np.ndarray | None:
+    if any(atom.is_open for atom in over):
         return None
-    return spread_over(constant, view, view.channels)
+    return spread_over(constant, view, over)
 
 
 def _varies(*constants: Any) -> str:
@@ -87,7 +88,8 @@ def _with_constant(reader: Reader, op: Any, kind: str) -> Made | None:
         folded["divide"] = (1.0 / constant, 0.0)
     if kind not in folded:
         return None
-    if constant.size > 1 and any(_per_channel(view, np.asarray(each)) is None for each in folded[kind]):
+    over = folded_over(view, alone=reader.alone(op, int(first)))
+    if constant.size > 1 and any(_per_channel(view, over, np.asarray(each)) is None for each in folded[kind]):
         return None
     return _scaled(reader, op, view, *folded[kind])
 
@@ -210,7 +212,6 @@ def _dropout(reader: Reader, op: Any) -> Made:
 
 def _prelu(reader: Reader, op: Any) -> Made:
     attributes, view, slope = op.attrs(), reader.view(op, 0), reader.constant(op, 1).astype(np.float64).ravel()
-    require(attributes.get("data_format", "NCHW") == "NCHW", "only NCHW is known")
     require(attributes["mode"] in ("all", "channel"), f"the mode {attributes['mode']} is not known")
     if len(slope) == 1:
         return view.of(activate(view.layer, f"leaky_relu:{float(slope[0])!r}", alone=reader.alone(op, 0)))
@@ -222,6 +223,11 @@ def _cast(reader: Reader, op: Any) -> Made:
     view = reader.view(op, 0)
     whole = "int" in str(op.result(0).dtype).lower() and "float" in str(op.operand_source(0).dtype).lower()
     return view.of(activate(view.layer, "trunc", alone=False)) if whole else view
+
+
+def _one_hot(reader: Reader, op: Any) -> Made:
+    view = reader.view(op, 0)
+    return pair(reader, "equal", view.with_axes([*view.axes, ()]), np.arange(int(number(reader, op, 1))))
 
 
 def _same(reader: Reader, op: Any) -> Made:
@@ -276,9 +282,10 @@ OPS: dict[str, Converter] = {
     "add_n": _add_n,
     "pow": _pow,
     "elementwise_pow": _elementwise_pow,
-    "prelu": _prelu,
+    "prelu": either_order(_prelu),
     "dropout": _dropout,
     "cast": _cast,
+    "one_hot": _one_hot,
     "assign": _same,
     "share_data": _same,
 }

@@ -14,7 +14,7 @@ from ..refusals import Refusal
 from ..resize import resized
 from ..slots import inner_extent, led, replaced
 from ..views import OPEN, Atom, Axis, Extent, Size, View, axis_of, known, size_of, spread_over
-from .common import Converter, Made, require, shape_of
+from .common import Converter, Made, either_order, require, shape_of
 
 _END = 1 << 24  # beyond every size
 
@@ -58,7 +58,6 @@ def _transpose(reader: Reader, op: Any) -> Made:
 def _pixel_shuffle(reader: Reader, op: Any) -> Made:
     """[n, C r r, h, w] -> [n, C, h r, w r]."""
     view, factor = reader.view(op, 0), op.attrs()["upscale_factor"]
-    require(op.attrs().get("data_format", "NCHW") == "NCHW", "only NCHW is known")
     batch, channels, height, width = view.shape
     split = reader.reshaped(view, [batch, channels // factor**2, factor, factor, height, width])
     n, c, r, s, h, w = split.axes
@@ -68,7 +67,6 @@ def _pixel_shuffle(reader: Reader, op: Any) -> Made:
 def _pixel_unshuffle(reader: Reader, op: Any) -> Made:
     """[n, C, h r, w r] -> [n, C r r, h, w]."""
     view, factor = reader.view(op, 0), op.attrs()["downscale_factor"]
-    require(op.attrs().get("data_format", "NCHW") == "NCHW", "only NCHW is known")
     batch, channels, height, width = view.shape
     split = reader.reshaped(view, [batch, channels, height // factor, factor, width // factor, factor])
     n, c, h, r, w, s = split.axes
@@ -77,7 +75,6 @@ def _pixel_unshuffle(reader: Reader, op: Any) -> Made:
 
 def _channel_shuffle(reader: Reader, op: Any) -> Made:
     view, groups = reader.view(op, 0), op.attrs()["groups"]
-    require(op.attrs().get("data_format", "NCHW") == "NCHW", "only NCHW is known")
     batch, channels, height, width = view.shape
     split = reader.reshaped(view, [batch, groups, channels // groups, height, width])
     n, g, c, h, w = split.axes
@@ -344,6 +341,17 @@ def _repeat(reader: Reader, view: View, i: int, times: int) -> View:
     return view.with_axes([(new, *axis) if k == i else axis for k, axis in enumerate(view.axes)])
 
 
+def _repeat_interleave(reader: Reader, op: Any) -> Made:
+    view, times = reader.view(op, 0), int(op.attrs()["repeats"])
+    i = op.attrs()["axis"] % view.rank
+    require(reader.batch not in view.axes[i], "samples of the batch are repeated")
+    if times == 1:
+        return view
+    new = Atom(times)
+    view = reader.repeated(view, (new,))
+    return view.with_axes([(*axis, new) if k == i else axis for k, axis in enumerate(view.axes)])
+
+
 def _expand(reader: Reader, op: Any) -> Made:
     view, target = reader.view(op, 0), reader.sizes(op, 1)
     require(len(target) == view.rank, "an activation gets more axes by being repeated")
@@ -357,10 +365,17 @@ def expanded(reader: Reader, view: View, target: Sequence[Size]) -> View:
         words: dict[str, int | str] = {"mode": "nearest", "align_corners": 0, "half_pixel": 0}
         view = resized(reader, reader.planes(view), words, sizes, None)
         target = [*target[:2], -1, -1]
+    if view.rank == 3 and not view.pixels and isinstance(target[2], Extent):
+        row = view.with_axes([*view.axes[:2], (), view.axes[2]])
+        return _without(expanded(reader, row, [*target[:2], 1, target[2]]), 2)
     for i, size in enumerate(target):
         if known(view.axes[i]) == 1 and reader.batch not in view.axes[i] and size not in (1, -1):
             view = _repeat(reader, view, i, _whole(size))
     return view
+
+
+def _without(view: View, i: int) -> View:
+    return view.with_axes([axis for k, axis in enumerate(view.axes) if k != i])
 
 
 def _expand_as(reader: Reader, op: Any) -> Made:
@@ -388,9 +403,14 @@ def gathered(reader: Reader, view: View, i: int, places: Sequence[int]) -> View:
 
 
 def _tile(reader: Reader, op: Any) -> Made:
-    view, times = reader.view(op, 0), [_whole(size) for size in reader.sizes(op, 1)]
-    require(len(times) <= view.rank, "an activation gets more axes by being repeated")
-    for i, count in enumerate([1] * (view.rank - len(times)) + times):
+    view, given = reader.view(op, 0), reader.sizes(op, 1)
+    require(len(given) <= view.rank, "an activation gets more axes by being repeated")
+    given = [*[1] * (view.rank - len(given)), *given]
+    if any(isinstance(count, Extent) for count in given):
+        ones = all(count == 1 or known(axis) == 1 for count, axis in zip(given, view.axes))
+        require(ones, "numbers are repeated as often as the input's size says")
+        return expanded(reader, view, [-1 if count == 1 else count for count in given])
+    for i, count in enumerate(map(_whole, given)):
         require(count == 1 or reader.batch not in view.axes[i], "samples of the batch are repeated")
         view = _repeat(reader, view, i, count)
     return view
@@ -402,9 +422,9 @@ OPS: dict[str, Converter] = {
     "squeeze": _squeeze,
     "unsqueeze": _unsqueeze,
     "transpose": _transpose,
-    "pixel_shuffle": _pixel_shuffle,
-    "pixel_unshuffle": _pixel_unshuffle,
-    "channel_shuffle": _channel_shuffle,
+    "pixel_shuffle": either_order(_pixel_shuffle),
+    "pixel_unshuffle": either_order(_pixel_unshuffle),
+    "channel_shuffle": either_order(_channel_shuffle),
     "slice": _slice,
     "strided_slice": _strided_slice,
     "flip": _flip,
@@ -420,5 +440,6 @@ OPS: dict[str, Converter] = {
     "gather": _gather,
     "index_select": _gather,
     "tile": _tile,
+    "repeat_interleave": _repeat_interleave,
 }
 OPS.update({f"{kind}_": OPS[kind] for kind in ("reshape", "flatten", "squeeze", "unsqueeze")})

@@ -10,10 +10,10 @@ import numpy as np
 
 from ...graph.values import exists
 from ..meet import with_numbers
-from ..net import Layer, affine
+from ..net import Layer, affine, step_of
 from ..reader import Reader
 from ..views import View, known, spread_over
-from .common import Converter, Made, attributes_of, require
+from .common import Converter, Made, attributes_of, either_order, folded_over, require
 
 
 def _batch_norm(reader: Reader, op: Any) -> Made:
@@ -21,6 +21,9 @@ def _batch_norm(reader: Reader, op: Any) -> Made:
     require(attributes.get("is_test") or attributes.get("use_global_stats"), "it is in training mode")
     mean, variance, scale, shift = (reader.constant(op, i).astype(np.float64) for i in (1, 2, 3, 4))
     scale = scale / np.sqrt(variance + attributes["epsilon"])
+    over = folded_over(view, alone=reader.alone(op, 0))
+    if over == view.axes[1] and step_of(view.layer):
+        return view.of(affine(view.layer, scale, shift - mean * scale, alone=True))
     if not {*view.axes[1]} <= {*view.channels} or any(atom.is_open for atom in view.channels):
         view = reader.tokens(view, [1])
     across = [1] * (view.rank - 2)
@@ -71,10 +74,25 @@ def _norm(view: View, words: dict[str, int | str], scale: np.ndarray | None, shi
 
 
 def _layer_norm(reader: Reader, op: Any) -> Made:
-    view, attributes = reader.view(op, 0), op.attrs()
+    attributes = op.attrs()
+    if reader.is_constant(op, 0):
+        return _normed(reader, op)
+    view = reader.view(op, 0)
     words: dict[str, int | str] = {"epsilon": repr(float(attributes["epsilon"]))}
     scale, shift = _given(reader, op, 1), _given(reader, op, 2)
     return _over_axes(reader, view, attributes["begin_norm_axis"], scale, shift, words)
+
+
+def _normed(reader: Reader, op: Any) -> np.ndarray:
+    """A constant, learned queries say."""
+    given, first = reader.constant(op, 0).astype(np.float64), op.attrs()["begin_norm_axis"]
+    axes = tuple(range(first % given.ndim, given.ndim))
+    made = given - given.mean(axes, keepdims=True)
+    made /= np.sqrt((made**2).mean(axes, keepdims=True) + op.attrs()["epsilon"])
+    for i, change in ((1, np.multiply), (2, np.add)):
+        numbers = _given(reader, op, i)
+        made = made if numbers is None else change(made, numbers.reshape(given.shape[axes[0] :]))
+    return np.asarray(made, np.float32)
 
 
 def _rms_norm(reader: Reader, op: Any) -> Made:
@@ -112,6 +130,6 @@ OPS: dict[str, Converter] = {
     "fused_rms_norm_quant": _rms_norm,
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
-    "batch_norm_": _batch_norm,
-    "batch_norm": _batch_norm,
+    "batch_norm_": either_order(_batch_norm),
+    "batch_norm": either_order(_batch_norm),
 }

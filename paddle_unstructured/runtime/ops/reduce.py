@@ -10,8 +10,10 @@ from ..plan import Window
 from ..reader import Reader, Results
 from ..slots import only
 from ..views import Axis, View, axis_of, known
-from .common import Converter, Made, attributes_of, axis_numbers, require, shape_of
-from .convolution import pads_of, windowed
+from .common import Converter, Made, attributes_of, axis_numbers, either_order, require, shape_of
+from .convolution import window_of, windowed
+from .elementwise import pair
+from .move import chosen
 
 
 def _pool(reader: Reader, op: Any) -> Made:
@@ -19,37 +21,53 @@ def _pool(reader: Reader, op: Any) -> Made:
     average, size = attributes["pooling_type"] == "avg", [int(each) for each in reader.constant(op, 1).ravel()]
     if attributes["global_pooling"] or (attributes["adaptive"] and size == [1, 1]):
         return reduced(reader, view, [2, 3], "mean" if average else "max", keep=True)
-    source = reader.planes(view)
+    source = reader.frames(view)
     if attributes["adaptive"]:
         return _adaptive_pool(reader, op, source, attributes["pooling_type"], size)
-    pads = pads_of(attributes, (size[0], size[1]), shape_of(op))
+    window = window_of(attributes, (size[0], size[1]), shape_of(op))
+    pads, same = window.pad, attributes.get("padding_algorithm") == "SAME"
     require(
-        average is False or attributes["exclusive"] or (pads[0] == pads[1] and pads[2] == pads[3]),
+        average is False or attributes["exclusive"] or not (same or pads[0] != pads[1] or pads[2] != pads[3]),
         "a mean over uneven padding is not known",
     )
+    ceil = 0 if same else int(attributes["ceil_mode"])
     words: dict[str, int | str] = {
         "type": attributes["pooling_type"],
-        "ceil": int(attributes["ceil_mode"]),
+        "ceil": ceil,
         "exclusive": int(attributes["exclusive"]),
     }
-    window = Window((size[0], size[1]), tuple(attributes["strides"]), pads)
     layer = Layer("pool", (source.layer,), window=window, words=words)
-    return windowed(reader, op, source, layer, window, channels=source.channels, ceil=bool(attributes["ceil_mode"]))
+    return windowed(reader, op, source, layer, window, channels=source.axes[1], ceil=bool(ceil))
 
 
 def _max_pool_with_index(reader: Reader, op: Any) -> Made:
-    """A maximum whose places nobody reads, as adaptive pools are written."""
+    """A maximum, and its place in the plane if somebody reads that."""
     attributes, source = op.attrs(), reader.planes(reader.view(op, 0))
-    require(not op.result(1).all_used_ops(), "the places of maxima are not known")
-    size, pads = list(attributes["kernel_size"]), list(attributes["paddings"])
+    size, pads, places = list(attributes["kernel_size"]), list(attributes["paddings"]), op.result(1).all_used_ops()
+    special = attributes["global_pooling"] or attributes["adaptive"]
+    require(not (special and places), "the places of maxima of an adaptive pool are not known")
     if attributes["global_pooling"]:
         return Results((reduced(reader, source, [2, 3], "max", keep=True), None))
     if attributes["adaptive"]:
         return Results((_adaptive_pool(reader, op, source, "max", size), None))
     window = Window((size[0], size[1]), tuple(attributes["strides"]), (pads[0], pads[0], pads[1], pads[1]))
     ceil = bool(attributes["ceil_mode"])
-    layer = Layer("pool", (source.layer,), window=window, words={"type": "max", "ceil": int(ceil), "exclusive": 1})
-    return Results((windowed(reader, op, source, layer, window, channels=source.channels, ceil=ceil), None))
+    words: dict[str, int | str] = {"type": "max", "ceil": int(ceil), "exclusive": 1}
+    made = [
+        windowed(reader, op, source, layer, window, channels=source.axes[1], ceil=ceil)
+        for layer in (Layer(kind, (source.layer,), window=window, words=words) for kind in ("pool", "place"))
+    ]
+    return Results((made[0], made[1] if places else None))
+
+
+def _unpool(reader: Reader, op: Any) -> Made:
+    """Numbers back at the places that a pool said, zeros elsewhere."""
+    source, places = (reader.planes(reader.view(op, i)) for i in (0, 1))
+    size = [int(each) for each in reader.constant(op, 2).ravel()[-2:]]
+    require(op.attrs().get("data_format", "NCHW") == "NCHW" and min(size) > 0, "only a known size is known")
+    layer = Layer("unpool", (source.layer, places.layer), words={"size": f"{size[0]},{size[1]}"})
+    height, width = map(axis_of, size)
+    return View(layer, (*source.axes[:2], height, width), source.channels, height, width)
 
 
 def _adaptive_pool(reader: Reader, op: Any, source: View, kind: str, size: list[int]) -> View:
@@ -60,7 +78,7 @@ def _adaptive_pool(reader: Reader, op: Any, source: View, kind: str, size: list[
         words: dict[str, int | str] = {"type": kind, "ceil": 0, "exclusive": 1}
         if max(steps) <= 31:
             layer = Layer("pool", (source.layer,), window=window, words=words)
-            return windowed(reader, op, source, layer, window, channels=source.channels)
+            return windowed(reader, op, source, layer, window, channels=source.axes[1])
     layer = Layer("adaptive_pool", (source.layer,), words={"type": kind, "size": f"{size[0]},{size[1]}"})
     height, width = axis_of(size[0]), axis_of(size[1])
     return View(layer, (*source.axes[:2], height, width), source.channels, height, width)
@@ -73,6 +91,8 @@ def reduced(reader: Reader, view: View, axes: list[int], kind: str, *, keep: boo
     slots = {name for name in ("channels", "height", "width") if getattr(view, name)}
     whole = [name for name in slots if {*getattr(view, name)} <= gone]
     if not only(tuple(atom for name in whole for atom in getattr(view, name)), tuple(gone)):
+        if gone <= {*view.channels} and any(atom.is_open for atom in view.pixels) and kind in _CHAINED:
+            return _chained(reader, view, axes, kind, keep=keep)
         rest = tuple(a for a in (*view.channels, *view.pixels) if a not in gone)
         order = tuple(a for a in (*view.channels, *view.pixels) if a in gone)
         view, whole = reader.arranged(view, channels=rest, pixels=order), ["height", "width"]
@@ -89,6 +109,24 @@ def reduced(reader: Reader, view: View, axes: list[int], kind: str, *, keep: boo
 
     made = View(layer, tuple(map(left, view.axes)), left(view.channels), left(view.height), left(view.width))
     return made if keep else made.with_axes([axis for i, axis in enumerate(made.axes) if i not in axes])
+
+
+_CHAINED = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum", "product": "multiply"}
+
+
+def _chained(reader: Reader, view: View, axes: list[int], kind: str, *, keep: bool) -> View:
+    """A few slices of the channels, one after the other: their pixels stay where they are, whose sizes are open."""
+    count = 1
+    for i in sorted(axes, reverse=True):
+        extent = known(view.axes[i]) or 1
+        require(extent <= 16, "it goes over some of the channels, beside pixels of open sizes")
+        total = chosen(reader, view, i, 0)
+        for k in range(1, extent):
+            total = pair(reader, _CHAINED[kind], total, chosen(reader, view, i, k))
+        view, count = total.with_axes([*total.axes[:i], (), *total.axes[i:]]), count * extent
+    if kind == "mean":
+        view = view.of(Layer("activation", (view.layer,), act=f"linear:{1 / count!r}:0.0"))
+    return view if keep else view.with_axes([axis for i, axis in enumerate(view.axes) if i not in axes])
 
 
 def _reduction(kind: str) -> Converter:
@@ -156,11 +194,26 @@ def _p_norm(reader: Reader, op: Any) -> Made:
     return total.of(Layer("activation", (total.layer,), act="sqrt")) if order == 2 else total
 
 
+def _logsumexp(reader: Reader, op: Any) -> Made:
+    """log(sum(exp(x - m))) + m, where m is the maximum."""
+    view, attributes = reader.view(op, 0), op.attrs()
+    axes = axis_numbers(view, attributes["axis"])
+    require(not attributes.get("reduce_all") and axes, "it goes over the batch")
+    most = reduced(reader, view, axes, "max", keep=True)
+    powers = pair(reader, "subtract", view, most)
+    powers = powers.of(Layer("activation", (powers.layer,), act="exp"))
+    total = reduced(reader, powers, axes, "sum", keep=True)
+    made = pair(reader, "add", total.of(Layer("activation", (total.layer,), act="log")), most)
+    return made if attributes["keepdim"] else made.with_axes([a for i, a in enumerate(made.axes) if i not in axes])
+
+
 OPS: dict[str, Converter] = {
+    "logsumexp": _logsumexp,
     "maxout": _maxout,
     "p_norm": _p_norm,
-    "pool2d": _pool,
+    "pool2d": either_order(_pool),
     "max_pool2d_with_index": _max_pool_with_index,
+    "unpool": _unpool,
     "mean": _reduction("mean"),
     "sum": _reduction("sum"),
     "max": _reduction("max"),

@@ -8,21 +8,24 @@ from typing import Any, Sequence
 import numpy as np
 
 from ...graph.values import exists
+from ..meet import constant_layer
 from ..net import Layer
 from ..reader import Reader
 from ..resize import resized
 from ..views import Axis, Size, View, axis_of, known
-from .common import Converter, Made, attributes_of, number, require
+from .common import Converter, Made, attributes_of, either_order, number, require
 
 _MODES = {"nearest": "nearest", "bilinear": "linear", "linear": "linear", "bicubic": "cubic"}
 
 
 def _interpolation(reader: Reader, op: Any) -> Made:
-    attributes, view = attributes_of(op), reader.view(op, 0)
+    attributes = attributes_of(op)
+    view = _constant_planes(reader.constant(op, 0)) if reader.is_constant(op, 0) else reader.view(op, 0)
     row = view.rank == 3  # linear_interp: [n, channels, width]
     if row:
         view = view.with_axes([*view.axes[:2], (), view.axes[2]])
-    source, method = reader.planes(view), attributes["interp_method"]
+    method = attributes["interp_method"]
+    source = view if view.axes[0] == () else reader.planes(view)
     words: dict[str, int | str] = {
         "mode": _MODES[method],
         "align_corners": int(attributes["align_corners"]),
@@ -31,6 +34,15 @@ def _interpolation(reader: Reader, op: Any) -> Made:
     sizes, scale = _target(reader, op, attributes, row)
     made = resized(reader, source, words, sizes, scale)
     return made.with_axes([*made.axes[:2], made.axes[3]]) if row else made
+
+
+def _constant_planes(constant: np.ndarray) -> View:
+    """A table of positions, [1, channels, height, width], as an activation that is the same for all samples."""
+    require(constant.ndim in (3, 4) and len(constant) == 1, "a constant of several samples is resized")
+    shape = (*constant.shape[1:-1], *([1] if constant.ndim == 3 else []), constant.shape[-1])
+    axes = [axis_of(extent) for extent in constant.shape[1:]]
+    height = axes[1] if constant.ndim == 4 else ()
+    return View(constant_layer(constant, shape), ((), *axes), axes[0], height, axes[-1])
 
 
 def _target(
@@ -118,7 +130,7 @@ def _apart(reader: Reader, view: View, padded_axes: Sequence[int]) -> list[Axis]
 
 
 OPS: dict[str, Converter] = {
-    **{f"{mode}_interp": _interpolation for mode in _MODES},
+    **{f"{mode}_interp": either_order(_interpolation) for mode in _MODES},
     "pad": _pad,
-    "pad3d": _pad3d,
+    "pad3d": either_order(_pad3d),
 }

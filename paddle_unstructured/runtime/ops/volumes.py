@@ -7,19 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from ..net import Layer, affine
+from ..net import Layer, affine, ungrouped
 from ..plan import Window
 from ..reader import Reader
 from ..refusals import Refusal
 from ..views import Axis, View, axis_of, known
-from .common import Converter, Made, attributes_of, require
-from .convolution import window_axis
+from .common import Converter, Made, attributes_of, either_order, require
+from .convolution import same_padding, window_axis
 from .elementwise import pair
 from .move import cut
+from .reduce import reduced
 
 
-def _pads(attributes: dict[str, Any]) -> list[tuple[int, int]]:
-    require(attributes.get("padding_algorithm", "EXPLICIT") != "SAME", "padding_algorithm SAME is not known here")
+def _pads(attributes: dict[str, Any], kernel: Any, view: View) -> list[tuple[int, int]]:
+    if attributes.get("padding_algorithm", "EXPLICIT") == "SAME":
+        attributes["dilations"] = [1, 1, 1]  # as Paddle has it
+        sizes = [known(axis) or -1 for axis in view.axes[2:]]
+        sides = [same_padding(*each) for each in zip(kernel, attributes["strides"], sizes)]
+        require(None not in sides, "padding_algorithm SAME of a volume with open sizes is not known")
+        return [side for side in sides if side is not None]
     pads = [0] * 3 if attributes.get("padding_algorithm") == "VALID" else list(attributes["paddings"])
     return [(pads[2 * i], pads[2 * i + 1]) for i in range(3)] if len(pads) == 6 else [(pad, pad) for pad in pads]
 
@@ -33,9 +39,12 @@ def _depth(view: View) -> int:
 
 def _conv3d(reader: Reader, op: Any) -> Made:
     """Each slice of the output is a convolution of planes over the slices that it sees, as more channels."""
-    attributes, weight = attributes_of(op), reader.constant(op, 1).astype(np.float64)
-    require(attributes["groups"] == 1, "groups of a three-dimensional convolution are not known")
-    view, pads = reader.view(op, 0), _pads(attributes)
+    attributes = attributes_of(op)
+    weight = ungrouped(reader.constant(op, 1).astype(np.float64), attributes["groups"])
+    view = reader.view(op, 0)
+    pads = _pads(attributes, weight.shape[2:], view)
+    if known(view.axes[2]) is None:
+        return _of_open_depth(reader, op, view, weight, attributes, pads)
     depth, strides, dilations = _depth(view), attributes["strides"], attributes["dilations"]
     source = reader.by_axes(view, [2, 1], [3], [4])  # the channels of a slice lie together
     window = Window(weight.shape[3:], tuple(strides[1:]), (*pads[1], *pads[2]), tuple(dilations[1:]))
@@ -49,6 +58,31 @@ def _conv3d(reader: Reader, op: Any) -> Made:
     ]
     views = [View(layer, ((reader.batch,), outputs, (), height, width), outputs, height, width) for layer in made]
     return _stacked(views, outputs)
+
+
+def _of_open_depth(
+    reader: Reader, op: Any, view: View, weight: np.ndarray, attributes: dict[str, Any], pads: list[tuple[int, int]]
+) -> View:
+    """A convolution of planes that moves along the slices, which lie one behind the other in the channels."""
+    taps, strides, dilations = weight.shape[2], attributes["strides"], attributes["dilations"]
+    require(taps == 1 or dilations[0] == 1, "slices with a dilation of a volume of open depth are not known")
+    source = reader.by_axes(view, [2, 1], [3], [4])
+    if pads[0] != (0, 0):
+        before, after = (pad * weight.shape[1] for pad in pads[0])
+        sides: dict[str, int | str] = {"before": f"{before},0,0", "after": f"{after},0,0", "mode": "constant"}
+        source = source.of(Layer("pad", (source.layer,), words=sides))
+    window = Window(weight.shape[3:], tuple(strides[1:]), (*pads[1], *pads[2]), tuple(dilations[1:]))
+    stacked = weight.transpose(0, 2, 1, 3, 4).reshape(len(weight), -1, *weight.shape[3:])
+    words: dict[str, int | str] = {"step": strides[0] * weight.shape[1]}
+    layer = Layer("conv", (source.layer,), reader.name(op, 1), stacked, np.zeros(len(weight)), window, words=words)
+    shape, outputs = list(op.result(0).shape), axis_of(len(weight))
+    height, width = (
+        window_axis(reader, axis, window, i, extent=shape[3 + i])
+        for i, axis in enumerate((source.height, source.width))
+    )
+    along = Window((taps, 1), (strides[0], 1), (*pads[0], 0, 0))
+    depth = window_axis(reader, view.axes[2], along, 0, extent=shape[2])
+    return View(layer, ((reader.batch,), outputs, depth, height, width), (*depth, *outputs), height, width)
 
 
 def _slice(
@@ -76,16 +110,11 @@ def _stacked(views: list[View], outputs: Axis) -> View:
 def _pool3d(reader: Reader, op: Any) -> Made:
     """A pool of planes, then one along the depth."""
     attributes, view = attributes_of(op), reader.view(op, 0)
-    kernel, strides, pads, kind = (
-        attributes["kernel_size"],
-        attributes["strides"],
-        _pads(attributes),
-        attributes["pooling_type"],
-    )
-    if attributes["global_pooling"]:
-        kernel = [known(axis) or 0 for axis in view.axes[2:]]
-        strides, pads = kernel, [(0, 0)] * 3
-    elif attributes["adaptive"]:
+    if attributes["global_pooling"] or (attributes["adaptive"] and list(attributes["kernel_size"]) == [1, 1, 1]):
+        return reduced(reader, view, [2, 3, 4], "mean" if attributes["pooling_type"] == "avg" else "max", keep=True)
+    kernel, strides, kind = attributes["kernel_size"], attributes["strides"], attributes["pooling_type"]
+    pads = _pads(attributes, kernel, view)
+    if attributes["adaptive"]:
         sizes = [known(axis) or 0 for axis in view.axes[2:]]
         require(
             all(size % wanted == 0 for size, wanted in zip(sizes, kernel)), "sizes that do not divide are not known"
@@ -134,6 +163,6 @@ def _deep(reader: Reader, view: View, kind: str, kernel: int, stride: int, pad: 
 
 
 OPS: dict[str, Converter] = {
-    "conv3d": _conv3d,
-    "pool3d": _pool3d,
+    "conv3d": either_order(_conv3d),
+    "pool3d": either_order(_pool3d),
 }

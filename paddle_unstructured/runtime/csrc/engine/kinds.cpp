@@ -53,6 +53,9 @@
   KIND("resize", kAnyNumber, Type::kFloat32, f32, make_resize)       \
   KIND("pad", 1, Type::kFloat32, f32, make_pad)                      \
   KIND("prelu", 1, Type::kFloat32, f32, make_prelu)                  \
+  KIND("place", 1, Type::kFloat32, f32, make_place)                  \
+  KIND("unpool", 2, Type::kFloat32, f32, make_unpool)                \
+  KIND("shaped", 2, Type::kFloat32, f32, make_shaped)                \
   KIND("int8.permute", 1, Type::kInt8, int8, make_permute)           \
   KIND("int8.slice", 1, Type::kInt8, int8, make_slice)               \
   KIND("int8.repeat", 1, Type::kInt8, int8, make_repeat)             \

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../sliding.h"
+
 namespace paddle_unstructured::f32 {
 
 int64_t Convolution::panel_floats() const {
@@ -94,6 +96,6 @@ const float* Convolution::single_pixel_input(const Context& context) const {
   return context.scratch<float>(0);
 }
 
-std::unique_ptr<Operation> make_convolution(const Node& node) { return std::make_unique<Convolution>(node); }
+std::unique_ptr<Operation> make_convolution(const Node& node) { return convolution_of<Convolution>(node); }
 
 }  // namespace paddle_unstructured::f32

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "../sliding.h"
 #include "matrix.h"
 #include "operation.h"
 
@@ -214,6 +215,6 @@ class Convolution : public Operation {
 
 }  // namespace
 
-std::unique_ptr<Operation> make_convolution(const Node& node) { return std::make_unique<Convolution>(node); }
+std::unique_ptr<Operation> make_convolution(const Node& node) { return convolution_of<Convolution>(node); }
 
 }  // namespace paddle_unstructured::int8
