@@ -33,6 +33,7 @@ from .times import Planned, Times, clock, planned, table, variants
 _log = logging.getLogger(__name__)
 _MOST_ROWS = 65_536
 _HIGHEST = 0.98
+_RANGES = 16  # samples for ranges of int8
 _DRIFT = 1.15  # of the machine between two measurements, that is worth a word
 
 
@@ -175,6 +176,11 @@ class Budget:
         arguments.number("highest", self.highest, above=0.0, below=1.0)
         if not isinstance(self.int8, (bool, Int8)):
             raise arguments.wrong_kind("int8", "True, False or an Int8", self.int8)
+        if isinstance(self.int8, Int8) and self.int8.most_error is not None:
+            raise ValueError(
+                "`int8` of a Budget must not have `most_error`, which puts layers back into float32, where they take "
+                "longer; name them with `skip`."
+            )
 
     def __str__(self) -> str:
         what = f"{self.ms:g} ms" if self.ms is not None else f"{self.speedup:g} times faster"
@@ -284,22 +290,20 @@ class Budget:
             return None
         if isinstance(self.int8, Int8):
             return self.int8
-        seen = [feed for feed, part in batches if part != "judge"]
-        return Int8({name: np.concatenate([feed[name] for feed in seen]) for name in seen[0]})
+        feed = batches[0][0]  # of times, ranges are no matter
+        return Int8({name: array[:_RANGES] for name, array in feed.items()})
 
     def _inputs(self, model: Model, batches: Sequence[tuple[Feed, str]]) -> list[np.ndarray]:
         """One array for each input of a run."""
         if self.shapes is not None:
             found = random_inputs(model, self.batch, 0, self.shapes)
             return [found[name] for name in model.feeds]
-        feeds = [feed for feed, _ in batches]
-        inputs = []
+        feed, inputs = batches[0][0], []
         for name, value in model.inputs.items():
+            rows = feed[name]
             if value.shape and value.shape[0] < 0:
-                rows = np.concatenate([feed[name] for feed in feeds])
-                inputs.append(np.ascontiguousarray(rows[np.arange(self.batch) % len(rows)]))
-            else:
-                inputs.append(np.ascontiguousarray(feeds[0][name]))
+                rows = rows[np.arange(self.batch) % len(rows)]
+            inputs.append(np.ascontiguousarray(rows))
         return inputs
 
     def _check_reachable(self, known: Tuned, wanted: float) -> None:

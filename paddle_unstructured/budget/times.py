@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -105,12 +105,18 @@ class Clocked:
     whole: float
 
 
-def clock(nets: Sequence[Planned], inputs: Sequence[np.ndarray], *, threads: int) -> list[Clocked]:
-    """Run nets in turn, each some times in a row, as one that is in use; the lower quartile of each step counts."""
-    size = max(1.0, float(max(sum(array.nbytes for array in net.writer.arrays) for net in nets)))
-    at_once, found = max(2, int(_BYTES / size)), list[Clocked]()
-    for first in range(0, len(nets), at_once):
-        engines = [Engine(net.writer.text, net.writer.arrays, threads=threads) for net in nets[first : first + at_once]]
+def clock(nets: Iterable[Planned], inputs: Sequence[np.ndarray], *, threads: int) -> list[Clocked]:
+    """Run nets in turn, each some times in a row, as one that is in use; the lower quartile of each step counts.
+
+    Args:
+        nets: plans; they are asked for one after the other, and those that fit into a gigabyte run together.
+        inputs: arrays that they run on.
+        threads: threads of one run.
+    """
+    found = list[Clocked]()
+    for group in _groups(nets):
+        engines = [Engine(net.writer.text, net.writer.arrays, threads=threads) for net in group]
+        del group[:]
         steps: list[list[np.ndarray]] = [[] for _ in engines]
         wholes: list[list[float]] = [[] for _ in engines]
         begun, rounds = time.perf_counter(), 0
@@ -132,21 +138,33 @@ def _timed(engine: Engine, inputs: Sequence[np.ndarray]) -> float:
     return time.perf_counter() - begun
 
 
-def variants(model: Model, layers: Sequence[PrunedLayer], levels: Levels, int8: Int8 | None) -> list[Planned]:
+def _groups(nets: Iterable[Planned], most: float = _BYTES) -> Iterator[list[Planned]]:
+    """Nets that together are no larger than is to be held, two at least."""
+    group, held = list[Planned](), 0.0
+    for net in nets:
+        size = float(sum(array.nbytes for array in net.writer.arrays))
+        if len(group) >= 2 and held + size > most:
+            yield group
+            group, held = [], 0.0
+        group.append(net)
+        held += size
+    if group:
+        yield group
+
+
+def variants(model: Model, layers: Sequence[PrunedLayer], levels: Levels, int8: Int8 | None) -> Iterator[Planned]:
     """The net at each level, all layers at once; a layer that has fewer levels stays at its last."""
     graph, dense = model.graph, {layer.param.name: model.graph.stored(layer.param.name) for layer in layers}
-    found = []
     try:
         for level in range(max(map(len, levels.values()))):
             for layer in layers:
                 own = levels[layer.param.name]
                 zeros = own[min(level, len(own) - 1)]
                 graph.store(layer.param.name, masked(layer, dense[layer.param.name], zeros))
-            found.append(planned(model, int8))
+            yield planned(model, int8)
     finally:
         for name, array in dense.items():
             graph.store(name, array)
-    return found
 
 
 def table(net: Planned, clocked: Sequence[Clocked], levels: Levels) -> Times:

@@ -10,6 +10,7 @@ import pytest
 from paddle import nn
 
 from paddle_unstructured import Budget, GMPUnstructuredPruner, UnstructuredPruner, reconstruct
+from paddle_unstructured.runtime import Int8
 from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -80,7 +81,7 @@ def test_from_the_same_times_comes_the_same_choice(tmp_path, counting):
     model = saved(tmp_path)
     first, second = (Budget(speedup=1.5).allocate(model, data()) for _ in range(2))
     assert first.sparsities == second.sparsities and first.predicted == second.predicted
-    assert len(counting) == 1  # and they are measured once
+    assert counting == [17]  # and they are measured once
 
 
 def test_the_model_is_as_it_was(tmp_path, counting):
@@ -200,6 +201,7 @@ def test_a_ratio_beside_a_budget_is_refused(tmp_path):
         ({"ms": 1, "batch": 0}, "`batch` must be"),
         ({"ms": 1, "highest": 1.0}, "`highest` must be"),
         ({"ms": 1, "int8": "yes"}, "`int8` must be"),
+        ({"ms": 1, "int8": Int8(np.zeros([1, 3]), most_error=0.1)}, "must not have `most_error`"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(words, message):

@@ -133,3 +133,12 @@ def test_where_nothing_can_be_written_they_are_kept_in_memory_with_one_warning(m
 
 def test_the_processor_has_a_name():
     assert processor() and (not os.path.exists("/proc/cpuinfo") or processor() != "")
+
+
+def test_large_nets_are_clocked_a_few_at_a_time():
+    from types import SimpleNamespace
+
+    from paddle_unstructured.budget.times import _groups
+
+    nets = [SimpleNamespace(writer=SimpleNamespace(arrays=[np.zeros(n, np.int8)])) for n in (6, 3, 5, 1, 9)]
+    assert [[net.writer.arrays[0].size for net in group] for group in _groups(nets, 8)] == [[6, 3], [5, 1], [9]]
