@@ -72,13 +72,13 @@ def _resnet18() -> Any:
 
 
 CASES = {
-    "LeNet": Case(SMALL["LeNet"], 1.12),
+    "LeNet": Case(SMALL["LeNet"], 1.08),
     "MobileNetV1 0.25": Case(SMALL["MobileNetV1 0.25"], 1.25),
     "ResNet-8": Case(SMALL["ResNet-8"], 1.15),
     "ViT-tiny": Case(SMALL["ViT-tiny"], 1.2),
-    "MobileNetV1": Case(DenseNet(_mobilenet, 1, 0.002, batch=32), 2.0, 2.0, 4, 8000),
-    "MobileNetV2": Case(DenseNet(_mobilenet_v2, 1, 0.002, batch=32), 1.5, None, 4, 8000),
-    "ResNet-18": Case(DenseNet(_resnet18, 1, 0.001, batch=32), 2.5, 2.0, 2, 10000),
+    "MobileNetV1": Case(DenseNet(_mobilenet, 1, 0.002, batch=32), 2.0, 2.0, 2, 2000),
+    "MobileNetV2": Case(DenseNet(_mobilenet_v2, 1, 0.002, batch=32), 1.5, None, 2, 2000),
+    "ResNet-18": Case(DenseNet(_resnet18, 1, 0.001, batch=32), 2.5, 2.0, 2, 2000),
 }
 
 

@@ -22,7 +22,7 @@ from ..saved_model import Model
 from .levels import Levels, masked
 
 _ROUNDS, _SECONDS = (7, 40), 1.5  # of each net: least and most, and when they may end
-_QUARTILE = 0.25  # of runs: on a busy machine others are interrupted
+_QUANTILE = 0.1  # of runs: others are interrupted, on a busy machine or by another guest of its host
 _GAIN = 0.97  # of a layer's time
 _BYTES = 1e9  # of nets that are held at the same time
 
@@ -106,7 +106,7 @@ class Clocked:
 
 
 def clock(nets: Iterable[Planned], inputs: Sequence[np.ndarray], *, threads: int) -> list[Clocked]:
-    """Run nets in turn, each some times in a row, as one that is in use; the lower quartile of each step counts.
+    """Run nets in turn, each some times in a row, as one that is in use; the lower tenth of each step counts.
 
     Args:
         nets: plans; they are asked for one after the other, and those that fit into a gigabyte run together.
@@ -128,7 +128,7 @@ def clock(nets: Iterable[Planned], inputs: Sequence[np.ndarray], *, threads: int
                     of_steps.append(engine.profile(*inputs))
                     of_whole.append(_timed(engine, inputs))
         for of_steps, of_whole in zip(steps, wholes):
-            found.append(Clocked(np.quantile(of_steps, _QUARTILE, axis=0), float(np.quantile(of_whole, _QUARTILE))))
+            found.append(Clocked(np.quantile(of_steps, _QUANTILE, axis=0), float(np.quantile(of_whole, _QUANTILE))))
     return found
 
 
