@@ -123,7 +123,9 @@ class TimedAllocation(PerLayer):
         ]
         if self.measured is not None:
             apart = self.predicted / self.measured[1] - 1.0
-            footer.append(["measured", "", "", *map(_ms, self.measured), "", f"predicted {apart:+.1%}"])
+            beside = self.predicted / dense * self.measured[0] / self.measured[1] - 1.0
+            note = f"predicted {apart:+.1%}, as a part of dense {beside:+.1%}"
+            footer.append(["measured", "", "", *map(_ms, self.measured), "", note])
         footer.append(["asked for", "", "", "", _ms(self.wanted), "", f"{self.asked}"])
         return aligned(head, cells, footer, numbers=(1, 2, 3, 4, 5)) + f"\n{processor()}"
 

@@ -99,7 +99,7 @@ def clocked(known: Facts, count: int, measure: Callable[[], list[Clocked]], *, a
         return found
     found = measure()
     content = {"of": asdict(known), "steps": [one.steps.tolist() for one in found]}
-    content["whole"] = [one.whole for one in found]
+    content.update(beside=[one.beside for one in found], whole=[one.whole for one in found])
     try:
         kept.make_home()
         replace_file(path, json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n")
@@ -134,8 +134,9 @@ def _read(path: Path, known: Facts, count: int) -> list[Clocked] | None:
         digest = content.pop("digest")
         if digest != _digest(content) or _digest(content["of"]) != known.digest:
             raise ValueError("its digest differs")
-        found = [Clocked(np.array(s, np.float64), float(w)) for s, w in zip(content["steps"], content["whole"])]
-        numbers = [*(n for one in found for n in one.steps.tolist()), *(one.whole for one in found)]
+        columns = zip(content["steps"], content["beside"], content["whole"])
+        found = [Clocked(np.array(steps, np.float64), float(b), float(w)) for steps, b, w in columns]
+        numbers = [n for one in found for n in (*one.steps.tolist(), one.beside, one.whole)]
         if len(found) != count or not all(math.isfinite(n) and n >= 0 for n in numbers):
             raise ValueError("it has other numbers")
         return found

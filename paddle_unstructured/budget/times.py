@@ -21,7 +21,8 @@ from ..runtime.write_plan import emitted
 from ..saved_model import Model
 from .levels import Levels, masked
 
-_ROUNDS, _SECONDS = (7, 40), 1.5  # of each net: least and most, and when they may end
+_ROUNDS = 7  # of each net, at least
+_SECONDS = 4.0  # at least, of nets that run in turn: a processor whose host has other guests is slow for seconds
 _QUANTILE = 0.1  # of runs: others are interrupted, on a busy machine or by another guest of its host
 _GAIN = 0.97  # of a layer's time
 _BYTES = 1e9  # of nets that are held at the same time
@@ -99,9 +100,16 @@ def _steps(net: Net, values: Mapping[Layer, int]) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Clocked:
-    """Seconds of one net: of each step, and of a whole run."""
+    """Seconds of one net.
+
+    Attributes:
+        steps: of each step.
+        beside: of a run beside its steps, in the same runs; of long runs none may be undisturbed, where steps are.
+        whole: of a whole run, without a clock inside.
+    """
 
     steps: np.ndarray
+    beside: float
     whole: float
 
 
@@ -118,24 +126,24 @@ def clock(nets: Iterable[Planned], inputs: Sequence[np.ndarray], *, threads: int
         engines = [Engine(net.writer.text, net.writer.arrays, threads=threads) for net in group]
         del group[:]
         steps: list[list[np.ndarray]] = [[] for _ in engines]
+        besides: list[list[float]] = [[] for _ in engines]
         wholes: list[list[float]] = [[] for _ in engines]
         begun, rounds = time.perf_counter(), 0
-        while rounds < _ROUNDS[0] or (rounds < _ROUNDS[1] and time.perf_counter() - begun < _SECONDS * len(engines)):
+        while rounds < _ROUNDS or time.perf_counter() - begun < _SECONDS:
             rounds += 1
-            for engine, of_steps, of_whole in zip(engines, steps, wholes):
+            for engine, of_steps, beside, of_whole in zip(engines, steps, besides, wholes):
                 engine.run(*inputs)
                 for _ in range(3):
+                    before = time.perf_counter()
                     of_steps.append(engine.profile(*inputs))
-                    of_whole.append(_timed(engine, inputs))
-        for of_steps, of_whole in zip(steps, wholes):
-            found.append(Clocked(np.quantile(of_steps, _QUANTILE, axis=0), float(np.quantile(of_whole, _QUANTILE))))
+                    between = time.perf_counter()
+                    engine.run(*inputs)
+                    of_whole.append(time.perf_counter() - between)
+                    beside.append(between - before - float(of_steps[-1].sum()))
+        for of_net in zip(steps, besides, wholes):
+            of_steps, beside, whole = (np.quantile(each, _QUANTILE, axis=0) for each in of_net)
+            found.append(Clocked(of_steps, float(beside), float(whole)))
     return found
-
-
-def _timed(engine: Engine, inputs: Sequence[np.ndarray]) -> float:
-    begun = time.perf_counter()
-    engine.run(*inputs)
-    return time.perf_counter() - begun
 
 
 def _groups(nets: Iterable[Planned], most: float = _BYTES) -> Iterator[list[Planned]]:
@@ -182,5 +190,5 @@ def table(net: Planned, clocked: Sequence[Clocked], levels: Levels) -> Times:
         layers[name] = np.where(taken > _GAIN * taken[0], np.maximum(taken, taken[0]), taken)
     timed = {step for name in levels for step in net.steps.get(name, ())}
     others = [step for step in range(steps.shape[1]) if step not in timed]
-    beside = np.median([each.whole - each.steps.sum() for each in clocked])
+    beside = np.median([each.beside for each in clocked])
     return Times(layers, float(np.median(steps[:, others].sum(1)) + max(beside, 0.0)))

@@ -26,7 +26,10 @@ class Measure:
 
     def __call__(self):
         self.count += 1
-        return [Clocked(np.array([1.0, 2.0]) * self.count, 4.0 * self.count), Clocked(np.array([0.5, 2.0]), 3.0)]
+        return [
+            Clocked(np.array([1.0, 2.0]) * self.count, 1.0, 4.0 * self.count),
+            Clocked(np.array([0.5, 2.0]), 0.5, 3.0),
+        ]
 
 
 @pytest.fixture
@@ -38,6 +41,7 @@ def measure(monkeypatch):
 def same(found, times=1):
     np.testing.assert_array_equal(found[0].steps, np.array([1.0, 2.0]) * times)
     assert (found[0].whole, found[1].whole) == (4.0 * times, 3.0)
+    assert (found[0].beside, found[1].beside) == (1.0, 0.5)
 
 
 def test_they_are_measured_once(measure, times_folder):
@@ -86,7 +90,7 @@ DAMAGE = {
     "cut short": lambda file: file.write_text(file.read_text()[:-40]),
     "no JSON": lambda file: file.write_bytes(b"\xff\xfe\x00"),
     "another number": lambda file: changed(file, whole=[1.0, 3.0]),
-    "no digest": lambda file: file.write_text(json.dumps({"steps": [], "whole": []})),
+    "no digest": lambda file: file.write_text(json.dumps({"steps": [], "beside": [], "whole": []})),
     "a list": lambda file: file.write_text("[1, 2]"),
     "deep": lambda file: file.write_text("[" * 100_000),
     "a folder": lambda file: (file.unlink(), file.mkdir()),

@@ -12,7 +12,7 @@ import paddle
 import pytest
 from nets import Net
 
-from paddle_unstructured.budget import kept_times
+from paddle_unstructured.budget import kept_times, times
 
 
 @pytest.fixture
@@ -21,6 +21,7 @@ def photos(static, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = SimpleNamespace(home=lambda: tmp_path / "times", make_home=lambda: (tmp_path / "times").mkdir(exist_ok=True))
     monkeypatch.setattr(kept_times, "kept", own)
+    monkeypatch.setattr(times, "_SECONDS", 0.2)
 
     def layers(x):
         wide = paddle.nn.functional.relu(paddle.nn.Conv2D(3, 64, 3, padding=1)(x))
