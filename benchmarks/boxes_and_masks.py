@@ -51,7 +51,7 @@ NETS = (
     Net("YOLOv3", "scene_boxes", 0.125, 0.002, 15, 4),
     Net("PicoDet", "scene_boxes", 0.25, 0.02, 12, 4),
 )
-GMP = ("--pruning_strategy", "gmp", "--ratio", "0.75", "--prune_params_type", "conv1x1_only")
+GMP = ("--pruning_strategy", "gmp", "--ratio", "0.75", "--prune_params_type", "conv1x1_only", "--pruning_steps", "20")
 THRESHOLD = "below a threshold"
 PRUNED_AT = 0.565  # of the dense weights are below it: YOLOv3's published sparsity
 ROWS = {
