@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detection and segmentation from training to a fast model: the table of docs/benchmarks.md, "Boxes and masks".
+"""Detection and segmentation from training to a fast model: a table of metric, file and time.
 
     python benchmarks/boxes_and_masks.py [--seeds 0 1] [--minutes 12]    # trains; goes on where it stopped
     python benchmarks/boxes_and_masks.py --time [--rounds 12]            # then: engines in turn, one thread each
@@ -10,7 +10,7 @@ Fashion-MNIST. Per seed a net is trained densely, a detector for 12 or 15 epochs
 more (masks: 6, then 2), from these weights, at half of the rate, by demo/train.py with its own flags. Metrics are those
 of the converted model in a Session on all test scenes: mAP (IoU 0.5 to 0.95, NMS in numpy), mIoU. Files are what a
 Session reads, dense: the exported model. Engines get the same net up to NMS. Every run is one line of
-results/boxes_and_masks.jsonl. About 40 minutes of one core.
+results/boxes_and_masks.jsonl. About an hour of one idle core.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Net:
 
 NETS = (
     Net("HumanSeg", "scenes", 0.25, 0.05, 6, 2),
-    Net("YOLOv3", "scene_boxes", 0.125, 0.002, 15, 4),
+    Net("YOLOv3", "scene_boxes", 0.25, 0.01, 15, 4),
     Net("PicoDet", "scene_boxes", 0.25, 0.02, 12, 4),
 )
 GMP = ("--pruning_strategy", "gmp", "--ratio", "0.75", "--prune_params_type", "conv1x1_only", "--pruning_steps", "20")
