@@ -15,7 +15,7 @@ from pathlib import Path
 import paddle
 from checkpoints import STATE, BadCheckpoint, State, find_weights, load_weights
 from data import SPECS, MissingData, load_source, spec_of
-from inference import load_inference
+from inference import BEFORE_NMS, load_inference
 from metrics import measure
 from models import MODELS
 from options import add_flag, existing, folder, number
@@ -70,6 +70,8 @@ def load(args: argparse.Namespace, place: paddle.base.core.Place) -> tuple:
     model = load_inference(args.pruned_model, place)
     if model is not None:
         path = Path(model.files.prefix)
+        if path.parent.name == BEFORE_NMS:
+            raise ValueError(f"{path} ends before NMS, and is for a Session; give {path.parents[1] / 'inference'}")
         complete(args, path.parent)
         return path, model.program, model.scope, model.feeds[0], model.fetches
     weights = find_weights(args.pruned_model)

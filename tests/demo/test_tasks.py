@@ -120,6 +120,7 @@ def test_a_step_of_the_training_program_and_answers_of_the_test_program(data, mo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("static")  # to convert
 @pytest.mark.parametrize("program", ["train.py", "dygraph.py"])
 @pytest.mark.parametrize(
     ("data", "model", "metric"),
@@ -160,7 +161,10 @@ def test_they_train_and_are_pruned_and_tested(program, data, model, metric, tmp_
     assert json.loads(found)[metric] == pytest.approx(rows[-1][f"test_{metric}"], abs=1e-6)
     judged = run("evaluate.py", "--pruned_model", tmp_path / "run" / "inference", "--json").stdout
     assert json.loads(judged)[metric] == pytest.approx(rows[-1][f"test_{metric}"], abs=1e-6)
-    if metric == "map":  # the model that ends before NMS runs whole in a Session
+    if metric == "map":
+        said = run("evaluate.py", "--pruned_model", tmp_path / "run" / "before_nms", fails=True).stderr
+        assert "ends before NMS" in said and "inference" in said
+        # The model that ends before NMS runs whole in a Session
         convert(str(tmp_path / "run" / "before_nms"), str(tmp_path / "fast"))
         said = run("detect.py", tmp_path / "fast", "--scenes", tmp_path / "scenes").stdout
         assert f"mAP {rows[-1]['test_map']:.3f}" in said and "of 16 images" in said
