@@ -86,6 +86,7 @@ CASES = {
 
 
 SIZES: dict[str, tuple[Callable[[], Any], list[int], float]] = {  # net, shape of its input, speedup
+    "LeNet @28": (SMALL["LeNet"].build, [1, 1, 28, 28], 1.08),
     "MobileNetV1 @128": (_mobilenet, [1, 1, 128, 128], 2.0),
     "MobileNetV2 @128": (_mobilenet_v2, [1, 1, 128, 128], 1.5),
     "ResNet-18 @64": (_resnet18, [1, 1, 64, 64], 2.5),
@@ -321,9 +322,11 @@ def predicted(name: str, path: Path, int8: bool) -> dict[str, Any]:
     for layer, level in zip(known.layers, chosen):
         name, weight = layer.param.name, model.graph.stored(layer.param.name)
         own.graph.store(name, masked(layer, weight, known.levels[name][level]))
-    pair = clock([known.dense, planned(own, known.int8)], known.inputs, threads=1)
     found = known.times.fixed + sum(float(each[k]) for each, k in zip(times, chosen))
-    return {"predicted": found, "dense": known.times.dense, "measured": [one.whole for one in pair]}
+    nets = [known.dense, planned(own, known.int8)]
+    pairs = [[one.whole for one in clock(nets, known.inputs, threads=1)] for _ in range(3)]
+    pair = min(pairs, key=lambda pair: abs(pair[0] - known.times.dense))  # of the state the machine was in before
+    return {"predicted": found, "dense": known.times.dense, "measured": pair, "all": pairs}
 
 
 def _outputs(model: Any, test: Split) -> np.ndarray:

@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 _MOST_ROWS = 65_536
 _HIGHEST = 0.98
 _RANGES = 16  # samples for ranges of int8
+_TRIES, _SAME = 3, 1.05  # measurements of the pruned net, until the dense one takes as long as in the table
 _DRIFT = 1.15  # of the machine between two measurements, that is worth a word
 
 
@@ -90,10 +91,18 @@ class TimedAllocation(PerLayer):
         return sum(row.zeros for row in self.rows) / max(sum(row.size for row in self.rows), 1)
 
     def measure(self, model: Model) -> TimedAllocation:
-        """The same with what the dense and the pruned model take, both converted and run in turn."""
-        known = self.run
-        pair = clock([known.dense, planned(model, known.int8)], known.inputs, threads=known.threads)
-        dense, now = (one.whole for one in pair)
+        """The same with what the dense and the pruned model take, both converted and run in turn.
+
+        Up to three times, until the dense model takes what it took when its layers were timed: else the machine is in
+        another state.
+        """
+        known, pair, tries = self.run, (float("inf"), 0.0), 0
+        nets = [known.dense, planned(model, known.int8)]
+        while tries < _TRIES and not 1.0 / _SAME < pair[0] / self.times.dense < _SAME:
+            clocked_now = clock(nets, known.inputs, threads=known.threads)
+            found = (clocked_now[0].whole, clocked_now[1].whole)
+            tries, pair = tries + 1, min(pair, found, key=lambda one: abs(one[0] - self.times.dense))
+        dense, now = pair
         if not 1.0 / _DRIFT < dense / self.times.dense < _DRIFT:
             _log.warning(
                 "the dense model takes %s ms now and took %s ms when its layers were timed: other processes run, or "
