@@ -53,8 +53,13 @@ BARS: dict[str, dict[str, float]] = {  # points below the dense net that are all
     "ViT-tiny": {"50 %": 1.0, "2:4": 2.0},
     "sentences": {"50 %": 1.0, "2:4": 2.0},
 }
-METHODS = ("magnitude", "recalibrate", "InputNorm", "reconstruct")
-HEADINGS = {"recalibrate": "+ batch norms anew", "InputNorm": "`InputNorm` (Wanda)", "reconstruct": "reconstruction"}
+METHODS = ("magnitude", "recalibrate", "InputNorm", "made images", "reconstruct")
+HEADINGS = {
+    "recalibrate": "+ batch norms anew",
+    "InputNorm": "`InputNorm` (Wanda)",
+    "made images": "reconstruction on `random`",
+    "reconstruct": "reconstruction",
+}
 NORMED = ("ResNet-8", "MobileNetV1 0.25")  # have batch norms to measure anew
 
 
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     for seed in range(args.seeds):
         for name in args.nets:
             done = {key(line) for line in read(args.results)}
-            methods = [m for m in args.methods if m != "recalibrate" or name in NORMED]
+            methods = [m for m in args.methods if m in _fitting(name)]
             cells = [("dense", "", seed, name), *((m, s, seed, name) for s in args.settings for m in methods)]
             cells = [cell for cell in cells if cell not in done]
             if not cells:
@@ -99,6 +104,12 @@ def run(args: argparse.Namespace) -> None:
                     file.write(json.dumps(line) + "\n")
 
 
+def _fitting(name: str) -> list[str]:
+    """The methods that a net can be pruned by."""
+    without = {"recalibrate"} if name not in NORMED else set()
+    return [m for m in METHODS if m not in without | ({"made images"} if NETS[name].text else set())]
+
+
 def measured(path: Path, method: str, words: dict[str, Any], samples: np.ndarray, test: Split) -> dict[str, Any]:
     """Accuracy of a net that one method has pruned, and what that took."""
     from paddle_unstructured.saved_model import open_model
@@ -111,6 +122,11 @@ def measured(path: Path, method: str, words: dict[str, Any], samples: np.ndarray
     elif method != "dense":
         from paddle_unstructured import reconstruct
 
+        if method == "made images":  # what `--calibrate random` makes
+            from paddle_unstructured.export.images import ImageInput, made_images
+
+            made = made_images(ImageInput.of(model, None), SAMPLES)
+            batches, method = [{model.feeds[0]: made[i : i + BATCH]} for i in range(0, SAMPLES, BATCH)], "reconstruct"
         done = reconstruct(model, batches, method=method, select=_multiplied, **words)
         model, found = done.model, {"agreement": done.agreement, "error": round(done.error, 4)}
     seconds = time.perf_counter() - started
@@ -155,7 +171,7 @@ def table(lines: list[dict[str, Any]], nets: list[str]) -> str:
         if not seeds:
             continue
         dense = [100 * known["dense", "", seed, net]["accuracy"] for seed in seeds]
-        methods = [m for m in METHODS if m != "recalibrate" or net in NORMED]
+        methods = _fitting(net)
         names = [HEADINGS.get(m, m) for m in methods]
         rows = [f"**{net}**, dense {_spread(dense)}, seeds: {len(seeds)}; points below it:\n"]
         rows += [f"| | {' | '.join(names)} | bar | |", "|---|" + "---|" * (len(names) + 2)]

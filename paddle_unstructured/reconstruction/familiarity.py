@@ -18,6 +18,7 @@ FAR = 1.0  # running standard deviations by which the means of channels may diff
 SPREAD = 4.0  # how many times larger or smaller variances may be, in the middle of all channels
 _SAMPLES = 64
 _PIXELS = 30.0  # normalised inputs are smaller
+_HUGE = 1000.0  # and hardly any are larger than this
 
 
 def warn_if_unfamiliar(graph: PirGraph, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
@@ -25,7 +26,7 @@ def warn_if_unfamiliar(graph: PirGraph, batches: Sequence[Mapping[str, np.ndarra
 
     The first batch norm sees other means or variances than those it remembers: inputs were scaled, ordered or
     normalised in another way than in training. A net without batch norms is warned of raw pixels, whole numbers up to
-    255, only. So is any net of samples that are all the same.
+    255, and of huge numbers, only. So is any net of samples that are all the same.
 
     Args:
         graph: of an inference Program.
@@ -45,6 +46,8 @@ def warn_if_unfamiliar(graph: PirGraph, batches: Sequence[Mapping[str, np.ndarra
                     name,
                     array.max(),
                 )
+            elif np.abs(array).max() > _HUGE:
+                _log.warning("%s holds numbers up to %.3g; prepare it as in training", name, np.abs(array).max())
         return
     piece, value = pieces.between(0, pieces.index(norm)), norm.operand_source(0)
     axis = channel_axis(norm, value)

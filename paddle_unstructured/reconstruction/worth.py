@@ -27,6 +27,8 @@ PORTION = 16  # samples of a pass, at most
 ROOM = 2.5e8  # bytes that its activations may take, roughly
 FLOOR = 0.01  # of the largest in a layer
 _ENDS = {"softmax", "sigmoid", "log_softmax"}  # flat where they are sure of themselves; what they read is looked at
+_LISTS = ("builtin.combine", "builtin.split")
+_OPAQUE = {"rnn"}  # Paddle has no gradient of its state alone
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -183,13 +185,15 @@ def _differentiable(program: Any, values: Sequence[Any], fetches: Sequence[Any])
             continue
         reads = [value for value in _operands(op) if value.id in reached]
         last = kind_of(op) in _ENDS and op.result(0).id in returned
-        smooth = not list(op.blocks()) and (core.has_vjp(op) or op.name() == "builtin.combine") and not last
+        smooth = (core.has_vjp(op) or op.name() in _LISTS) and not last
+        smooth = smooth and not list(op.blocks()) and kind_of(op) not in _OPAQUE
         for value in op.results():
-            if value.id in asked or (reads and smooth and _is_float(value)):
-                value.stop_gradient = False
+            let_through = value.id in asked or (bool(reads) and smooth and _is_float(value))
+            value.stop_gradient = not let_through
+            if let_through:
                 reached.add(value.id)
         if reads and not smooth:
-            ends.update({value.id: value for value in reads if _is_float(value)})
+            ends.update({value.id: value for value in reads if value.is_dense_tensor_type() and _is_float(value)})
     ends.update({value.id: value for value in fetches if value.id in reached})
     return list(ends.values())
 
