@@ -30,7 +30,7 @@ def main() -> None:
     from paddle_unstructured.formats.atomic import replace_file
 
     source = load_source(args.data, args.data_dir, "train", args.image_size)
-    images, _ = source.fetch(np.arange(min(args.count, len(source))), None)
+    images = source.fetch(np.arange(min(args.count, len(source))), None)[0]
     out = args.out if args.out.endswith(".npy") else f"{args.out}.npy"
     content = io.BytesIO()  # of a full disk numpy itself says only how much it has written
     np.save(content, images)

@@ -219,3 +219,13 @@ def test_scenes_in_each_format_are_read_back(name, tmp_path):
         images, *labels = source.fetch(np.arange(count), np.random.default_rng(0) if split == "train" else None)
         assert len(source) == count and images.shape == (count, 3, 64, 64)
         assert (labels[0].max() == 1) if name == "masks" else (labels[0][..., 2] > 0).any()
+
+
+@pytest.mark.parametrize("data", ["scenes", "scene_boxes"])
+def test_scenes_to_calibrate_on_are_the_training_images_alone(data, tmp_path):
+    run("make_scenes.py", tmp_path, "--train", 4, "--test", 1, "--size", 64)
+    words = ("--data", data, "--data_dir", tmp_path, "--image_size", 64, "--count", 3)
+    run("calibration_images.py", tmp_path / "images.npy", *words)
+    images = np.load(tmp_path / "images.npy")
+    assert images.shape == (3, 3, 64, 64)
+    assert (images == load_source(data, str(tmp_path), "train", 64).fetch(np.arange(3), None)[0]).all()
