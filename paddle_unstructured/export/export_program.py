@@ -8,7 +8,7 @@ import os
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Sequence, overload
+from typing import Any, Iterable, Iterator, Mapping, Sequence, overload
 
 import numpy as np
 import paddle
@@ -17,6 +17,8 @@ from ..arguments import StrPath, flag, instance, shown, whole, wrong_kind
 from ..channels.shrink import Removal, remove_channels
 from ..formats.atomic import scratch
 from ..graph import LayerGraph, Param, PirGraph, open_graph
+from ..graph.program import walk
+from ..graph.values import channel_axis, kind_of
 from ..inference import warn_of_onednn
 from ..pruner import UnstructuredPruner
 from ..reporting.report import SparsityReport, check_finite, check_initialized, sparsity_report
@@ -208,6 +210,7 @@ def finish(
 ) -> Exported:
     """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
     graph, known = model.graph, model.param_names
+    _check_channels(model.program)
     strangers = [name for name, mask in masks.items() if name in known and mask.shape != graph.stored(name).shape]
     if strangers:
         raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
@@ -244,6 +247,26 @@ def check_pruned(masks: Mapping[str, np.ndarray], pruner: UnstructuredPruner) ->
             f"the model is not finished: {'; '.join(faults)}; call step() after each batch until "
             "target_reached(), or export with unfinished=True."
         )
+
+
+def _check_channels(program: Any) -> None:
+    """Raise ValueError where a convolution gets channels that it has no weights for; Paddle saves such."""
+    faults = [*_unfit_channels(program)]  # text: an error that is kept must keep no op of a Program that is gone
+    if faults:
+        raise ValueError(
+            f"the model must be given inputs that it can run on, but {faults[0]}; give inputs of the shape that the "
+            "model was made for."
+        )
+
+
+def _unfit_channels(program: Any) -> Iterator[str]:
+    for op in walk(program.global_block()):
+        if kind_of(op) in ("conv2d", "depthwise_conv2d", "conv3d"):
+            given, weight = op.operand_source(0), op.operand_source(1)
+            found, wanted = given.shape[channel_axis(op, given)], weight.shape[1] * op.attrs()["groups"]
+            if found not in (-1, wanted):
+                name = weight.name if weight.get_defining_op().name() == "builtin.parameter" else "a convolution"
+                yield f"{name} reads {wanted} channels and gets {found}"
 
 
 def _absent(absent: Mapping[str, int]) -> str:

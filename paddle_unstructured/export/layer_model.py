@@ -15,16 +15,29 @@ from paddle import nn
 from ..formats.atomic import scratch
 from ..graph import LayerGraph, Param
 from ..graph.converted import unconverted
+from ..graph.trace import reason_of
 from ..reporting.report import Explanation
 from ..saved_model import Model, open_model
 
 
 def layer_model(model: nn.Layer, input_spec: Sequence[Any]) -> Model:
-    """The inference model of a Layer, with a copy of its weights. To be called, and used, in static mode."""
+    """The inference model of a Layer, with a copy of its weights. To be called, and used, in static mode.
+
+    Raises:
+        ValueError: Paddle cannot trace the Layer with these inputs, with its reason.
+    """
     with scratch() as folder:
         draft = os.path.join(folder, "model")
         with _evaluating(model), unconverted(model), paddle.base.dygraph.guard():  # which may have run in other shapes
-            paddle.jit.save(model, draft, input_spec=list(input_spec))
+            try:
+                paddle.jit.save(model, draft, input_spec=list(input_spec))
+            except OSError:
+                raise
+            except Exception as error:  # whatever the model's own code meets
+                raise ValueError(
+                    f"`input_spec` must be what {type(model).__name__} can be traced with, got {list(input_spec)}: "
+                    f"{reason_of(error)}"
+                ) from error
         return open_model(draft, paddle.framework._current_expected_place_())
 
 

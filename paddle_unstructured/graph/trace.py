@@ -88,7 +88,7 @@ def trace(model: nn.Layer, names: Mapping[Tensor, str], input_spec: Sequence[Any
         traced = function.concrete_program_specify_input_spec(with_hook=True)
     except Exception as error:  # whatever the model's own code meets
         raise ValueError(
-            f"{type(model).__name__} cannot be traced with `input_spec` {input_spec}: {_reason(error)}; leave "
+            f"{type(model).__name__} cannot be traced with `input_spec` {input_spec}: {reason_of(error)}; leave "
             "`input_spec` out to tell roles by the layers."
         ) from error
     known = {}
@@ -103,7 +103,7 @@ def trace(model: nn.Layer, names: Mapping[Tensor, str], input_spec: Sequence[Any
     return TracedGraph(traced.main_program, known)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What Paddle says of an error in the model's code, without the code: `ValueError: (InvalidArgument) ...`."""
     lines = [line.strip() for line in str(error).strip().splitlines()]
     if lines and lines[0].startswith("In transformed code"):

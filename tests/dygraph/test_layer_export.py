@@ -73,3 +73,25 @@ def test_wrong_arguments_are_refused_by_name(tmp_path):
         export(model, [], tmp_path / "model", pruner)
     with pytest.raises(TypeError, match="`exe` and `scope` belong to a static Program"):
         export(model, SPEC, tmp_path / "model", pruner, exe=object())
+
+
+@pytest.mark.parametrize(
+    "spec, reason",
+    [
+        ([InputSpec([4])], r"ValueError: "),
+        (SPEC * 2, "ValueError: The decorated function `forward` requires 1 arguments"),
+    ],
+)
+def test_inputs_that_the_layer_does_not_take_are_named_in_a_line(tmp_path, spec, reason):
+    with pytest.raises(
+        ValueError, match=rf"`input_spec` must be what Convnet can be traced with, got .*: {reason}"
+    ) as found:
+        export(made(), spec, tmp_path / "model")
+    assert "File" not in str(found.value) and paddle.in_dynamic_mode() and not list(tmp_path.iterdir())
+
+
+def test_channels_that_a_convolution_has_no_weights_for_are_refused(tmp_path):
+    message = "reads 4 channels and gets 5; give inputs of the shape"
+    with pytest.raises(ValueError, match=message):
+        export(made(), [InputSpec([None, 5, 6, 6])], tmp_path / "model")
+    assert not list(tmp_path.iterdir())
