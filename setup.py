@@ -2,14 +2,14 @@
 """The build step that pyproject.toml cannot say: a wheel brings the runtime's kernels compiled.
 
 The wheel is one for every Python 3 (the library is called through ctypes) and for one platform. Where kernels cannot be
-compiled, because there is no x86-64, no Linux or no compiler, the wheel holds Python alone and says so.
+compiled, because there is no x86-64 or ARM64, no Linux or no compiler, the wheel holds Python alone and says so. The
+wheel is for the machine that the compiler compiles for: `CXX` may name a cross compiler.
 An editable install compiles nothing; the kernels are compiled when they are first used.
 """
 
 from __future__ import annotations
 
 import logging
-import platform
 import sys
 from pathlib import Path
 
@@ -27,10 +27,11 @@ PREBUILT = Path("paddle_unstructured", "runtime", "prebuilt")
 
 def find_compiler() -> str | None:
     """What compiles the kernels; None where they cannot be compiled."""
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+    if sys.platform != "linux":
         return None
     try:
-        return cxx.find_compiler()
+        compiler = cxx.find_compiler()
+        return compiler if cxx.machine_of(compiler) in cxx.MACHINES else None
     except cxx.BuildError as error:
         logging.warning("the wheel is made without the compiled kernels: %s", error)
         return None
@@ -55,7 +56,8 @@ class BuildWithKernels(build_py):
 
 class WheelOfEveryPython(bdist_wheel):
     def get_tag(self) -> tuple[str, str, str]:
-        return "py3", "none", super().get_tag()[2]
+        compiler = find_compiler()
+        return "py3", "none", f"linux_{cxx.machine_of(compiler)}" if compiler else super().get_tag()[2]
 
 
 setup(

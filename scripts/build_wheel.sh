@@ -4,7 +4,9 @@
 #
 #     bash scripts/build_wheel.sh [FOLDER]      # default: dist
 #
-# The library in it needs the C library of this machine or a newer one: build on the oldest system that is to run it.
+# For another machine, name a cross compiler: CXX=aarch64-linux-gnu-g++ bash scripts/build_wheel.sh makes the wheel for
+# 64-bit ARM. The library in it needs the C library that it was linked to or a newer one: build on the oldest system
+# that is to run it.
 # $PYTHON must have the package `build` (default: that of .venv).
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

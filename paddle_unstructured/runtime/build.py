@@ -129,6 +129,7 @@ def build_program(source: Path, flags: Sequence[str]) -> Path:
 def _compile_kernels(name: str) -> Path:
     what = "the runtime's kernels"
     compiler = cxx.find_compiler(what, _WITHOUT_KERNELS)
+    _refuse_another_machine(compiler, what)
 
     def build(draft: Path) -> None:
         _listener(Progress(what, 0, 1))
@@ -147,6 +148,15 @@ def _compile_operator(name: str, kernels: Path, paddle: Path) -> Path:
         _listener(Progress(what, 1, 1))
 
     return kept.keep(name, cxx.OPERATOR, build, compiler=cxx.version_of(compiler))
+
+
+def _refuse_another_machine(compiler: str, what: str) -> None:
+    target, here = cxx.machine_of(compiler, what), platform.machine()
+    if here in cxx.MACHINES and target != here:
+        raise BuildError(
+            f"{what} must be compiled for this machine, {here}, but {compiler} compiles for {target}; set CXX to "
+            "another compiler. A wheel for another machine is made by scripts/build_wheel.sh."
+        )
 
 
 def _prebuilt() -> Path | None:

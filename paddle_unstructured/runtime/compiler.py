@@ -14,7 +14,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 SOURCES = Path(__file__).resolve().parent / "csrc"
 KERNELS, OPERATOR = "libpaddle_unstructured.so", "libpaddle_unstructured_op.so"
@@ -31,7 +31,9 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
 )
-ISAS = {  # name -> (table, floats in a vector, vector registers, flags)
+Isas = Mapping[str, tuple[str, int, int, tuple[str, ...]]]  # name -> (table, floats in a vector, registers, flags)
+PORTABLE: Isas = {"portable": ("kPortable", 4, 16, ())}
+ISAS: dict[str, tuple[str, int, int, tuple[str, ...]]] = {
     "avx512": (
         "kAvx512",
         16,
@@ -39,20 +41,42 @@ ISAS = {  # name -> (table, floats in a vector, vector registers, flags)
         ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"),
     ),
     "avx2": ("kAvx2", 8, 16, ("-mavx2", "-mfma")),
-    "portable": ("kPortable", 4, 16, ()),
+    **PORTABLE,
 }
 _AVX512_VNNI = (*ISAS["avx512"][3], "-mavx512vnni")
-ISAS_INT8 = {  # the kernels for int8
+ISAS_INT8: dict[str, tuple[str, int, int, tuple[str, ...]]] = {  # the kernels for int8
     "avx512_vbmi": ("kAvx512Vbmi", 16, 32, (*_AVX512_VNNI, "-mavx512vbmi")),
     "avx512_vnni": ("kAvx512Vnni", 16, 32, _AVX512_VNNI),
     "avx_vnni": ("kAvxVnni", 8, 16, ("-mavx2", "-mfma", "-mavxvnni")),
     "avx2": ("kAvx2", 8, 16, ("-mavx2", "-mfma")),
-    "portable": ("kPortable", 4, 16, ()),
+    **PORTABLE,
 }
 _AMX = ("-mamx-tile", "-mamx-int8")
-ISAS_TILES = {  # the kernels for int8 that multiply whole matrices at once, and the same in plain C++
+PLAIN_TILES: Isas = {"plain": ("kPlainTiles", 4, 16, ())}
+ISAS_TILES: Isas = {  # the kernels for int8 that multiply whole matrices at once, and the same in plain C++
     "amx": ("kAmxTiles", 16, 32, (*ISAS_INT8["avx512_vbmi"][3], *_AMX, "-DPU_TILES=1")),
-    "plain": ("kPlainTiles", 4, 16, ()),
+    **PLAIN_TILES,
+}
+# Every 64-bit ARM has it. GCC, when it reorders before it has given out registers, then has too few.
+_NEON = ("-DPU_NEON=1", "-fno-schedule-insns")
+MACHINES: Mapping[str, tuple[Isas, Isas, Isas]] = {  # for float32, int8 and int8 on tiles; others run portable kernels
+    "x86_64": (ISAS, ISAS_INT8, ISAS_TILES),
+    "aarch64": (
+        {"neon": ("kNeon", 4, 32, _NEON), **PORTABLE},
+        {
+            "neon_i8mm": ("kNeonI8mm", 4, 32, (*_NEON, "-march=armv8.2-a+dotprod+i8mm")),
+            "neon_dotprod": ("kNeonDotprod", 4, 32, (*_NEON, "-march=armv8.2-a+dotprod")),
+            "neon": ("kNeon", 4, 32, _NEON),
+            **PORTABLE,
+        },
+        PLAIN_TILES,
+    ),
+}
+YOUNG = {  # sets that older compilers or assemblers do not know -> an instruction to ask for
+    "avx_vnni": "",
+    "amx": "tilerelease",
+    "neon_i8mm": "usdot v0.4s, v0.16b, v0.16b",
+    "neon_dotprod": "sdot v0.4s, v0.16b, v0.16b",
 }
 EXACT = ("-ffp-contract=off",)  # for all but the float32 kernels: every instruction set makes the same int8 bits
 # A library that travels brings the C++ runtime along, hidden; what it asks of the machine is the C library.
@@ -141,7 +165,7 @@ def build_operator(folder: Path, compiler: str, kernels: Path, paddle: Path) -> 
 
 def kernel_digest() -> str:
     """Of everything that decides what the kernel library computes, the compiler apart."""
-    return digest([*FLAGS, repr((ISAS, ISAS_INT8, ISAS_TILES, EXACT)), *_texts("kernels", "engine")])
+    return digest([*FLAGS, repr((MACHINES, EXACT)), *_texts("kernels", "engine")])
 
 
 def operator_digest() -> str:
@@ -165,6 +189,30 @@ def knows(compiler: str, flags: Sequence[str], instruction: str = "") -> bool:
     command = [compiler, *flags, "-c", "-x", "c++", "-", "-o", os.devnull]
     text = f'void probe() {{ asm("{instruction}"); }}'
     return subprocess.run(command, input=text, text=True, capture_output=True, check=False).returncode == 0
+
+
+def machine_of(compiler: str, what: str = "the runtime's kernels") -> str:
+    """What a compiler compiles for, by its own macros: "x86_64", "aarch64" or "another".
+
+    Args:
+        compiler: The compiler.
+        what: What is to be compiled, for the message.
+
+    Raises:
+        BuildError: It is no 64-bit little-endian machine.
+    """
+    command = [compiler, "-dM", "-E", "-x", "c++", os.devnull]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    macros = dict(line.split(" ", 2)[1:] for line in said.splitlines() if line.count(" ") >= 2)
+    order, pointer = macros.get("__BYTE_ORDER__"), macros.get("__SIZEOF_POINTER__")
+    if macros and (order != "__ORDER_LITTLE_ENDIAN__" or pointer != "8"):
+        named = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=False).stdout.strip()
+        raise BuildError(
+            f"{what} must be compiled for a 64-bit little-endian machine (x86-64, ARM64, ...), but {compiler} compiles "
+            f"for {named}; set CXX to a compiler for one, or install a 64-bit system. Pruning, reports and exports "
+            "work here without the runtime."
+        )
+    return next((name for name in MACHINES if f"__{name}__" in macros), "another")
 
 
 def links(compiler: str, flags: Sequence[str]) -> bool:
@@ -196,15 +244,18 @@ class _Unit:
 
 
 def _units(compiler: str, more: Sequence[Path]) -> list[_Unit]:
-    """The kernels once per instruction set, the executor, and `more`."""
-    int8 = {name: isa for name, isa in ISAS_INT8.items() if name != "avx_vnni" or knows(compiler, isa[3])}
-    tiles = {name: isa for name, isa in ISAS_TILES.items() if name != "amx" or knows(compiler, isa[3], "tilerelease")}
+    """The kernels once per instruction set of the compiler's machine, the executor, and `more`."""
+    machine = MACHINES.get(machine_of(compiler), (PORTABLE, PORTABLE, PLAIN_TILES))
+    floats, int8, tiles = (
+        {name: isa for name, isa in isas.items() if name not in YOUNG or knows(compiler, isa[3], YOUNG[name])}
+        for isas in machine
+    )
     units = [
         _Unit(source, f"{_name(source)}_{name}", [*_isa_flags(name, isa), *(EXACT if _is_int8(source) else ())])
         for source in sorted((SOURCES / "kernels").rglob("*.cpp"))
-        for name, isa in (ISAS if not _is_int8(source) else tiles if source.stem == "tiles" else int8).items()
+        for name, isa in (floats if not _is_int8(source) else tiles if source.stem == "tiles" else int8).items()
     ]
-    has = ["-DPU_HAS_AVX_VNNI"] * ("avx_vnni" in int8) + ["-DPU_HAS_AMX"] * ("amx" in tiles)
+    has = [f"-DPU_HAS_{name.upper()}" for name in YOUNG if name in int8 or name in tiles]
     engine = sorted((SOURCES / "engine").rglob("*.cpp"))
     units += [_Unit(source, _name(source), [*has, *EXACT]) for source in engine]
     return units + [_Unit(source, f"more_{source.stem}", has) for source in more]
@@ -218,7 +269,7 @@ def _name(source: Path) -> str:
     return "_".join(source.relative_to(SOURCES).with_suffix("").parts)
 
 
-def _isa_flags(name: str, isa: tuple[str, int, int, Sequence[str]]) -> list[str]:
+def _isa_flags(name: str, isa: tuple[str, int, int, tuple[str, ...]]) -> list[str]:
     table, lanes, registers, flags = isa
     return [*flags, f"-DPU_TABLE={table}", f'-DPU_ISA="{name}"', f"-DPU_LANES={lanes}", f"-DPU_REGISTERS={registers}"]
 

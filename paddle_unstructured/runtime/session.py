@@ -78,7 +78,7 @@ class Session:
 
     @property
     def isa(self) -> str:
-        """The instruction set that runs: "avx512", "avx2" or "portable"."""
+        """The instruction set that runs: "avx512", "avx2", "neon" or "portable"."""
         return self._runs.isa
 
     @property

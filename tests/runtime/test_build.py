@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,6 +54,51 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
     monkeypatch.setattr(compiler, "FLAGS", ("-fno-such-flag",))
     with pytest.raises(build.BuildError, match="no-such-flag"):
         compiler.build_kernels(tmp_path, compiler.find_compiler())
+
+
+def compiler_for(folder, target, order="__ORDER_LITTLE_ENDIAN__", pointer=8, macro="__unknown__"):
+    """A compiler that says for what it compiles, and can no more."""
+    program = folder / f"{target}-g++"
+    macros = f"#define __BYTE_ORDER__ {order}\n#define __SIZEOF_POINTER__ {pointer}\n#define {macro} 1"
+    program.write_text(f'#!/bin/sh\n[ "$1" = -dumpmachine ] && echo {target} || echo "{macros}"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    "target, order, pointer",
+    [
+        ("arm-linux-gnueabihf", "__ORDER_LITTLE_ENDIAN__", 4),
+        ("aarch64_be-linux-gnu", "__ORDER_BIG_ENDIAN__", 8),
+        ("i686-linux-gnu", "__ORDER_LITTLE_ENDIAN__", 4),
+    ],
+)
+def test_a_compiler_for_32_bits_or_big_endian_is_refused_by_name(target, order, pointer, tmp_path, monkeypatch):
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "PREBUILT", tmp_path / "prebuilt")
+    monkeypatch.setenv("CXX", compiler_for(tmp_path, target, order, pointer))
+    with pytest.raises(build.BuildError, match=f"64-bit little-endian machine.* compiles for {target}; set CXX"):
+        build.kernel_library.__wrapped__()
+
+
+def test_a_cross_compiler_makes_wheels_and_no_kernels_for_this_machine(tmp_path, monkeypatch):
+    other = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+    name = compiler_for(tmp_path, f"{other}-linux-gnu", macro=f"__{other}__")
+    assert compiler.machine_of(name) == other
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "PREBUILT", tmp_path / "prebuilt")
+    monkeypatch.setenv("CXX", name)
+    with pytest.raises(build.BuildError, match=f"for this machine, .* compiles for {other}; set CXX to another"):
+        build.kernel_library.__wrapped__()
+
+
+def test_each_machine_has_its_own_kernels_and_portable_ones(tmp_path):
+    for machine, sets in (("aarch64", "neon"), ("riscv", None)):
+        found = compiler_for(tmp_path, f"{machine}-linux-gnu", macro=f"__{machine}__")
+        names = {unit.name for unit in compiler._units(found, [])}
+        assert {"kernels_f32_kernels_portable", "kernels_int8_kernels_portable", "kernels_int8_tiles_plain"} <= names
+        assert ("kernels_int8_kernels_neon_dotprod" in names) == (sets == "neon")
+        assert not [name for name in names if "avx" in name or "amx" in name]
 
 
 def test_what_is_compiled_for_int8_is_exact():

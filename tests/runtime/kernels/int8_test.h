@@ -119,7 +119,8 @@ bool holds_tiles() {
 
 void test_int8() {
   std::vector<const char*> here;
-  for (const char* isa : {"amx", "amx_only", "plain_tiles", "avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2"})
+  for (const char* isa : {"amx", "amx_only", "plain_tiles", "avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2",
+                          "neon_i8mm", "neon_dotprod", "neon"})
     if (is_here_int8(isa)) here.push_back(isa);
   for (int i = 0; i < 100; ++i) {
     Case c = random_case();

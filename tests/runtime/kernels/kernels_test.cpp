@@ -348,7 +348,7 @@ void test_borders() {
 }  // namespace
 
 int main() {
-  for (const char* isa : {"avx512", "avx2", "portable"}) {
+  for (const char* isa : {"avx512", "avx2", "neon", "portable"}) {
     setenv("PADDLE_UNSTRUCTURED_ISA", isa, 1);
     char error[256] = "";
     const char nothing[] =

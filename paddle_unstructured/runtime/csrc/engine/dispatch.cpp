@@ -11,7 +11,7 @@
 namespace paddle_unstructured {
 namespace {
 
-enum class Width { kPortable, k256, k512 };
+enum class Width { kPortable, k128, k256, k512 };
 
 template <typename Table>
 struct Candidate {
@@ -56,6 +56,8 @@ Kernels select_kernels() {
 #if defined(__x86_64__)
       {&f32::kAvx512, Width::k512, here.avx512},
       {&f32::kAvx2, Width::k256, here.avx2},
+#elif defined(__aarch64__)
+      {&f32::kNeon, Width::k128, true},
 #endif
       {&f32::kPortable, Width::kPortable, true},
   };
@@ -75,6 +77,14 @@ Kernels select_kernels() {
       {&int8::kAvxVnni, Width::k256, here.avx_vnni},
 #endif
       {&int8::kAvx2, Width::k256, here.avx2},
+#elif defined(__aarch64__)
+#ifdef PU_HAS_NEON_I8MM
+      {&int8::kNeonI8mm, Width::k128, here.i8mm},
+#endif
+#ifdef PU_HAS_NEON_DOTPROD
+      {&int8::kNeonDotprod, Width::k128, here.dotprod},
+#endif
+      {&int8::kNeon, Width::k128, true},
 #endif
       {&int8::kPortable, Width::kPortable, true},
   // By name only, for tests: every layer on tiles, and the same algorithm in plain C++.

@@ -8,6 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 namespace paddle_unstructured {
 
@@ -46,6 +49,14 @@ Processor detect_processor() {
   here.avx_vnni = here.avx2 && has_avx_vnni();
 #endif
   here.amx = here.avx512_vbmi && has_amx();
+  return here;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+Processor detect_processor() {
+  constexpr unsigned long kDotprod = 1ul << 20, kI8mm = 1ul << 13;  // HWCAP_ASIMDDP, HWCAP2_I8MM
+  Processor here{};
+  here.dotprod = (getauxval(AT_HWCAP) & kDotprod) != 0;
+  here.i8mm = here.dotprod && (getauxval(AT_HWCAP2) & kI8mm) != 0;
   return here;
 }
 #else

@@ -47,6 +47,7 @@ float checked_factor(const Node& node, double factor) {
 OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_scale, const float* bias,
                          const WeightSums& sums, const Quantization& input, const Quantization* output, bool real) {
   OutputTerms terms{std::vector<int32_t>(WeightSums::padded(outputs)), std::vector<float>(WeightSums::padded(outputs))};
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   for (size_t o = 0; o < static_cast<size_t>(outputs); ++o) {
     if (!std::isfinite(weight_scale[o]) || !(weight_scale[o] > 0))
       node.refuse("has a weight scale that is not positive");
@@ -54,14 +55,18 @@ OutputTerms output_terms(const Node& node, int32_t outputs, const float* weight_
     const double step = double{input.scale} * double{weight_scale[o]};
     const int64_t start = saturated(double{bias[o]} / step) - input.zero * sums.signed_sum[o];
     const int64_t largest = std::abs(start) + 255 * sums.absolute_sum[o];
-    if (largest > std::numeric_limits<int32_t>::max()) node.refuse("has weights whose sums leave 32 bits");
+    if (largest > kMost) node.refuse("has weights whose sums leave 32 bits");
     terms.bias[o] = static_cast<int32_t>(start);
     const double factor = output == nullptr ? step : step / double{output->scale};
     terms.scale[o] = checked_factor(node, real ? step : factor);
-    terms.fits =
-        terms.fits && (output == nullptr || static_cast<double>(largest) * checked_factor(node, factor) < kMostNumber);
+    terms.fits = terms.fits && largest + sums.absolute_sum[o] <= kMost &&
+                 (output == nullptr || static_cast<double>(largest) * checked_factor(node, factor) < kMostNumber);
   }
   return terms;
+}
+
+void add_shift(OutputTerms* terms, const WeightSums& sums, int32_t shift) {
+  for (size_t o = 0; o < terms->bias.size(); ++o) terms->bias[o] += shift * static_cast<int32_t>(sums.signed_sum[o]);
 }
 
 }  // namespace paddle_unstructured::int8

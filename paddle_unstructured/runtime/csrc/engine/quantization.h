@@ -52,8 +52,11 @@ struct WeightSums {
 struct OutputTerms {
   std::vector<int32_t> bias;
   std::vector<float> scale;  // to bytes; or to real numbers
-  bool fits = true;          // every sum times its factor is far below 2^31
+  bool fits = true;          // every sum times its factor is far below 2^31, and so are sums of shifted bytes
 };
+
+// What the biases of kernels with a `shift` hold besides.
+void add_shift(OutputTerms* terms, const WeightSums& sums, int32_t shift);
 
 constexpr double kMostNumber = 1 << 30;  // that the fast kernels turn into a byte
 

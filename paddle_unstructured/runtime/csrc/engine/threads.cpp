@@ -9,6 +9,8 @@ constexpr int kSpins = 4000;  // some tens of microseconds: longer than the gap 
 void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
 #endif
 }
 

@@ -22,6 +22,9 @@
 
 namespace paddle_unstructured {
 
+static_assert(sizeof(void*) == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "the kernels are for 64-bit little-endian processors");
+
 constexpr int kPlaneAlign = 16;  // pixels: the widest vector
 constexpr int kGuard = 256;      // pixels around each buffer that a kernel may read
 constexpr int kGroup = 4;        // output rows that are written together; channels of int8 that lie together

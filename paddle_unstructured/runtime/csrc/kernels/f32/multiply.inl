@@ -38,7 +38,7 @@ struct Accumulators {
     PU_UNROLL(4)
     for (int m = 0; m < Block; ++m, output += tile.output_pitch) {
       hold_pointer(output);
-      PU_UNROLL(16)
+      PU_UNROLL(24)
       for (int v = 0; v < Vectors; ++v) at[m][v] = tile.first ? broadcast(bias[m]) : load_aligned(output + v * kLanes);
     }
   }
@@ -48,7 +48,7 @@ struct Accumulators {
     PU_UNROLL(4)
     for (int m = 0; m < Block; ++m, output += tile.output_pitch) {
       hold_pointer(output);
-      PU_UNROLL(16)
+      PU_UNROLL(24)
       for (int v = 0; v < Vectors; ++v) {
         const Vec sum = at[m][v];
         store_aligned(output + v * kLanes, tile.last ? clamp(sum, low, high) : sum);
@@ -62,7 +62,7 @@ PU_INLINE void add_entry(Accumulators<Vectors, Block>& sums, const float* pixels
   Vec weight[Block];
   PU_UNROLL(4)
   for (int m = 0; m < Block; ++m) weight[m] = broadcast(value[m]);
-  PU_UNROLL(16)
+  PU_UNROLL(24)
   for (int v = 0; v < Vectors; ++v) {
     Vec x = load_aligned(pixels + v * kLanes);
     if (Block > 1) hold(x);
@@ -70,6 +70,25 @@ PU_INLINE void add_entry(Accumulators<Vectors, Block>& sums, const float* pixels
     for (int m = 0; m < Block; ++m) sums.at[m][v] += weight[m] * x;
   }
 }
+
+#if PU_NEON
+// As many entries as have kWeights weights.
+template <int Vectors, int Block>
+PU_INLINE void add_entries(Accumulators<Vectors, Block>& sums, const Tile& tile, const uint16_t* column,
+                           const float* value) {
+  const Vec weights = load(value);
+  for_each_number<kWeights / Block>([&](auto entry) __attribute__((always_inline)) {
+    const auto* const panel = reinterpret_cast<const char*>(tile.panel);
+    const ptrdiff_t pitch = tile.panel_pitch * static_cast<ptrdiff_t>(sizeof(float));
+    const auto* const pixels = reinterpret_cast<const float*>(panel + column[entry.value] * pitch);
+    for_each_vector<Vectors>(pixels, [&](int v, Vec x) __attribute__((always_inline)) {
+      for_each_number<Block>([&](auto m) __attribute__((always_inline)) {
+        sums.at[m.value][v] = add_product<entry.value * Block + m.value>(sums.at[m.value][v], x, weights);
+      });
+    });
+  });
+}
+#endif
 
 // Short entries come two at a time, the odd one first: half the branches, and their end is foreseen more often.
 template <int Vectors, int Block>
@@ -85,6 +104,11 @@ void sparse_tile(const SparseRows rows, const Tile tile) {
     };
     int32_t entry = rows.start[i];
     const int32_t last = rows.start[i + 1];
+#if PU_NEON
+    constexpr int32_t kEntries = kWeights / Block;
+    for (; last - entry >= kEntries; entry += kEntries)
+      add_entries(sums, tile, rows.column + entry, rows.value + static_cast<ptrdiff_t>(entry) * Block);
+#endif
     constexpr int32_t kStep = Block == 1 ? 2 : 1;
     if ((last - entry) % kStep != 0) add(entry++);
     for (; entry < last; entry += kStep) {
@@ -105,14 +129,24 @@ void dense_tile(const DenseRows& rows, const Tile& tile) {
     const float* pixels = tile.panel;
     for (int32_t k = 0; k < rows.depth; ++k, value += kGroup, pixels += tile.panel_pitch) {
       Vec x[Vectors];
-      PU_UNROLL(16)
+#if PU_NEON
+      const Vec weights = load(value);
+      for_each_vector<Vectors>(pixels, [&](int v, Vec loaded) __attribute__((always_inline)) { x[v] = loaded; });
+      for_each_number<kGroup>([&](auto m) __attribute__((always_inline)) {
+        PU_UNROLL(24)
+        for (int v = 0; v < Vectors; ++v)
+          sums.at[m.value][v] = add_product<m.value>(sums.at[m.value][v], x[v], weights);
+      });
+#else
+      PU_UNROLL(24)
       for (int v = 0; v < Vectors; ++v) x[v] = load_aligned(pixels + v * kLanes);
       PU_UNROLL(4)
       for (int m = 0; m < kGroup; ++m) {
         const Vec weight = broadcast(value[m]);
-        PU_UNROLL(16)
+        PU_UNROLL(24)
         for (int v = 0; v < Vectors; ++v) sums.at[m][v] += weight * x[v];
       }
+#endif
     }
     sums.finish(tile, output);
   }
@@ -124,7 +158,7 @@ struct SparseRun {
   const Tile& tile;
   template <int Vectors>
   void with() const {
-    sparse_tile<Vectors, Block>(rows, tile);
+    sparse_tile<Vectors * kTogether, Block>(rows, tile);
   }
 };
 
@@ -133,17 +167,17 @@ struct DenseRun {
   const Tile& tile;
   template <int Vectors>
   void with() const {
-    dense_tile<Vectors>(rows, tile);
+    dense_tile<Vectors * kTogether>(rows, tile);
   }
 };
 
 template <int Block, int Most>
 void sparse(const SparseRows& rows, const Tile& tile) {
-  with_constant<Most>(tile.vectors, SparseRun<Block>{rows, tile});
+  with_constant<Most / kTogether>(tile.vectors, SparseRun<Block>{rows, tile});
 }
 
 void dense(const DenseRows& rows, const Tile& tile) {
-  with_constant<kDenseVectors>(tile.vectors, DenseRun{rows, tile});
+  with_constant<kDenseVectors / kTogether>(tile.vectors, DenseRun{rows, tile});
 }
 
 template <int Block>

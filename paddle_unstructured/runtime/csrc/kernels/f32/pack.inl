@@ -40,14 +40,15 @@ void pack_plain(const Pack& task) {
   float* to = task.panel;
   for (int32_t k = task.first; k < task.last; ++k) {
     const float* from = task.input.data + k * task.input.pitch + task.pixel;
-    for (int32_t v = 0; v < task.vectors; ++v, to += kLanes) store_aligned(to, load_aligned(from + v * kLanes));
+    for (int32_t v = 0; v < task.vectors * kTogether; ++v, to += kLanes)
+      store_aligned(to, load_aligned(from + v * kLanes));
   }
 }
 
 void pack(const Pack& task) {
   const Window& w = task.window;
   if (is_plain(w)) return pack_plain(task);
-  const int32_t taps = w.kernel_height * w.kernel_width, pixels = task.vectors * kLanes;
+  const int32_t taps = w.kernel_height * w.kernel_width, pixels = task.vectors * kTogether * kLanes;
   float* row = task.panel;
   for (int32_t k = task.first; k < task.last; ++k, row += pixels) {
     const float* const plane = task.input.data + k / taps * task.input.pitch;

@@ -164,7 +164,7 @@ struct Product {
 
 struct KernelTable {
   const char* name;
-  int32_t lanes;              // floats of a vector
+  int32_t lanes;              // floats of what counts as a vector of a tile: of one, or of four (NEON)
   int32_t sparse_vectors[3];  // most vectors of a tile, for blocks of 1, 2 and 4 outputs
   int32_t dense_vectors;
 
@@ -200,6 +200,7 @@ struct KernelTable {
 
 extern const KernelTable kAvx512;
 extern const KernelTable kAvx2;
+extern const KernelTable kNeon;
 extern const KernelTable kPortable;
 
 }  // namespace paddle_unstructured::f32

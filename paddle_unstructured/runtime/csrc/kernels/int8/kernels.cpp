@@ -7,7 +7,9 @@
 
 namespace {
 // Vectors of pixels in a tile: sums, weights, one vector of pixels and the rows that wait to be joined have to fit.
-#if PU_REGISTERS == 32
+#if PU_NEON
+constexpr int kSparseVectors1 = 24, kSparseVectors2 = 12, kSparseVectors4 = 4, kDenseVectors = 4;
+#elif PU_REGISTERS == 32
 constexpr int kSparseVectors1 = 8, kSparseVectors2 = 7, kSparseVectors4 = 5, kDenseVectors = 6;
 #elif PU_LANES == 8
 constexpr int kSparseVectors1 = 4, kSparseVectors2 = 4, kSparseVectors4 = 2, kDenseVectors = 2;
@@ -30,9 +32,10 @@ const KernelTable PU_TABLE = {
     PU_ISA,
     nullptr,
     false,
-    PU_LANES,
-    {kSparseVectors1, kSparseVectors2, kSparseVectors4},
-    kDenseVectors,
+    kShift,
+    PU_LANES * kTogether,
+    {kSparseVectors1 / kTogether, kSparseVectors2 / kTogether, kSparseVectors4 / kTogether},
+    kDenseVectors / kTogether,
     {sparse<1, kSparseVectors1>, sparse<2, kSparseVectors2>, sparse<4, kSparseVectors4>},
     {sparse_vector<1>, sparse_vector<2>, sparse_vector<4>},
     dense,

@@ -12,9 +12,9 @@
 //       for each k that has weights (dense: for each k)               add_entries
 //         for v < Vectors: x = panel[k][v]
 //           for m < M: sums[m][v] += x . weight[m]                    dot: 4 products, exact in int32
-//       last block: rint(fma(sums, scale, zero)), two rows to a pair  finish_row, join_rows
+//       last block: rint(fma(sums, scale, zero)), rows put together   finish_row, Rows::join
 //                   (zero: with what is added to it; hard-swish before it is rounded)
-//     last block: interleave 4 rows to bytes, clamp, store            store_group
+//     last block: interleave 4 rows to bytes, clamp, store            Rows::store
 
 namespace paddle_unstructured::int8 {
 namespace {
@@ -34,14 +34,14 @@ struct Finish {
 template <int Vectors>
 PU_INLINE void start_row(const Tile& tile, ptrdiff_t row, IntVec (&sums)[Vectors]) {
   const int32_t* const before = tile.sums + row * Vectors * kLanes;
-  PU_UNROLL(16)
+  PU_UNROLL(24)
   for (int v = 0; v < Vectors; ++v)
     sums[v] = tile.first ? broadcast_int(tile.bias[row]) : load_aligned_ints(before + v * kLanes);
 }
 
 template <int Vectors>
 PU_INLINE void store_row(const Tile& tile, ptrdiff_t row, const IntVec (&sums)[Vectors]) {
-  PU_UNROLL(16)
+  PU_UNROLL(24)
   for (int v = 0; v < Vectors; ++v) store_aligned_ints(tile.sums + (row * Vectors + v) * kLanes, sums[v]);
 }
 
@@ -50,17 +50,17 @@ PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row,
   const Vec scale = broadcast(tile.finish.scale[row]);
   if (tile.finish.added == nullptr) {
     if (tile.finish.swish != 0) {
-      PU_UNROLL(16)
+      PU_UNROLL(24)
       for (int v = 0; v < Vectors; ++v)
         sums[v] = quantized(hard_swished(fused(floats(sums[v]), scale, finish.zero), tile.finish));
       return;
     }
-    PU_UNROLL(16)
+    PU_UNROLL(24)
     for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero));
     return;
   }
   const uint8_t* const added = tile.finish.added + row / kGroup * tile.output_pitch;
-  PU_UNROLL(16)
+  PU_UNROLL(24)
   for (int v = 0; v < Vectors; ++v) {
     const IntVec byte = byte_of_words(load_aligned_ints(added + v * kLanes * kGroup), row % kGroup);
     const Vec real = fused(floats(sums[v]), scale, fused(floats(byte), finish.added_scale, finish.zero));
@@ -68,20 +68,47 @@ PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row,
   }
 }
 
-// Rows 2 * half and 2 * half + 1 of the four.
+// Four rows that wait to be stored: two to a pair; or, on NEON, bytes of kTogether vectors.
+#if PU_NEON
 template <int Vectors>
-PU_INLINE void join_rows(const IntVec (&a)[Vectors], const IntVec (&b)[Vectors], Pairs (&half)[Vectors]) {
-  PU_UNROLL(16)
-  for (int v = 0; v < Vectors; ++v) half[v] = pair(a[v], b[v]);
-}
+struct Rows {
+  uint8x16_t bytes[kGroup][Vectors / kTogether];
 
+  // Row m, after the rows before it.
+  PU_INLINE void join(const IntVec (&sums)[kGroup][Vectors], int m) {
+    PU_UNROLL(6)
+    for (int v = 0; v < Vectors; v += kTogether)
+      bytes[m][v / kTogether] = packed(pair(sums[m][v], sums[m][v + 1]), pair(sums[m][v + 2], sums[m][v + 3]));
+  }
+
+  // One instruction stores the four bytes of a pixel together.
+  PU_INLINE void store(uint8_t* output, const ByteClamp& clamp) const {
+    PU_UNROLL(6)
+    for (int i = 0; i < Vectors / kTogether; ++i, output += kTogether * kLanes * kGroup) {
+      uint8x16x4_t four;
+      for (int m = 0; m < kGroup; ++m) four.val[m] = raw_bytes(clamped(ints(bytes[m][i]), clamp));
+      vst4q_u8(output, four);
+    }
+  }
+};
+#else
 template <int Vectors>
-PU_INLINE void store_group(const Tile& tile, const Finish& finish, ptrdiff_t row, const Pairs (&halves)[2][Vectors]) {
-  uint8_t* const output = tile.output + row / kGroup * tile.output_pitch;
-  PU_UNROLL(16)
-  for (int v = 0; v < Vectors; ++v)
-    store_aligned_ints(output + v * kLanes * kGroup, clamped(interleaved(halves[0][v], halves[1][v]), finish.clamp));
-}
+struct Rows {
+  Pairs halves[2][Vectors];
+
+  PU_INLINE void join(const IntVec (&sums)[kGroup][Vectors], int m) {
+    if (m % 2 == 0) return;
+    PU_UNROLL(24)
+    for (int v = 0; v < Vectors; ++v) halves[m / 2][v] = pair(sums[m - 1][v], sums[m][v]);
+  }
+
+  PU_INLINE void store(uint8_t* output, const ByteClamp& clamp) const {
+    PU_UNROLL(24)
+    for (int v = 0; v < Vectors; ++v)
+      store_aligned_ints(output + v * kLanes * kGroup, clamped(interleaved(halves[0][v], halves[1][v]), clamp));
+  }
+};
+#endif
 
 // Where the entries of the next row begin: all rows of a slice lie behind each other.
 struct Cursor {
@@ -90,6 +117,32 @@ struct Cursor {
   const int32_t* value;
 };
 
+#if PU_NEON
+// Words of weights lie four to a register; what is read beyond the last entry is not used.
+template <int Entries, int Vectors, int Block>
+PU_INLINE void add_together(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, IntVec (&sums)[Block][Vectors]) {
+  const IntVec weights = load_ints(at.value);
+  for_each_number<Entries>([&](auto entry) __attribute__((always_inline)) {
+    const uint8_t* const x = panel + at.column[entry.value] * pitch;
+    for_each_pixels<Vectors>(x, [&](int v, Pixels four) __attribute__((always_inline)) {
+      for_each_number<Block>([&](auto m) __attribute__((always_inline)) {
+        sums[m.value][v] = dot_lane<entry.value * Block + m.value>(sums[m.value][v], four, weights);
+      });
+    });
+  });
+  at.column += Entries;
+  at.value += Entries * Block;
+}
+
+template <int Vectors, int Block>
+PU_INLINE void add_entries(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, IntVec (&sums)[Block][Vectors]) {
+  constexpr int kEntries = kWeights / Block;
+  const uint16_t* const last = at.column + (at.start[1] - at.start[0]);
+  for (++at.start; last - at.column >= kEntries;) add_together<kEntries>(at, panel, pitch, sums);
+  if (kEntries > 2 && last - at.column >= 2) add_together<kEntries / 2>(at, panel, pitch, sums);
+  if (kEntries > 1 && last > at.column) add_together<1>(at, panel, pitch, sums);
+}
+#else
 template <int Vectors, int Block>
 PU_INLINE void add_entries(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, IntVec (&sums)[Block][Vectors]) {
   const uint16_t* const last = at.column + (at.start[1] - at.start[0]);
@@ -98,14 +151,15 @@ PU_INLINE void add_entries(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, In
     Weights weight[Block];
     PU_UNROLL(4)
     for (int m = 0; m < Block; ++m) weight[m] = weights(broadcast_int(at.value[m]));
-    PU_UNROLL(16)
+    PU_UNROLL(24)
     for (int v = 0; v < Vectors; ++v) {
-      const Pixels four = pixels(load_aligned_ints(x + v * kLanes * kGroup));
+      const Pixels four = panel_pixels(load_aligned_ints(x + v * kLanes * kGroup));
       PU_UNROLL(4)
       for (int m = 0; m < Block; ++m) sums[m][v] = dot(sums[m][v], four, weight[m]);
     }
   }
 }
+#endif
 
 template <int Vectors, int Block, bool Last>
 void sparse_tile(const SparseRows& rows, const Tile& given) {
@@ -114,7 +168,7 @@ void sparse_tile(const SparseRows& rows, const Tile& given) {
   const ptrdiff_t first = rows.start[rows.first];
   Cursor at{rows.start + rows.first, rows.column + first, rows.value + first * Block};
   for (ptrdiff_t row = ptrdiff_t{rows.first} * Block, last = ptrdiff_t{rows.last} * Block; row < last; row += kGroup) {
-    Pairs halves[2][Vectors];
+    Rows<Vectors> finished;
     IntVec sums[4][Vectors];  // the compiler keeps what is alive of it in registers: all loops here are unrolled
     PU_UNROLL(4)
     for (int m = 0; m < kGroup; m += Block) {
@@ -128,10 +182,10 @@ void sparse_tile(const SparseRows& rows, const Tile& given) {
           finish_row(tile, finish, row + m + i, block[i]);
         else
           store_row(tile, row + m + i, block[i]);
-        if (Last && (m + i) % 2 == 1) join_rows(sums[m + i - 1], sums[m + i], halves[(m + i) / 2]);
+        if (Last) finished.join(sums, m + i);
       }
     }
-    if (Last) store_group(tile, finish, row, halves);
+    if (Last) finished.store(tile.output + row / kGroup * tile.output_pitch, finish.clamp);
   }
 }
 
@@ -147,25 +201,34 @@ void dense_tile(const DenseRows& rows, const Tile& given) {
     const uint8_t* x = tile.panel;
     for (int32_t k = 0; k < rows.depth; ++k, value += kGroup, x += tile.panel_pitch) {
       Pixels four[Vectors];
-      PU_UNROLL(16)
-      for (int v = 0; v < Vectors; ++v) four[v] = pixels(load_aligned_ints(x + v * kLanes * kGroup));
+#if PU_NEON
+      const IntVec weights = load_ints(value);
+      for_each_pixels<Vectors>(x, [&](int v, Pixels loaded) __attribute__((always_inline)) { four[v] = loaded; });
+      for_each_number<kGroup>([&](auto m) __attribute__((always_inline)) {
+        PU_UNROLL(24)
+        for (int v = 0; v < Vectors; ++v) sums[m.value][v] = dot_lane<m.value>(sums[m.value][v], four[v], weights);
+      });
+#else
+      PU_UNROLL(24)
+      for (int v = 0; v < Vectors; ++v) four[v] = panel_pixels(load_aligned_ints(x + v * kLanes * kGroup));
       PU_UNROLL(4)
       for (int m = 0; m < kGroup; ++m) {
         const Weights weight = weights(broadcast_int(value[m]));
-        PU_UNROLL(16)
+        PU_UNROLL(24)
         for (int v = 0; v < Vectors; ++v) sums[m][v] = dot(sums[m][v], four[v], weight);
       }
+#endif
     }
-    Pairs halves[2][Vectors];
+    Rows<Vectors> finished;
     PU_UNROLL(4)
     for (int m = 0; m < kGroup; ++m) {
       if (Last)
         finish_row(tile, finish, row + m, sums[m]);
       else
         store_row(tile, row + m, sums[m]);
-      if (Last && m % 2 == 1) join_rows(sums[m - 1], sums[m], halves[m / 2]);
+      if (Last) finished.join(sums, m);
     }
-    if (Last) store_group(tile, finish, row, halves);
+    if (Last) finished.store(tile.output + row / kGroup * tile.output_pitch, finish.clamp);
   }
 }
 
@@ -176,9 +239,9 @@ struct SparseRun {
   template <int Vectors>
   void with() const {
     if (tile.last)
-      sparse_tile<Vectors, Block, true>(rows, tile);
+      sparse_tile<Vectors * kTogether, Block, true>(rows, tile);
     else
-      sparse_tile<Vectors, Block, false>(rows, tile);
+      sparse_tile<Vectors * kTogether, Block, false>(rows, tile);
   }
 };
 
@@ -188,19 +251,19 @@ struct DenseRun {
   template <int Vectors>
   void with() const {
     if (tile.last)
-      dense_tile<Vectors, true>(rows, tile);
+      dense_tile<Vectors * kTogether, true>(rows, tile);
     else
-      dense_tile<Vectors, false>(rows, tile);
+      dense_tile<Vectors * kTogether, false>(rows, tile);
   }
 };
 
 template <int Block, int Most>
 void sparse(const SparseRows& rows, const Tile& tile) {
-  with_constant<Most>(tile.vectors, SparseRun<Block>{rows, tile});
+  with_constant<Most / kTogether>(tile.vectors, SparseRun<Block>{rows, tile});
 }
 
 void dense(const DenseRows& rows, const Tile& tile) {
-  with_constant<kDenseVectors>(tile.vectors, DenseRun{rows, tile});
+  with_constant<kDenseVectors / kTogether>(tile.vectors, DenseRun{rows, tile});
 }
 
 // ---- a single pixel ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 namespace paddle_unstructured::int8 {
 namespace {
 
-constexpr int kMostPackVectors = 8;  // of a tile of any kernel
+constexpr int kMostPackVectors = kSparseVectors1 > 8 ? kSparseVectors1 : 8;  // of a tile of any kernel
 
 // Lanes whose column lies in [0, width), else `beyond`; reads `stride` vectors.
 PU_INLINE IntVec load_within(const int32_t* row, int32_t column, int32_t stride, int32_t width, IntVec beyond) {
@@ -51,13 +51,31 @@ PU_INLINE void copy_run(const Pack& task, const int32_t* plane, int ky, int kx, 
   }
 }
 
+// A byte of pixels as the kernels multiply it: q - kShift.
+PU_INLINE IntVec shifted(IntVec bytes) { return kShift == 0 ? bytes : bytes ^ broadcast_int(four_times(kShift)); }
+
 void pack_plain(const Pack& task) {
   auto* to = reinterpret_cast<int32_t*>(task.panel);
   for (int32_t k = task.first; k < task.last; ++k) {
     const auto* from = reinterpret_cast<const int32_t*>(task.input.data + k * task.input.pitch) + task.pixel;
+#if PU_NEON
+    for (int32_t v = 0; v < task.vectors; ++v, from += kTogether * kLanes, to += kTogether * kLanes) {
+      int32x4x4_t four = vld1q_s32_x4(from);
+      PU_UNROLL(4)
+      for (int i = 0; i < kTogether; ++i) four.val[i] = raw(shifted(ints(four.val[i])));
+      vst1q_s32_x4(to, four);
+    }
+#else
     for (int32_t v = 0; v < task.vectors; ++v, to += kLanes)
       store_aligned_ints(to, load_aligned_ints(from + v * kLanes));
+#endif
   }
+}
+
+void shift_panel(const Pack& task) {
+  auto* at = reinterpret_cast<int32_t*>(task.panel);
+  const int64_t vectors = int64_t{task.last - task.first} * task.vectors * kTogether;
+  for (int64_t v = 0; v < vectors; ++v, at += kLanes) store_aligned_ints(at, shifted(load_aligned_ints(at)));
 }
 
 void split(const Split& task) {
@@ -146,8 +164,9 @@ struct PixelPlaces {
 struct PackShifted {
   const Pack& task;
 
-  template <int Vectors>
+  template <int Tile>
   void with() const {
+    constexpr int Vectors = Tile * kTogether;
     const Window& w = task.window;
     const PixelPlaces<Vectors> places(task);
     const IntVec beyond = broadcast_int(four_times(task.zero));
@@ -181,17 +200,22 @@ struct PackShifted {
   }
 };
 
-void pack(const Pack& task) {
+void pack_bytes(const Pack& task) {
   const Window& w = task.window;
-  if (is_plain(w)) return pack_plain(task);
-  if (is_shifted(task)) return with_constant<kMostPackVectors>(task.vectors, PackShifted{task});
-  const int32_t pixels = task.vectors * kLanes;
+  if (is_shifted(task)) return with_constant<kMostPackVectors / kTogether>(task.vectors, PackShifted{task});
+  const int32_t pixels = task.vectors * kTogether * kLanes;
   auto* row = reinterpret_cast<int32_t*>(task.panel);
   for (int32_t k = task.first; k < task.last; ++k, row += pixels) {
     const int32_t tap = k / task.groups, ky = tap / w.kernel_width, kx = tap % w.kernel_width;
     const auto* const plane = reinterpret_cast<const int32_t*>(task.input.data + k % task.groups * task.input.pitch);
     for_each_run(w, task.pixel, pixels, row, [&](Run run, int32_t* to) { copy_run(task, plane, ky, kx, run, to); });
   }
+}
+
+void pack(const Pack& task) {
+  if (is_plain(task.window)) return pack_plain(task);
+  pack_bytes(task);
+  if (kShift != 0) shift_panel(task);
 }
 
 }  // namespace

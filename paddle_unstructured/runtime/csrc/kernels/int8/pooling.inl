@@ -86,6 +86,7 @@ void sum(const uint8_t* group, int64_t count, int32_t* sums) {
   for (int c = 0; c < 4; ++c) {
     sums[c] = 0;
     for (int lane = 0; lane < kLanes; ++lane) sums[c] += total[c][lane];
+    sums[c] += static_cast<int32_t>(i) * kShift;
     for (int64_t left = i; left < count; ++left) sums[c] += group[left * kGroup + c];
   }
 }

@@ -6,6 +6,10 @@
 // Numbers that become bytes must stay below 2^31 (the portable kernels take any), because their conversion does not
 // saturate; the engine sees to that.
 //
+// Where a table has a `shift`, its kernels with weights multiply q - shift, which is a signed byte: `pack` writes
+// panels of such bytes, so that no panel is read in place, and shift * sum of weights is added to the biases that they
+// are given. Then the sums are the same.
+//
 // Bit for bit the same result from every instruction set: sums are int32, fused multiply-adds are written out, and
 // rounding is to the nearest even.
 #pragma once
@@ -179,7 +183,8 @@ struct KernelTable {
   const char* name;
   const TileTable* tiles;     // null: there are none
   bool only_tiles;            // for tests: whatever tiles can run
-  int32_t lanes;              // pixels of a vector
+  int32_t shift;              // 0; or 128, where the processor multiplies signed bytes with each other
+  int32_t lanes;              // pixels of what counts as a vector of a tile: of one, or of four (NEON)
   int32_t sparse_vectors[3];  // most vectors of a tile, for blocks of 1, 2 and 4 outputs
   int32_t dense_vectors;
 
@@ -216,6 +221,9 @@ extern const KernelTable kAvx512Vbmi;  // with AVX512-VNNI and AVX512-VBMI
 extern const KernelTable kAvx512Vnni;
 extern const KernelTable kAvxVnni;
 extern const KernelTable kAvx2;
+extern const KernelTable kNeonI8mm;
+extern const KernelTable kNeonDotprod;
+extern const KernelTable kNeon;
 extern const KernelTable kPortable;
 
 }  // namespace paddle_unstructured::int8

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Vectors of int8, four bytes to a lane of int32, on top of vector.h. What differs between instruction sets is in the
-// three files that are included here; each defines
+// four files that are included here; each defines
 //
 //   Pixels, Weights                 four bytes in each lane, in the form that `dot` wants
+//   kShift                          what is taken from each byte of pixels before it is multiplied (table.h): 0 or 128
 //   pixels(IntVec), weights(IntVec)  into that form
-//   dot(sums, Pixels, Weights)      sums += the products of four unsigned bytes with four signed ones, exactly
+//   panel_pixels(IntVec)            the same for pixels from which kShift is taken already
+//   dot(sums, Pixels, Weights)      sums += the products of four bytes of pixels with four signed ones, exactly
 //   Quad, dot4                      the same for the four lanes of a 128-bit vector; the four bytes of x in each
 //   fused(a, b, c)                  a * b + c, rounded once
 //   quantized(real)                 rounded to the nearest even; what is not in [0, 255] stays outside, or is saturated
@@ -64,6 +66,8 @@ PU_INLINE int32_t word_at(const void* from) {
 #include "int8_avx512.h"
 #elif PU_LANES == 8
 #include "int8_avx2.h"
+#elif PU_NEON
+#include "int8_neon.h"
 #else
 #include "int8_portable.h"
 #endif

@@ -6,6 +6,7 @@
 namespace paddle_unstructured::int8 {
 namespace {
 
+constexpr int32_t kShift = 0;
 typedef IntVec Pairs;
 typedef int32_t Quad __attribute__((vector_size(16)));
 
@@ -56,6 +57,8 @@ PU_INLINE Quad dot4(Quad sums, int32_t x, Quad w) {
   return sums + reinterpret_cast<Quad>(even) + reinterpret_cast<Quad>(odd);
 }
 #endif
+
+PU_INLINE Pixels panel_pixels(IntVec v) { return pixels(v); }
 
 PU_INLINE IntVec repeated(const int32_t* from) {
   return ints(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));

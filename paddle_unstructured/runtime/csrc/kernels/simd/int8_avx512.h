@@ -5,6 +5,7 @@
 namespace paddle_unstructured::int8 {
 namespace {
 
+constexpr int32_t kShift = 0;
 typedef IntVec Pixels;
 typedef IntVec Weights;
 typedef IntVec Pairs;
@@ -20,6 +21,7 @@ PU_INLINE __m512 raw(Vec v) { return reinterpret_cast<__m512>(v); }
 PU_INLINE IntVec ints(__m512i v) { return reinterpret_cast<IntVec>(v); }
 
 PU_INLINE Pixels pixels(IntVec v) { return v; }
+PU_INLINE Pixels panel_pixels(IntVec v) { return v; }
 PU_INLINE Weights weights(IntVec v) { return v; }
 PU_INLINE IntVec dot(IntVec sums, Pixels x, Weights w) { return ints(_mm512_dpbusd_epi32(raw(sums), raw(x), raw(w))); }
 

@@ -5,6 +5,7 @@
 namespace paddle_unstructured::int8 {
 namespace {
 
+constexpr int32_t kShift = 0;
 typedef IntVec Pixels;
 typedef IntVec Weights;
 typedef IntVec Pairs;
@@ -12,6 +13,7 @@ typedef IntVec Quad;
 typedef uint8_t ByteVec __attribute__((vector_size(16)));
 
 PU_INLINE Pixels pixels(IntVec v) { return v; }
+PU_INLINE Pixels panel_pixels(IntVec v) { return v; }
 PU_INLINE Weights weights(IntVec v) { return v; }
 
 PU_INLINE IntVec dot(IntVec sums, Pixels x, Weights w) {

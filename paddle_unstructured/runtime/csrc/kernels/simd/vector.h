@@ -7,6 +7,8 @@
 
 #if PU_LANES > 4
 #include <immintrin.h>
+#elif PU_NEON
+#include <arm_neon.h>
 #endif
 
 #define PU_INLINE inline __attribute__((always_inline))
@@ -17,6 +19,11 @@ namespace paddle_unstructured {
 namespace {
 
 constexpr int kLanes = PU_LANES;
+#if PU_NEON
+constexpr int kTogether = 4;  // vectors that one instruction loads; tiles are counted in them
+#else
+constexpr int kTogether = 1;
+#endif
 typedef float Vec __attribute__((vector_size(4 * PU_LANES)));
 typedef int32_t IntVec __attribute__((vector_size(4 * PU_LANES)));
 
@@ -48,6 +55,8 @@ PU_INLINE void hold(Vec& v) {
   __asm__("" : "+v"(v));
 #elif defined(__x86_64__)
   __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
 #else
   (void)v;
 #endif
@@ -126,9 +135,13 @@ PU_INLINE Lanes lanes_of_numbers(Vec v) { return v == v; }
 PU_INLINE Lanes lanes_of_nans(Vec v) { return v != v; }
 
 PU_INLINE bool any(Lanes lanes) {
+#if PU_NEON
+  return vmaxvq_u32(reinterpret_cast<uint32x4_t>(lanes)) != 0;
+#else
   int32_t bits = 0;
   for (int i = 0; i < kLanes; ++i) bits |= lanes[i];
   return bits != 0;
+#endif
 }
 
 PU_INLINE Vec choose_lanes(Lanes lanes, Vec yes, Vec no) { return choose(lanes, yes, no); }
@@ -192,6 +205,47 @@ PU_INLINE float sum_of(Vec v) {
   for (int i = 0; i < kLanes; ++i) total += v[i];
   return total;
 }
+
+// A number that is part of a type: for lambdas that need one the compiler knows.
+template <int N>
+struct Number {
+  static constexpr int value = N;
+};
+
+// Calls use(Number<0>), use(Number<1>), ...
+template <int Count, int First = 0, typename Use>
+PU_INLINE void for_each_number(const Use& use) {
+  if constexpr (First < Count) {
+    use(Number<First>{});
+    for_each_number<Count, First + 1>(use);
+  }
+}
+
+#if PU_NEON
+constexpr int kWeights = 4;  // that lie in one register; an instruction multiplies a vector by one of its lanes
+
+// sum + x * weights[Lane]. GCC would first copy the lane into a vector of its own.
+template <int Lane>
+PU_INLINE Vec add_product(Vec sum, Vec x, Vec weights) {
+  __asm__("fmla %0.4s, %1.4s, %2.s[%3]" : "+w"(sum) : "w"(x), "w"(weights), "i"(Lane));
+  return sum;
+}
+
+// Calls use(v, vector) for `Vectors` vectors that lie behind each other. The pointer is held, so that each instruction
+// moves it on to the next four.
+template <int Vectors, int First = 0, typename Use>
+PU_INLINE void for_each_vector(const float* from, const Use& use) {
+  static_assert(Vectors % kTogether == 0);
+  if constexpr (First < Vectors) {
+    const float32x4x4_t x = vld1q_f32_x4(from);
+    from += kTogether * kLanes;
+    hold_pointer(from);
+    PU_UNROLL(4)
+    for (int i = 0; i < kTogether; ++i) use(First + i, reinterpret_cast<Vec>(x.val[i]));
+    for_each_vector<Vectors, First + kTogether>(from, use);
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace paddle_unstructured

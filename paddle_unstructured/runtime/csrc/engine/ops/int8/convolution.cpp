@@ -145,7 +145,7 @@ class Convolution : public Operation {
   void make_panel(const Context& context, const Source& source, uint8_t* panel, int32_t block, int64_t pixel,
                   Tile* tile) const {
     const Value& input = context.inputs[0];
-    if (size_.reads_in_place(*matrix_, input.shape)) {
+    if (matrix_->kernels().shift == 0 && size_.reads_in_place(*matrix_, input.shape)) {
       tile->panel = input.bytes() + pixel * kGroup;
       tile->panel_pitch = static_cast<ptrdiff_t>(input.group_pitch());
       return;

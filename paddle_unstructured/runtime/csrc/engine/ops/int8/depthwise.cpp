@@ -40,6 +40,7 @@ class DepthwiseConvolution : public Operation {
             static_cast<int32_t>(uint32_t{static_cast<uint8_t>(weight)} << 8 * (column % 4));
       }
     terms_ = output_terms(node, channels, scale, bias, sums, input_, &output_, finish_.swish != 0);
+    add_shift(&terms_, sums, kernels_for(context.kernels.int8, terms_.fits).shift);
   }
 
   Shape output_shape(const std::vector<Shape>& inputs) const override { return size_.output_shape(inputs[0]); }

@@ -207,6 +207,7 @@ struct Loader {
         check_word(node, values + (row * depth + k) * kGroup, lanes(k), static_cast<size_t>(row), &sums);
     OutputTerms made = terms(1, sums);
     const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && to.fits);
+    add_shift(&made, sums, kernels.shift);
     if (kernels.tiles != nullptr && !size.linear) {
       TileWords words(size.outputs, depth);
       for (int64_t row = 0; row < size.outputs; ++row)
@@ -229,6 +230,7 @@ struct Loader {
     });
     OutputTerms made = terms(3, sums);
     const KernelTable& kernels = kernels_for(context.kernels.int8, made.fits && to.fits);
+    add_shift(&made, sums, kernels.shift);
     if (kernels.tiles != nullptr && !size.linear) {
       TileWords words(size.outputs, depth);
       for_each_word(rows, values, [&](size_t output, int32_t column, const int8_t* four) {
