@@ -127,6 +127,17 @@ _SAME = {  # one node of the same inputs
     "logical_xor": "Xor",
     "where": "Where",
     "atan": "Atan",
+    "asin": "Asin",
+    "acos": "Acos",
+    "asinh": "Asinh",
+    "acosh": "Acosh",
+    "atanh": "Atanh",
+    "sinh": "Sinh",
+    "cosh": "Cosh",
+    "tan": "Tan",
+    "bmm": "MatMul",
+    "assign": "Identity",
+    "share_data": "Identity",
     "hardswish": "HardSwish",
 }
 _REDUCED = {"mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin", "prod": "ReduceProd", "sum": "ReduceSum"}
@@ -340,7 +351,177 @@ def _then(*kinds: str) -> Converter:
     return convert
 
 
+def _expand(b: Builder, op: Op) -> None:
+    """Sizes of -1, which stay what they are, are 1 in ONNX."""
+    x, shape = b.names(op)[:2]
+    whole = b.node("Cast", [shape], to=_number("int64"))[0]
+    kept = b.node("Equal", [whole, b.constant([-1])])[0]
+    b.node("Expand", [x, *b.node("Where", [kept, b.constant([1]), whole])], _out(op))
+
+
+def _sizes(b: Builder, op: Op, i: int) -> str:
+    """An operand that is a list of sizes, or such a list of values, as one list of int64."""
+    value = op["I"][i]["%"]
+    parts = b.lists.get(value, [b.name(value)])
+    flat = [b.node("Reshape", [b.node("Cast", [p], to=_number("int64"))[0], b.constant([-1])])[0] for p in parts]
+    return flat[0] if len(flat) == 1 else b.node("Concat", flat, axis=0)[0]
+
+
+def _full_with_tensor(b: Builder, op: Op) -> None:
+    dtype = b.dtype(op["O"][0]["%"])
+    value = b.node("Cast", b.node("Reshape", [b.names(op)[0], b.constant([1])]), to=_number(dtype))[0]
+    b.node("Expand", [value, _sizes(b, op, 1)], _out(op))
+
+
+def _arange(b: Builder, op: Op) -> None:
+    dtype = b.dtype(op["O"][0]["%"])
+    scalars = [b.node("Reshape", [name, b.constant([], "int64")])[0] for name in b.names(op)[:3]]
+    b.node("Range", [b.node("Cast", [each], to=_number(dtype))[0] for each in scalars], _out(op))
+
+
+def _floor_divide(b: Builder, op: Op) -> None:
+    """Paddle rounds to minus infinity, ONNX whole numbers to 0: so it is done in float64."""
+    a, c = (b.node("Cast", [name], to=_number("float64"))[0] for name in b.names(op))
+    made = b.node("Floor", b.node("Div", [a, c]))
+    b.node("Cast", made, _out(op), to=_number(b.dtype(op["O"][0]["%"])))
+
+
+def _remainder(b: Builder, op: Op) -> None:
+    """The sign of the divisor, as Paddle has it: a - floor(a / b) * b."""
+    a, c = (b.node("Cast", [name], to=_number("float64"))[0] for name in b.names(op))
+    whole = b.node("Mul", [b.node("Floor", b.node("Div", [a, c]))[0], c])
+    b.node("Cast", b.node("Sub", [a, *whole]), _out(op), to=_number(b.dtype(op["O"][0]["%"])))
+
+
+def _meshgrid(b: Builder, op: Op) -> None:
+    parts = b.lists[op["I"][0]["%"]]
+    flat = [b.node("Reshape", [part, b.constant([-1])])[0] for part in parts]
+    shape = b.node("Concat", [b.node("Shape", [each])[0] for each in flat], axis=0)[0]
+    made = []
+    for i, each in enumerate(flat):
+        own = b.constant([-1 if k == i else 1 for k in range(len(flat))])
+        made += b.node("Expand", [b.node("Reshape", [each, own])[0], shape])
+    b.lists[op["O"][0]["%"]] = made
+
+
+def _along_axis(b: Builder, op: Op) -> None:
+    """Indices broadcast against what they choose from, but for the axis."""
+    x, index = b.names(op)[:2]
+    rank, axis = b.rank(op["I"][0]["%"]), word(op, "axis", 0)
+    i = axis % rank
+    own, theirs = (b.node("Shape", [name])[0] for name in (x, index))
+    cuts = ((0, i, own), (i, i + 1, theirs), (i + 1, rank, own))
+    parts = [b.node("Slice", [s, b.constant([low]), b.constant([high])])[0] for low, high, s in cuts if low < high]
+    shape = b.node("Concat", parts, axis=0)[0]
+    b.node("GatherElements", [x, *b.node("Expand", [index, shape])], _out(op), axis=axis)
+
+
+def _one_hot(b: Builder, op: Op) -> None:
+    depth = b.node("Cast", [b.names(op)[1]], to=_number("int64"))[0]
+    dtype = b.dtype(op["O"][0]["%"])
+    b.node("OneHot", [b.names(op)[0], depth, b.constant([0, 1], dtype)], _out(op), axis=-1)
+
+
+def _pool(b: Builder, op: Op) -> None:
+    if word(op, "data_format", "NCHW") not in ("NCHW", "AnyLayout"):
+        raise ValueError("only NCHW is known")
+    size, average = _axes_known(b, op, 1), word(op, "pooling_type") == "avg"
+    if word(op, "global_pooling") or (word(op, "adaptive") and size == [1, 1]):
+        b.node("GlobalAveragePool" if average else "GlobalMaxPool", b.names(op)[:1], _out(op))
+        return
+    if word(op, "adaptive"):
+        raise ValueError("an adaptive pool to another size than 1 is not known")
+    pads = word(op, "paddings")
+    pads = [pads[0], pads[0], pads[1], pads[1]] if len(pads) == 2 else pads
+    words: dict[str, Any] = {"pads": [pads[0], pads[2], pads[1], pads[3]]}
+    algorithm = word(op, "padding_algorithm", "EXPLICIT")
+    if algorithm != "EXPLICIT":
+        words = {"auto_pad": {"SAME": "SAME_UPPER", "VALID": "VALID"}[algorithm]}
+    words |= {"kernel_shape": size, "strides": word(op, "strides"), "ceil_mode": int(bool(word(op, "ceil_mode")))}
+    if average:
+        words["count_include_pad"] = int(not word(op, "exclusive", True))
+    b.node("AveragePool" if average else "MaxPool", b.names(op)[:1], _out(op), **words)
+
+
+def _unbind(b: Builder, op: Op) -> None:
+    value, axis = op["O"][0]["%"], word(op, "axis", 0)
+    parts = b.node("Split", b.names(op)[:1], len(b.types[value]["D"]), axis=axis)
+    b.lists[value] = [b.node("Squeeze", [part, b.constant([axis])])[0] for part in parts]
+
+
+def _roll(b: Builder, op: Op) -> None:
+    x, axes, shifts = b.names(op)[0], word(op, "axis", []), b.numbers(op, 1)
+    if not axes or shifts is None:
+        raise ValueError("all axes are rolled as one, or as far as the input says")
+    for axis, shift in zip(axes, shifts):
+        ends = [b.constant([-shift]), b.constant([np.iinfo(np.int64).max]), b.constant([0])]
+        parts = [b.node("Slice", [x, low, high, b.constant([axis])])[0] for low, high in (ends[:2], (ends[2], ends[0]))]
+        x = b.node("Concat", parts, axis=axis)[0]
+    b.node("Identity", [x], _out(op))
+
+
+def _flip(b: Builder, op: Op) -> None:
+    axes = word(op, "axis")
+    least = np.iinfo(np.int64).min + 1
+    ends = ([-1] * len(axes), [least] * len(axes), axes, [-1] * len(axes))
+    b.node("Slice", [b.names(op)[0], *map(b.constant, ends)], _out(op))
+
+
+def _activation(kind: str, **names: str) -> Converter:
+    """An activation whose parameters are attributes under other names."""
+    return lambda b, op: b.node(kind, b.names(op)[:1], _out(op), **{to: word(op, name) for to, name in names.items()})
+
+
+def _softplus(b: Builder, op: Op) -> None:
+    if word(op, "beta", 1.0) != 1:
+        raise ValueError("only that of beta 1 is known")
+    b.node("Softplus", b.names(op)[:1], _out(op))
+
+
+def _silu(b: Builder, op: Op) -> None:
+    x = b.names(op)[0]
+    b.node("Mul", [x, *b.node("Sigmoid", [x])], _out(op))
+
+
+def _gelu(b: Builder, op: Op) -> None:
+    if word(op, "approximate"):
+        raise ValueError("only the exact one is known")
+    x, half, one, root = b.names(op)[0], *(b.constant(n, b.dtype(op["I"][0]["%"])) for n in (0.5, 1.0, 2**-0.5))
+    inner = b.node("Add", [b.node("Erf", b.node("Mul", [x, root]))[0], one])
+    b.node("Mul", [b.node("Mul", [x, half])[0], *inner], _out(op))
+
+
+def _layer_norm(b: Builder, op: Op) -> None:
+    names = [b.name(one["%"]) for one in op["I"] if one["%"] in b.types or one["%"] in b.known]
+    if len(names) < 2:
+        raise ValueError("one without a scale is not known")
+    words = {"axis": word(op, "begin_norm_axis"), "epsilon": word(op, "epsilon")}
+    b.node("LayerNormalization", names, _out(op)[:1], **words)
+
+
 CONVERTERS: dict[str, Converter] = {
+    "full_with_tensor": _full_with_tensor,
+    "arange": _arange,
+    "floor_divide": _floor_divide,
+    "remainder": _remainder,
+    "meshgrid": _meshgrid,
+    "take_along_axis": _along_axis,
+    "one_hot": _one_hot,
+    "pool2d": _pool,
+    "unbind": _unbind,
+    "roll": _roll,
+    "flip": _flip,
+    "silu": _silu,
+    "swish": _silu,
+    "gelu": _gelu,
+    "layer_norm": _layer_norm,
+    "leaky_relu": _activation("LeakyRelu", alpha="negative_slope"),
+    "hardsigmoid": _activation("HardSigmoid", alpha="slope", beta="offset"),
+    "elu": _activation("Elu", alpha="alpha"),
+    "relu6": lambda b, op: b.node(
+        "Clip", [*b.names(op)[:1], *(b.constant(n, "float32") for n in (0.0, 6.0))], _out(op)
+    ),
+    "softplus": _softplus,
     **{name: _then(kind) for name, kind in _SAME.items()},
     **{name: _reduced(kind) for name, kind in _REDUCED.items()},
     "rsqrt": _then("Sqrt", "Reciprocal"),
@@ -356,7 +537,7 @@ CONVERTERS: dict[str, Converter] = {
     "cast": lambda b, op: b.node("Cast", b.names(op), _out(op), to=_number(word(op, "dtype"))),
     "matmul": _matmul,
     "reshape": _cast_operands("Reshape", 2),
-    "expand": _cast_operands("Expand", 2),
+    "expand": _expand,
     "tile": _cast_operands("Tile", 2),
     "transpose": _transpose,
     "squeeze": _squeeze("Squeeze"),

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from paddle.nn import functional as F
 from part_nets import SHAPE, at_the_end, image, middle, two_ways, unknown
 from runtime_nets import relative_error, save_net
 
@@ -67,6 +68,39 @@ def many_ops(x):
 
 def test_ops_of_the_table_return_what_paddle_returns(tmp_path):
     compared(tmp_path, many_ops, batches=(2,))
+
+
+FOREIGN = {
+    "pool2d": lambda x: F.avg_pool2d(F.max_pool2d(x, 3, 2, 1), [2, 1], 1, [1, 0], exclusive=False),
+    "roll": lambda x: paddle.roll(x, [1, -2], [2, 3]),
+    "flip": lambda x: paddle.flip(x, [1, 3]),
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "layer_norm": lambda x: nn.LayerNorm(x.shape[3])(x),
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.3),
+    "hardsigmoid": F.hardsigmoid,
+    "elu": lambda x: F.elu(x, 0.7),
+    "softplus": F.softplus,
+    "relu6": F.relu6,
+    "one_hot": lambda x: F.one_hot(paddle.argmax(x, axis=1), 4),
+    "unbind": lambda x: paddle.add(*paddle.unbind(x, 1)[:2]),
+    "take_along_axis": lambda x: paddle.take_along_axis(x, paddle.topk(x, 2, 1)[1][:, :, :1, :1], 1),
+    "floor_divide": lambda x: paddle.floor_divide(x, paddle.to_tensor(0.3)),
+    "remainder": lambda x: paddle.remainder(x, paddle.to_tensor(-0.3)),
+    "meshgrid": lambda x: (
+        x + paddle.meshgrid(*(paddle.arange(paddle.shape(x)[i]) for i in (2, 3)))[0].astype("float32")
+    ),
+    "expand": lambda x: x.mean(1, keepdim=True).expand([-1, 4, -1, -1]),
+    "asinh": paddle.asinh,
+    "bmm": lambda x: paddle.bmm(x.flatten(2), x.flatten(2).transpose([0, 2, 1])),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_an_op_that_is_not_ours_costs_only_itself_in_session(tmp_path, monkeypatch, kind):
+    monkeypatch.delitem(OPS, kind, raising=False)
+    shape = [-1, 3, -1, -1] if kind == "meshgrid" else SHAPE
+    compared(tmp_path, lambda x: FOREIGN[kind](nn.Conv2D(3, 4, 1)(x)), shape, batches=(2,))
 
 
 def test_an_op_without_an_onnx_node_is_refused_by_name(tmp_path):
