@@ -140,9 +140,9 @@ def clock(nets: Iterable[Planned], inputs: Sequence[np.ndarray], *, threads: int
                     engine.run(*inputs)
                     of_whole.append(time.perf_counter() - between)
                     beside.append(between - before - float(of_steps[-1].sum()))
-        for of_net in zip(steps, besides, wholes):
-            of_steps, beside, whole = (np.quantile(each, _QUANTILE, axis=0) for each in of_net)
-            found.append(Clocked(of_steps, float(beside), float(whole)))
+        for of_steps, beside, of_whole in zip(steps, besides, wholes):
+            low = np.asarray(np.quantile(np.array(of_steps), _QUANTILE, axis=0))
+            found.append(Clocked(low, float(np.quantile(beside, _QUANTILE)), float(np.quantile(of_whole, _QUANTILE))))
     return found
 
 
