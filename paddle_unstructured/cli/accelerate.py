@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{KINDS}; or the .ranges.json of training; or both",
     )
     parser.add_argument(
-        "--calibration", choices=("minmax", "percentile", "mse"), help="how ranges come from the data; default: minmax"
+        "--calibration",
+        choices=("best", "minmax", "percentile", "mse"),
+        help="how ranges come from the data; default: best",
     )
     parser.add_argument(
         "--equalize", action="store_true", help="balance weights between layers first, for nets with ReLU"
@@ -37,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--most-error",
         type=float,
         metavar="E",
-        help="keep in float32 the layers that hurt most, as few as will do for an error of the outputs of E, 0.02 say",
+        help="keep layers in float32, those first that hurt most for what int8 saves, until the error of the outputs "
+        "is E; 1 keeps none; default: 0.1",
     )
     parser.add_argument("--report", action="store_true", help="say what int8 costs, layer by layer")
     much = parser.add_mutually_exclusive_group()

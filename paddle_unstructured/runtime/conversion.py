@@ -16,7 +16,7 @@ from .int8.errors import LayerError
 from .int8.errors import table as error_table
 from .int8.note import int8_note
 from .int8.options import Int8
-from .int8.quantize import batches_of, quantize, report
+from .int8.quantize import batches_of, calibrate, report
 from .net import Net
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
@@ -158,11 +158,15 @@ def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[Kernel
         raise Refusal(f"it has {len(model.fetches)} outputs, and the runtime returns at most {MOST_OUTPUTS}")
     net = read_net(model)
     _compare_with_paddle(model, net)
-    batches = [] if int8 is None else batches_of(net, int8)
-    writer, choices = emit(net) if int8 is None else quantize(net, int8, batches)
-    engine = Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
-    note = "" if int8 is None else int8_note(net, int8, engine, batches)
-    return writer, choices, note, tuple(report(net, int8, batches)) if int8 and int8.report else ()
+    if int8 is None:
+        writer, choices = emit(net)
+        Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
+        return writer, choices, "", ()
+    batches = batches_of(net, int8)
+    found = calibrate(net, int8, batches)
+    writer, choices = found.emitter().run()
+    note = int8_note(net, int8, Engine(writer.text, writer.arrays), batches, found)
+    return writer, choices, note, tuple(report(found, batches)) if int8.report else ()
 
 
 def _compare_with_paddle(model: Model, net: Net) -> None:

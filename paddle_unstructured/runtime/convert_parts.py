@@ -21,7 +21,7 @@ from .int8.calibration_data import read_batches
 from .int8.lowering import layers_of
 from .int8.note import int8_note
 from .int8.options import Int8
-from .int8.quantize import quantize
+from .int8.quantize import calibrate
 from .int8.ranges import read_ranges
 from .op_graph import OpGraph
 from .operator import NAME, register
@@ -113,10 +113,11 @@ def _built(
     for part in parts:
         mine = [[arrays[value] for value in part.inputs] for arrays in seen]
         options = None if int8 is None else _own(int8, part)
-        writer, choices = emit(part.net) if options is None else quantize(part.net, options, mine)
+        rounded = None if options is None else calibrate(part.net, options, mine)
+        writer, choices = emit(part.net) if rounded is None else rounded.emitter().run()
         engine = Engine(writer.text, writer.arrays)
-        if options is not None:
-            notes.append(f"part {len(notes) + 1}: {int8_note(part.net, options, engine, mine)}")
+        if options is not None and rounded is not None:
+            notes.append(f"part {len(notes) + 1}: {int8_note(part.net, options, engine, mine, rounded)}")
         name = f"{NAME}{len(part.outputs)}"
         found.pieces.append(Piece(part.ops, part.inputs, part.outputs, name, writer.text, writer.arrays))
         found.choices += tuple(choices)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What int8 costs layer by layer: measured on calibration data, and which layers had better stay in float32."""
+"""What int8 costs layer by layer: measured on samples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -12,14 +12,16 @@ from ...reporting.table import aligned
 from ..engine import Engine
 from ..net import Layer, Net, Output
 from ..plan import PlanWriter
-from ..write_plan import emit
-from .assign_scales import Ranges, assign
+from ..write_plan import emit, ungrouped
+from .assign_scales import Ranges, assign, keeps_scale
 from .lowering import layers_of
-from .observe import Batch, samples_of
+from .observe import Batch, count_samples, pick_samples
+from .placement import is_matrix, sums_in_convolutions
+from .quantizer import Quantizer
+from .weights import quantize_weight
 from .write_plan import Int8Emitter
 
-SAMPLES = 16  # of each net that is measured
-HURTS = "adds {:.2%} to the outputs"
+SAMPLES = 32  # of each net that is measured
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class LayerError:
     Attributes:
         layer: name of its weight, or its kind.
         kernel: "int8", or "fp32" if it stays in float32.
-        alone: error of the net's outputs if this layer alone is in int8, with the rounding of what it reads.
+        alone: error of the net's outputs if what this layer returns, and its weight, are rounded and nothing else.
         so_far: error of its own output, in the net as it is quantized.
     """
 
@@ -48,59 +50,85 @@ class Calibrated:
         ranges: each layer -> the range of its numbers.
         floats: each layer that stays in float32 -> why.
         means: a layer -> the mean of each channel.
+        calibration: rule that the ranges come from.
+        error: error of the outputs on samples that were held out; None if there were none.
     """
 
     net: Net
     ranges: Ranges
     floats: Mapping[Layer, str]
     means: Mapping[Layer, np.ndarray]
+    calibration: str = ""
+    error: float | None = None
 
-    def emitter(self, net: Net | None = None, floats: Mapping[Layer, str] | None = None) -> Int8Emitter:
-        """Of the whole net; or of one with other outputs; or with other layers in float32."""
-        floats = self.floats if floats is None else floats
-        quantizers = assign(self.net, self.ranges, floats.keys())
-        return Int8Emitter(net or self.net, quantizers, floats, self.means)
+    def emitter(self, net: Net | None = None) -> Int8Emitter:
+        """Of the whole net, or of one with other outputs."""
+        return Int8Emitter(net or self.net, assign(self.net, self.ranges, self.floats.keys()), self.floats, self.means)
+
+    def measured(self, batch: Batch) -> Calibrated:
+        """With the error that it makes on some samples."""
+        exact, rounded = emit(self.net)[0], self.emitter().run()[0]
+        return replace(self, error=relative(_run(exact, batch), _run(rounded, batch)))
 
 
-def errors_alone(calibrated: Calibrated, batches: Sequence[Batch]) -> dict[Layer, float]:
-    """For each layer in int8, the error of the outputs if it alone is; on the first samples."""
-    batch = first_samples(calibrated.net, batches)
-    writer, _ = emit(calibrated.net)
-    exact = _run(writer, batch)
-    layers = layers_of(calibrated.net)
-    found = {}
-    for layer in layers:
-        if layer not in calibrated.floats:
-            others = {other: "" for other in layers if other is not layer}
-            writer, _ = calibrated.emitter(floats=others).run()
-            found[layer] = relative(exact, _run(writer, batch))
+def hold_out(net: Net, batches: Sequence[Batch]) -> tuple[list[Batch], Batch]:
+    """Samples to calibrate on, and some to measure on, which are the same ones if there are few."""
+    *others, last = sorted(batches, key=lambda batch: count_samples(net, batch))
+    most = count_samples(net, last)
+    held = range(0, most, max(1, most // SAMPLES))[:SAMPLES]  # from everywhere: data are sorted at times
+    if most < 4 * SAMPLES:
+        return list(batches), pick_samples(net, last, held)
+    rest = sorted(set(range(most)) - set(held))
+    return [*others, pick_samples(net, last, rest)], pick_samples(net, last, held)
+
+
+def errors_alone(calibrated: Calibrated, batch: Batch) -> dict[Layer, float]:
+    """For the inputs and every layer in int8, the error of the outputs if it alone is rounded."""
+    net, floats = calibrated.net, calibrated.floats
+    quantizers, exact = assign(net, calibrated.ranges, floats.keys()), _run(emit(net)[0], batch)
+    rounded, found = _rounded(net, floats), {}
+    for layer in [*net.inputs, *layers_of(net)]:
+        own = _round_weight(layer, quantizers, calibrated.means) if layer not in floats else layer
+        if own is not layer or layer in rounded:
+            alone = _with(net, layer, own, quantizers[layer] if layer in rounded else None)
+            found[layer] = relative(exact, _run(emit(alone)[0], batch))
     return found
 
 
-def hurting(alone: Mapping[Layer, float], most: float) -> dict[Layer, str]:
-    """The layers that must stay in float32 for the error of the outputs to be `most`, as few as will do.
-
-    Errors of single layers are taken as independent: together they are sqrt(sum_l e_l^2). So those with the largest go
-    first, until the rest is within `most`.
-
-    Args:
-        alone: each layer in int8 -> its error alone.
-        most: error of the outputs that is accepted, a fraction > 0.
-    """
-    found: dict[Layer, str] = {}
-    left = sum(error**2 for error in alone.values())
-    for layer, error in sorted(alone.items(), key=lambda item: -item[1]):
-        if left <= most**2:
-            break
-        found[layer] = HURTS.format(error)
-        left -= error**2
-    return found
+def _rounded(net: Net, floats: Mapping[Layer, str]) -> set[Layer]:
+    """The layers whose numbers are rounded; not those that move bytes, and sums that a convolution passes on."""
+    layers, passed_on = layers_of(net), set(sums_in_convolutions(net, floats).values())
+    read = {source for layer in layers if layer not in floats for source in layer.inputs}
+    made = {layer for layer in layers if layer not in floats and not is_matrix(layer)}
+    return {layer for layer in read | made if layer in floats or not keeps_scale(layer)} - passed_on
 
 
-def layer_errors(calibrated: Calibrated, alone: Mapping[Layer, float], batches: Sequence[Batch]) -> list[LayerError]:
-    """Both errors of every layer, in the order in which they run."""
-    net, batch = calibrated.net, first_samples(calibrated.net, batches)
-    layers = layers_of(net)
+def _round_weight(layer: Layer, quantizers: Mapping[Layer, Quantizer], means: Mapping[Layer, np.ndarray]) -> Layer:
+    """The layer with the weight that int8 has in its place, as float32."""
+    if layer.kind not in ("conv", "linear"):
+        return layer
+    whole = ungrouped(layer.weight, layer.groups) if layer.groups > 1 and is_matrix(layer) else layer.weight
+    source = layer.inputs[0]
+    made = quantize_weight(whole, layer.bias, quantizers[source].scale, means.get(source))
+    groups = layer.groups if whole is layer.weight else 1
+    return replace(layer, weight=made.values * made.scale.reshape(-1, 1, 1, 1), bias=made.bias, groups=groups)
+
+
+def _with(net: Net, layer: Layer, own: Layer, quantizer: Quantizer | None) -> Net:
+    """The net with another layer in the place of one, whose numbers are rounded if there is a quantizer."""
+    made = {each: each for each in net.inputs}
+    for each in [*net.inputs, *layers_of(net)]:
+        if each.kind != "input":
+            made[each] = replace(own if each is layer else each, inputs=tuple(made[one] for one in each.inputs))
+        if each is layer and quantizer is not None:
+            made[each] = Layer("dequantize", (Layer("quantize", (made[each],), words=dict(quantizer.words)),))
+    return Net(net.inputs, [replace(output, layer=made[output.layer]) for output in net.outputs])
+
+
+def layer_errors(calibrated: Calibrated, alone: Mapping[Layer, float], batch: Batch) -> list[LayerError]:
+    """Both errors of every layer, in the order in which they run; the inputs first."""
+    net = calibrated.net
+    layers = [*net.inputs, *layers_of(net)]
     watched = Net(net.inputs, [Output(layer) for layer in layers])
     exact, _ = emit(watched)
     rounded, _ = calibrated.emitter(watched).run()
@@ -132,10 +160,6 @@ def relative(exact: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
         float(np.linalg.norm(np.subtract(b, a, dtype=np.float64)) / max(float(np.linalg.norm(a)), 1e-30))
         for a, b in zip(exact, got)
     )
-
-
-def first_samples(net: Net, batches: Sequence[Batch]) -> list[np.ndarray]:
-    return samples_of(net, batches[0], 0, SAMPLES)
 
 
 def _run(writer: PlanWriter, batch: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -11,13 +11,14 @@ from ..agreement import Agreement, compare
 from ..engine import Engine
 from ..net import Net
 from ..write_plan import emit
+from .errors import Calibrated
 from .observe import Batch, samples_of
 from .options import Int8
 
 COMPARED = 64  # samples
 
 
-def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch]) -> str:
+def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch], found: Calibrated) -> str:
     """How activations were quantized, and what that changes.
 
     Args:
@@ -25,11 +26,13 @@ def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch]) ->
         int8: what the user asked for.
         engine: the net in int8.
         batches: calibration data; none if there are only ranges.
+        found: what came of them.
     """
     if not len(batches):
         return "activations: ranges learned in training"
-    how = int8.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
-    return f"activations: {how}; against float32, on the calibration data: {_agreement(net, batches, engine)}"
+    how = found.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
+    said = f"activations: {how}; against float32, on the calibration data: {_agreement(net, batches, engine)}"
+    return f"{said}; error of the outputs {found.error:.2%} on samples held out"
 
 
 def _agreement(net: Net, batches: Sequence[Batch], engine: Engine) -> Agreement:

@@ -80,10 +80,13 @@ def count_samples(net: Net, batch: Batch) -> int:
 
 def samples_of(net: Net, batch: Batch, first: int, last: int) -> list[np.ndarray]:
     """Those in [first, last); what all samples share stays whole."""
-    return [
-        array.take(range(first, min(last, array.shape[axis])), axis) if axis >= 0 else array
-        for array, axis in zip(batch, _sample_axes(net))
-    ]
+    return pick_samples(net, batch, range(first, min(last, count_samples(net, batch))))
+
+
+def pick_samples(net: Net, batch: Batch, places: Sequence[int]) -> list[np.ndarray]:
+    """Those at some places; what all samples share stays whole."""
+    axes = _sample_axes(net)
+    return [array.take(places, axis) if axis >= 0 else array for array, axis in zip(batch, axes)]
 
 
 def _sample_axes(net: Net) -> list[int]:

@@ -11,6 +11,9 @@ from ...arguments import StrPath, flag, names, number, one_of, path, wrong_kind
 from .calibration_data import Data, check_samples
 from .calibrators import CALIBRATORS
 
+BEST = "best"
+MOST_ERROR = 0.1
+
 
 @dataclass(frozen=True)
 class Int8:
@@ -19,14 +22,16 @@ class Int8:
     Args:
         data: Calibration data, some hundred samples as the model sees them in use: an array [n, ...], batches of it, or
             a .npy or .npz file. None if `ranges` say it all.
-        calibration: rule by which ranges of activations come from data: "minmax", "percentile" (99.99 %) or "mse".
+        calibration: rule by which ranges of activations come from data: "minmax", "percentile" (99.99 %) or "mse"; or
+            "best", that of the three with the least error on samples that are held out.
         equalize: Balance weights between layers first (cross-layer equalisation), for nets with ReLU.
         correct_bias: Put what rounding the weights shifts on average back into the biases; needs data.
         ranges: Ranges learned in training: weight -> {"input": [low, high], "output": [low, high]}, or the .json file
             that holds them. They take precedence over data.
         skip: Names of weights whose layers stay in float32.
-        most_error: error of the outputs, ||y8 - y|| / ||y||, that is accepted, in (0, 1): the layers that add most
-            to it stay in float32, as few as will do. None for no such rule. Needs data.
+        most_error: error of the outputs, ||y8 - y|| / ||y||, that is accepted on samples that are held out, in (0, 1]:
+            layers stay in float32 until it is met, those first that add most to it for the time that int8 saves. 1
+            for no such rule. None is 0.1 where there are data.
         report: whether the table says what int8 costs layer by layer. Needs data.
 
     Raises:
@@ -40,7 +45,7 @@ class Int8:
     """
 
     data: Data | None = None
-    calibration: str = "minmax"
+    calibration: str = BEST
     equalize: bool = False
     correct_bias: bool = True
     ranges: StrPath | Mapping[str, Mapping[str, Sequence[float]]] | None = None
@@ -49,7 +54,7 @@ class Int8:
     report: bool = False
 
     def __post_init__(self) -> None:
-        one_of("calibration", self.calibration, CALIBRATORS)
+        one_of("calibration", self.calibration, (BEST, *CALIBRATORS))
         if self.data is None and self.ranges is None:
             raise ValueError("`data` must be given (samples to calibrate on), or `ranges` from training; got neither.")
         if self.data is not None:
@@ -67,9 +72,9 @@ class Int8:
         names("skip", self.skip)
         flag("report", self.report)
         if self.most_error is not None:
-            number("most_error", self.most_error, above=0, below=1)
+            number("most_error", self.most_error, above=0, most=1)
         if self.data is None and (self.report or self.most_error is not None):
-            raise ValueError("`report` and `most_error` measure on `data`, and there are none; give samples.")
+            raise ValueError("`report` or `most_error` measures on `data`, and there are none; give samples.")
 
 
 def from_files(
@@ -90,7 +95,7 @@ def from_files(
         raise ValueError(f"--calibrate takes one file of data and one of ranges (.json), got {', '.join(files)}.")
     return Int8(
         data[0] if data else None,
-        calibration=calibration or "minmax",
+        calibration=calibration or BEST,
         equalize=equalize,
         skip=skip or (),
         most_error=most_error,

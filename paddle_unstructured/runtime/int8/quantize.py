@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Mapping, Sequence
 
 from ..net import Layer, Net, input_of
 from ..plan import PlanWriter
 from ..write_plan import KernelChoice
 from .calibration_data import read_batches
+from .calibrators import CALIBRATORS
 from .equalization import equalize
-from .errors import Calibrated, LayerError, errors_alone, hurting, layer_errors
+from .errors import Calibrated, LayerError, errors_alone, hold_out, layer_errors
+from .keep_float32 import keep_hurting, saved_time
 from .lowering import lower
-from .observe import Batch, observe
-from .options import Int8
+from .observe import Batch, Observed, count_samples, observe
+from .options import BEST, MOST_ERROR, Int8
 from .placement import float_layers
 from .ranges import calibrated, complete, learned, read_ranges
 
@@ -31,10 +32,7 @@ def quantize(net: Net, options: Int8, batches: Sequence[Batch] | None = None) ->
         FileNotFoundError: A file of data or ranges is not there.
         ValueError: Data or ranges do not fit the net.
     """
-    batches = batches_of(net, options) if batches is None else batches
-    whole = calibrate(net, options, batches)
-    alone = {} if options.most_error is None else errors_alone(whole, batches)
-    return keep_hurting(whole, alone, options).emitter().run()
+    return calibrate(net, options, batches_of(net, options) if batches is None else batches).emitter().run()
 
 
 def calibrate(net: Net, options: Int8, batches: Sequence[Batch]) -> Calibrated:
@@ -50,25 +48,27 @@ def calibrate(net: Net, options: Int8, batches: Sequence[Batch]) -> Calibrated:
     floats, given = float_layers(net, set(options.skip)), {}
     if options.ranges is not None:
         given = learned(net, read_ranges(options.ranges))
-    seen = observe(net, batches, histograms=options.calibration != "minmax") if len(batches) else {}
-    found = {**calibrated(seen, options.calibration), **given}
-    ranges = found if seen else complete(net, found, floats)
+    if not len(batches):
+        return Calibrated(net, complete(net, given, floats), floats, {})
+    data, held = hold_out(net, batches)
+    rules = list(CALIBRATORS) if options.calibration == BEST else [options.calibration]
+    seen = observe(net, data, histograms=rules != ["minmax"])
     means = {layer: one.mean for layer, one in seen.items()} if options.correct_bias else {}
-    return Calibrated(net, ranges, floats, means)
+    tried = [Calibrated(net, {**calibrated(seen, rule), **given}, floats, means, rule) for rule in rules]
+    if len(tried) > 1:
+        tried = sorted((each.measured(held) for each in tried), key=lambda each: each.error or 0.0)
+    most = MOST_ERROR if options.most_error is None else options.most_error
+    return keep_hurting(tried[0], _costs(net, seen, data), most, held) if most < 1 else tried[0].measured(held)
 
 
-def keep_hurting(whole: Calibrated, alone: Mapping[Layer, float], options: Int8) -> Calibrated:
-    """With the layers in float32 that `most_error` asks for."""
-    if options.most_error is None:
-        return whole
-    return replace(whole, floats={**whole.floats, **hurting(alone, options.most_error)})
+def _costs(net: Net, seen: Mapping[Layer, Observed], data: Sequence[Batch]) -> Mapping[Layer, float]:
+    return saved_time(seen, sum(count_samples(net, batch) for batch in data))
 
 
-def report(net: Net, options: Int8, batches: Sequence[Batch]) -> list[LayerError]:
+def report(whole: Calibrated, batches: Sequence[Batch]) -> list[LayerError]:
     """What int8 costs, layer by layer, with the layers in float32 that stay so."""
-    whole = calibrate(net, options, batches)
-    alone = errors_alone(whole, batches)
-    return layer_errors(keep_hurting(whole, alone, options), alone, batches)
+    _, held = hold_out(whole.net, batches)
+    return layer_errors(whole, errors_alone(whole, held), held)
 
 
 def batches_of(net: Net, options: Int8) -> Sequence[Batch]:
