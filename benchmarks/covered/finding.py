@@ -73,7 +73,8 @@ def look(one: Any, folder: Path, *, small: bool, keep: bool = False) -> Finding:
         found.why = "; ".join(f"{each.count} {each.op}: {each.why}" for each in table.refused) or table.refusal
         found.difference = max(map(_difference, expected, outputs(prefix + "_fast", table, inputs)))
         data = dict(zip(names, one.samples(random, CALIBRATED, small=small)))
-        table = convert(prefix, prefix + "_bytes", int8=Int8(data if len(data) > 1 else next(iter(data.values()))))
+        samples = data if len(data) > 1 else next(iter(data.values()))
+        table = convert(prefix, prefix + "_bytes", int8=Int8(samples, most_error=1))  # all in int8, whatever it costs
         found.int8_state = _state(table)
         found.cosine = min(map(_cosine, expected, outputs(prefix + "_bytes", table, inputs)))
         found.seconds = time.perf_counter() - begun

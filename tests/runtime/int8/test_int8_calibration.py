@@ -240,7 +240,7 @@ def test_ranges_of_another_net_are_refused():
     "words, message",
     [
         ({}, "must be given"),
-        ({"data": "x.npy", "calibration": "entropy"}, "must be one of minmax, percentile, mse"),
+        ({"data": "x.npy", "calibration": "entropy"}, "must be one of best, minmax, percentile, mse"),
         ({"ranges": {}, "equalize": True}, "`equalize` must be left out"),
         ({"data": "x.npy", "skip": "a"}, "a list"),
         ({"data": 3}, "`data` must be samples"),
