@@ -300,9 +300,9 @@ class Budget:
         if self.int8 is False:
             return None
         if isinstance(self.int8, Int8):
-            return self.int8
+            return self.int8 if self.int8.data is None else replace(self.int8, most_error=1.0)
         feed = batches[0][0]  # of times, ranges are no matter
-        return Int8({name: array[:_RANGES] for name, array in feed.items()})
+        return Int8({name: array[:_RANGES] for name, array in feed.items()}, "minmax", most_error=1.0)
 
     def _inputs(self, model: Model, batches: Sequence[tuple[Feed, str]]) -> list[np.ndarray]:
         """One array for each input of a run."""

@@ -12,7 +12,7 @@ import numpy as np
 from ..masking.update import PrunedLayer
 from ..runtime.engine import Engine
 from ..runtime.int8.options import Int8
-from ..runtime.int8.quantize import batches_of, calibrate, keep_hurting
+from ..runtime.int8.quantize import batches_of, calibrate
 from ..runtime.net import Layer, Net
 from ..runtime.plan import PlanWriter
 from ..runtime.read_net import read_net
@@ -80,8 +80,7 @@ def planned(model: Model, int8: Int8 | None) -> Planned:
     if int8 is None:
         emitter = emitted(net)
         return Planned(emitter.writer, _steps(net, emitter.values))
-    batches = batches_of(net, int8)
-    whole = keep_hurting(calibrate(net, int8, batches), {}, int8)
+    whole = calibrate(net, int8, batches_of(net, int8))
     writer_of = whole.emitter()
     writer, _ = writer_of.run()
     own = {layer: value for (layer, _), value in reversed(writer_of.made.items())}  # the first of each is its own

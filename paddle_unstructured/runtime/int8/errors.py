@@ -10,9 +10,9 @@ import numpy as np
 
 from ...reporting.table import aligned
 from ..engine import Engine
-from ..net import Layer, Net, Output
+from ..net import Layer, Net, Output, ungrouped
 from ..plan import PlanWriter
-from ..write_plan import emit, ungrouped
+from ..write_plan import emit
 from .assign_scales import Ranges, assign, keeps_scale
 from .lowering import layers_of
 from .observe import Batch, count_samples, pick_samples

@@ -11,12 +11,13 @@ from ..net import Layer, Net
 from .assign_scales import keeps_scale, moved
 from .errors import Calibrated, errors_alone
 from .lowering import layers_of
-from .observe import Batch, Observed
+from .observe import Batch, Observed, count_samples, pick_samples
 from .placement import is_matrix
 
 ROUNDS = 4  # of choosing and measuring
 HURTS = "numbers that add {:.2%} to the outputs"
 _WRITTEN = 8  # multiply-adds that take the time of writing one number
+_AFFORDED = 2e12  # of them in all, when every layer is measured alone: about a minute
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,15 @@ def keep_hurting(calibrated: Calibrated, costs: Mapping[Layer, float], most: flo
 
     Args:
         calibrated: with the layers that stay in float32 anyway.
-        costs: each layer -> the time that int8 saves, in any unit.
+        costs: each layer -> the time that int8 saves, in multiply-adds of one sample.
         most: error of the outputs that is accepted, a fraction > 0.
-        batch: samples to measure on.
+        batch: samples to measure on; of a large net a few of them tell what each layer adds.
     """
     found = calibrated.measured(batch)
     if found.error is None or found.error <= most:
         return found
-    numbers, target = rounded_numbers(calibrated, errors_alone(calibrated, batch)), most
+    alone = errors_alone(calibrated, affordable(calibrated.net, batch, costs))
+    numbers, target = rounded_numbers(calibrated, alone), most
     for _ in range(ROUNDS):
         kept = hurting(numbers, calibrated.floats, costs, target)
         found = replace(calibrated, floats={**calibrated.floats, **kept}).measured(batch)
@@ -54,6 +56,13 @@ def keep_hurting(calibrated: Calibrated, costs: Mapping[Layer, float], most: flo
             break
         target *= 0.9 * most / found.error
     return found
+
+
+def affordable(net: Net, batch: Batch, costs: Mapping[Layer, float]) -> Batch:
+    """As many of the samples as take about a minute when the net runs once for every layer; one at least."""
+    count = count_samples(net, batch)
+    most = max(1, min(count, int(_AFFORDED / max(1.0, sum(costs.values()) * len(layers_of(net))))))
+    return pick_samples(net, batch, range(0, count, count // most)[:most])
 
 
 def hurting(

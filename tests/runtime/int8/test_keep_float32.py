@@ -12,7 +12,7 @@ from runtime_nets import save_net
 from paddle_unstructured.runtime import Int8, Session, convert
 from paddle_unstructured.runtime.border import IMAGE, Input
 from paddle_unstructured.runtime.int8.errors import Calibrated, relative
-from paddle_unstructured.runtime.int8.keep_float32 import Numbers, hurting, rounded_numbers
+from paddle_unstructured.runtime.int8.keep_float32 import Numbers, affordable, hurting, rounded_numbers
 from paddle_unstructured.runtime.int8.quantize import calibrate
 from paddle_unstructured.runtime.net import Layer, Net, Output, input_layer
 from paddle_unstructured.runtime.plan import Window
@@ -47,6 +47,14 @@ def test_all_that_touch_numbers_stay_and_what_is_kept_costs_nothing_again():
     assert hurting(numbers, {}, EQUAL, 0.15).keys() == {A, B}
     assert hurting(numbers, {A: "", B: ""}, EQUAL, 0.15) == {}  # in float32 anyway: 0.1 and 0.1 are left
     assert hurting(numbers, {}, EQUAL, 0.1).keys() == {A, B, C}  # C makes both exact
+
+
+def test_a_large_net_is_measured_on_fewer_samples():
+    source = input_layer(Input("x", "float32", IMAGE, (-1, 2, 8, 8)))
+    net = Net([source], [Output(Layer("activation", (Layer("activation", (source,)),)))])
+    batch = [np.arange(32.0).reshape(32, 1, 1, 1) * np.ones((1, 2, 8, 8))]
+    first = {cost: affordable(net, batch, {A: cost})[0][:, 0, 0, 0].tolist() for cost in (1e9, 1e11, 1e13)}
+    assert first == {1e9: [*range(32)], 1e11: [0, 3, 6, 9, 12, 15, 18, 21, 24, 27], 1e13: [0]}
 
 
 def test_numbers_are_made_moved_and_read_somewhere():
