@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """int8 of nets with hard-swish, squeeze and excite and depthwise layers: accuracy, beside ONNX Runtime's static QDQ.
 
-    python benchmarks/int8_nets.py FOLDER             # trains them
+    python benchmarks/int8_trained.py FOLDER             # trains them
     python benchmarks/int8_accuracy.py FOLDER [--samples 256] [--only MobileNetV3]
 
 Quantizes each net of FOLDER in several ways on the same training images of Fashion-MNIST, and runs all test images.
@@ -35,7 +35,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where trained nets are, as int8_nets.py writes them")
+    parser.add_argument("folder", type=Path, help="where trained nets are, as int8_trained.py writes them")
     parser.add_argument("--samples", type=int, default=256, help="training images to calibrate on (default: 256)")
     parser.add_argument("--only", default="", help="only nets whose name contains this")
     parser.add_argument("--data_dir", help="folder of Fashion-MNIST; default: where it usually is")

@@ -154,3 +154,13 @@ def test_python_3_9_can_run_every_file(file):
             assert not sides & {"int", "str", "float", "bool", "bytes", "Tensor", "Any"}, f"line {node.lineno}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
             assert not node.keywords, f"line {node.lineno}"
+
+
+def test_modules_that_stand_on_one_path_have_names_of_their_own():
+    """The suite puts tests, demo and benchmarks on it: of two files of one name only the first can be imported."""
+    root, found = PACKAGE.parent, {}
+    for folder in ("tests", "demo", "benchmarks"):
+        for path in (root / folder).iterdir():
+            if path.suffix == ".py" or (path / "__init__.py").is_file():
+                found.setdefault(path.stem, []).append(folder)
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}

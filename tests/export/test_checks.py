@@ -8,7 +8,7 @@ import paddle
 import pytest
 from nets import Net, convnet, linear, two_linears
 from paddle import nn
-from pictures import ROWS
+from layer_pictures import ROWS
 
 from paddle_unstructured import NM, Block, Filter, UnstructuredPruner
 from paddle_unstructured.export import check

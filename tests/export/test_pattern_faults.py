@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from pictures import COLUMNS, HALF, LINEAR, ONE_OFF, ROWS, SQUARES, conv_param, drawn, linear_param
+from layer_pictures import COLUMNS, HALF, LINEAR, ONE_OFF, ROWS, SQUARES, conv_param, drawn, linear_param
 
 from paddle_unstructured import NM, Block, Element, Filter, Int8Block, Param
 from paddle_unstructured.export import parse_pattern

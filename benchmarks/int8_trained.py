@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the nets of int8_accuracy.py on Fashion-MNIST: MobileNetV3-small, PP-LCNet x0.25 and a GhostNet x0.25.
 
-    python benchmarks/int8_nets.py FOLDER [--only MobileNetV3] [--seeds 2] [--minutes 12]
+    python benchmarks/int8_trained.py FOLDER [--only MobileNetV3] [--seeds 2] [--minutes 12]
 
 Writes FOLDER/NAME-SEED.json and .pdiparams. Stops after so many minutes, and goes on from there when run again; exit
 code 3 while nets are missing.
