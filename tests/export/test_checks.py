@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from layer_pictures import ROWS
 from nets import Net, convnet, linear, two_linears
 from paddle import nn
-from layer_pictures import ROWS
 
 from paddle_unstructured import NM, Block, Filter, UnstructuredPruner
 from paddle_unstructured.export import check
