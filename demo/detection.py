@@ -12,9 +12,9 @@ from nms import CHOSEN_FROM, LEAST, MOST
 from precision import Precision
 from tasks import Label, Score
 
-# (width, height) in an image of 416 x 416: three for each of YOLOv3's planes, strides 8, 16 and 32.
+# (width, height) in pixels, three for each of YOLOv3's planes, strides 8, 16 and 32. They do not shrink with the image:
+# a plane tells objects apart whose centres are a stride away from each other, however large the image is.
 ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
-ANCHORS_AT = 416
 
 
 class Detection:
@@ -57,8 +57,8 @@ class Anchors(Detection):
 
     def __init__(self, classes: int, size: tuple[int, int], most: int) -> None:
         super().__init__(classes, size, most)
-        scaled = [max(2, round(side * size[0] / ANCHORS_AT)) for anchor in ANCHORS for side in anchor]
-        self.anchors, self.planes = scaled, ((32, (6, 7, 8)), (16, (3, 4, 5)), (8, (0, 1, 2)))
+        self.anchors = [side for anchor in ANCHORS for side in anchor]
+        self.planes = ((32, (6, 7, 8)), (16, (3, 4, 5)), (8, (0, 1, 2)))
 
     def measure(self, outputs: Any, labels: Sequence[Any]) -> tuple[Any, ...]:
         box, kind = labels

@@ -37,11 +37,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--train", type=int, default=4000, help="training scenes (default: 4000)")
     parser.add_argument("--test", type=int, default=500, help="test scenes (default: 500)")
     parser.add_argument("--size", type=int, default=96, help="height and width, a multiple of 32 (default: 96)")
+    parser.add_argument(
+        "--kinds", type=int, default=10, help="of objects, the first ones: 3 are learned soon (default: 10)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=("npz", *FORMATS), default="npz", help="of what is written (default: npz)")
     parser.add_argument("--show", action="store_true", help="write scenes.png too")
     args = parser.parse_args(argv)
-    for name, least in (("train", 1), ("test", 1), ("size", 32), ("seed", 0)):
+    for name, least in (("train", 1), ("test", 1), ("size", 32), ("kinds", 1), ("seed", 0)):
         if getattr(args, name) < least:
             parser.error(f"--{name} must be at least {least}, got {getattr(args, name)}")
     if args.size % 32:
@@ -53,9 +56,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"make_scenes.py: error: {error}")
     args.folder.mkdir(parents=True, exist_ok=True)
     for number, (split, count, source) in enumerate(zip(("train", "test"), (args.train, args.test), sources)):
-        images = source.images[:, 0]
+        labels = source.labels.reshape(-1)
+        images, labels = source.images[labels < args.kinds, 0], labels[labels < args.kinds]
         images = (images.astype(np.float32) * (255 / images.max())).astype(np.uint8)
-        made = compose(images, source.labels.reshape(-1), count, size=args.size, seed=(args.seed, number))
+        made = compose(images, labels, count, size=args.size, seed=(args.seed, number))
         if args.format == "npz":
             content = io.BytesIO()
             np.savez_compressed(content, **made)

@@ -33,6 +33,12 @@ def test_scenes_are_the_same_for_the_same_seed_and_other_ones_for_another(made):
     assert (first["images"] != other["images"]).any()
 
 
+def test_scenes_of_two_kinds_have_all_of_them_and_no_other(tmp_path):
+    run("make_scenes.py", tmp_path, "--train", 20, "--test", 1, "--size", 32, "--kinds", 2)
+    scenes = Scenes(tmp_path / "train.npz", boxes=True)
+    assert {*scenes.classes[scenes.places[..., 2] > 0]} == {0, 1} and scenes.masks.max() == 2
+
+
 def test_masks_and_boxes_say_the_same(made):
     for mask, boxes, classes in zip(made["masks"], made["boxes"], made["classes"]):
         there = boxes[:, 2] > 0
