@@ -131,7 +131,7 @@ def test_accelerate_that_converts_nothing_ends_with_3_and_counts_all_refusals(tm
 
 
 def test_the_share_of_arithmetic_of_the_parts_is_counted_by_hand(tmp_path, run, static, monkeypatch):
-    """1x1, 2*4 per pixel; then a transposed one of volumes, which no kernel covers, 4*4; a linear layer, 16*4*8 in all."""
+    """1x1, 2*4 per pixel; then a transposed one of volumes, which no kernel covers, 4*4; a linear layer, 16*4*8."""
     monkeypatch.chdir(tmp_path)
 
     def net_of(x):
