@@ -18,7 +18,9 @@ namespace {
 
 constexpr int kPixelLanes = kLanes / kGroup;  // pixels of one vector of sums: a lane for each channel
 
-template <int Kernel>
+// `Swish`: a hard-swish follows. The kernels without one must not pay for it: its constants would take the filter's
+// registers.
+template <int Kernel, bool Swish>
 struct Filter {
   static constexpr int kWords = (Kernel + 3) / 4;
   Weights tap[Kernel][kWords];
@@ -28,10 +30,10 @@ struct Filter {
   Requantization finish;
 };
 
-template <int Kernel>
-PU_INLINE Filter<Kernel> load_filter(const Depthwise& task, int32_t group) {
-  constexpr int kWords = Filter<Kernel>::kWords;
-  Filter<Kernel> filter;
+template <int Kernel, bool Swish>
+PU_INLINE Filter<Kernel, Swish> load_filter(const Depthwise& task, int32_t group) {
+  constexpr int kWords = Filter<Kernel, Swish>::kWords;
+  Filter<Kernel, Swish> filter;
   const int32_t* const weight = task.weight + static_cast<ptrdiff_t>(group) * Kernel * kWords * kGroup;
   for (int i = 0; i < Kernel; ++i)
     for (int j = 0; j < kWords; ++j) filter.tap[i][j] = weights(repeated(weight + (i * kWords + j) * kGroup));
@@ -40,7 +42,7 @@ PU_INLINE Filter<Kernel> load_filter(const Depthwise& task, int32_t group) {
   filter.scale = reinterpret_cast<Vec>(repeated(reinterpret_cast<const int32_t*>(task.finish.scale) + group * kGroup));
   filter.zero = broadcast(task.finish.zero);
   filter.clamp = clamp_of(task.finish);
-  filter.finish = task.finish;
+  if (Swish) filter.finish = task.finish;
   return filter;
 }
 
@@ -65,10 +67,10 @@ PU_INLINE void store_square(const Group& planes, int64_t at, IntVec bytes, bool 
 }
 
 // `Vectors` vectors of outputs in each of `Rows` rows. `Edge`: some windows may reach beyond the plane.
-template <int Kernel, int Stride, int Rows, int Vectors, bool Edge>
-PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Filter<Kernel>& filter, int32_t row,
+template <int Kernel, int Stride, int Rows, int Vectors, bool Edge, bool Swish>
+PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Filter<Kernel, Swish>& filter, int32_t row,
                                  int32_t column) {
-  constexpr int kWords = Filter<Kernel>::kWords, kSquare = square_pixels(Kernel, Stride);
+  constexpr int kWords = Filter<Kernel, Swish>::kWords, kSquare = square_pixels(Kernel, Stride);
   constexpr int kParts = reach_parts(Stride, Vectors), kStep = reach_step(Stride);
   const int32_t top = row * Stride - w.pad_top, left = column * Stride - w.pad_left;
   Lanes inside[kWords][kParts] = {};
@@ -112,7 +114,7 @@ PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Fil
     PU_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) {
       const Vec real = fused(floats(sums[r][v]), filter.scale, filter.zero);
-      sums[r][v] = quantized(filter.finish.swish != 0 ? hard_swished(real, filter.finish) : real);
+      sums[r][v] = quantized(Swish ? hard_swished(real, filter.finish) : real);
     }
     const IntVec bytes = in_order(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
     store_square<Vectors * kPixelLanes, kSquare>(planes, static_cast<int64_t>(row + r) * w.output_width + column,
@@ -122,18 +124,19 @@ PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Fil
 
 // Squares side by side from column `first` on; the last one begins at `most_column` at the latest. A function of its
 // own, so that it has all registers for the filter.
-template <int Kernel, int Stride, int Rows, int Vectors, bool Edge>
-__attribute__((noinline)) void squares_of_outputs(const Window& window, const Group& given, const Filter<Kernel>& kept,
-                                                  int32_t row, int32_t first, int32_t last, int32_t most_column) {
+template <int Kernel, int Stride, int Rows, int Vectors, bool Edge, bool Swish>
+__attribute__((noinline)) void squares_of_outputs(const Window& window, const Group& given,
+                                                  const Filter<Kernel, Swish>& kept, int32_t row, int32_t first,
+                                                  int32_t last, int32_t most_column) {
   const Window w = window;
   const Group planes = given;
-  const Filter<Kernel> filter = kept;
+  const Filter<Kernel, Swish> filter = kept;
   for (int32_t column = first; column < last; column += square_pixels(Kernel, Stride))
     square_of_outputs<Kernel, Stride, Rows, Vectors, Edge>(w, planes, filter, row, least(column, most_column));
 }
 
-template <int Kernel, int Stride, int Rows>
-PU_INLINE void rows_of_outputs(const Window& w, const Group& planes, const Filter<Kernel>& filter, int32_t row) {
+template <int Kernel, int Stride, int Rows, bool Swish>
+PU_INLINE void rows_of_outputs(const Window& w, const Group& planes, const Filter<Kernel, Swish>& filter, int32_t row) {
   constexpr int32_t kSquare = square_pixels(Kernel, Stride);
   const int32_t width = w.output_width, most_column = most(0, width - kSquare);
   if (width <= 2 * kPixelLanes)
@@ -151,13 +154,13 @@ PU_INLINE void rows_of_outputs(const Window& w, const Group& planes, const Filte
   squares_of_outputs<Kernel, Stride, Rows, 4, true>(w, planes, filter, row, end, width, most_column);
 }
 
-template <int Kernel, int Stride>
+template <int Kernel, int Stride, bool Swish>
 void depthwise_groups(const Depthwise& task) {
   constexpr int kRows = kLanes == 16 ? (Kernel == 3 ? 4 : 2) : kLanes == 8 ? 2 : 1;
   constexpr int kFew = kRows > 1 ? kRows / 2 : 1;
   const Window& w = task.window;
   for (int32_t group = task.first; group < task.last; ++group) {
-    const Filter<Kernel> filter = load_filter<Kernel>(task, group);
+    const Filter<Kernel, Swish> filter = load_filter<Kernel, Swish>(task, group);
     const Group planes{task.input.data + group * task.input.pitch, task.output + group * task.output_pitch,
                        task.output_pitch / kGroup};
     // The last rows begin early enough to be as many as a function makes; a row made twice costs less than one alone.
@@ -174,10 +177,15 @@ void depthwise_groups(const Depthwise& task) {
   }
 }
 
-void depthwise(const Depthwise& task) {
+template <bool Swish>
+void depthwise_by_size(const Depthwise& task) {
   const bool three = task.window.kernel_height == 3, one = task.window.stride_height == 1;
-  if (three) return one ? depthwise_groups<3, 1>(task) : depthwise_groups<3, 2>(task);
-  return one ? depthwise_groups<5, 1>(task) : depthwise_groups<5, 2>(task);
+  if (three) return one ? depthwise_groups<3, 1, Swish>(task) : depthwise_groups<3, 2, Swish>(task);
+  return one ? depthwise_groups<5, 1, Swish>(task) : depthwise_groups<5, 2, Swish>(task);
+}
+
+void depthwise(const Depthwise& task) {
+  return task.finish.swish != 0 ? depthwise_by_size<true>(task) : depthwise_by_size<false>(task);
 }
 
 }  // namespace

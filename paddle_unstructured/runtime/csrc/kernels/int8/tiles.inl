@@ -31,7 +31,8 @@ struct Waiting {
   const uint8_t* added;  // null: nothing
 };
 
-template <int Vectors>
+// `Swish`: a hard-swish follows.
+template <int Vectors, bool Swish>
 class TileRun {
  public:
   PU_INLINE TileRun(const TileRows& rows, const Tile& tile)
@@ -147,7 +148,7 @@ class TileRun {
                        zero_);
         }
         const Vec real = fused(floats(sum), broadcast(waiting.scale[row + m]), zero);
-        made[m] = quantized(tile_.finish.swish != 0 ? hard_swished(real, tile_.finish) : real);
+        made[m] = quantized(Swish ? hard_swished(real, tile_.finish) : real);
       }
       store_aligned_ints(to, clamped(interleaved(pair(made[0], made[1]), pair(made[2], made[3])), clamp_));
     }
@@ -210,11 +211,13 @@ struct TileMultiply {
   const Tile& tile;
   template <int Vectors>
   void with() const {
-    TileRun<Vectors> run(rows, tile);
-    if (rows.column == nullptr)
-      run.dense();
-    else
-      run.sparse();
+    return tile.finish.swish != 0 ? run<Vectors, true>() : run<Vectors, false>();
+  }
+
+  template <int Vectors, bool Swish>
+  void run() const {
+    TileRun<Vectors, Swish> made(rows, tile);
+    return rows.column == nullptr ? made.dense() : made.sparse();
   }
 };
 
