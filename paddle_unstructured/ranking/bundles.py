@@ -20,8 +20,8 @@ def in_bundles(scores: Tensor, axis: int, count: int) -> Tensor:
         count: units of a bundle.
 
     Example:
-        >>> in_bundles(paddle.to_tensor([[7.0, 3.0, 1.0, 9.0, 0.0]]), 0, 2).round(2).tolist()
-        [[8.06, 2.24, 2.24, 8.06, 0.0]]
+        >>> in_bundles(paddle.to_tensor([[1.0, 0.0, 7.0, 0.0, 0.0]]), 0, 2).tolist()
+        [[5.0, 0.0, 5.0, 0.0, 0.0]]
     """
     moved = paddle.moveaxis(scores, axis, 0)
     rows = moved.reshape([moved.shape[0], -1])  # [rows, units]
