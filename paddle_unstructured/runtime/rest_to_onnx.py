@@ -322,16 +322,19 @@ def _nonzero(b: Builder, op: Op) -> None:
     b.node("Transpose", b.node("NonZero", b.names(op)), _out(op), perm=[1, 0])
 
 
+def _padding(op: Op) -> dict[str, Any]:
+    """That of a window."""
+    algorithm, pads = word(op, "padding_algorithm", "EXPLICIT"), word(op, "paddings")
+    if algorithm != "EXPLICIT":
+        return {"auto_pad": {"SAME": "SAME_UPPER", "VALID": "VALID"}[algorithm]}
+    pads = [pads[0], pads[0], pads[1], pads[1]] if len(pads) == 2 else pads
+    return {"pads": [pads[0], pads[2], pads[1], pads[3]]}
+
+
 def _conv(b: Builder, op: Op) -> None:
     if word(op, "data_format", "NCHW") not in ("NCHW", "AnyLayout"):
         raise ValueError("only NCHW is known")
-    pads = word(op, "paddings")
-    pads = [pads[0], pads[0], pads[1], pads[1]] if len(pads) == 2 else pads
-    words: dict[str, Any] = {"pads": [pads[0], pads[2], pads[1], pads[3]]}
-    algorithm = word(op, "padding_algorithm", "EXPLICIT")
-    if algorithm != "EXPLICIT":
-        words = {"auto_pad": {"SAME": "SAME_UPPER", "VALID": "VALID"}[algorithm]}
-    words |= {"strides": word(op, "strides"), "dilations": word(op, "dilations"), "group": word(op, "groups", 1)}
+    words = _padding(op) | {"strides": word(op, "strides"), "dilations": word(op, "dilations"), "group": word(op, "groups", 1)}
     b.node("Conv", b.names(op), _out(op), **words)
 
 
@@ -431,13 +434,7 @@ def _pool(b: Builder, op: Op) -> None:
         return
     if word(op, "adaptive"):
         raise ValueError("an adaptive pool to another size than 1 is not known")
-    pads = word(op, "paddings")
-    pads = [pads[0], pads[0], pads[1], pads[1]] if len(pads) == 2 else pads
-    words: dict[str, Any] = {"pads": [pads[0], pads[2], pads[1], pads[3]]}
-    algorithm = word(op, "padding_algorithm", "EXPLICIT")
-    if algorithm != "EXPLICIT":
-        words = {"auto_pad": {"SAME": "SAME_UPPER", "VALID": "VALID"}[algorithm]}
-    words |= {"kernel_shape": size, "strides": word(op, "strides"), "ceil_mode": int(bool(word(op, "ceil_mode")))}
+    words = _padding(op) | {"kernel_shape": size, "strides": word(op, "strides"), "ceil_mode": int(bool(word(op, "ceil_mode")))}
     if average:
         words["count_include_pad"] = int(not word(op, "exclusive", True))
     b.node("AveragePool" if average else "MaxPool", b.names(op)[:1], _out(op), **words)

@@ -45,18 +45,16 @@ PU_INLINE void store_row(const Tile& tile, ptrdiff_t row, const IntVec (&sums)[V
   for (int v = 0; v < Vectors; ++v) store_aligned_ints(tile.sums + (row * Vectors + v) * kLanes, sums[v]);
 }
 
-template <int Vectors>
+// `Swish`: a hard-swish follows; kernels without one must not pay for it.
+template <bool Swish, int Vectors>
 PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row, IntVec (&sums)[Vectors]) {
   const Vec scale = broadcast(tile.finish.scale[row]);
   if (tile.finish.added == nullptr) {
-    if (tile.finish.swish != 0) {
-      PU_UNROLL(24)
-      for (int v = 0; v < Vectors; ++v)
-        sums[v] = quantized(hard_swished(fused(floats(sums[v]), scale, finish.zero), tile.finish));
-      return;
-    }
     PU_UNROLL(24)
-    for (int v = 0; v < Vectors; ++v) sums[v] = quantized(fused(floats(sums[v]), scale, finish.zero));
+    for (int v = 0; v < Vectors; ++v) {
+      const Vec real = fused(floats(sums[v]), scale, finish.zero);
+      sums[v] = quantized(Swish ? hard_swished(real, tile.finish) : real);
+    }
     return;
   }
   const uint8_t* const added = tile.finish.added + row / kGroup * tile.output_pitch;
@@ -64,7 +62,7 @@ PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row,
   for (int v = 0; v < Vectors; ++v) {
     const IntVec byte = byte_of_words(load_aligned_ints(added + v * kLanes * kGroup), row % kGroup);
     const Vec real = fused(floats(sums[v]), scale, fused(floats(byte), finish.added_scale, finish.zero));
-    sums[v] = quantized(tile.finish.swish != 0 ? hard_swished(real, tile.finish) : real);
+    sums[v] = quantized(Swish ? hard_swished(real, tile.finish) : real);
   }
 }
 
@@ -161,7 +159,7 @@ PU_INLINE void add_entries(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, In
 }
 #endif
 
-template <int Vectors, int Block, bool Last>
+template <int Vectors, int Block, bool Last, bool Swish>
 void sparse_tile(const SparseRows& rows, const Tile& given) {
   const Tile tile = given;  // the compiler then knows that no store changes it
   const Finish finish(tile.finish);
@@ -179,7 +177,7 @@ void sparse_tile(const SparseRows& rows, const Tile& given) {
       PU_UNROLL(4)
       for (int i = 0; i < Block; ++i) {
         if (Last)
-          finish_row(tile, finish, row + m + i, block[i]);
+          finish_row<Swish>(tile, finish, row + m + i, block[i]);
         else
           store_row(tile, row + m + i, block[i]);
         if (Last) finished.join(sums, m + i);
@@ -189,7 +187,7 @@ void sparse_tile(const SparseRows& rows, const Tile& given) {
   }
 }
 
-template <int Vectors, bool Last>
+template <int Vectors, bool Last, bool Swish>
 void dense_tile(const DenseRows& rows, const Tile& given) {
   const Tile tile = given;
   const Finish finish(tile.finish);
@@ -223,7 +221,7 @@ void dense_tile(const DenseRows& rows, const Tile& given) {
     PU_UNROLL(4)
     for (int m = 0; m < kGroup; ++m) {
       if (Last)
-        finish_row(tile, finish, row + m, sums[m]);
+        finish_row<Swish>(tile, finish, row + m, sums[m]);
       else
         store_row(tile, row + m, sums[m]);
       if (Last) finished.join(sums, m);
@@ -238,10 +236,12 @@ struct SparseRun {
   const Tile& tile;
   template <int Vectors>
   void with() const {
-    if (tile.last)
-      sparse_tile<Vectors * kTogether, Block, true>(rows, tile);
+    if (!tile.last)
+      sparse_tile<Vectors * kTogether, Block, false, false>(rows, tile);
+    else if (tile.finish.swish != 0)
+      sparse_tile<Vectors * kTogether, Block, true, true>(rows, tile);
     else
-      sparse_tile<Vectors * kTogether, Block, false>(rows, tile);
+      sparse_tile<Vectors * kTogether, Block, true, false>(rows, tile);
   }
 };
 
@@ -250,10 +250,12 @@ struct DenseRun {
   const Tile& tile;
   template <int Vectors>
   void with() const {
-    if (tile.last)
-      dense_tile<Vectors * kTogether, true>(rows, tile);
+    if (!tile.last)
+      dense_tile<Vectors * kTogether, false, false>(rows, tile);
+    else if (tile.finish.swish != 0)
+      dense_tile<Vectors * kTogether, true, true>(rows, tile);
     else
-      dense_tile<Vectors * kTogether, false>(rows, tile);
+      dense_tile<Vectors * kTogether, true, false>(rows, tile);
   }
 };
 
