@@ -334,8 +334,8 @@ def _padding(op: Op) -> dict[str, Any]:
 def _conv(b: Builder, op: Op) -> None:
     if word(op, "data_format", "NCHW") not in ("NCHW", "AnyLayout"):
         raise ValueError("only NCHW is known")
-    words = _padding(op) | {"strides": word(op, "strides"), "dilations": word(op, "dilations"), "group": word(op, "groups", 1)}
-    b.node("Conv", b.names(op), _out(op), **words)
+    steps = {"strides": word(op, "strides"), "dilations": word(op, "dilations")}
+    b.node("Conv", b.names(op), _out(op), **_padding(op), **steps, group=word(op, "groups", 1))
 
 
 def _batch_norm(b: Builder, op: Op) -> None:
@@ -434,10 +434,10 @@ def _pool(b: Builder, op: Op) -> None:
         return
     if word(op, "adaptive"):
         raise ValueError("an adaptive pool to another size than 1 is not known")
-    words = _padding(op) | {"kernel_shape": size, "strides": word(op, "strides"), "ceil_mode": int(bool(word(op, "ceil_mode")))}
+    words = {"kernel_shape": size, "strides": word(op, "strides"), "ceil_mode": int(bool(word(op, "ceil_mode")))}
     if average:
         words["count_include_pad"] = int(not word(op, "exclusive", True))
-    b.node("AveragePool" if average else "MaxPool", b.names(op)[:1], _out(op), **words)
+    b.node("AveragePool" if average else "MaxPool", b.names(op)[:1], _out(op), **_padding(op), **words)
 
 
 def _unbind(b: Builder, op: Op) -> None:
