@@ -180,18 +180,24 @@ void dense(const DenseRows& rows, const Tile& tile) {
   with_constant<kDenseVectors / kTogether>(tile.vectors, DenseRun{rows, tile});
 }
 
+// Each weight is read once, from memory that the processor's own prefetch leaves at the end of a page.
 template <int Block>
 void sparse_vector(const SparseVector& task) {
   constexpr int kChains = Block == 1 ? 4 : 2;  // independent sums hide the latency of the additions
+  constexpr int kAhead = 1024;                 // entries
   for (int32_t i = 0; i < task.rows.count; ++i) {
     const int32_t row = task.rows.row[i] * Block, last = task.rows.start[i + 1];
     float sums[kChains][Block] = {};
     int32_t e = task.rows.start[i];
-    for (; e + kChains <= last; e += kChains) PU_UNROLL(4)
-    for (int c = 0; c < kChains; ++c) {
-      const float x = task.input[task.rows.column[e + c]];
+    for (; e + kChains <= last; e += kChains) {
+      __builtin_prefetch(task.rows.value + static_cast<ptrdiff_t>(e + kAhead) * Block);
+      __builtin_prefetch(task.rows.column + e + kAhead);
       PU_UNROLL(4)
-      for (int m = 0; m < Block; ++m) sums[c][m] += task.rows.value[static_cast<ptrdiff_t>(e + c) * Block + m] * x;
+      for (int c = 0; c < kChains; ++c) {
+        const float x = task.input[task.rows.column[e + c]];
+        PU_UNROLL(4)
+        for (int m = 0; m < Block; ++m) sums[c][m] += task.rows.value[static_cast<ptrdiff_t>(e + c) * Block + m] * x;
+      }
     }
     for (; e < last; ++e)
       for (int m = 0; m < Block; ++m)
