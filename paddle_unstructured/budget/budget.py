@@ -24,10 +24,11 @@ from ..runtime.engine import MOST_THREADS
 from ..runtime.int8.options import Int8
 from ..saved_model import Model
 from ..selection import Select, all_weights
-from .errors import output_errors
+from .choice import choose
+from .errors import Alone
 from .kept_times import clocked, facts, processor
-from .knapsack import within
 from .levels import Levels, levels_of
+from .search import Found
 from .times import Planned, Times, clock, planned, table, variants
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ class TimedAllocation(PerLayer):
         times: seconds of the dense net's layers at each level, as they were measured.
         predicted: seconds of a run of the pruned net.
         wanted: seconds that were asked for.
-        error: what is to be expected of the outputs, |y' - y| / |y|, if layers err independently.
+        error: what is to be expected of the outputs, |y' - y| / |y|.
+        origin: what proposed this choice.
         measured: seconds that the dense and the pruned net took in turn, once both were converted and run.
         asked: what was asked for.
         run: what is run to measure.
@@ -81,6 +83,7 @@ class TimedAllocation(PerLayer):
     predicted: float = 0.0
     wanted: float = 0.0
     error: float = 0.0
+    origin: str = ""
     measured: tuple[float, float] | None = None
     asked: Any = None
     run: Any = field(default=None, repr=False, compare=False)
@@ -128,7 +131,7 @@ class TimedAllocation(PerLayer):
         zeros = sum(row.zeros for row in self.rows) / max(size, 1)
         footer = [
             ["not pruned", "", "", _ms(self.times.fixed), _ms(self.times.fixed), "", "other ops, copies, the call"],
-            ["predicted", f"{size}", f"{zeros:.4f}", _ms(dense), _ms(self.predicted), f"{self.error:.4f}", ""],
+            ["predicted", f"{size}", f"{zeros:.4f}", _ms(dense), _ms(self.predicted), f"{self.error:.4f}", self.origin],
         ]
         if self.measured is not None:
             apart = self.predicted / self.measured[1] - 1.0
@@ -145,7 +148,8 @@ class Budget:
 
     Each layer's time at each sparsity is measured on this machine, on the kernels that `convert` gives it; its error
     is that of the net's outputs if it alone is pruned and repaired. Of all choices within the time, the one with the
-    least sum of squared errors is found by dynamic programming.
+    least sum of squared errors is found by dynamic programming. It, what `Uniform`, `Global` and `LAMP` choose within
+    the time, and some proposals that follow from their errors are each pruned and repaired as a whole; the best counts.
 
     Args:
         ms: milliseconds of one run, > 0; or
@@ -155,6 +159,7 @@ class Budget:
         int8: whether the model is to run in int8, on ranges of the same data; or an `Int8` that says how.
         shapes: input name -> shape of what is timed. Default: that of the calibration data.
         highest: sparsity that no layer goes beyond, in (0, 1).
+        trials: proposals that are tried as a whole; more take longer. 0: errors of single layers alone decide.
 
     Raises:
         ValueError: Neither or both of `ms` and `speedup`, or a value out of range.
@@ -173,6 +178,7 @@ class Budget:
     int8: Union[bool, Int8] = False
     shapes: Mapping[str, Sequence[int]] | None = None
     highest: float = _HIGHEST
+    trials: int = 16
 
     def __post_init__(self) -> None:
         if (self.ms is None) == (self.speedup is None):
@@ -185,6 +191,7 @@ class Budget:
         arguments.whole("threads", self.threads, least=1, most=MOST_THREADS)
         arguments.whole("batch", self.batch, least=1, most=_MOST_ROWS)
         arguments.number("highest", self.highest, above=0.0, below=1.0)
+        arguments.whole("trials", self.trials, least=0)
         if not isinstance(self.int8, (bool, Int8)):
             raise arguments.wrong_kind("int8", "True, False or an Int8", self.int8)
         if isinstance(self.int8, Int8) and self.int8.most_error is not None:
@@ -241,21 +248,19 @@ class Budget:
         known = self.tuned(model, batches, pattern=pattern, select=select)
         wanted = known.times.dense / self.speedup if self.speedup is not None else 1e-3 * float(self.ms or 0.0)
         self._check_reachable(known, wanted)
-        useful = [layer for layer in known.layers if np.ptp(known.times.layers[layer.param.name]) > 0.0]
-        chosen = {layer.param.name: 0 for layer in known.layers}
-        errors: dict[str, np.ndarray] = {}
+        found, alone = Found({}, "", 0.0), dict[str, Alone]()
         if known.times.dense > wanted:
-            errors = output_errors(known.model, useful, known.levels, batches, seed)
-            names = [layer.param.name for layer in useful]
-            left = (
-                wanted
-                - known.times.fixed
-                - sum(float(known.times.layers[layer.param.name][0]) for layer in known.layers if layer not in useful)
+            found, alone = choose(
+                known.model,
+                known.layers,
+                known.levels,
+                known.times,
+                wanted,
+                batches,
+                trials=self.trials,
+                seed=seed,
             )
-            best = within([known.times.layers[name] for name in names], [errors[name] for name in names], left)
-            assert best is not None  # the fastest of each fit
-            chosen.update(zip(names, best))
-        return self._result(known, chosen, errors, wanted)
+        return self._result(known, found, alone, wanted)
 
     def tuned(
         self,
@@ -334,24 +339,23 @@ class Budget:
                 _ms(wanted),
             )
 
-    def _result(
-        self, known: Tuned, chosen: Mapping[str, int], errors: Mapping[str, np.ndarray], wanted: float
-    ) -> TimedAllocation:
-        rows, own = [], {}
+    def _result(self, known: Tuned, found: Found, alone: Mapping[str, Alone], wanted: float) -> TimedAllocation:
+        rows, times = [], known.times
         for layer in known.layers:
-            name, level = layer.param.name, chosen[layer.param.name]
-            zeros, times = known.levels[name][level], known.times.layers[name]
-            error = float(errors[name][level]) ** 0.5 if name in errors else 0.0
-            note = "" if np.ptp(times) > 0.0 else "zeros make it no faster"
-            rows.append(LayerBudget(name, layer.param.size, zeros, float(times[0]), float(times[level]), error, note))
-            own[name] = zeros / layer.param.size
+            name, size = layer.param.name, layer.param.size
+            zeros, levels = found.zeros.get(name, 0), known.levels[name]
+            error = float(np.interp(zeros, levels, alone[name].errors)) ** 0.5 if name in alone else 0.0
+            note = "" if np.ptp(times.layers[name]) > 0.0 else "zeros make it no faster"
+            dense, now = times.of(name, 0, known.levels), times.of(name, zeros, known.levels)
+            rows.append(LayerBudget(name, size, zeros, dense, now, error, note))
         return TimedAllocation(
-            sparsities=own,
+            sparsities={row.name: row.zeros / row.size for row in rows},
             rows=tuple(rows),
-            times=known.times,
-            predicted=known.times.fixed + sum(row.now for row in rows),
+            times=times,
+            predicted=times.fixed + sum(row.now for row in rows),
             wanted=wanted,
-            error=sum(row.error**2 for row in rows) ** 0.5,
+            error=(sum(row.error**2 for row in rows) if found.error is None else found.error) ** 0.5,
+            origin=found.origin,
             asked=self,
             run=known,
         )

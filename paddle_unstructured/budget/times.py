@@ -45,6 +45,10 @@ class Times:
         """The net without zeros."""
         return self.fixed + sum(float(each[0]) for each in self.layers.values())
 
+    def of(self, name: str, zeros: int, levels: Levels) -> float:
+        """One layer with so many zeros; linear between its levels."""
+        return float(np.interp(zeros, levels[name], self.layers[name]))
+
     @property
     def fastest(self) -> float:
         """The net with every layer at its fastest level."""

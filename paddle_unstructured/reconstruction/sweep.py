@@ -20,7 +20,7 @@ from .moments import Moments
 from .rounding import compensated, nearest
 from .samples import PARTS, Feed
 from .segments import Live, Pieces
-from .solve import Effort, solve
+from .solve import Effort, refit, solve
 from .spill import Spill
 from .worth import Worth
 
@@ -107,7 +107,7 @@ def sweep(
         for pruned, layer in group:
             known = worth.get(pruned.param.name)
             scale = np.ones((1, 1, 1), np.float32) if known is None else known.scale(layer)
-            done = _refit(graph, dense, pruned, layer, state, scale, random, most)
+            done = _refit(graph, dense, pruned, layer, state, scale, random, most, changed)
             found.append(done)
             spent += cost[layer]
             told(done, spent / sum(cost.values()))
@@ -159,8 +159,12 @@ def _refit(
     scale: np.ndarray,
     random: np.random.Generator,
     most: int | None,
+    changed: bool,
 ) -> Refit:
-    """Solve one layer; what it finds goes into the scope. Until then each output is scaled by what it is worth."""
+    """Solve one layer; what it finds goes into the scope. Until then each output is scaled by what it is worth.
+
+    A layer that loses nothing is found anew too where its inputs have changed: it repairs what earlier ones lost.
+    """
     param = pruned.param
     stored = np.array(dense.find_var(param.name).get_tensor())
     weight, kept = (scale * layer.matrix(w.astype(np.float32)) for w in (stored, graph.array(param.name)))
@@ -173,13 +177,16 @@ def _refit(
 
     def solved(seen: Moments, damping: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         second, cross = seen.centred() if layer.sink else (seen.second, seen.cross)
+        if not zeros:
+            return refit(second, cross, weight, damping, mask), mask
         return solve(second, cross, weight, damping, project, penalty=penalty)
 
     project = projection(pruned, layer, zeros)
     large = project(weight / scale, 1.0) if zeros else mask
     left = [(kept, mask), (weight * large, large)]  # "left as it was" is a candidate
     least, choice = min(error(matrix, fit, choose) for matrix, _ in left), None
-    for damping, penalty in product(DAMPINGS, Effort.for_inputs(weight.shape[-1]).penalties) if zeros else ():
+    penalties = Effort.for_inputs(weight.shape[-1]).penalties if zeros else (1.0,) if changed else ()
+    for damping, penalty in product(DAMPINGS, penalties):
         found = error(solved(fit, damping, penalty)[0], fit, choose)
         if found < least:
             least, choice = found, (damping, penalty)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of their own for times that are kept, and a clock that counts what a plan holds."""
+"""A folder of their own for times that are kept, few trials, and a clock that counts what a plan holds."""
 
 from types import SimpleNamespace
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from paddle_unstructured.budget import budget, kept_times, times
+from paddle_unstructured.budget.choice import choose
 from paddle_unstructured.budget.times import Clocked
 
 
@@ -17,6 +18,7 @@ def times_folder(tmp_path, monkeypatch):
     own = SimpleNamespace(home=lambda: folder, make_home=lambda: folder.mkdir(exist_ok=True))
     monkeypatch.setattr(kept_times, "kept", own)
     monkeypatch.setattr(times, "_SECONDS", 0.2)
+    monkeypatch.setattr(budget, "choose", lambda *a, trials, **k: choose(*a, trials=min(trials, 2), **k))
     return folder
 
 

@@ -12,8 +12,8 @@ def test_between_two_anchors_the_logarithm_is_linear():
     np.testing.assert_allclose(found, [0.0, 0.01, 0.1, 1.0])
 
 
-def test_below_the_first_anchor_the_error_itself_is():
-    np.testing.assert_allclose(between([0, 10], [0.0, 0.5], [0, 2, 5, 10]), [0.0, 0.1, 0.25, 0.5])
+def test_up_to_the_first_anchor_the_error_goes_as_the_cube_of_the_zeros():
+    np.testing.assert_allclose(between([0, 10], [0.0, 0.5], [0, 2, 5, 10]), [0.0, 0.004, 0.0625, 0.5])
 
 
 def test_an_error_never_falls_with_more_zeros():

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from paddle_unstructured import NM, Block, Filter, Uniform
+from paddle_unstructured import NM, Block, Filter, PerLayer, Uniform
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
 from paddle_unstructured.saved_model import open_model
 
@@ -77,6 +77,19 @@ CASES = [
     for name, words in PATTERNS.items()
     for is_slow in [name not in quick]
 ]
+
+
+def test_layers_that_lose_nothing_repair_what_one_before_them_lost(tmp_path):
+    x, errors = structured(np.random.default_rng(9), 200), []
+    for rules in (None, [{"op_names": ["conv2d_0.*"], "sparsity": 0.7}]):  # which select no other layer
+        model = saved(tmp_path, convnet)
+        (expected,) = model.run(x=x)
+        words = {"rules": rules} if rules else {"allocation": PerLayer({"conv2d_0.*": 0.7})}
+        done = reconstruct(model, data(), **words)
+        errors.append(error(model, expected, x))
+        zeros = {row.name: row.zeros for row in done.rows}
+        assert zeros.pop("conv2d_0.w_0") == round(0.7 * 3 * 9 * 16) and not any(zeros.values())
+    assert errors[0] < 0.9 * errors[1]
 
 
 @pytest.mark.parametrize(("build", "words"), CASES)
