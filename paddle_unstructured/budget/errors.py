@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Sequence, Union
 
 import numpy as np
 
@@ -94,20 +94,19 @@ def output_errors(
             seen = _moments(way, scale * way.matrix(dense.astype(np.float32)), lives, random)
         anchors, ranks, errors = _anchors(levels[name]), list[np.ndarray](), list[float]()
         sink = way.sink if way is not None else None
-        bias = graph.stored(sink) if sink else None
+        own = {each: graph.stored(each) for each in (name, sink) if each}
         try:
             for zeros in anchors:
                 pruned, rank = _pruned(layer, way, dense, seen, scale, zeros)
                 graph.store(name, pruned.astype(dense.dtype))
-                if way is not None and seen is not None and bias is not None:
+                if way is not None and seen is not None and sink:
                     shift = seen.shift(scale * way.matrix(pruned.astype(np.float32))) / scale[..., 0]
-                    graph.store(sink, (bias + (way.sign * shift).reshape(bias.shape)).astype(bias.dtype))
+                    graph.store(sink, (own[sink] + (way.sign * shift).reshape(own[sink].shape)).astype(own[sink].dtype))
                 errors.append(relative(expected, [model.run(**feed) for feed in judged]) if zeros else 0.0)
                 ranks.append((rank / max(float(rank.max()), 1e-30)).astype(np.float16))
         finally:
-            graph.store(name, dense)
-            if bias is not None:
-                graph.store(sink, bias)
+            for each, array in own.items():
+                graph.store(each, array)
         found[name] = Alone(layer, way, dense, tuple(anchors), tuple(ranks), between(anchors, errors, levels[name]))
     return found
 
@@ -116,11 +115,11 @@ def in_order(
     pieces: Pieces, graph: Any, layers: Sequence[PrunedLayer]
 ) -> list[tuple[int, PrunedLayer, SolvableLayer | None]]:
     """Where each layer is run, it, and how it is solved; those that are not solved for at the end."""
-    found = list[tuple[int, PrunedLayer, Any]]()
+    found = list[tuple[int, PrunedLayer, Union[SolvableLayer, None]]]()
     for layer in layers:
         way = solvable(graph, layer.param)
-        known = isinstance(way, SolvableLayer)
-        found.append((pieces.index(way.op) if known else pieces.end, layer, way if known else None))
+        known = (pieces.index(way.op), layer, way) if isinstance(way, SolvableLayer) else (pieces.end, layer, None)
+        found.append(known)
     return sorted(found, key=lambda one: one[0])
 
 

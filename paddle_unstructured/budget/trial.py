@@ -51,7 +51,9 @@ class Trials:
         graph = model.graph
         self._pieces = Pieces(graph.program, graph.place)
         self._starts = [self._pieces.start(feed) for feed in fitted]
-        self._order = [(cut, layer, way) for cut, layer, way in in_order(self._pieces, graph, layers) if way]
+        self._order = [
+            (cut, layer, way) for cut, layer, way in in_order(self._pieces, graph, layers) if way is not None
+        ]
         self._unsolved = [one for one in alone.values() if one.way is None]
         self._made: dict[int, Piece] = {}  # by where it ends; they are the same in every trial
         self._wanted: dict[str, list[np.ndarray]] = {}
@@ -80,14 +82,13 @@ class Trials:
                 graph.store(name, array)
 
     def _touched(self) -> list[str]:
-        sinks = [way.sink for _, _, way in self._order if way is not None and way.sink]
+        sinks = [way.sink for _, _, way in self._order if way.sink]
         return [*self._alone, *(layer.param.name for _, layer, _ in self._order), *sinks]
 
     def _sweep(self, zeros: Mapping[str, int], spill: Spill) -> None:
         """Layer after layer; the first time what each gives in the dense net is kept."""
         lives, at, changed = self._starts, 0, False
         for i, (cut, layer, way) in enumerate(self._order):
-            assert way is not None
             if cut > at:
                 if cut not in self._made:
                     self._made[cut] = self._pieces.between(at, cut)
