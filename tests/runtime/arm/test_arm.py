@@ -82,11 +82,11 @@ def test_all_kernels_of_a_processor_pass_the_tests_of_kernels(cpu, programs):
 
 
 def test_sparse_layers_take_about_a_third_of_the_instructions_of_dense_ones(programs, tmp_path):
-    """The target is 0.35 at 75 % 1x4, which kernels that must shift their input missed when it was measured: 0.358."""
+    """The target is 0.35 at 75 % 1x4."""
     counter = instructions.Counter(tmp_path, programs["run_plans"])
-    for int8, cpu, most in ((False, "cortex-a53", 0.35), (True, "cortex-a76", 0.36), (True, "max", 0.35)):
+    for int8, cpu in ((False, "cortex-a53"), (True, "cortex-a76"), (True, "max")):
         dense, sparse = (counter.of(layer, instructions.SHAPE, int8=int8, cpu=cpu) for layer in ("dense", "75 % 1x4"))
-        assert sparse <= most * dense, (cpu, sparse / dense)
+        assert sparse <= 0.35 * dense, (cpu, sparse / dense)
 
 
 def test_a_cross_compiler_makes_the_wheel_of_its_machine(programs, recorded, tmp_path):

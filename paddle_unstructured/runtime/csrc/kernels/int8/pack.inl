@@ -55,20 +55,18 @@ PU_INLINE void copy_run(const Pack& task, const int32_t* plane, int ky, int kx, 
 PU_INLINE IntVec shifted(IntVec bytes) { return kShift == 0 ? bytes : bytes ^ broadcast_int(four_times(kShift)); }
 
 void pack_plain(const Pack& task) {
+  constexpr int kStep = kTogether * kLanes;
+  const ptrdiff_t pixels = ptrdiff_t{task.vectors} * kStep;
   auto* to = reinterpret_cast<int32_t*>(task.panel);
   for (int32_t k = task.first; k < task.last; ++k) {
     const auto* from = reinterpret_cast<const int32_t*>(task.input.data + k * task.input.pitch) + task.pixel;
-#if PU_NEON
-    for (int32_t v = 0; v < task.vectors; ++v, from += kTogether * kLanes, to += kTogether * kLanes) {
-      int32x4x4_t four = vld1q_s32_x4(from);
+    for (const auto* const end = from + pixels; from < end; from += kStep, to += kStep) {
+      IntVec some[kTogether];
       PU_UNROLL(4)
-      for (int i = 0; i < kTogether; ++i) four.val[i] = raw(shifted(ints(four.val[i])));
-      vst1q_s32_x4(to, four);
+      for (int i = 0; i < kTogether; ++i) some[i] = load_ints(from + i * kLanes);
+      PU_UNROLL(4)
+      for (int i = 0; i < kTogether; ++i) store_aligned_ints(to + i * kLanes, shifted(some[i]));
     }
-#else
-    for (int32_t v = 0; v < task.vectors; ++v, to += kLanes)
-      store_aligned_ints(to, load_aligned_ints(from + v * kLanes));
-#endif
   }
 }
 
