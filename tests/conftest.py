@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -26,3 +27,11 @@ def legacy(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("legacy")
     legacy_models.make(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    """Pruning without training ends in steps that take seconds; few are enough for most tests."""
+    module = sys.modules.get("paddle_unstructured.reconstruction.refine")
+    if module is not None:
+        monkeypatch.setattr(module, "STEPS", 10)

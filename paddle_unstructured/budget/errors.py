@@ -151,8 +151,9 @@ def advanced(pieces: Pieces, lives: list[Live], start: int, stop: int, scope: An
     if start == stop:
         return lives
     piece = pieces.between(start, stop)
-    spill.start()
-    return [spill.kept(piece.run(live, scope)) for live in lives]
+    for i, live in enumerate(lives):  # in place: what goes makes room
+        lives[i] = spill.kept(piece.run(live, scope))
+    return lives
 
 
 def _moments(way: SolvableLayer, weight: np.ndarray, lives: Sequence[Live], random: np.random.Generator) -> Moments:

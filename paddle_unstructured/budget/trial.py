@@ -87,13 +87,14 @@ class Trials:
 
     def _sweep(self, zeros: Mapping[str, int], spill: Spill) -> None:
         """Layer after layer; the first time what each gives in the dense net is kept."""
-        lives, at, changed = self._starts, 0, False
+        lives, at, changed = list(self._starts), 0, False
         for i, (cut, layer, way) in enumerate(self._order):
             if cut > at:
                 if cut not in self._made:
                     self._made[cut] = self._pieces.between(at, cut)
-                spill.start()
-                lives, at = [spill.kept(self._made[cut].run(live, self._model.scope)) for live in lives], cut
+                for batch, live in enumerate(lives):  # in place: what goes makes room
+                    lives[batch] = spill.kept(self._made[cut].run(live, self._model.scope))
+                at = cut
             changed = changed or zeros.get(layer.param.name, 0) > 0
             if not changed and layer.param.name in self._wanted:
                 continue

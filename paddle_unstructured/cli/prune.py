@@ -37,13 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --calibrate: recalibrate measures batch norms anew and leaves weights alone; default: reconstruct",
     )
     parser.add_argument(
-        "--memory", metavar="GB", type=float, help="with --calibrate: of activations, default 0.5; more wait in files"
+        "--memory", metavar="GB", type=float, help="with --calibrate: of activations, default 0.25; more wait in files"
     )
     parser.add_argument(
         "--bits",
         metavar="N",
         type=int,
         help="with --calibrate: round weights to N bits, others make up for it; accelerate --int8 finds 8 exact",
+    )
+    parser.add_argument(
+        "--steps",
+        metavar="N",
+        type=int,
+        help="with --calibrate: of moving all weights that stay together, after the layers; default: 500 if quick",
     )
     add_selection(parser, "prune")
     add_image_words(parser)
@@ -60,7 +66,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(
             "--target-ms and --speedup need inputs, to know what each layer is worth; give --calibrate DATA."
         )
-    given = [f"--{word.replace('_', '-')}" for word in (*WORDS, "memory", "bits") if getattr(args, word) is not None]
+    given = [
+        f"--{word.replace('_', '-')}" for word in (*WORDS, "memory", "bits", "steps") if getattr(args, word) is not None
+    ]
     if given:
         raise ValueError(f"{', '.join(given)} has no meaning without --calibrate; add it, or leave this out.")
     from ..export import export, open_model, save_checkpoint
@@ -84,10 +92,10 @@ def _reconstruct(args: argparse.Namespace) -> None:
     model = open_model(args.model)
     arrays = calibration(args, args.calibrate, model)
     method = args.method or "reconstruct"
-    how: dict[str, Any] = {"method": method, "select": selection(args), "bits": args.bits}
+    how: dict[str, Any] = {"method": method, "select": selection(args), "bits": args.bits, "steps": args.steps}
     if is_asked(args):
         words["allocation"] = budget(args, model, args.int8)
-    how["memory"] = 0.5 if args.memory is None else args.memory
+    how["memory"] = 0.25 if args.memory is None else args.memory
     done = reconstructed(model, arrays, **how, **words)
     model = done.model
     written = export(model.program, model.feeds, model.fetches, args.output, done.pruner)

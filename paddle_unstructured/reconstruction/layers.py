@@ -95,13 +95,17 @@ class SolvableLayer:
             spread[tuple(every)] = x
             x = spread
         pads, size = self._pads(shape), self.output_size(shape)
-        x = np.pad(x, ((0, 0), (0, 0), *((max(low, 0), max(high, 0)) for low, high in pads)))
         index: list[Any] = [np.arange(len(x)).reshape(-1, *[1] * (axes + 1)), slice(None)]
+        inside: Any = np.ones(1, bool)
         for i, (k, step, d) in enumerate(zip(self._kernel, self._steps, self._dilations)):
-            at = places // prod(size[i + 1 :]) % size[i] * step + max(-pads[i][0], 0)  # a negative pad cuts off
+            at = places // prod(size[i + 1 :]) % size[i] * step - pads[i][0]
             reach = (np.arange(k) * d).reshape([-1 if i == j else 1 for j in range(axes)])
-            index.append(at.reshape(*at.shape, *[1] * axes) + reach)
+            at = at.reshape(*at.shape, *[1] * axes) + reach
+            index.append(np.clip(at, 0, x.shape[2 + i] - 1))
+            inside = inside & (index[-1] == at)
         taken = x[tuple(index)]  # [images, positions, *kernel, channels]
+        if not inside.all():
+            taken[~np.broadcast_to(inside, taken.shape[:-1])] = 0.0
         groups, inputs = self.param.groups, x.shape[1] // self.param.groups
         taken = np.moveaxis(taken.reshape(-1, *self._kernel, groups, inputs), (-2, 0, -1), (0, 1, 2))
         return np.ascontiguousarray(taken, np.float32).reshape(groups, -1, inputs * prod(self._kernel))

@@ -10,8 +10,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-_MANY = 1024  # inputs
+MANY = 1024  # inputs: from here on sums are kept in float32, for the memory
 _ROUNDING = 1e-6
+
+
+def slices(count: int) -> list[slice]:
+    """Some rows at a time, where all of them would take much memory on the way."""
+    return [slice(i, i + 512) for i in range(0, count, 512)]
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Moments:
             0,
             np.zeros((groups, inputs)),
             np.zeros((groups, outputs)),
-            np.zeros((groups, inputs, inputs), np.float64 if inputs < _MANY else np.float32),
+            np.zeros((groups, inputs, inputs), np.float64 if inputs < MANY else np.float32),
             np.zeros((groups, outputs, inputs)),
             np.zeros((groups, outputs)),
         )
@@ -63,11 +68,14 @@ class Moments:
 
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """`second` and `cross` of what is left without the means: for a layer whose bias takes the means up."""
-        second = self.second - self.inputs[:, :, None] * self.inputs[:, None, :] / self.count
+        second = np.empty_like(self.second)
+        for rows in slices(second.shape[-1]):
+            second[:, rows] = self.second[:, rows] - self.inputs[:, rows, None] * self.inputs[:, None, :] / self.count
         cross = self.cross - self.outputs[:, :, None] * self.inputs[:, None, :] / self.count
         varies = np.einsum("gii->gi", second) > _ROUNDING * np.einsum("gii->gi", self.second)
         if not varies.all():  # what is left of a constant input is the rounding of products in float32
-            second = np.where(varies[:, :, None] & varies[:, None, :], second, 0.0)
+            second *= varies[:, :, None]
+            second *= varies[:, None, :]
             cross = np.where(varies[:, None, :], cross, 0.0)
         return second, cross
 

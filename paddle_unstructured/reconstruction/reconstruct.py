@@ -23,14 +23,19 @@ from ..selection import Select, all_weights
 from .damage import Damage
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
+from .refine import affordable, refine
 from .rounding import levels
-from .samples import Feed, of, shifted, split
+from .samples import Feed, of, portions, rows_within, shifted, split
+from .spill import Spill, let_go, trim
 from .subject import Subject, subject
 from .sweep import Refit, Told, sweep
 from .worth import Worth, worth_of
 
 _log = logging.getLogger(__name__)
 
+LARGEST = 8e6  # bytes of one value of the net, where fewer samples at a time make it so: several live at once
+ENOUGH = 8  # samples whose variance is near that of all
+_CONSTANTS = ("bias", "norm scale", "norm bias")
 METHODS = ("reconstruct", "recalibrate", "magnitude")
 
 
@@ -46,6 +51,7 @@ class Reconstruction:
             [n, answers].
         error: |outputs - dense outputs| / |dense outputs| on held-back inputs, in the Euclidean norm.
         recalibrated: whether batch norms were measured anew.
+        refined: steps in which all weights that stay were moved together; 0 if that did not help.
         budget: of an allocation by time: what each layer was given, predicted and measured; prints as a table.
     """
 
@@ -55,6 +61,7 @@ class Reconstruction:
     agreement: float | None
     error: float
     recalibrated: bool
+    refined: int = 0
     budget: FittedAllocation | None = None
 
     def __str__(self) -> str:
@@ -88,8 +95,9 @@ def reconstruct(
     rules: Rules | None = None,
     method: str = "reconstruct",
     seed: int = 0,
-    memory: float = 0.5,
+    memory: float = 0.25,
     bits: int | None = None,
+    steps: int | None = None,
     told: Told = lambda row, done: None,
     fetch: Sequence[Any] | None = None,
     scope: Any = None,
@@ -117,6 +125,8 @@ def reconstruct(
         memory: GB of activations that are kept in memory; further ones wait in files without a name.
         bits: round weights to that many bits, 2 to 8, so that each makes up for what rounding takes from others: they
             stay float32, on a grid that int8 finds exact. Default: they are not rounded.
+        steps: of moving all weights that stay together, towards the dense net's answers, after the layers are solved;
+            default: 500 where these cost a minute or two, none where they cost more. With `bits` there are none.
         told: called with the row of each layer when it is done, and the part of the work that is done, in (0, 1].
         fetch: of a Program that is no saved model: values of it that are to stay as they are, such as [logits].
         scope, place: of a Program: where its weights are, and the device. Default: Paddle's own.
@@ -139,13 +149,17 @@ def reconstruct(
     """
     method = arguments.one_of("method", method, METHODS)
     limit = 1e9 * arguments.number("memory", memory, above=0.0)
+    steps = None if steps is None else arguments.whole("steps", steps, least=0)
     most = None if bits is None else levels(arguments.whole("bits", bits, least=2, most=8))
     whose = subject(model, fetch=fetch, scope=scope, place=place, input_spec=input_spec)
     with whose.computing():
-        batches = split(whose.model, data)
-        seen, held = of(batches, "fit", "choose"), of(batches, "judge")
+        spill = Spill(limit / 4.0)
+        batches = [(spill.kept(feed), part) for feed, part in split(whose.model, data)]
+        rows = rows_within(whose.model, [feed for feed, _ in batches], LARGEST, max)
+        few = [(feed, part) for whole, part in batches for feed in portions(whose.model, [whole], rows)]
+        seen, held = of(few, "fit", "choose"), of(few, "judge")
         warn_if_unfamiliar(whose.model.graph, seen)
-        dense, expected = _copy(whose.model), [whose.model.run(**batch) for batch in held]
+        dense, expected = _copy(whose.model), _answers(whose.model, held)
         worth = _worth(whose.model, seen, seed) if method == "reconstruct" else {}
     fit = None
     if isinstance(allocation, OfModel):
@@ -168,18 +182,30 @@ def reconstruct(
     with whose.whole_or_not_at_all(dense):
         pruner = whose.pruner(**{name: value for name, value in words.items() if value is not None})
         pruner.step()
-        layers, rows = whose.take(pruner), list[Refit]()
+        layers, found = whose.take(pruner), list[Refit]()
         with whose.computing():
             if method == "reconstruct":
-                rows = _reconstructed(whose, dense, layers, batches, worth, told, seed=seed, memory=limit, most=most)
+                found = _reconstructed(whose, dense, layers, few, worth, told, seed=seed, memory=limit, most=most)
+            many = list(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
             again = method != "magnitude" and _recalibrated(
-                whose.model, seen, held, expected, must=method == "recalibrate"
+                whose.model, many, held, expected, must=method == "recalibrate"
             )
-            outputs = [whose.model.run(**batch) for batch in held]
+            refined = 0
+            if method == "reconstruct" and bits is None:  # on a grid weights cannot be moved
+                steps = _steps(whose.model, seen[0]) if steps is None else steps
+                refined = steps if _refined(whose, dense, layers, seen, held, steps, seed) else 0
+            outputs = _answers(whose.model, held)
             fit = fit and fit.measure(whose.model)
         whose.give_back(pruner)
     return Reconstruction(
-        whose.model, pruner, tuple(rows), _agreement(expected, outputs), _error(expected, outputs), again, fit
+        whose.model,
+        pruner,
+        tuple(found),
+        _agreement(expected, outputs),
+        _error(expected, outputs),
+        again,
+        refined,
+        fit,
     )
 
 
@@ -209,6 +235,28 @@ def _reconstructed(
     return [replace(row, name=whose.name(row.name)) for row in rows] + left
 
 
+def _steps(model: Model, feed: Feed) -> int:
+    found = [solvable(model.graph, param) for param in model.graph.params()]
+    return affordable([layer for layer in found if isinstance(layer, SolvableLayer)], feed)
+
+
+def _refined(
+    whose: Subject,
+    dense: Any,
+    layers: Sequence[PrunedLayer],
+    seen: Sequence[Feed],
+    held: Sequence[Feed],
+    steps: int,
+    seed: int,
+) -> bool:
+    """Weights of pruned layers, biases and norms together."""
+    graph = whose.model.graph
+    masks: dict[str, np.ndarray | None] = {p.name: None for p in graph.params() if p.role in _CONSTANTS}
+    masks.update({pruned.param.name: graph.mask(pruned.param) for pruned in layers})
+    masks = {name: mask for name, mask in masks.items() if graph.stored(name).dtype == np.float32}
+    return bool(steps and layers and masks) and refine(whose.model, dense, masks, seen, held, steps=steps, seed=seed)
+
+
 def _worth(model: Model, seen: Sequence[Feed], seed: int) -> dict[str, Worth]:
     found = (solvable(model.graph, param) for param in model.graph.params())
     return worth_of(model, [layer for layer in found if isinstance(layer, SolvableLayer)], seen, seed=seed)
@@ -220,6 +268,16 @@ def _copy(model: Model) -> Any:
     for name in model.param_names:
         scope.var(name).get_tensor().set(model.graph.stored(name), model.place)
     return scope
+
+
+def _answers(model: Model, feeds: Sequence[Feed]) -> list[list[np.ndarray]]:
+    found = []
+    for feed in feeds:
+        found.append(model.run(**feed))
+        for array in feed.values():
+            let_go(array)
+        trim()
+    return found
 
 
 def _recalibrated(
@@ -235,14 +293,14 @@ def _recalibrated(
     if not names:
         return False
     before = {name: model.graph.stored(name) for name in names}
-    error = _error(expected, [model.run(**batch) for batch in held])
+    error = _error(expected, _answers(model, held))
     try:
         recalibrate(model, solved)
     except ValueError:
         if must:
             raise
         return False
-    if must or _error(expected, [model.run(**batch) for batch in held]) < error:
+    if must or _error(expected, _answers(model, held)) < error:
         return True
     for name, array in before.items():
         model.graph.store(name, array)

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Sequence
+from math import prod
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..export.inputs import as_feed, batches_of
+from ..graph.splice import is_variable
 from ..saved_model import Model
+from .spill import let_go
 
 Feed = Mapping[str, np.ndarray]
 PARTS = ("fit", "choose", "judge")  # for weights; for damping, and then weights too; only to judge on
@@ -26,13 +29,13 @@ def split(model: Model, data: Any) -> list[tuple[Feed, str]]:
         ValueError: Too few samples; data that does not fit the model or is not finite.
         TypeError: No batches.
     """
-    is_open = all(value.shape[0] < 0 for value in model.inputs.values())
+    takes_any = is_open(model)
     batches = [_checked(model, given, count) for count, given in enumerate(batches_of("data", data), 1)]
-    sizes = [min(len(array) for array in batch.values()) if is_open else 1 for batch in batches]
+    sizes = [min(len(array) for array in batch.values()) if takes_any else 1 for batch in batches]
     order = _MANY if sum(sizes) >= _ENOUGH else _FEW
     if sum(sizes) < len(order):
         raise ValueError(
-            f"`data` must have at least {len(order)} {'samples' if is_open else 'batches'}, got {sum(sizes)}; 128 to "
+            f"`data` must have at least {len(order)} {'samples' if takes_any else 'batches'}, got {sum(sizes)}; 128 to "
             "512 samples are usual."
         )
     found: list[tuple[Feed, str]] = []
@@ -40,7 +43,7 @@ def split(model: Model, data: Any) -> list[tuple[Feed, str]]:
     for batch, size in zip(batches, sizes):
         parts = np.array([order[i % len(order)] for i in range(seen, seen + size)])
         seen += size
-        if not is_open:
+        if not takes_any:
             found.append((batch, str(parts[0])))
             continue
         for part in PARTS:
@@ -67,7 +70,7 @@ class _Pool:
         if self._waiting and any(x.shape[1:] != self._waiting[0][name].shape[1:] for name, x in feed.items()):
             done = self.rest()
         self._waiting.append(feed)
-        return done + (self.rest() if sum(_count(f) for f in self._waiting) >= self.size else [])
+        return done + (self.rest() if sum(count_of(f) for f in self._waiting) >= self.size else [])
 
     def rest(self) -> list[Feed]:
         """What waits, as one batch."""
@@ -75,7 +78,8 @@ class _Pool:
         return [{name: np.concatenate([f[name] for f in waiting]) for name in waiting[0]}] if waiting else []
 
 
-def _count(feed: Feed) -> int:
+def count_of(feed: Feed) -> int:
+    """Samples of a feed."""
     return len(next(iter(feed.values())))
 
 
@@ -92,8 +96,8 @@ def shifted(model: Model, batches: Sequence[tuple[Feed, str]], seed: int) -> lis
     found: list[tuple[Feed, str]] = []
     for feed, part in batches:
         for name, x in feed.items():
-            axis = next((i for i in (1, 3) if x.ndim == 4 and x.shape[i] in (1, 3)), None)
-            if part == "judge" or axis is None or x.dtype.kind != "f":
+            axis = _channels(x)
+            if part == "judge" or axis is None:
                 continue
             first = 2 if axis == 1 else 1
             height, width = x.shape[first : first + 2]
@@ -107,6 +111,64 @@ def shifted(model: Model, batches: Sequence[tuple[Feed, str]], seed: int) -> lis
                 moved = padded[:, :, rows, columns] if axis == 1 else padded[:, rows, columns]
                 found.append(({name: np.ascontiguousarray(moved)}, part))
     return found
+
+
+def moved(model: Model, feed: Feed, random: np.random.Generator) -> Feed:
+    """The same samples, each image moved by some pixels, two of up to 64, edges repeated; others as they are."""
+    if len(model.inputs) != 1:
+        return feed
+    found = dict(feed)
+    for name, x in feed.items():
+        axis = _channels(x)
+        if axis is None:
+            continue
+        planes = x if axis == 1 else np.moveaxis(x, 3, 1)
+        height, width = planes.shape[2:]
+        reach = max(_SHIFT, max(height, width) * _SHIFT // _SMALL_IMAGE)
+        padded = np.pad(planes, ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")
+        offsets = random.integers(0, 2 * reach + 1, (len(x), 2))
+        shifted = np.stack([plane[:, i : i + height, j : j + width] for plane, (i, j) in zip(padded, offsets.tolist())])
+        found[name] = shifted if axis == 1 else np.ascontiguousarray(np.moveaxis(shifted, 1, 3))
+    return found
+
+
+def _channels(x: np.ndarray) -> int | None:
+    """Axis of the channels of images; None if it holds none."""
+    if x.dtype.kind != "f" or x.ndim != 4:
+        return None
+    return next((i for i in (1, 3) if x.shape[i] in (1, 3)), None)
+
+
+def portions(model: Model, feeds: Iterable[Feed], rows: int) -> Iterator[Feed]:
+    """The same samples, at most `rows` at a time, where the model takes any number of them."""
+    for feed in feeds:
+        count = min(len(array) for array in feed.values())
+        if not is_open(model) or count <= rows:
+            yield feed
+            continue
+        for start in range(0, count, rows):
+            yield {name: array[start : start + rows] for name, array in feed.items()}
+            for array in feed.values():
+                let_go(array)
+
+
+def rows_within(model: Model, feeds: Sequence[Feed], room: float, of: Callable[[list[int]], int]) -> int:
+    """How many samples may go through the model at once if `of`, sum or max, of its values are to take `room` bytes.
+
+    An extent that the model leaves open counts as the largest that is given.
+    """
+    largest = max(max(array.shape[1:], default=1) for array in feeds[0].values())
+    sizes = [4]
+    for op in model.program.global_block().ops:
+        for value in op.results() if not is_variable(op) else ():
+            if value.is_dense_tensor_type():
+                sizes.append(4 * prod(largest if extent < 0 else max(extent, 1) for extent in value.shape[1:]))
+    return max(1, int(room / of(sizes)))
+
+
+def is_open(model: Model) -> bool:
+    """Whether a model takes any number of samples."""
+    return all(value.shape[0] < 0 for value in model.inputs.values())
 
 
 def of(batches: Sequence[tuple[Feed, str]], *parts: str) -> list[Feed]:

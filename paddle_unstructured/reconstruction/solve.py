@@ -19,6 +19,8 @@ from typing import Callable
 
 import numpy as np
 
+from .moments import MANY, slices
+
 Project = Callable[[np.ndarray, float], np.ndarray]  # values [groups, outputs, inputs], part of the way -> bool mask
 
 STEPS = 10  # of conjugate gradients; more of them fit the calibration data only
@@ -91,32 +93,52 @@ def _scaled(
     second: np.ndarray, cross: np.ndarray, weight: np.ndarray, damping: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A with a unit diagonal, T to it, and the scale of each input; inputs that are never seen count as pruned."""
-    diagonal = np.einsum("gii->gi", second)
+    diagonal = np.einsum("gii->gi", second).astype(np.float64)
     dead = diagonal <= 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-30)
     ridge = damping * np.maximum(diagonal.mean(-1, keepdims=True), 1e-30)  # [groups, 1]
     scale = np.sqrt(np.where(dead, 0.0, diagonal) + ridge)
     scale = np.where(dead, 1e-3 * scale.min(-1, keepdims=True), scale)  # worth less than any input that is seen
-    a = second / (scale[:, :, None] * scale[:, None, :])
+    a: np.ndarray = np.empty(second.shape, np.float32)
+    for rows in slices(second.shape[-1]):
+        some = second[:, rows] / (scale[:, rows][:, :, None] * scale[:, None, :])
+        a[:, rows] = np.where(dead[:, rows][:, :, None] != dead[:, None, :], 0.0, some)
     step = np.arange(a.shape[-1])
     a[:, step, step] = 1.0
-    a = np.where(dead[:, :, None] != dead[:, None, :], 0.0, a)
     t = (cross + ridge[:, :, None] * weight) / scale[:, None, :]
     t = np.where(dead[:, None, :], weight * scale[:, None, :], t)  # and keeps its weight if it stays
-    return a.astype(np.float32), t.astype(np.float32), scale
+    return a, t.astype(np.float32), scale
+
+
+def inverse(a: np.ndarray, ridge: float) -> np.ndarray:
+    """(A + ridge I)⁻¹ of symmetric matrices [groups, n, n], float32; of large ones by halves, for the memory.
+
+    With A + ridge I = [[P, Q], [Qᵀ, R]] and S = R - Qᵀ P⁻¹ Q, it is [[P⁻¹ + P⁻¹ Q S⁻¹ Qᵀ P⁻¹, -P⁻¹ Q S⁻¹], [·, S⁻¹]].
+    """
+    n = a.shape[-1]
+    if n < MANY:
+        return np.linalg.inv(a.astype(np.float64) + ridge * np.eye(n)).astype(np.float32)
+    half = n // 2
+    found: np.ndarray = np.empty(a.shape, np.float32)
+    p, q = inverse(a[:, :half, :half], ridge), a[:, :half, half:]
+    pq = p @ q
+    found[:, half:, half:] = s = inverse(a[:, half:, half:] - q.transpose(0, 2, 1) @ pq, ridge)
+    found[:, :half, half:] = corner = -(pq @ s)
+    found[:, half:, :half] = corner.transpose(0, 2, 1)
+    found[:, :half, :half] = p - corner @ pq.transpose(0, 2, 1)
+    return found
 
 
 def _admm(
     a: np.ndarray, t: np.ndarray, start: np.ndarray, project: Project, penalty: float, effort: Effort
 ) -> np.ndarray:
-    eye = np.eye(a.shape[-1])
-    inverse = np.linalg.inv(a.astype(np.float64) + penalty * eye).astype(np.float32)
+    inverted = inverse(a, penalty)
     x, u, mask = start, np.zeros_like(start), np.ones(start.shape, bool)
     for i in range(effort.rounds):
         gone = 1.0 - (1.0 - min((i + 1) / effort.ramp, 1.0)) ** 3
         mask = project(x + u, gone)
         z = (x + u) * mask
         u += x - z
-        x = (t + penalty * (z - u)) @ inverse
+        x = (t + penalty * (z - u)) @ inverted
     return mask
 
 

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from typing import Mapping
 
@@ -11,6 +15,7 @@ import numpy as np
 
 from ..formats.atomic import full_disk_said
 
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # of glibc
 _SMALL = 1 << 16  # bytes of an array that stays in memory anyway
 
 
@@ -19,28 +24,46 @@ class Spill:
     """Keeps arrays in memory up to a bound, further ones in files without a name, which vanish with the arrays.
 
     Args:
-        limit: bytes.
+        limit: bytes of arrays that live at one time.
     """
 
     limit: float
     _held: int = field(default=0, init=False)
-
-    def start(self) -> None:
-        """Begin to count anew: what was kept so far is about to go."""
-        self._held = 0
 
     def kept(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays, or their equals in files."""
         return {name: self._kept(array) for name, array in arrays.items()}
 
     def _kept(self, array: np.ndarray) -> np.ndarray:
-        if array.nbytes <= _SMALL or isinstance(array, np.memmap):
+        if array.nbytes <= _SMALL or isinstance(array, (np.memmap, _Held)):
             return array
         if self._held + array.nbytes <= self.limit:
             self._held += array.nbytes
-            return array
+            held = array.view(_Held)
+            weakref.finalize(held, self._gone, array.nbytes)
+            return held
         folder = tempfile.gettempdir()
         with full_disk_said(folder), tempfile.TemporaryFile(prefix="paddle_unstructured_", dir=folder) as file:
             array.tofile(file)
             file.flush()
             return np.memmap(file, array.dtype, "r", shape=array.shape)
+
+    def _gone(self, count: int) -> None:
+        self._held -= count
+
+
+class _Held(np.ndarray):
+    """An array that counts."""
+
+
+def trim() -> None:
+    """Give the system back what has been freed: each of Paddle's threads hoards some of it."""
+    if _TRIM is not None:
+        _TRIM(0)
+
+
+def let_go(array: np.ndarray) -> None:
+    """Give back the memory that what was read of a file takes; it is read anew when it is wanted again."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

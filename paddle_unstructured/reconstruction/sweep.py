@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Callable, Iterator, Mapping, Sequence
@@ -19,9 +21,9 @@ from .layers import SolvableLayer
 from .moments import Moments
 from .rounding import compensated, nearest
 from .samples import PARTS, Feed
-from .segments import Live, Pieces
+from .segments import Live, Piece, Pieces
 from .solve import Effort, refit, solve
-from .spill import Spill
+from .spill import Spill, let_go, trim
 from .worth import Worth
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,12 @@ class Batch:
     sparse: Live
     part: str  # one of PARTS
 
+    def settle(self, spill: Spill) -> None:
+        """Leave to `spill` where the arrays wait for the next piece."""
+        same = self.sparse is self.dense
+        self.dense = spill.kept(self.dense)
+        self.sparse = self.dense if same else spill.kept(self.sparse)
+
 
 def sweep(
     graph: PirGraph,
@@ -102,12 +110,15 @@ def sweep(
     at, found, changed = 0, [], False
     for group in _groups(pieces, layers):
         cut_at = pieces.index(group[0][1].op)
-        _advance(pieces, state, at, cut_at, graph.scope, dense, changed, spill)
+        asked = [_Asked.of(dense, pruned, layer, worth.get(pruned.param.name)) for pruned, layer in group]
+        for batch in _advanced(pieces.between(at, cut_at), state, graph.scope, dense, changed):
+            for one in asked:
+                one.take(batch, random)
+            batch.settle(spill)
+            trim()
         at = cut_at
         for pruned, layer in group:
-            known = worth.get(pruned.param.name)
-            scale = np.ones((1, 1, 1), np.float32) if known is None else known.scale(layer)
-            done = _refit(graph, dense, pruned, layer, state, scale, random, most, changed)
+            done = _refit(graph, pruned, asked.pop(0), most, changed)
             found.append(done)
             spent += cost[layer]
             told(done, spent / sum(cost.values()))
@@ -133,44 +144,82 @@ def _groups(
     yield from groups.values()
 
 
-def _advance(
-    pieces: Pieces,
-    state: Sequence[Batch],
-    start: int,
-    stop: int,
-    scope: Any,
-    dense: Any,
-    changed: bool,
-    spill: Spill,
-) -> None:
-    piece = pieces.between(start, stop)
-    spill.start()
-    for batch in state:
-        batch.dense = spill.kept(piece.run(batch.dense, dense))
-        batch.sparse = spill.kept(piece.run(batch.sparse, scope)) if changed else batch.dense
+def _advanced(piece: Piece, state: Sequence[Batch], scope: Any, dense: Any, changed: bool) -> Iterator[Batch]:
+    """Carry each batch through a piece, the dense net beside the pruned one, while the batch before is looked at."""
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:  # of each net one batch at a time
+        coming: deque[tuple[Batch, Future[Live], Future[Live]]] = deque()
+        for batch in state:
+            wanted = one.submit(_carried, piece, batch.dense, dense)
+            if not coming:
+                wait([wanted])  # what is compiled is compiled by one
+            had = other.submit(_carried, piece, batch.sparse, scope) if changed else wanted
+            if not coming:
+                wait([had])
+            coming.append((batch, wanted, had))
+            if len(coming) > 1:
+                yield _arrived(*coming.popleft())
+        while coming:
+            yield _arrived(*coming.popleft())
 
 
-def _refit(
-    graph: PirGraph,
-    dense: Any,
-    pruned: PrunedLayer,
-    layer: SolvableLayer,
-    state: Sequence[Batch],
-    scale: np.ndarray,
-    random: np.random.Generator,
-    most: int | None,
-    changed: bool,
-) -> Refit:
-    """Solve one layer; what it finds goes into the scope. Until then each output is scaled by what it is worth.
+def _carried(piece: Piece, live: Live, scope: Any) -> Live:
+    found = piece.run(live, scope)
+    for array in live.values():
+        let_go(array)
+    return found
+
+
+def _arrived(batch: Batch, wanted: Future[Live], had: Future[Live]) -> Batch:
+    batch.dense = batch.sparse = wanted.result()
+    batch.sparse = had.result()
+    return batch
+
+
+@dataclass
+class _Asked:
+    """A layer that is to be solved, and what is known of its data.
+
+    Attributes:
+        scale: what an error of each output counts: until the end each output is scaled by it.
+        weight: the dense weight times `scale`, [groups, outputs, inputs].
+        moments: of each of PARTS.
+    """
+
+    layer: SolvableLayer
+    stored: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    moments: dict[str, Moments]
+
+    @classmethod
+    def of(cls, dense: Any, pruned: PrunedLayer, layer: SolvableLayer, worth: Worth | None) -> _Asked:
+        stored = np.array(dense.find_var(pruned.param.name).get_tensor())
+        scale = np.ones((1, 1, 1), np.float32) if worth is None else worth.scale(layer)
+        weight = scale * layer.matrix(stored.astype(np.float32))
+        return cls(layer, stored, scale, weight, {part: Moments.empty(*weight.shape) for part in PARTS})
+
+    def take(self, batch: Batch, random: np.random.Generator) -> None:
+        """Look at the rows that the layer reads."""
+        wanted, had = batch.dense[self.layer.input.id], batch.sparse[self.layer.input.id]
+        places = self.layer.places(wanted.shape, random)
+        x = self.layer.rows(had, places)
+        y = (x if had is wanted else self.layer.rows(wanted, places)) @ self.weight.transpose(0, 2, 1)
+        self.moments[batch.part].add(x, y)
+        let_go(wanted)
+        let_go(had)
+
+
+def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None, changed: bool) -> Refit:
+    """Solve one layer; what it finds goes into the scope.
 
     A layer that loses nothing is found anew too where its inputs have changed: it repairs what earlier ones lost.
     """
-    param = pruned.param
-    stored = np.array(dense.find_var(param.name).get_tensor())
-    weight, kept = (scale * layer.matrix(w.astype(np.float32)) for w in (stored, graph.array(param.name)))
+    param, layer = pruned.param, asked.layer
+    scale, weight, stored = asked.scale, asked.weight, asked.stored
+    kept = scale * layer.matrix(graph.array(param.name).astype(np.float32))
     mask = layer.matrix(graph.mask(param))
     zeros = int(mask.size - mask.sum())
-    fit, choose, judge = _moments(layer, weight, state, random)
+    fit, choose, judge = asked.moments.values()
 
     def error(matrix: np.ndarray, seen: Moments, on: Moments) -> float:
         return on.error(matrix, seen.shift(matrix) if layer.sink else 0.0) / on.variation()
@@ -224,21 +273,6 @@ def _note(seen: Moments) -> str:
     few = f"{seen.count} rows for {seen.inputs.shape[1]} inputs, so damping matters"
     notes = [few] if seen.count < seen.inputs.shape[1] else []
     return "; ".join([*notes, f"{never} of {inputs} inputs are always zero"] if never else notes)
-
-
-def _moments(
-    layer: SolvableLayer, weight: np.ndarray, state: Sequence[Batch], random: np.random.Generator
-) -> list[Moments]:
-    """Of each of PARTS."""
-    found = {part: Moments.empty(*weight.shape) for part in PARTS}
-    turned = np.ascontiguousarray(weight.transpose(0, 2, 1))
-    for batch in state:
-        wanted, had = batch.dense[layer.input.id], batch.sparse[layer.input.id]
-        places = layer.places(wanted.shape, random)
-        x = layer.rows(had, places)
-        y = (x if had is wanted else layer.rows(wanted, places)) @ turned
-        found[batch.part].add(x, y)
-    return list(found.values())
 
 
 def projection(pruned: PrunedLayer, layer: SolvableLayer, zeros: int) -> Callable[[np.ndarray, float], np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from math import prod
+from itertools import islice
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -18,13 +18,14 @@ from ..graph.testing import test_program
 from ..graph.values import channel_axis, exists, kind_of
 from ..saved_model import Model
 from .layers import SolvableLayer
-from .samples import Feed
+from .samples import Feed, portions, rows_within
+from .spill import trim
 
 _log = logging.getLogger(__name__)
 
-SAMPLES = 256  # of the data; more change little
+PASSES = 64  # at most; more samples change little
 PORTION = 16  # samples of a pass, at most
-ROOM = 2.5e8  # bytes that its activations may take, roughly
+ROOM = 2.5e8 / 3  # bytes that its activations may take, roughly
 FLOOR = 0.01  # of the largest in a layer
 _ENDS = {"softmax", "sigmoid", "log_softmax"}  # flat where they are sure of themselves; what they read is looked at
 _LISTS = ("builtin.combine", "builtin.split")
@@ -128,7 +129,7 @@ def _passes(
     program, found = test_program(model.program, [*model.fetches, *asked])
     returned, found = found[: len(model.fetches)], found[len(model.fetches) :]
     values, inputs = found[: len(layers)], found[len(layers) :]
-    ends = _differentiable(program, values, returned)
+    ends = differentiable(program, values, returned)
     if not ends:
         raise ValueError("its outputs do not depend smoothly on any layer")
     forward, ends_there = test_program(program, ends)
@@ -144,7 +145,8 @@ def _passes(
             wanted += [x.mean(others), paddle.square(x).mean(others)]
     executor = paddle.static.Executor(model.place)
     sizes: list[float] = []
-    for count, feed in enumerate(_portions(model, batches)):
+    rows = min(PORTION, rows_within(model, batches, ROOM, sum)) if batches else 1
+    for count, feed in enumerate(islice(portions(model, batches, rows), PASSES)):
         answers = executor.run(forward, feed=feed, fetch_list=ends_there, scope=model.scope)
         sizes = sizes or [float(np.sqrt(np.mean(np.square(z, dtype=np.float64)) or 1.0)) for z in answers]
         kind = count % 2
@@ -152,6 +154,7 @@ def _passes(
         cotangents = {f"cotangent_{i}": one.astype(z.dtype) for i, (one, z) in enumerate(zip(r, answers))}
         got = executor.run(program, feed={**feed, **cotangents}, fetch_list=wanted, scope=model.scope)
         arrays = [np.asarray(array, np.float64) for array in got]
+        trim()
         yield kind, float(sum(np.square(one).sum() for one in r)), zip(*(arrays[i::3] for i in range(3)))
 
 
@@ -172,14 +175,21 @@ def _random(answer: np.ndarray, size: float, kind: int, random: np.random.Genera
     return likely
 
 
-def _differentiable(program: Any, values: Sequence[Any], fetches: Sequence[Any]) -> list[Any]:
+def differentiable(program: Any, values: Sequence[Any], fetches: Sequence[Any]) -> list[Any]:
     """Let gradients through from where they are asked for to the net's outputs, or as far as ops have any.
+
+    Args:
+        program: an inference Program.
+        values: parameters, or what ops of it make.
+        fetches: its outputs.
 
     Returns:
         The ends: what an op without a gradient reads, what a last softmax or sigmoid reads, and what is returned.
     """
     asked, returned = {value.id for value in values}, {value.id for value in fetches}
-    reached, ends = set[str](), dict[str, Any]()
+    reached, ends = {value.id for value in values if is_variable(value.get_defining_op())}, dict[str, Any]()
+    for value in values:
+        value.stop_gradient = False
     for op in program.global_block().ops:
         if is_input(op) or is_variable(op):
             continue
@@ -204,29 +214,3 @@ def _operands(op: Any) -> list[Any]:
 
 def _is_float(value: Any) -> bool:
     return not value.is_dense_tensor_type() or str(value.dtype).rsplit(".", 1)[-1].lower() in _FLOATS
-
-
-def _portions(model: Model, batches: Sequence[Feed]) -> Iterator[Feed]:
-    """A few samples at a time, as memory allows."""
-    is_open = all(value.shape[0] < 0 for value in model.inputs.values())
-    rows = max(1, min(PORTION, int(ROOM / (3.0 * _bytes(model, batches[0]))))) if batches else 1
-    seen = 0
-    for batch in batches:
-        count = min(len(array) for array in batch.values()) if is_open else 1
-        for start in range(0, count, rows):
-            if seen >= SAMPLES:
-                return
-            stop = min(start + rows, count)
-            seen += stop - start
-            yield {name: array[start:stop] for name, array in batch.items()} if is_open else batch
-
-
-def _bytes(model: Model, batch: Feed) -> float:
-    """About what the activations of one sample take; an unknown extent counts as the largest that is given."""
-    largest = max(max(array.shape[1:], default=1) for array in batch.values())
-    total = 0
-    for op in model.program.global_block().ops:
-        for value in op.results() if not is_variable(op) else ():
-            if value.is_dense_tensor_type():
-                total += 4 * prod(largest if extent < 0 else max(extent, 1) for extent in value.shape[1:])
-    return float(max(total, 1))

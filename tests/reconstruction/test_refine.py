@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights that stay are moved together towards the dense net's answers, and back if that helps nobody."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddle_unstructured.reconstruction import refine
+from paddle_unstructured.reconstruction.reconstruct import reconstruct
+from paddle_unstructured.reconstruction.samples import moved
+from paddle_unstructured.saved_model import open_model
+
+pytestmark = pytest.mark.usefixtures("static")
+
+
+def build(x):
+    norm = nn.BatchNorm2D(8)
+    norm.eval()
+    x = nn.functional.relu(norm(nn.Conv2D(3, 8, 3, padding=1, bias_attr=False)(x)))
+    return nn.Linear(8, 6)(nn.functional.relu(nn.Conv2D(8, 8, 3, stride=2)(x)).mean([2, 3]))
+
+
+@pytest.fixture
+def path(tmp_path):
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    paddle.seed(0)
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [-1, 3, 8, 8])
+        y = build(x)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    paddle.static.save_inference_model(str(tmp_path / "m"), [x], [y], executor, program=program)
+    return tmp_path / "m"
+
+
+def images(seed, count=96):
+    random = np.random.default_rng(seed)
+    coarse = np.kron(random.normal(size=(count, 3, 2, 2)), np.ones((4, 4)))
+    return (coarse + 0.3 * random.normal(size=(count, 3, 8, 8))).astype(np.float32)
+
+
+def data():
+    x = images(0)
+    return [{"x": x[i : i + 32]} for i in range(0, len(x), 32)]
+
+
+def weights(model):
+    return {p.name: model.graph.array(p.name) for p in model.graph.params()}
+
+
+def test_answers_to_other_inputs_are_nearer_and_zeros_stay(path):
+    x, errors, zeros = images(9, 200), [], []
+    (expected,) = open_model(path).run(x=x)
+    for steps in (0, 100):
+        done = reconstruct(open_model(path), data(), ratio=0.8, steps=steps)
+        errors.append(np.linalg.norm(done.model.run(x=x)[0] - expected))
+        zeros.append({p.name: done.model.graph.array(p.name) == 0 for p in done.pruner.params})
+        assert done.refined == steps
+    assert errors[1] < 0.98 * errors[0]
+    assert all(np.array_equal(zeros[0][name], zeros[1][name]) for name in zeros[0])
+
+
+def test_what_does_not_help_is_taken_back(path, monkeypatch):
+    plain = reconstruct(open_model(path), data(), ratio=0.6, steps=0)
+    monkeypatch.setattr(refine, "RATE", 100.0)
+    done = reconstruct(open_model(path), data(), ratio=0.6, steps=5)
+    assert done.refined == 0
+    before, after = weights(plain.model), weights(done.model)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_net_without_gradients_is_left_as_its_layers_are(path, monkeypatch):
+    def none(*args, **words):
+        raise RuntimeError("no gradient")
+
+    monkeypatch.setattr(paddle.static, "gradients", none)
+    assert reconstruct(open_model(path), data(), ratio=0.6, steps=5).refined == 0
+
+
+def test_weights_that_were_rounded_stay_on_their_grid(path):
+    assert reconstruct(open_model(path), data(), ratio=0.6, bits=8, steps=5).refined == 0
+
+
+def test_steps_that_take_long_are_not_made_unasked(path, monkeypatch):
+    assert reconstruct(open_model(path), data(), ratio=0.6).refined == refine.STEPS
+    monkeypatch.setattr(refine, "BUDGET", 1e6)
+    assert reconstruct(open_model(path), data(), ratio=0.6).refined == 0
+
+
+def test_images_move_by_two_pixels_at_most_and_other_inputs_stay(path):
+    model, random = open_model(path), np.random.default_rng(0)
+    x = np.arange(64.0, dtype=np.float32).reshape(1, 1, 8, 8).repeat(3, 1).repeat(40, 0)
+    found = moved(model, {"x": x}, random)["x"]
+    offsets = {(round(float(a - b)) // 8, round(float(a - b)) % 8) for a, b in zip(found[:, 0, 4, 4], x[:, 0, 2, 2])}
+    assert found.shape == x.shape and offsets <= {(i, j) for i in range(5) for j in range(5)} and len(offsets) > 10
+    tokens = {"x": np.ones((4, 7), np.float32)}
+    assert np.array_equal(moved(model, tokens, random)["x"], tokens["x"])
