@@ -2,17 +2,17 @@
 """Pruning to a budget in milliseconds: predicted beside measured time, and what else that time could have bought.
 
     python benchmarks/budget.py train [--nets ...]       # nets on Fashion-MNIST, kept in --weights
-    python benchmarks/budget.py time  [--nets ...]       # clocks; wants a quiet machine: taskset -c 1 python ...
-    python benchmarks/budget.py prune [--nets ...]       # to the budget, and by other allocations to the same time
+    python benchmarks/budget.py time  [--nets ...]       # clocks layers; wants a quiet machine: taskset -c 1 python ...
+    python benchmarks/budget.py prune [--nets ...]       # to the budget, and by others to the same predicted time
     python benchmarks/budget.py measure [--nets ...]     # clocks what was pruned, in turn; wants a quiet machine
     python benchmarks/budget.py predict [--sizes ...]    # the clock alone, on nets of usual size; wants a quiet machine
     python benchmarks/budget.py                          # the tables of what has been run
 
 Each net is pruned without training on 256 images. Other allocations (one sparsity for all layers, the global race,
-LAMP) get the sparsity at which they were measured to take what the budget took. All are then converted and run in turn;
-errors are |outputs - dense outputs| / |dense outputs| on 1,000 test images. `predict` takes nets of random weights, as
-fast as trained ones; layers are chosen by the energy of the weights that fall, without data. Every step adds lines to
-benchmarks/results/budget.jsonl; what is there is not run again.
+LAMP) get the least sparsity at which the same times of layers predict what the budget takes. All are then converted
+and run in turn; errors are |outputs - dense outputs| / |dense outputs| on 1,000 test images. `predict` takes nets of
+random weights, as fast as trained ones; layers are chosen by the energy of the weights that fall, without data. Every
+step adds lines to benchmarks/results/budget.jsonl; what is there is not run again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -32,7 +33,6 @@ from dense_nets import DenseNet, Split, data_for, right, trained
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path.home() / ".cache" / "paddle_unstructured" / "no_training"
 SAMPLES, BATCH, JUDGED = 256, 32, 1000
-RATIOS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 STEPS = ("train", "time", "prune", "measure", "prepare", "predict", "table")
 OTHERS = ("Uniform", "Global", "LAMP")
 
@@ -187,56 +187,35 @@ class Run:
 
 
 def timed(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Clock every layer at every sparsity, which is kept, and the net pruned by each of the other allocations."""
-    from paddle_unstructured import UnstructuredPruner, allocation
-    from paddle_unstructured.budget.times import clock, planned
-
-    if run.lines(found, "time"):
-        return []
+    """Clock every layer at every sparsity, which is kept where `prune` finds it."""
     model, batches = run.open()
-    tuned = run.budget().tuned(model, [(batch, "fit") for batch in batches], pattern=run.pattern)
-    names, nets = [], []
-    for other in OTHERS:
-        for ratio in RATIOS[1:]:
-            own, _ = run.open()
-            words = {"ratio": ratio, "allocation": getattr(allocation, other)(), "pattern": run.pattern}
-            words = {key: value for key, value in words.items() if value is not None}
-            UnstructuredPruner(own.program, scope=own.scope, place=own.place, **words).step()
-            names.append((other, ratio))
-            nets.append(planned(own, run.options()))
-    dense = planned(model, run.options())
-    seconds = [one.whole for one in clock([dense, *nets], tuned.inputs, threads=1)]
-    lines = [{"allocation": other, "ratio": ratio, "seconds": s} for (other, ratio), s in zip(names, seconds[1:])]
-    return [{"allocation": "dense", "ratio": 0.0, "seconds": seconds[0]}, *lines]
+    print(run.budget().tuned(model, [(batch, "fit") for batch in batches], pattern=run.pattern, again=True))
+    return []
 
 
 def pruned(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Prune to the budget, and by the other allocations to the sparsity that took as long."""
+    """Prune to the budget, and by the other allocations to the same predicted time."""
     from paddle_unstructured import allocation, reconstruct
     from paddle_unstructured.export import export
 
     if run.lines(found, "prune"):
         return []
-    timed = run.lines(found, "time")
-    (dense,) = (line["seconds"] for line in timed if line["allocation"] == "dense")
-    lines, part = [], 1.0  # of what the dense net takes, which was clocked in turn with all others
+    lines, fit = [], None
     for other in ("Budget", *OTHERS):
         model, batches = run.open()
         exact = _outputs(model, run.test)
         begun = time.perf_counter()
         if other == "Budget":
             done = reconstruct(model, batches, pattern=run.pattern, allocation=run.budget())
-            part, ratio = done.budget.predicted / done.budget.times.dense, done.budget.ratio
+            fit, ratio = done.budget, done.budget.ratio
         else:
-            curve = [
-                (line["seconds"] / dense, line["ratio"]) for line in timed if line["allocation"] in ("dense", other)
-            ]
-            ratio = ratio_at(part, sorted(curve, key=lambda pair: pair[1]))
+            rule = getattr(allocation, other)()
+            ratio = ratio_within(fit, run.open()[0], batches, rule)
             if ratio is None:
                 lines.append({"allocation": other, "why": "never so fast"})
                 continue
-            words = {"ratio": ratio, "pattern": run.pattern, "allocation": getattr(allocation, other)()}
-            done = reconstruct(model, batches, **words)
+            words = {"ratio": ratio, "pattern": run.pattern, "allocation": rule}
+            done = reconstruct(model, batches, **{key: value for key, value in words.items() if value is not None})
         seconds = time.perf_counter() - begun
         got = done.model
         export(got.program, got.feeds, got.fetches, str(run.kept(other)), done.pruner)
@@ -244,19 +223,27 @@ def pruned(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         error = float(np.linalg.norm(outputs - exact) / np.linalg.norm(exact))
         line = {"allocation": other, "ratio": ratio, "error": error, "accuracy": right(got, run.test)}
         if other == "Budget":
-            line.update(predicted=done.budget.predicted, expected=done.budget.error, dense=done.budget.times.dense)
+            line.update(predicted=fit.predicted, expected=fit.error, dense=fit.times.dense, origin=fit.origin)
         lines.append({**line, "seconds": round(seconds, 1)})
     return lines
 
 
-def ratio_at(target: float, curve: list[tuple[float, float]]) -> float | None:
-    """The least sparsity at which a curve of (seconds, ratio) falls to a target, linear between its points."""
-    if curve[0][0] <= target:
-        return curve[0][1]
-    for (before, low), (after, high) in zip(curve, curve[1:]):
-        if after <= target:
-            return round(low + (before - target) / (before - after) * (high - low), 4)
-    return None
+def ratio_within(fit: Any, model: Any, batches: list[dict[str, np.ndarray]], rule: Any) -> float | None:
+    """The least sparsity at which the table of a budget predicts no more than what it predicts of its own choice."""
+    from paddle_unstructured.budget.races import Race
+    from paddle_unstructured.reconstruction.layers import SolvableLayer, solvable
+    from paddle_unstructured.reconstruction.samples import of, split
+    from paddle_unstructured.reconstruction.worth import worth_of
+
+    known = fit.run
+    ways = [way for way in map(partial(solvable, model.graph), model.graph.params()) if isinstance(way, SolvableLayer)]
+    worth = worth_of(model, ways, of(split(model, batches), "fit", "choose"), seed=0)
+
+    def taken(zeros: dict[str, int]) -> float:
+        return sum(fit.times.of(name, count, known.levels) for name, count in zeros.items())
+
+    least = Race(model.graph, known.layers, worth).least(rule, taken, fit.predicted - fit.times.fixed)
+    return None if least is None else least[0]
 
 
 def measured(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -369,7 +356,7 @@ def tables(found: list[dict[str, Any]]) -> str:
             args = (own["dense"], clocks["dense"], own["predicted"], took)
             lines.append(_clocked(net, kind, f"{speedup:g} x", *args))
             rows.append(
-                f"| {net} | {kind} | {1e3 * took:.3f} ms | {own['ratio']:.1%} | {own['error']:.4f} | "
+                f"| {net} | {kind} | {1e3 * took:.3f} ms | {own['ratio']:.1%} | {_judged(own)} | "
                 + " | ".join(_beside(own, cells.get(other, {}), took, clocks.get(other)) for other in OTHERS)
                 + " |"
             )
@@ -387,7 +374,11 @@ def _beside(own: dict[str, Any], other: dict[str, Any], took: float, its: float 
     if "error" not in other or its is None:
         return other.get("why", "")
     less = 1.0 - own["error"] / other["error"]
-    return f"{other['error']:.4f} at {other['ratio']:.1%}, {its / took:.2f} of the time: {less:.0%} less"
+    return f"{_judged(other)} at {other['ratio']:.1%}, {its / took:.2f} of the time: {less:.0%} less"
+
+
+def _judged(line: dict[str, Any]) -> str:
+    return f"{line['error']:.4f}" + (f" ({100 * line['accuracy']:.1f})" if "accuracy" in line else "")
 
 
 if __name__ == "__main__":
