@@ -10,8 +10,17 @@ import numpy as np
 
 from ..arguments import WrongKind, shown
 
-DTYPES = {"float32": 0, "int32": 2, "int64": 4, "bool": 5}  # as csrc/engine/api.h numbers them
-_LARGEST = float(np.finfo(np.float32).max)
+DTYPES = {  # as csrc/engine/api.h numbers them
+    "float32": 0,
+    "int16": 1,
+    "int32": 2,
+    "int8": 3,
+    "int64": 4,
+    "bool": 5,
+    "uint8": 6,
+    "float16": 7,
+    "float64": 8,
+}
 _SPELLED = {"n": "n", "h": "height", "w": "width", "c": "channels"}
 
 
@@ -21,7 +30,7 @@ class Input:
 
     Attributes:
         name: name of it.
-        dtype: "float32", "int32", "int64" or "bool"; inside, all are float32.
+        dtype: one of `DTYPES`; inside, all are float32.
         axes: what each axis is: "n" samples, "c" channels, "h" and "w" rows and columns, "1" an axis of extent 1.
             Several may be the same: ("n", "c", "h", "h", "w") has planes of depth * rows. Without "n", all samples read
             the same.
@@ -89,9 +98,10 @@ def checked(how: Input, array: Any, what: str = "the input") -> np.ndarray:
         ValueError: It does not fit, or has a number that the dtype does not hold.
         TypeError: It is no array of real numbers.
     """
-    found = _as_float32(array, what) if how.dtype == "float32" else _as_whole(array, how.dtype, what)
+    is_real = how.dtype.startswith("float")
+    found = _as_real(array, how.dtype, what) if is_real else _as_whole(array, how.dtype, what)
     fits = found.ndim == len(how.dims) and all(want in (-1, got) for want, got in zip(how.dims, found.shape))
-    if not fits or 0 in found.shape:
+    if not fits or any(extent == 0 and axis != "n" for axis, extent in zip(how.axes, found.shape)):
         wanted = ", ".join(str(extent) if extent > 0 else _SPELLED[axis] for axis, extent in zip(how.axes, how.dims))
         raise ValueError(f"{what} must be {how.dtype} of shape [{wanted}], got {list(found.shape)}.")
     return found
@@ -109,15 +119,17 @@ def _numbers(array: Any, what: str) -> np.ndarray:
     return given
 
 
-def _as_float32(array: Any, what: str) -> np.ndarray:
-    """Real numbers of any type as float32 in C order."""
-    given = _numbers(array, what)
+def _as_real(array: Any, dtype: str, what: str) -> np.ndarray:
+    """Real numbers of any type as `dtype` in C order; all that it holds, float32 holds too."""
+    given, kind = _numbers(array, what), np.dtype(dtype)
+    narrow = kind if kind.itemsize <= 4 else np.dtype(np.float32)
     with np.errstate(over="ignore"):
-        numbers = np.ascontiguousarray(given, np.float32).reshape(given.shape)
-    if given.dtype.itemsize > 4 and given.dtype.kind == "f":
-        lost = np.isinf(numbers) & np.isfinite(given)
-        if lost.any():
-            raise ValueError(f"{what} must fit float32, at most {_LARGEST:.3g}, got {given[lost][0]:g}; scale it.")
+        numbers = np.ascontiguousarray(given, kind).reshape(given.shape)
+        if given.dtype.itemsize > narrow.itemsize and given.dtype.kind == "f":
+            lost = np.isinf(given.astype(narrow)) & np.isfinite(given)
+            if lost.any():
+                largest = float(np.finfo(narrow).max)
+                raise ValueError(f"{what} must fit {narrow}, at most {largest:.3g}, got {given[lost][0]:g}; scale it.")
     return np.asarray(numbers)
 
 

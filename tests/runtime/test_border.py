@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paddle_unstructured.runtime.border import Input
+from paddle_unstructured.runtime.border import DTYPES, Input
 from paddle_unstructured.runtime.engine import Engine, signed
 from paddle_unstructured.runtime.plan import PlanWriter, image
 
@@ -29,7 +29,7 @@ def counted(*shape, dtype="float32"):
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32", "int64", "bool"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "axes, dims, shape, back",
     [
@@ -99,6 +99,43 @@ def test_a_nan_is_zero_in_an_output_of_whole_numbers():
     np.testing.assert_array_equal(real, x)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint8"])
+def test_an_output_of_few_bits_is_saturated(dtype):
+    x = np.array([[1e6, -1e6, 3.0, np.nan]], "float32")
+    ends = np.iinfo(dtype)
+    found = engine([tensor("x", "float32", "n,c", (-1, 4))], [(0, "n,c", dtype)]).run(x)[0]
+    assert found.tolist() == [[ends.max, ends.min, 3, 0]]
+
+
+def test_half_precision_is_rounded_as_numpy_rounds_it():
+    every = np.arange(1 << 16).astype("uint16").view("float16").reshape(1, -1)
+    plan = engine([tensor("x", "float16", "n,c", (-1, 1 << 16))], [(0, "n,c", "float32"), (0, "n,c", "float16")])
+    wide, same = plan.run(every)
+    np.testing.assert_array_equal(wide, every.astype("float32"))
+    np.testing.assert_array_equal(same, every)
+    steps = 2.0 ** np.random.default_rng(0).uniform(-27, 17, 5000)
+    x = np.array([[*steps, 65519.996, 65520.0, 2.0**-25, 3 * 2.0**-25, np.inf, -1e30, 0.0, -0.0]], "float32")
+    found = engine([tensor("x", "float32", "n,c", (-1, x.size))], [(0, "n,c", "float16")]).run(x)[0]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found.view("uint16"), x.astype("float16").view("uint16"))
+
+
+def test_a_number_that_float32_does_not_hold_is_refused():
+    net = engine([tensor("x", "float64", "n,c", (-1, 2))], [(0, "n,c", "float64")])
+    assert net.run(np.array([[1e30, np.inf]]))[0].tolist() == [[float(np.float32(1e30)), np.inf]]
+    with pytest.raises(ValueError, match="must fit float32, at most 3.4e"):
+        net.run(np.array([[1e300, 0]]))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_samples_give_outputs_of_no_samples(threads):
+    outputs = [(1, "n,c,h,w", "float32"), (0, "n*c,-1", "int64")]
+    net = engine([image(3)], outputs, [("activation", [0], {"act": "relu"})], threads)
+    first, second = net.run(np.zeros((0, 3, 4, 5)))
+    assert first.shape == (0, 3, 4, 5) and second.shape == (0, 20) and second.dtype == "int64"
+    assert net.profile(np.zeros((0, 3, 4, 5))).tolist() == [0.0]
+
+
 IDS = [tensor("ids", "int64", "n,w", (-1, 8)), tensor("mask", "bool", "n,w", (-1, -1))]
 
 
@@ -145,7 +182,7 @@ def test_the_plan_that_is_damaged_below_is_read():
         (OUTPUT, ""),
         (INPUT, "input channels=4 rank=4"),
         ("name=x ", ""),
-        ("dtype=int64 axes", "dtype=int8 axes"),
+        ("dtype=int64 axes", "dtype=int4 axes"),
         ("dtype=int64 axes", "axes"),
         ("axes=n,c,w", "axes=n,c"),
         ("axes=n,c,w", "axes=n,n,w"),
@@ -174,7 +211,7 @@ def test_the_plan_that_is_damaged_below_is_read():
         ("dims=n,c,w", "dims=n,4x,w"),
         ("dims=n,c,w", "dims=n,1,1,1,1,1,1,1,c,w"),
         ("dims=n,c,w", "dims="),
-        ("dtype=int64", "dtype=float64"),
+        ("dtype=int64", "dtype=complex64"),
         (OUTPUT, OUTPUT + "\n" + INPUT),
         (OUTPUT, "activation from=0 act=relu\n" + INPUT + "\n" + OUTPUT),
     ],

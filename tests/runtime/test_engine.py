@@ -303,7 +303,7 @@ def test_an_unknown_instruction_set_is_refused(monkeypatch):
         load(identity())
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 4, 4), (1, 3, 4), (0, 3, 4, 4), (1, 3, 0, 4)])
+@pytest.mark.parametrize("shape", [(1, 2, 4, 4), (1, 3, 4), (0, 2, 4, 4), (1, 3, 0, 4)])
 def test_an_input_that_does_not_fit_is_refused(shape):
     with pytest.raises(ValueError, match=r"must be float32 of shape \[n, 3, height, width\]"):
         load(identity(3)).run(np.zeros(shape, "float32"))

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -126,28 +127,19 @@ std::shared_ptr<pu_model> find_model(const std::vector<paddle::Tensor>& params, 
   return cache.find(key, [&] { return load_model(key, params); });
 }
 
-// The numbers of dtypes are those of api.h.
+// By their numbers in api.h.
+constexpr paddle::DataType kElements[] = {
+    paddle::DataType::FLOAT32, paddle::DataType::INT16,   paddle::DataType::INT32,
+    paddle::DataType::INT8,    paddle::DataType::INT64,   paddle::DataType::BOOL,
+    paddle::DataType::UINT8,   paddle::DataType::FLOAT16, paddle::DataType::FLOAT64};
+
 int32_t element_of(paddle::DataType dtype) {
-  switch (dtype) {
-    case paddle::DataType::FLOAT32:
-      return 0;
-    case paddle::DataType::INT32:
-      return 2;
-    case paddle::DataType::INT64:
-      return 4;
-    case paddle::DataType::BOOL:
-      return 5;
-    default:
-      PD_THROW("paddle_unstructured: an input is neither float32 nor int32, int64 or bool");
-  }
+  const auto* const found = std::find(std::begin(kElements), std::end(kElements), dtype);
+  PD_CHECK(found != std::end(kElements), "paddle_unstructured: an input has a dtype that no plan takes");
+  return static_cast<int32_t>(found - kElements);
 }
 
-paddle::DataType dtype_of(int32_t element) {
-  return element == 0   ? paddle::DataType::FLOAT32
-         : element == 2 ? paddle::DataType::INT32
-         : element == 4 ? paddle::DataType::INT64
-                        : paddle::DataType::BOOL;
-}
+paddle::DataType dtype_of(int32_t element) { return kElements[element]; }
 
 pu_tensor describe(int32_t dtype, const std::vector<int64_t>& dims) {
   PD_CHECK(dims.size() <= PU_MOST_RANK, "paddle_unstructured: an input has more than 8 axes");

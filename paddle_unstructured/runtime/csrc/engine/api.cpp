@@ -51,7 +51,7 @@ int32_t guarded(const Function& function, char* error, int64_t error_size) noexc
 
 Tensor tensor_of(const pu_tensor& from) {
   if (from.rank < 0 || from.rank > PU_MOST_RANK) throw std::invalid_argument("a tensor has more than 8 axes");
-  if (from.dtype != 0 && from.dtype != 2 && from.dtype != 4 && from.dtype != 5)
+  if (from.dtype < 0 || from.dtype > static_cast<int32_t>(Element::kFloat64))
     throw std::invalid_argument("a tensor has an unknown type");
   return {static_cast<Element>(from.dtype), std::vector<int64_t>(from.dims, from.dims + from.rank)};
 }

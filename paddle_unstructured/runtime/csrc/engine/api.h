@@ -22,7 +22,7 @@ typedef struct {
 #define PU_MOST_RANK 8
 
 typedef struct {
-  int32_t dtype;  // 0 float32, 2 int32, 4 int64, 5 bool
+  int32_t dtype;  // 0 float32, 1 int16, 2 int32, 3 int8, 4 int64, 5 bool, 6 uint8, 7 float16, 8 float64
   int32_t rank;
   int64_t dims[PU_MOST_RANK];  // -1 where open, or dependent on what is open
 } pu_tensor;

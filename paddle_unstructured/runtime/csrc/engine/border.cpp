@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <sstream>
 #include <type_traits>
@@ -20,7 +21,42 @@ struct NamedElement {
 };
 
 const NamedElement kElements[] = {
-    {"float32", Element::kFloat32}, {"int32", Element::kInt32}, {"int64", Element::kInt64}, {"bool", Element::kBool}};
+    {"float32", Element::kFloat32}, {"float16", Element::kFloat16}, {"float64", Element::kFloat64},
+    {"int8", Element::kInt8},       {"int16", Element::kInt16},     {"int32", Element::kInt32},
+    {"int64", Element::kInt64},     {"uint8", Element::kUint8},     {"bool", Element::kBool}};
+
+// A number of 16 bits: a sign, 5 bits of exponent, 10 of fraction.
+struct Half {
+  uint16_t bits;
+
+  explicit operator float() const {
+    const uint32_t sign = uint32_t{bits & 0x8000u} << 16, exponent = (bits >> 10) & 31u, fraction = bits & 1023u;
+    if (exponent == 0) {  // fraction * 2^-24
+      const float least = std::ldexp(static_cast<float>(fraction), -24);
+      return sign != 0 ? -least : least;
+    }
+    const uint32_t word = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
+    float number = 0;
+    std::memcpy(&number, &word, sizeof number);
+    return number;
+  }
+
+  // The nearest one; of two the even one.
+  static Half of(float number) {
+    uint32_t word = 0;
+    std::memcpy(&word, &number, sizeof word);
+    const auto sign = static_cast<uint16_t>((word >> 16) & 0x8000u);
+    word &= 0x7fffffffu;
+    if (word > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u)};
+    if (word >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};
+    if (word < 0x38800000u) {  // below 2^-14: whole multiples of 2^-24
+      const auto steps = static_cast<uint16_t>(std::nearbyint(std::ldexp(std::fabs(number), 24)));
+      return {static_cast<uint16_t>(sign | steps)};
+    }
+    const uint32_t rounded = word - 0x38000000u + 0xfffu + ((word >> 13) & 1u);
+    return {static_cast<uint16_t>(sign | rounded >> 13)};
+  }
+};
 
 Element read_element(const Node& node) {
   for (const NamedElement& known : kElements)
@@ -86,6 +122,16 @@ void with_type(Element element, const void* data, const Function& function) {
   switch (element) {
     case Element::kFloat32:
       return function(static_cast<const float*>(data));
+    case Element::kFloat16:
+      return function(static_cast<const Half*>(data));
+    case Element::kFloat64:
+      return function(static_cast<const double*>(data));
+    case Element::kInt8:
+      return function(static_cast<const int8_t*>(data));
+    case Element::kInt16:
+      return function(static_cast<const int16_t*>(data));
+    case Element::kUint8:
+      return function(static_cast<const uint8_t*>(data));
     case Element::kInt32:
       return function(static_cast<const int32_t*>(data));
     case Element::kInt64:
@@ -97,12 +143,18 @@ void with_type(Element element, const void* data, const Function& function) {
 
 template <typename T>
 T from_float(float number) {
-  if constexpr (std::is_same_v<T, float>) return number;
-  if constexpr (std::is_same_v<T, bool>) return number != 0;
-  const double real = std::isnan(number) ? 0 : double{number};
-  if (real >= static_cast<double>(std::numeric_limits<T>::max())) return std::numeric_limits<T>::max();
-  if (real <= static_cast<double>(std::numeric_limits<T>::min())) return std::numeric_limits<T>::min();
-  return static_cast<T>(real);
+  if constexpr (std::is_floating_point_v<T>) {
+    return number;
+  } else if constexpr (std::is_same_v<T, Half>) {
+    return Half::of(number);
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return number != 0;
+  } else {
+    const double real = std::isnan(number) ? 0 : double{number};
+    if (real >= static_cast<double>(std::numeric_limits<T>::max())) return std::numeric_limits<T>::max();
+    if (real <= static_cast<double>(std::numeric_limits<T>::min())) return std::numeric_limits<T>::min();
+    return static_cast<T>(real);
+  }
 }
 
 }  // namespace
@@ -152,7 +204,8 @@ Shape Input::shape(const Tensor& given) const {
   Shape shape{1, 1, 1};
   for (size_t axis = 0; axis < axes_.size(); ++axis) {
     const int64_t extent = given.dims[axis];
-    if (!may_equal(extent, declared_.dims[axis]) || extent == 0 || extent < kUnknown) refuse(given);
+    const bool is_empty = extent == 0 && axes_[axis] != 'n';
+    if (!may_equal(extent, declared_.dims[axis]) || is_empty || extent < kUnknown) refuse(given);
     if (axes_[axis] == 'c') shape.channels = product(shape.channels, extent);
     if (axes_[axis] == 'h') shape.height = product(shape.height, extent);
     if (axes_[axis] == 'w') shape.width = product(shape.width, extent);
@@ -169,6 +222,12 @@ void Input::check_numbers(const Tensor& given, const void* data) const {
   for (const int64_t extent : given.dims) count = product(count, extent);
   if (given.element == Element::kInt32) check_whole(name_, static_cast<const int32_t*>(data), count);
   if (given.element == Element::kInt64) check_whole(name_, static_cast<const int64_t*>(data), count);
+  if (given.element == Element::kFloat64) {
+    const auto* const numbers = static_cast<const double*>(data);
+    for (int64_t i = 0; i < count; ++i)
+      require(!std::isfinite(numbers[i]) || std::isfinite(static_cast<float>(numbers[i])), "the input ", name_, " has ",
+              numbers[i], ", where the runtime holds float32 numbers");
+  }
 }
 
 void Input::spread(const Tensor& given, const void* data, int64_t sample, const Value& to) const {

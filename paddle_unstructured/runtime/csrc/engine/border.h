@@ -10,7 +10,17 @@
 
 namespace paddle_unstructured {
 
-enum class Element : int32_t { kFloat32 = 0, kInt32 = 2, kInt64 = 4, kBool = 5 };  // as in api.h
+enum class Element : int32_t {  // as in api.h
+  kFloat32 = 0,
+  kInt16 = 1,
+  kInt32 = 2,
+  kInt8 = 3,
+  kInt64 = 4,
+  kBool = 5,
+  kUint8 = 6,
+  kFloat16 = 7,
+  kFloat64 = 8
+};
 
 constexpr size_t kMostRank = 8;
 constexpr int64_t kMostWhole = int64_t{1} << 24;  // float32 holds every whole number up to it
@@ -38,7 +48,7 @@ class Input {
   // Of a tensor that is given; refuses one that does not fit what is declared.
   Shape shape(const Tensor& given) const;
   int64_t batch(const Tensor& given) const;  // kUnknown if it is shared
-  // Refuses whole numbers that float32 does not hold.
+  // Refuses numbers that float32 does not hold.
   void check_numbers(const Tensor& given, const void* data) const;
   void spread(const Tensor& given, const void* data, int64_t sample, const Value& to) const;
 

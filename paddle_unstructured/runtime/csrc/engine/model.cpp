@@ -228,10 +228,11 @@ void Model::run(const std::vector<Given>& inputs, const std::vector<void*>& outp
   for (const Given& each : inputs) {
     given.push_back(each.tensor);
     for (const int64_t extent : each.tensor.dims)
-      require(extent >= 1, "the input must have at least one sample and one pixel, got ", describe(each.tensor));
+      require(extent >= 0, "the input must have sizes that are known, got ", describe(each.tensor));
   }
   network_.infer(given);  // refuses what does not fit
-  require(network_.batch(given) >= 1, "the model's plan has no input with samples");
+  require(network_.batch(given) >= 0, "the model's plan has no input with samples");
+  if (network_.batch(given) == 0) return;  // nor have the outputs any
   for (size_t i = 0; i < inputs.size(); ++i) network_.inputs()[i].check_numbers(given[i], inputs[i].data);
   const std::vector<Shape> shapes = network_.infer_values(given);
   const int64_t batch = network_.batch(given);
