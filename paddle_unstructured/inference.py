@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any, Collection, Iterable
 
 import paddle
@@ -20,6 +21,18 @@ _HALF = ("float16", "bfloat16")
 WRONG_PASS = "reshape_transpose_matmul_fuse_pass"
 # Opening a model in which this pass meets a convolution with leaky ReLU ends the process: segmentation fault (3.3.1).
 CRASHING_PASS = "conv_activation_onednn_fuse_pass"
+# Where one of these ops, which oneDNN has not, reads numbers that another op reads too, this pass lets it write its
+# results over them.
+OVERWRITING_PASS = "inplace_pass"
+_OVERWRITING = set(
+    "sin cos tan asin acos atan sinh cosh asinh acosh atanh floor ceil round trunc sign square erf erfinv log log1p "
+    "log2 log10 expm1 rsqrt reciprocal cumsum cumprod tril triu digamma lgamma logit softsign celu selu hardshrink "
+    "softshrink tanh_shrink thresholded_relu".split()
+)
+WITHOUT = (
+    "%s: paddle.inference with oneDNN, its default, %s; call config.%s, or open the model with create_predictor, which "
+    "does."
+)
 _KEEPS_LAYOUT = {
     "add",
     "batch_norm",
@@ -36,7 +49,13 @@ _KEEPS_LAYOUT = {
 
 
 def make_config(
-    program: str, params: str, *, threads: int = 1, onednn: bool = True, kinds: Collection[str] = ()
+    program: str,
+    params: str,
+    *,
+    threads: int = 1,
+    onednn: bool = True,
+    kinds: Collection[str] = (),
+    in_place: bool = True,
 ) -> Any:
     """A CPU `Config` with the switches that a `.json` model needs, and without the passes that are wrong.
 
@@ -45,6 +64,7 @@ def make_config(
         threads: threads of Paddle's kernels.
         onednn: Whether oneDNN may run what it can.
         kinds: kinds of the model's ops.
+        in_place: whether ops may write over what they read.
     """
     config = paddle.inference.Config(program, params)
     config.disable_gpu()
@@ -56,9 +76,25 @@ def make_config(
     config.delete_pass(WRONG_PASS)
     if crashes(kinds):
         config.delete_pass(CRASHING_PASS)
+    if not in_place:
+        config.delete_pass(OVERWRITING_PASS)
     if not onednn:
         config.disable_mkldnn()
     return config
+
+
+def overwrites(reads: Iterable[tuple[str, Collection[Any]]]) -> bool:
+    """Whether `OVERWRITING_PASS` makes wrong numbers of a model.
+
+    Args:
+        reads: kind of each op, and the values that it reads.
+    """
+    readers, guilty = Counter[Any](), set[Any]()
+    for kind, values in reads:
+        readers.update(set(values))
+        if kind in _OVERWRITING:
+            guilty.update(values)
+    return any(readers[value] > 1 for value in guilty)
 
 
 def without_onednn(kinds: Iterable[str]) -> list[str]:
@@ -150,6 +186,8 @@ def warn_of_onednn(program: Any, name: str) -> None:
             name,
             WRONG_PASS,
         )
+    if overwrites((kind_of(op).rstrip("_"), [v.id for v in op.operands_source() if exists(v)]) for op in ops):
+        _LOG.warning(WITHOUT, name, "writes over numbers that are read again", f"delete_pass({OVERWRITING_PASS!r})")
 
 
 def _is_misread(value: Any) -> bool:

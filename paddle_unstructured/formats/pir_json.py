@@ -54,6 +54,14 @@ def all_ops(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
         pending[:0] = [inner for block in blocks for inner in block["ops"]]
 
 
+def reads_of(content: dict[str, Any]) -> list[tuple[str, list[int]]]:
+    """Of each op of all blocks its kind, without its dialect and "_", and the values that it reads."""
+    return [
+        (op["#"].split(".")[-1].rstrip("_"), [one["%"] for one in op.get("I", ()) if one["%"]])
+        for op in all_ops(content)
+    ]
+
+
 def share_params(content: dict[str, Any]) -> bool:
     """Let one op stand for each parameter, in place; whether there was one with two.
 

@@ -14,12 +14,12 @@ from ..arguments import StrPath, whole
 from ..formats import pair
 from ..formats.atomic import scratch
 from ..formats.pdiparams import read, scan
-from ..formats.pir_json import all_ops, ops_of, read_program, share_params
-from ..inference import make_config, reason, without_onednn
+from ..formats.pir_json import all_ops, ops_of, read_program, reads_of, share_params
+from ..inference import make_config, overwrites, reason, without_onednn
 from ..saved_model import Files, find_model
 from .engine import MOST_THREADS, Engine
 from .operator import register
-from .session import Operator, is_ours, operators
+from .session import Operator, is_ours, loses_layout, operators
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
         for ours in operators(program, files.program):
             _check(ours, files)
     kinds = {op["#"].split(".")[-1].rstrip("_") for op in all_ops(program)}
-    failing = without_onednn(kinds)
+    failing = without_onednn(kinds) or loses_layout(program)
     if failing:
         _LOG.warning("%s runs without oneDNN, since Paddle's own fails on %s.", path, " and ".join(failing))
     with scratch() as folder:  # the weights stay where they are
@@ -72,7 +72,14 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
             draft = os.path.join(folder, "model.json")
             with open(draft, "w", encoding="utf-8") as stream:
                 json.dump(program, stream)
-        config = make_config(draft, files.params, threads=threads, onednn=not failing, kinds=kinds)
+        config = make_config(
+            draft,
+            files.params,
+            threads=threads,
+            onednn=not failing,
+            kinds=kinds,
+            in_place=not overwrites(reads_of(program)),
+        )
         try:
             return paddle.inference.create_predictor(config)
         except Exception as error:  # of any kind that Paddle's C++ comes to Python with

@@ -13,7 +13,7 @@ from ..arguments import StrPath, WrongKind
 from ..formats import pair
 from ..formats.atomic import finish
 from ..formats.pdiparams import read, scan
-from ..formats.pir_json import attribute, ops_of, param_name, read_program, understood
+from ..formats.pir_json import all_ops, attribute, ops_of, param_name, read_program, understood
 from .border import by_name
 from .engine import Engine
 from .steps import Steps
@@ -150,6 +150,12 @@ class Operator:
 def is_ours(op: dict[str, Any]) -> bool:
     """Whether an op of a Program's content is our operator."""
     return any(name in op["#"] for name in _OPERATORS)
+
+
+def loses_layout(content: dict[str, Any]) -> list[str]:
+    """The loops of a model in parts: oneDNN reads wrong numbers in them where what goes in is ours, in plain layout."""
+    loops = ["while"] if any(op["#"].endswith(".while") for op in all_ops(content)) else []
+    return loops if any(map(is_ours, ops_of(content))) else []
 
 
 def operators(content: dict[str, Any], program: str) -> list[Operator]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 from dataclasses import dataclass
 from typing import Any, Iterator, Sequence
 
 import numpy as np
 
 from ..formats import pdiparams
-from ..formats.pir_json import ops_of, param_name, read_program
-from ..inference import check_opens
+from ..formats.pir_json import ops_of, param_name, read_program, reads_of
+from ..inference import OVERWRITING_PASS, WITHOUT, check_opens, overwrites
 from ..saved_model import drafts
 from .op_graph import OpGraph
 from .reader import Refusal
+from .session import loses_layout
 from .write_program import Op, listed, op_of, operator, parameters, value, write_files
 
+_LOG = logging.getLogger(__name__)
 _IN_PLACE_NORMS = {"1.batch_norm_", "1.sync_batch_norm_"}  # they change running statistics in training only
 
 
@@ -68,6 +71,11 @@ def write_parts(dense: str, pieces: Sequence[Piece], path: str) -> None:
     with drafts(path) as draft:
         write_files(draft, content, {**rest, **own})
         check_opens(draft + ".json", draft + ".pdiparams")
+    loops = loses_layout(content)
+    if loops:
+        _LOG.warning(WITHOUT, path, f"computes {loops[0]} wrongly", "disable_mkldnn()")
+    elif overwrites(reads_of(content)):
+        _LOG.warning(WITHOUT, path, "writes over numbers that are read again", f"delete_pass({OVERWRITING_PASS!r})")
 
 
 def _spliced(content: dict[str, Any], pieces: Sequence[Piece], named: Sequence[dict[str, np.ndarray]]) -> set[str]:
