@@ -74,7 +74,7 @@ class ConversionTable:
     @property
     def covered(self) -> float:
         """Fraction of the model's multiply-adds that the kernels run, in [0, 1]; open sizes count as 1."""
-        return 1.0 if self.converted else sum(part.share for part in self.parts)
+        return 1.0 if self.converted else min(1.0, sum(part.share for part in self.parts))
 
     def __str__(self) -> str:
         if self.refusal and not self.parts:

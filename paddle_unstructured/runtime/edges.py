@@ -26,15 +26,18 @@ def border(reader: Reader, value: Any, name: str) -> View:
     """
     shape, dtype = list(value.shape), str(value.dtype).split(".")[-1].lower()
     if dtype not in DTYPES or not 1 <= len(shape) <= 6 or 0 in shape:
-        raise Refusal(f"an input must be float32, int32, int64 or bool of 1 to 6 axes, got {shape} of {value.dtype}")
+        raise Refusal(f"an input must be of {', '.join(DTYPES)} and 1 to 6 axes, got {shape} of {value.dtype}")
     letters = _letters(shape, dtype)
-    if shape[0] != reader.batch.extent:
+    is_shared = shape[0] == 1 and reader.batch.is_open  # all samples read the same
+    if shape[0] != reader.batch.extent and not is_shared:
         raise Refusal(f"an input's first axis must be the samples, as in the model's other inputs, got {shape}")
     image = len(shape) == 4 and dtype == "float32"  # which may have another size than the Program says
     dims = (OPEN, shape[1], OPEN, OPEN) if image else (OPEN, *shape[1:])
+    if is_shared:
+        letters, dims = "1" + letters[1:], (1, *dims[1:])
     named = tuple("1" if extent == 1 and letter != "n" else letter for extent, letter in zip(dims, letters))
     layer = input_layer(Input(name, dtype, named, dims))
-    axes = [(reader.batch,), *map(axis_of, shape[1:])]
+    axes = [() if is_shared else (reader.batch,), *map(axis_of, shape[1:])]
 
     def slot(letter: str) -> Axis:
         return tuple(atom for one, axis in zip(letters, axes) if one == letter for atom in axis)
@@ -61,7 +64,9 @@ def output(reader: Reader, value: Any) -> Output:
     """
     view, dtype = reader.view_of(value), str(value.dtype).split(".")[-1].lower()
     if dtype not in DTYPES:
-        raise Refusal(f"an output must be float32, int32, int64 or bool, got {value.dtype}")
+        raise Refusal(f"an output must be of {', '.join(DTYPES)}, got {value.dtype}")
+    if not any(reader.batch in axis for axis in view.axes):
+        raise Refusal("an output is the same for all samples")
     named = _whole_slots(reader, view)
     if named is None:
         view = reader.logical(view)

@@ -140,6 +140,12 @@ def _matched(model: Axis, other: Axis) -> tuple[dict[Atom, Axis], dict[Atom, Axi
     left, right = list(model), list(other)
     while left and right:
         a, b = left.pop(0), right.pop(0)
+        if a is not b and b.is_open and left and not right:  # one size that is the product of several
+            names[b] = (a, *left)
+            return ours, theirs, names
+        if a is not b and a.is_open and right and not left:
+            parts_of(ours, a, (b, *right))
+            return ours, theirs, names
         if a.is_open or b.is_open:
             if a.is_open != b.is_open and (len(left) or len(right)):
                 raise Refusal("an axis whose size depends on the input meets another one")

@@ -17,10 +17,12 @@ from .op_graph import OpGraph, convex_parts
 from .read_parts import RefusedAt, read_part, survey
 from .refusals import kind_of, multiply_adds
 from .trial import are_close
+from .views import OPEN
 from .write_plan import emit
 
 LEAST_SHARE = 0.005  # of the multiply-adds: below, handing tensors over costs more than it gains
 MOST_BORDER = 32  # outputs of one operator
+_AT_ONCE = 16  # ops whose results are compared with Paddle's in one run
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Part:
 
     Attributes:
         ops: places of the ops in the block.
+        inside: these and those that make constants for them.
         inputs: numbers of the values that it reads, as the file numbers them.
         outputs: numbers of the values that it makes.
         net: what it computes.
@@ -37,6 +40,7 @@ class Part:
     """
 
     ops: frozenset[int]
+    inside: tuple[int, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     net: Net
@@ -56,6 +60,7 @@ class Finder:
     model: Model
     graph: OpGraph
     foreign: dict[int, str] = field(default_factory=dict)
+    odd: set[int] = field(default_factory=set)  # values whose first axis is not the samples
 
     def __post_init__(self) -> None:
         self.ops = list(self.model.program.global_block().ops)
@@ -63,12 +68,21 @@ class Finder:
             number: op.result(i) for op, made in zip(self.ops, self.graph.makes) for i, number in enumerate(made)
         }
         self.work = [multiply_adds(op) for op in self.ops]
+        # Around branches and loops Paddle loses track of layouts: the ops there stay as they are in the dense net.
+        branches = [at for at, op in enumerate(self.ops) if list(op.blocks())]
+        self.odd.update(value for at in branches for value in self.graph.makes[at])
+        maker = self.graph.maker
+        self.before_branches = {maker[v] for at in branches for v in self.graph.reads[at] if v in maker}
 
     def find(self) -> list[Part]:
         """The parts, in the order of their first ops."""
         while True:
-            found = survey(self.model, self.foreign)
+            found = survey(self.model, self.foreign, [self.values[value] for value in self.odd])
             self.foreign = found.foreign
+            before = (found.activations & self.before_branches) - set(self.foreign)
+            if before:
+                self.foreign.update(dict.fromkeys(before, "it makes what a branch or a loop reads"))
+                continue
             rest = set(range(len(self.ops))) - found.activations - set(found.foreign)
             free = {at for at in rest if self.ops[at].name() not in ("pd_op.data", "pd_op.fetch")}
             free |= {at for at in rest if self.ops[at].name() == "pd_op.data" and self.ops[at].result(0).persistable}
@@ -87,12 +101,13 @@ class Finder:
 
     def _part(self, ops: set[int], free: set[int]) -> Part | None:
         """None if it is not worth an operator."""
-        share = sum(self.work[at] for at in ops) / max(1, sum(self.work))
-        if share < LEAST_SHARE:
+        whole = max(1, sum(self.work))
+        if sum(self.work[at] for at in ops) / whole < LEAST_SHARE:
             return None
         maker, reads, makes = self.graph.maker, self.graph.reads, self.graph.makes
         helpers = self.graph.behind([value for at in ops for value in reads[at]], free)
         inside = sorted(ops | helpers)
+        share = sum(self.work[at] for at in inside) / whole
         made = {value for at in inside for value in makes[at]}
         inputs = tuple(dict.fromkeys(value for at in inside for value in reads[at] if value not in made))
         outside = set(range(len(self.ops))) - ops
@@ -113,7 +128,7 @@ class Finder:
         )
         flat = tuple(value for values in outputs.values() for value in values)
         around = {maker[value] for value in inputs} | {at for at in outside if set(reads[at]) & set(flat)}
-        return Part(frozenset(ops), inputs, flat, net, share, self._reasons(around))
+        return Part(frozenset(ops), tuple(inside), inputs, flat, net, share, self._reasons(around))
 
     def _is_tensor(self, number: int) -> bool:
         value = self.values[number]
@@ -122,12 +137,49 @@ class Finder:
     def _reasons(self, around: Iterable[int]) -> dict[str, str]:
         return {kind_of(self.ops[at]): self.foreign[at] for at in sorted(around) if self.foreign.get(at)}
 
+    # ---- what Paddle computes ----------------------------------------------------------------------------------------
+    def look(self, feeds: Mapping[str, np.ndarray]) -> bool:
+        """Find values that are not ours and whose first axis is not the samples, on a few; whether there are new ones.
+
+        Windows of samples, some of each, are no such values.
+        """
+        asked = [
+            value
+            for at in self.foreign
+            for value in self.graph.makes[at]
+            if value not in self.odd and self._is_tensor(value) and list(self.values[value].shape)[:1] == [OPEN]
+        ]
+        counts = {len(feeds[name]) for name, one in self.model.inputs.items() if list(one.shape)[:1] == [OPEN]}
+        if not asked or len(counts) != 1:
+            return False
+        [seen] = self.run(asked, [feeds])
+        [samples] = counts
+        odd = {value for value in asked if len(seen[value]) % samples}
+        if odd:
+            self.odd |= odd
+            self.foreign.clear()  # what was refused may have followed from these
+        return bool(odd)
+
     # ---- trying parts ------------------------------------------------------------------------------------------------
     def tried(self, parts: Sequence[Part], feeds: Mapping[str, np.ndarray]) -> list[Part]:
-        """Those parts that return what Paddle's ops return."""
+        """Those parts that return what Paddle's ops return; of the others, what is to blame is foreign."""
         numbers = sorted({value for part in parts for value in (*part.inputs, *part.outputs)})
         [seen] = self.run(numbers, [feeds])
-        return [part for part in parts if self._agrees(part, seen)]
+        fitting = [part for part in parts if self._meets(part, seen, feeds)]
+        return [part for part in fitting if self._agrees(part, seen, feeds)]
+
+    def _meets(self, part: Part, seen: Mapping[int, np.ndarray], feeds: Mapping[str, np.ndarray]) -> bool:
+        """Whether all inputs of a part have equally many samples; those that have others are none of a plan's."""
+        open_ones = [value for value in part.inputs if list(self.values[value].shape)[:1] == [OPEN]]
+        counts = {value: len(seen[value]) for value in open_ones}
+        samples = {len(feeds[name]) for name, one in self.model.inputs.items() if list(one.shape)[:1] == [OPEN]}
+        if len(set(counts.values())) <= 1:
+            return True
+        odd = {value for value, count in counts.items() if count not in samples}
+        self.odd |= odd
+        if not odd:
+            self.leave_out(part, "what it reads has different numbers of samples")
+        return False
 
     def run(self, numbers: Sequence[int], batches: Sequence[Mapping[str, np.ndarray]]) -> list[dict[int, np.ndarray]]:
         """What Paddle computes under some numbers of values, for each batch."""
@@ -143,14 +195,59 @@ class Finder:
             found.append(dict(zip(numbers, map(np.asarray, arrays))))
         return found
 
-    def _agrees(self, part: Part, seen: Mapping[int, np.ndarray]) -> bool:
+    def _agrees(self, part: Part, seen: Mapping[int, np.ndarray], feeds: Mapping[str, np.ndarray]) -> bool:
         try:
-            writer, _ = emit(part.net)
-            found = Engine(writer.text, writer.arrays).run(*[seen[value] for value in part.inputs])
+            is_right = _computes(part.net, [seen[value] for value in part.inputs], [seen[v] for v in part.outputs])
+            why = "does not compute what Paddle computes"
         except Exception as error:  # a fault of ours, which shall not cost the model
-            self.leave_out(part, f"the part does not run ({error})")
-            return False
-        if all(are_close(one, seen[value]) for value, one in zip(part.outputs, found)):
+            is_right, why = False, f"does not run ({error})"
+        if is_right:
             return True
-        self.leave_out(part, "the part does not compute what Paddle computes")
+        try:
+            culprit = self._culprit(part, feeds)
+        except Exception:  # of any kind that Paddle's C++ comes to Python with
+            culprit = None
+        if culprit is None:
+            self.leave_out(part, f"the part {why}")
+        else:
+            self.foreign[culprit] = f"its layer {why}"
         return False
+
+    def _culprit(self, part: Part, feeds: Mapping[str, np.ndarray]) -> int | None:
+        """The first op of a part whose results are not Paddle's; None if each by itself is right."""
+        changed = {
+            self.graph.reads[at][0]
+            for at, op in enumerate(self.ops)
+            if op.name().endswith("_") and "batch_norm" not in op.name() and self.graph.reads[at]
+        }
+        makes = {at: [v for v in self.graph.makes[at] if self._is_tensor(v) and v not in changed] for at in part.ops}
+        asked = {at: values for at, values in sorted(makes.items()) if values}
+        [seen] = self.run(sorted({*part.inputs, *(v for values in asked.values() for v in values)}), [feeds])
+
+        def is_right(some: Mapping[int, Sequence[int]]) -> bool:
+            left = dict(some)
+            while left:
+                returned = {at: [self.values[value] for value in values] for at, values in left.items()}
+                try:
+                    net = read_part(self.model, part.inside, [self.values[value] for value in part.inputs], returned)
+                    wanted = [seen[value] for values in left.values() for value in values]
+                    return _computes(net, [seen[value] for value in part.inputs], wanted)
+                except RefusedAt as refusal:  # no plan returns it
+                    if left.pop(refusal.at, None) is None:
+                        return True
+                except Exception:
+                    return False
+            return True
+
+        places = list(asked)
+        for some in (places[i : i + _AT_ONCE] for i in range(0, len(places), _AT_ONCE)):
+            if not is_right({at: asked[at] for at in some}):
+                return next((at for at in some if not is_right({at: asked[at]})), None)
+        return None
+
+
+def _computes(net: Net, given: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> bool:
+    """Whether a net returns these numbers."""
+    writer, _ = emit(net)
+    found = Engine(writer.text, writer.arrays).run(*given)
+    return all(map(are_close, found, wanted))

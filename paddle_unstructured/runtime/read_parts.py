@@ -29,15 +29,16 @@ class Survey:
     activations: set[int]
 
 
-def survey(model: Model, foreign: Mapping[int, str]) -> Survey:
+def survey(model: Model, foreign: Mapping[int, str], odd: Iterable[Any] = ()) -> Survey:
     """Read all ops of a Program, but for those that are known to be foreign.
 
     Args:
         model: an inference model.
         foreign: op, by its place -> why it is not to be read.
+        odd: values whose first axis is not the samples, though the Program leaves it open.
     """
     reader, found = Reader(model, batch=batch_of(model.inputs.values())), Survey(dict(foreign), set())
-    lost = set[int]()  # values that no plan takes
+    never, lost = {value.id for value in odd}, set[int]()  # values that no plan takes
     for at, op in enumerate(model.program.global_block().ops):
         if op.name() == "pd_op.fetch":
             continue
@@ -53,6 +54,9 @@ def survey(model: Model, foreign: Mapping[int, str]) -> Survey:
                 except Exception as error:  # a use that its converter did not think of
                     found.foreign[at] = unforeseen(error)
         for value in op.results() if at in found.foreign else ():
+            if value.id in never:
+                lost.add(value.id)
+                continue
             try:
                 reader.values[value.id] = border(reader, value, f"v{value.id}")
             except Exception:  # a list of values, or one without a shape, too

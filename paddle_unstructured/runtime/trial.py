@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Mapping
 
 import numpy as np
 
@@ -25,6 +25,14 @@ def trial_inputs(model: Model) -> Iterator[dict[str, np.ndarray]]:
             shape, size = list(value.shape), pixels if len(value.shape) >= 4 else tokens
             shapes[name] = [extent if extent > 0 else 2 if i == 0 else size for i, extent in enumerate(shape)]
         yield random_inputs(model, 2, 0, shapes)
+
+
+def few_samples(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Three samples, a number that no size of a net is a multiple of, mostly."""
+    return {
+        name: np.resize(array, (3, *array.shape[1:])) if list(model.inputs[name].shape)[:1] == [-1] else array
+        for name, array in feeds.items()
+    }
 
 
 def are_close(found: np.ndarray, want: np.ndarray) -> bool:

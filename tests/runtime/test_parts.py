@@ -8,7 +8,8 @@ import re
 import paddle
 import pytest
 from paddle import nn
-from part_nets import SHAPE, at_the_end, image, middle, two_ways
+from paddle.nn import functional as F
+from part_nets import SHAPE, at_the_end, image, middle, two_ways, unknown
 from runtime_nets import relative_error, save_net
 
 from paddle_unstructured.runtime import Int8, convert, create_predictor
@@ -86,12 +87,57 @@ def test_a_net_without_anything_for_the_runtime_stays_with_paddle(tmp_path, monk
     assert not table.converted and not table.parts and table.covered == 0 and "stays with Paddle" in str(table)
 
 
-def test_what_is_converted_wrongly_stays_with_paddle(tmp_path, monkeypatch):
+def test_only_the_op_that_is_converted_wrongly_stays_with_paddle(tmp_path, monkeypatch):
     monkeypatch.setitem(OPS, "tanh", OPS["sigmoid"])
-    dense = save_net(tmp_path, lambda x: paddle.tanh(nn.Conv2D(3, 4, 1)(x)), SHAPE)
+
+    def layers(x):
+        return nn.Conv2D(4, 4, 3)(paddle.tanh(nn.Conv2D(3, 4, 1)(x)))
+
+    dense = save_net(tmp_path, layers, SHAPE)
     table = convert(dense, tmp_path / "fast")
-    assert not table.converted and not table.parts and "does not compute what Paddle computes" in table.refusal
+    assert not table.converted and len(table.parts) == 2 and table.covered == 1.0, str(table)
+    assert all("tanh: its layer does not compute what Paddle computes" in part.why for part in table.parts)
     assert relative_error(run(str(tmp_path / "fast"), image())[0], open_model(dense).run(x=image())[0]) < 1e-5
+
+
+def test_what_is_the_same_for_all_samples_enters_a_part(tmp_path):
+    """Positions that Paddle computes: their first axis is 1, or rows of a map of open size."""
+
+    def layers(x):
+        places = unknown(nn.Conv2D(3, 8, 1)(paddle.ones([1, 3, 16, 16])))
+        rows = paddle.kthvalue(paddle.ones([paddle.shape(x)[2], 5]), 1, 1)[0].unsqueeze([0, 1, 3])
+        return nn.Conv2D(8, 4, 1)(F.relu(nn.Conv2D(3, 8, 3, padding=1)(x) + places) * rows)
+
+    dense = save_net(tmp_path, layers, SHAPE, sparsity=0.5)
+    table = convert(dense, tmp_path / "fast")
+    assert len(table.parts) == 1 and table.covered > 0.9, str(table)
+    for batch in (1, 3):
+        found, want = run(str(tmp_path / "fast"), image(batch)), open_model(dense).run(x=image(batch))
+        assert relative_error(found[0], want[0]) < 1e-5
+
+
+def branch(x):
+    x = F.relu(nn.Conv2D(3, 8, 3, padding=1)(x))
+    x = paddle.static.nn.cond(x.mean() > 0.1, lambda: x * 2, lambda: x - 1)
+    return nn.Conv2D(8, 4, 1)(F.relu(nn.Conv2D(8, 8, 3)(x)))
+
+
+def loop(x):
+    inner = nn.Conv2D(8, 8, 3, padding=1)
+    x = F.relu(nn.Conv2D(8, 8, 3, padding=1)(F.relu(nn.Conv2D(3, 8, 3, padding=1)(x))))
+    times = paddle.zeros([1], "int64")
+    times, x = paddle.static.nn.while_loop(lambda i, y: i < 3, lambda i, y: [i + 1, F.relu(inner(y))], [times, x])
+    return nn.Conv2D(8, 4, 1)(x)
+
+
+@pytest.mark.parametrize("layers", [branch, loop])
+def test_branches_and_loops_stay_with_paddle_and_the_rest_is_right(tmp_path, layers, caplog):
+    dense = save_net(tmp_path, layers, SHAPE)
+    table = convert(dense, tmp_path / "fast")
+    assert table.parts, str(table)
+    assert ("computes while wrongly; call config.disable_mkldnn()" in caplog.text) == (layers is loop)
+    found, want = run(str(tmp_path / "fast"), image()), open_model(dense).run(x=image())
+    assert relative_error(found[0], want[0]) < 1e-5
 
 
 def test_a_converter_that_fails_costs_only_its_op(tmp_path, monkeypatch):
