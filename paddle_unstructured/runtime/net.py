@@ -9,6 +9,7 @@ import numpy as np
 
 from .border import IMAGE, Input
 from .plan import Window
+from .refusals import Refusal
 
 FOLDING = ("conv", "linear", "affine")  # kinds that take up a scale and a shift per channel
 FUSING = (*FOLDING, "add", "subtract", "multiply", "divide", "maximum", "minimum")  # kinds that take up an activation
@@ -45,6 +46,10 @@ class Layer:
     groups: int = 1
     act: str = "none"
     words: dict[str, int | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.window.fits:
+            raise Refusal(f"a window of {self.window.kernel} with this stride, padding or dilation is too large")
 
     def folded(self, scale: np.ndarray, shift: np.ndarray) -> Layer:
         """This layer, then * scale + shift for each channel; in float64 until the very end."""

@@ -17,6 +17,7 @@ from .engine import signed
 
 FIRST_LINE = "paddle_unstructured plan 3"
 BLOCKS = (4, 2, 1)  # neighbouring outputs that a kernel handles together
+MOST_REACH = 96  # pixels from one end of a window to the other
 MOST_INT16 = np.iinfo(np.int16).max
 
 
@@ -32,6 +33,12 @@ class Window:
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     same: bool = False
+
+    @property
+    def fits(self) -> bool:
+        """Whether the kernels take it; csrc/engine/window.cpp has the same bounds."""
+        reach = [(kernel - 1) * dilation for kernel, dilation in zip(self.kernel, self.dilation)]
+        return max(*reach, *self.pad, *self.dilation, *(stride - 1 for stride in self.stride)) <= MOST_REACH
 
     @property
     def words(self) -> dict[str, str]:

@@ -274,10 +274,12 @@ def _argsort(b: Builder, op: Op) -> None:
 
 def _arg(kind: str) -> Converter:
     def convert(b: Builder, op: Op) -> None:
+        x, axis, keep = b.names(op)[0], _axes_known(b, op, 1)[0], int(bool(word(op, "keepdims")))
         if word(op, "flatten"):
-            raise ValueError("it looks through all axes at once")
-        axis = _axes_known(b, op, 1)[0]
-        made = b.node(kind, b.names(op)[:1], axis=axis, keepdims=int(bool(word(op, "keepdims"))))
+            x, axis, keep = b.node("Reshape", [x, b.constant([-1])])[0], 0, 0
+            if word(op, "keepdims"):
+                raise ValueError("it looks through all axes at once, and keeps them")
+        made = b.node(kind, [x], axis=axis, keepdims=keep)
         b.node("Cast", made, _out(op), to=_number(word(op, "dtype", "int64")))
 
     return convert
@@ -496,7 +498,56 @@ def _layer_norm(b: Builder, op: Op) -> None:
     b.node("LayerNormalization", names, _out(op)[:1], **words)
 
 
+def _embedding(b: Builder, op: Op) -> None:
+    rows, table = b.names(op)[:2]
+    b.node("Gather", [table, rows], _out(op), axis=0)
+
+
+def _pow(b: Builder, op: Op) -> None:
+    names, dtype = b.names(op), b.dtype(op["I"][0]["%"])
+    power = b.node("Cast", names[1:2], to=_number(dtype))[0] if len(names) > 1 else b.constant(word(op, "y"), dtype)
+    b.node("Pow", [names[0], power], _out(op))
+
+
+def _numel(b: Builder, op: Op) -> None:
+    b.node("Cast", b.node("Size", b.names(op)), _out(op), to=_number(b.dtype(op["O"][0]["%"])))
+
+
+def _einsum(b: Builder, op: Op) -> None:
+    b.node("Einsum", b.lists[op["I"][0]["%"]], _out(op)[:1], equation=word(op, "equation").replace(" ", ""))
+
+
+def _triangle(upper: int) -> Converter:
+    return lambda b, op: b.node("Trilu", [*b.names(op), b.constant(word(op, "diagonal", 0))], _out(op), upper=upper)
+
+
+def _expand_as(b: Builder, op: Op) -> None:
+    x, *like = b.names(op)
+    shape = b.node("Shape", like[:1])[0] if like else b.constant(word(op, "target_shape"))
+    b.node("Expand", [x, shape], _out(op))
+
+
+def _nms(b: Builder, op: Op) -> None:
+    """Places of the boxes that are kept, which come the best first."""
+    boxes = b.node("Unsqueeze", [b.names(op)[0], b.constant([0])])[0]
+    count = b.node("Gather", [*b.node("Shape", b.names(op)[:1]), b.constant(0)], axis=0)[0]
+    places = b.node("Range", [b.constant(0), count, b.constant(1)])[0]
+    scores = b.node("Neg", b.node("Cast", [places], to=_number("float32")))  # they are in order already
+    scores = b.node("Unsqueeze", [*scores, b.constant([0, 1])])
+    limit = b.constant([word(op, "threshold")], "float32")
+    kept = b.node("NonMaxSuppression", [boxes, *scores, b.node("Reshape", [count, b.constant([1])])[0], limit])
+    b.node("Gather", [*kept, b.constant(2)], _out(op), axis=1)
+
+
 CONVERTERS: dict[str, Converter] = {
+    "embedding": _embedding,
+    "pow": _pow,
+    "numel": _numel,
+    "einsum": _einsum,
+    "triu": _triangle(1),
+    "tril": _triangle(0),
+    "expand_as": _expand_as,
+    "nms": _nms,
     "full_with_tensor": _full_with_tensor,
     "arange": _arange,
     "floor_divide": _floor_divide,

@@ -263,6 +263,8 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "mean": _reduced(np.mean),
     "max": _reduced(np.max),
     "min": _reduced(np.min),
+    "any": _reduced(np.any),
+    "all": _reduced(np.all),
     "p_norm": _norm,
     "eye": lambda op, of: np.eye(int(np.ravel(of(0))[0]), int(np.ravel(of(1))[0])),
     "repeat_interleave": lambda op, of: np.repeat(of(0), op.attrs()["repeats"], op.attrs()["axis"]),

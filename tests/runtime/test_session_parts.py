@@ -92,6 +92,14 @@ FOREIGN = {
     ),
     "expand": lambda x: x.mean(1, keepdim=True).expand([-1, 4, -1, -1]),
     "asinh": paddle.asinh,
+    "pow": lambda x: paddle.pow(x.abs(), 1.5),
+    "einsum": lambda x: paddle.einsum("nchw,ncij->nhj", x, x),
+    "triu": lambda x: paddle.triu(x, 1),
+    "tril": lambda x: paddle.tril(x, -2),
+    "expand_as": lambda x: x.mean(1, keepdim=True).expand_as(x),
+    "embedding": lambda x: nn.Embedding(4, 5)(paddle.argmax(x, axis=1)),
+    "numel": lambda x: x * x.numel().astype("float32"),
+    "any": lambda x: (x > 1).any(axis=1),
     "bmm": lambda x: paddle.bmm(x.flatten(2), x.flatten(2).transpose([0, 2, 1])),
 }
 

@@ -220,9 +220,72 @@ def _prelu(reader: Reader, op: Any) -> Made:
 
 
 def _cast(reader: Reader, op: Any) -> Made:
-    view = reader.view(op, 0)
-    whole = "int" in str(op.result(0).dtype).lower() and "float" in str(op.operand_source(0).dtype).lower()
+    view, name = reader.view(op, 0), _dtype(op.result(0))
+    if name == "bool":
+        made: View = truth(reader, op, 0)
+        return made
+    whole = "int" in name and "float" in _dtype(op.operand_source(0))
     return view.of(activate(view.layer, "trunc", alone=False)) if whole else view
+
+
+def _dtype(value: Any) -> str:
+    return str(value.dtype).split(".")[-1].lower()
+
+
+def truth(reader: Reader, op: Any, i: int) -> Any:
+    """An operand as 1 and 0: whether it is not 0."""
+    found = reader.operand(op, i)
+    if _dtype(op.operand_source(i)) == "bool":
+        return found
+    if isinstance(found, np.ndarray):
+        return found != 0
+    view = reader.view(op, i)
+    return pair(reader, "not_equal", view, np.zeros([1] * view.rank))
+
+
+def _logical(kind: str) -> Converter:
+    """A function of truths, which any numbers may stand for."""
+
+    def convert(reader: Reader, op: Any) -> Made:
+        sides = [truth(reader, op, i) for i in (0, 1)]
+        constants = [i for i in (0, 1) if isinstance(sides[i], np.ndarray)]
+        if kind == "maximum" and constants and not sides[constants[0]].any():
+            sides[constants[0]] = np.zeros([1] * np.ndim(sides[constants[0]]))
+        return pair(reader, kind, sides[0], sides[1])
+
+    return convert
+
+
+def _not(reader: Reader, op: Any) -> Made:
+    view: View = truth(reader, op, 0)
+    return view.of(activate(view.layer, "linear:-1.0:1.0", alone=False))
+
+
+def _bitwise(convert: Converter) -> Converter:
+    """A function of bits as one of truths."""
+
+    def converted(reader: Reader, op: Any) -> Made:
+        require(_dtype(op.operand_source(0)) == "bool", "bits of whole numbers are not known")
+        return convert(reader, op)
+
+    return converted
+
+
+def _remainder(reader: Reader, op: Any) -> Made:
+    """a - floor(a / b) * b."""
+    whole = pair(reader, "multiply", _floored(reader, op), _side(reader, op, 1))
+    return pair(reader, "subtract", _side(reader, op, 0), whole)
+
+
+def _floored(reader: Reader, op: Any) -> View:
+    require("int" in _dtype(op.result(0)), "a division of real numbers that is rounded")
+    made = pair(reader, "divide", _side(reader, op, 0), _side(reader, op, 1))  # no product: 49 * (1 / 49) is below 1
+    return made.of(Layer("activation", (made.layer,), act="floor"))
+
+
+def _side(reader: Reader, op: Any, i: int) -> Symbol:
+    found = reader.operand(op, i)
+    return found.astype(np.float64) if isinstance(found, np.ndarray) and found.dtype != object else found
 
 
 def _one_hot(reader: Reader, op: Any) -> Made:
@@ -258,9 +321,12 @@ OPS: dict[str, Converter] = {
     "less_equal": _binary("less_equal"),
     "greater_than": _swapped("less"),
     "greater_equal": _swapped("less_equal"),
-    "logical_and": _binary("multiply"),
-    "logical_or": _binary("maximum"),
-    "logical_not": activation(lambda reader, op: "linear:-1.0:1.0"),
+    "logical_and": _logical("multiply"),
+    "logical_or": _logical("maximum"),
+    "logical_xor": _logical("not_equal"),
+    "logical_not": _not,
+    "floor_divide": _floored,
+    "remainder": _remainder,
     "where": _where,
     "masked_fill": _masked_fill,
     "elu": activation(lambda reader, op: f"elu:{_attribute(op, 'alpha')}:1.0"),
@@ -277,8 +343,10 @@ OPS: dict[str, Converter] = {
     **{kind: _named(kind) for kind in ("exp", "log", "sqrt", "rsqrt", "square", "abs", "reciprocal", "sin", "cos")},
     **{kind: _named(kind) for kind in ("floor", "ceil", "round", "trunc", "sign")},
     "tanh_shrink": _tanh_shrink,
-    "bitwise_and": _binary("multiply"),
-    "bitwise_or": _binary("maximum"),
+    "bitwise_and": _bitwise(_logical("multiply")),
+    "bitwise_or": _bitwise(_logical("maximum")),
+    "bitwise_xor": _bitwise(_logical("not_equal")),
+    "bitwise_not": _bitwise(_not),
     "add_n": _add_n,
     "pow": _pow,
     "elementwise_pow": _elementwise_pow,

@@ -12,7 +12,7 @@ from ..slots import only
 from ..views import Axis, View, axis_of, known
 from .common import Converter, Made, attributes_of, axis_numbers, either_order, require, shape_of
 from .convolution import window_of, windowed
-from .elementwise import pair
+from .elementwise import pair, truth
 from .move import chosen
 
 
@@ -76,7 +76,7 @@ def _adaptive_pool(reader: Reader, op: Any, source: View, kind: str, size: list[
         steps = shape[2] // size[0], shape[3] // size[1]
         window = Window(steps, steps)
         words: dict[str, int | str] = {"type": kind, "ceil": 0, "exclusive": 1}
-        if max(steps) <= 31:
+        if window.fits:
             layer = Layer("pool", (source.layer,), window=window, words=words)
             return windowed(reader, op, source, layer, window, channels=source.axes[1])
     layer = Layer("adaptive_pool", (source.layer,), words={"type": kind, "size": f"{size[0]},{size[1]}"})
@@ -135,6 +135,17 @@ def _reduction(kind: str) -> Converter:
         given = reader.constant(op, 1) if len(op.operands_source()) > 1 else attributes.get("axis", [])
         axes = axis_numbers(view, given) or list(range(view.rank))
         return reduced(reader, view, axes, kind, keep=bool(attributes.get("keepdim", attributes.get("keep_dim"))))
+
+    return convert
+
+
+def _truth(kind: str) -> Converter:
+    """Whether any, or all, are not 0."""
+
+    def convert(reader: Reader, op: Any) -> Made:
+        view, attributes = truth(reader, op, 0), op.attrs()
+        axes = axis_numbers(view, attributes.get("axis", [])) or list(range(view.rank))
+        return reduced(reader, view, axes, kind, keep=bool(attributes.get("keepdim")))
 
     return convert
 
@@ -221,6 +232,8 @@ OPS: dict[str, Converter] = {
     "min": _reduction("min"),
     "amin": _reduction("min"),
     "prod": _reduction("product"),
+    "any": _truth("max"),
+    "all": _truth("min"),
     "softmax": _softmax,
     "softmax_": _softmax,
     "log_softmax": _softmax,

@@ -7,8 +7,8 @@ namespace paddle_unstructured {
 namespace {
 
 // A kernel may read kGuard floats outside its plane: (kernel - 1) * dilation and the padding stay well below that.
-constexpr int32_t kLargestKernel = 31;
 constexpr int32_t kLargestReach = 96;
+constexpr int32_t kLargestKernel = kLargestReach + 1;
 
 void read(const Node& node, const char* key, int32_t low, int32_t high, size_t count, int32_t* to) {
   const std::vector<int32_t> values = node.integers(key, count, low, high);
