@@ -218,15 +218,29 @@ def int8_depthwise(line: Line, arrays: list, x: Bytes) -> Value:
     return finished(line, total, weight.sum((1, 2)), arrays, x)
 
 
-def int8_add(line: Line, arrays: list, a: Bytes, b: Bytes) -> Bytes:
-    scale, zero = scale_of(line)
-    by_a, by_b = (np.float32(float(side.scale) / float(scale)) for side in (a, b))
-    offset = np.float32(zero - a.zero * float(by_a) - b.zero * float(by_b))
-    real = fma(np.float32(a.q), by_a, fma(np.float32(b.q), by_b, offset))
-    return Bytes(saturated(real, *byte_bounds(line["act"], scale, zero)), scale, zero)
+def broadcast(line: Line, a: Bytes, b: Bytes) -> tuple[Bytes, Bytes]:
+    """With the word `repeats` one channel, row or column meets all of the other's."""
+    if "repeats" not in line:
+        return a, b
+    shape = np.broadcast_shapes(a.q.shape, b.q.shape)
+    one, other = (Bytes(np.broadcast_to(side.q, shape), side.scale, side.zero) for side in (a, b))
+    return one, other
+
+
+def added(sign: int) -> Callable[..., Bytes]:
+    def line_of(line: Line, arrays: list, a: Bytes, b: Bytes) -> Bytes:
+        a, b = broadcast(line, a, b)
+        scale, zero = scale_of(line)
+        by_a, by_b = np.float32(float(a.scale) / float(scale)), np.float32(sign * float(b.scale) / float(scale))
+        offset = np.float32(zero - a.zero * float(by_a) - b.zero * float(by_b))
+        real = fma(np.float32(a.q), by_a, fma(np.float32(b.q), by_b, offset))
+        return Bytes(saturated(real, *byte_bounds(line["act"], scale, zero)), scale, zero)
+
+    return line_of
 
 
 def int8_multiply(line: Line, arrays: list, a: Bytes, b: Bytes) -> Bytes:
+    a, b = broadcast(line, a, b)
     scale, zero = scale_of(line)
     factor = np.float32(float(a.scale) * float(b.scale) / float(scale))
     real = fma(np.float32(a.centered * b.centered), factor, zero)
@@ -250,6 +264,35 @@ def int8_global_pool(line: Line, arrays: list, x: Bytes) -> Bytes:
     factor = np.float32(float(x.scale) / (x.q[0, 0].size * float(scale)))
     total = x.centered.sum((2, 3), keepdims=True)
     return Bytes(saturated(fma(np.float32(total), factor, zero)), scale, zero)
+
+
+def averaged(line: Line, x: Bytes, total: np.ndarray, count: Any) -> np.ndarray:
+    """Bytes of sums of centered numbers, divided by how many there are."""
+    scale, zero = scale_of(line)
+    factor = np.float32(float(x.scale) / (np.float64(count) * float(scale)))
+    return saturated(fma(np.float32(total), factor, zero))
+
+
+def int8_reduce(line: Line, arrays: list, x: Bytes) -> Bytes:
+    axes = tuple({"channels": 1, "height": 2, "width": 3}[name] for name in line["over"].split(","))
+    if line["type"] in ("max", "min"):
+        return Bytes(getattr(x.q, line["type"])(axes, keepdims=True), x.scale, x.zero)
+    count = np.prod([x.q.shape[axis] for axis in axes]) if line["type"] == "mean" else 1
+    return Bytes(averaged(line, x, x.centered.sum(axes, keepdims=True), count), *scale_of(line))
+
+
+def int8_adaptive_pool(line: Line, arrays: list, x: Bytes) -> Bytes:
+    (high, wide), (height, width) = numbers(line, "size"), x.q.shape[2:]
+    made = np.zeros((*x.q.shape[:2], high, wide), np.uint8)
+    for y, z in np.ndindex(high, wide):
+        rows = slice(y * height // high, -(-(y + 1) * height // high))
+        columns = slice(z * width // wide, -(-(z + 1) * width // wide))
+        if line["type"] == "max":
+            made[:, :, y, z] = x.q[:, :, rows, columns].max((2, 3))
+        else:
+            part = x.centered[:, :, rows, columns]
+            made[:, :, y, z] = averaged(line, x, part.sum((2, 3)), part[0, 0].size)
+    return Bytes(made, *((x.scale, x.zero) if line["type"] == "max" else scale_of(line)))
 
 
 def int8_concat(line: Line, arrays: list, *parts: Bytes) -> Bytes:
@@ -313,6 +356,41 @@ def nearest(line: Line, arrays: list, x: np.ndarray, *other: np.ndarray) -> np.n
         places = (ratio * np.arange(made, dtype=np.float32) + half).astype(int)
         x = np.take(x, np.clip(places, 0, size - 1), 2 + axis)
     return x
+
+
+BLEND = 2048  # weights between two rows, or two columns, add up to it
+
+
+def between(line: Line, size: int, axis: int, other: Sequence[Bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row or column of a linearly resized plane the two places [2, made], and their whole weights."""
+    if "by" in line:
+        scale = np.float32(line["by"].split(",")[axis])
+        made, step = int(np.float32(size) * scale), np.float32(1) / scale
+    else:
+        made = numbers(line, "size")[axis] if "size" in line else other[0].q.shape[2 + axis]
+        step = np.float32(size) / np.float32(made)
+    if line["align_corners"] == "1":
+        step = np.float32(size - 1) / np.float32(max(1, made - 1))
+    at = np.arange(made, dtype=np.float32)
+    half = line["half_pixel"] == "1" and line["align_corners"] != "1"
+    step = step if made > 1 else np.float32(0)
+    inside = np.maximum(step * (at + np.float32(0.5)) - np.float32(0.5) if half else step * at, np.float32(0))
+    first = inside.astype(np.int64)
+    second = np.rint((inside - first.astype(np.float32)) * np.float32(BLEND)).astype(np.int64)
+    return np.clip([first, first + 1], 0, size - 1), np.stack([BLEND - second, second])
+
+
+def int8_resize(line: Line, arrays: list, x: Bytes, *other: Bytes) -> Bytes:
+    if line["mode"] == "nearest":
+        return moving(nearest)(line, arrays, x, *other)
+    total = x.centered
+    for axis in (0, 1):
+        places, weights = between(line, x.q.shape[2 + axis], axis, other)
+        weights = weights[:, :, None] if axis == 0 else weights[:, None, :]
+        total = sum(np.take(total, places[tap], 2 + axis) * weights[tap] for tap in (0, 1))
+    scale, zero = scale_of(line)
+    factor = np.float32(float(x.scale) / float(scale) / BLEND**2)
+    return Bytes(saturated(fma(total.astype(np.int32).astype(np.float32), factor, zero)), scale, zero)
 
 
 def padded(line: Line, arrays: list, x: np.ndarray, value: Any = None) -> np.ndarray:
@@ -393,17 +471,20 @@ BYTES: dict[str, Callable[..., Value]] = {
     "dequantize": dequantize,
     "int8.conv": int8_conv,
     "int8.depthwise": int8_depthwise,
-    "int8.add": int8_add,
+    "int8.add": added(1),
+    "int8.subtract": added(-1),
     "int8.multiply": int8_multiply,
     "int8.lookup": int8_lookup,
     "int8.pool": int8_pool,
     "int8.global_pool": int8_global_pool,
+    "int8.adaptive_pool": int8_adaptive_pool,
+    "int8.reduce": int8_reduce,
     "int8.concat": int8_concat,
     "int8.flatten": int8_flatten,
     "int8.permute": moving(permute),
     "int8.slice": moving(sliced),
     "int8.repeat": moving(repeat),
-    "int8.resize": moving(nearest),
+    "int8.resize": int8_resize,
     "int8.pad": int8_pad,
 }
 

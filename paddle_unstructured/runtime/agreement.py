@@ -44,11 +44,19 @@ def compare(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Agreement:
             f"`a` and `b` must be models of the same net, but return {[list(x.shape) for x in a]} and "
             f"{[list(x.shape) for x in b]}."
         )
-    differences = [np.abs(x - y) / max(float(np.abs(x).max()), 1e-30) for x, y in zip(a, b)]
-    first = [outputs[0].reshape(len(outputs[0]), -1).argmax(1) for outputs in (a, b)]
+    differences = [
+        np.abs(x - y) / max(float(np.abs(x).max()), 1e-30) for x, y in zip(_reals(a), _reals(b)) if x.size
+    ] or [np.zeros(1)]
+    ranked = [np.atleast_1d(outputs[0]) for outputs in (a, b)]
+    first = [one.reshape(len(one), -1).argmax(1) if one.size else np.zeros(1) for one in ranked]
     return Agreement(
-        len(a[0]),
+        len(ranked[0]),
         float((first[0] == first[1]).mean()),
         max(float(d.max()) for d in differences),
         max(float(d.mean()) for d in differences),
     )
+
+
+def _reals(outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Outputs of any type as numbers that can be subtracted."""
+    return [np.asarray(each, np.float64) for each in outputs]

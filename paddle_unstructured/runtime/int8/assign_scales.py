@@ -17,8 +17,8 @@ Ranges = Mapping[Layer, Range]
 
 def keeps_scale(layer: Layer) -> bool:
     """Whether its kernel moves bytes without changing what they mean."""
-    if layer.kind in ("pool", "resize"):
-        return layer.words.get("type", layer.words.get("mode")) in ("max", "nearest")
+    if layer.kind in ("pool", "resize", "adaptive_pool", "reduce"):
+        return layer.words.get("type", layer.words.get("mode")) in ("max", "min", "nearest")
     return layer.kind in MOVING or layer.kind in ("flatten", "concat")
 
 

@@ -13,8 +13,12 @@ from .assign_scales import MOVING, keeps_scale
 from .lowering import is_clamp, layers_of
 
 # Kinds that have a row for bytes in csrc/engine/kinds.cpp, whatever they are called there.
-KINDS = ("conv", "linear", "affine", "add", "multiply", "activation", "pool", "global_pool", "concat", "flatten")
+KINDS = (
+    *("conv", "linear", "affine", "add", "subtract", "multiply", "activation", "concat", "flatten"),
+    *("pool", "global_pool", "adaptive_pool", "reduce"),
+)
 _EXACT = ("embedding", "positions", "running_sum", "equal", "not_equal", "less", "less_equal")
+_WHOLE = ("floor", "ceil", "round", "trunc")  # activations that make whole numbers
 _SAME_PIXELS = ("add", "multiply", "activation", "affine", "conv", "pool", "concat", "slice")
 
 
@@ -41,6 +45,7 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
     floats = {layer: "as `skip` says" for layer in layers if layer.name and layer.name in skip}
     floats.update((layer, "no int8 kernel") for layer in layers if not _in_bytes(layer))
     _add_exact(layers, floats)
+    _add_whole(net, layers, floats)
     for layer in layers:
         if layer.kind == "affine" and _all_in(layer.inputs, {*net.inputs, *floats}):
             floats[layer] = "on the input, before it becomes int8"
@@ -77,6 +82,16 @@ def _add_exact(layers: list[Layer], floats: dict[Layer, str]) -> None:
             exact.add(layer.inputs[-1])
 
 
+def _add_whole(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
+    """Places of maxima, whole numbers and what is computed from them have no range that bytes could cover."""
+    whole = {layer for layer in net.inputs if "int" in input_of(layer).dtype}
+    for layer in layers:
+        makes = layer.kind in ("arg", "place") or (layer.kind == "activation" and layer.act in _WHOLE)
+        if makes or (not layer.weight.size and any(source in whole for source in layer.inputs)):
+            whole.add(layer)
+            floats.setdefault(layer, "whole numbers")
+
+
 def _add_sums(layers: list[Layer], floats: dict[Layer, str]) -> None:
     """A sum that only layers in float32 read, a norm say, adds what the layers before it make in float32 anyway."""
     for layer in reversed(layers):
@@ -102,12 +117,14 @@ def _in_bytes(layer: Layer) -> bool:
     if layer.kind == "activation" and function_of(layer) is None:
         return False  # an exponential, a logarithm, a root: eight bits of their input are not enough
     if layer.kind == "resize":
-        return layer.words["mode"] == "nearest"
+        return layer.words["mode"] in ("nearest", "linear")
     if step_of(layer):  # int8 lies in groups of four channels
         return all(count % 4 == 0 for count in (step_of(layer), *layer.weight.shape[:2]))
     if layer.kind == "pad":
         return all(str(layer.words[side]).startswith("0,") for side in ("before", "after"))
-    return (layer.kind in KINDS or layer.kind in MOVING) and "repeats" not in layer.words
+    if layer.kind == "reduce":
+        return layer.words["type"] != "product"
+    return layer.kind in KINDS or layer.kind in MOVING
 
 
 def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[Layer] | dict[Layer, str]) -> bool:
@@ -135,7 +152,7 @@ def sums_in_convolutions(net: Net, floats: Container[Layer]) -> dict[Layer, Laye
     readers = Counter(source for layer in layers for source in layer.inputs)
     found = {}
     for layer in layers:
-        if layer.kind != "add" or layer in floats or layer.inputs[0] is layer.inputs[1]:
+        if layer.kind != "add" or layer in floats or layer.inputs[0] is layer.inputs[1] or "repeats" in layer.words:
             continue
         last = max(layer.inputs, key=lambda side: place.get(side, -1))
         if is_matrix(last) and last.act == "none" and last not in floats and readers[last] == 1 and last not in outputs:

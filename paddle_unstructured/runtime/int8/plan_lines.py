@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 
@@ -72,9 +72,18 @@ class Int8Writer:
             params=self.plan.keep(weight.values, weight.scale, weight.bias),
         )
 
-    def pairwise(self, kind: str, values: Sequence[int], to: Quantizer, *, act: str = "none") -> int:
-        """ "int8.add", or "int8.multiply", whose second value may be a single pixel for each channel."""
-        return self.plan.add(kind, values, act=act, **to.words)
+    def pairwise(
+        self,
+        kind: str,
+        values: Sequence[int],
+        to: Quantizer,
+        *,
+        act: str = "none",
+        words: Mapping[str, int | str] | None = None,
+    ) -> int:
+        """ "int8.add", "int8.subtract", or "int8.multiply", whose second value may be a single pixel for each channel;
+        with the word `repeats`, either may have one channel, row or column."""
+        return self.plan.add(kind, values, act=act, **(words or {}), **to.words)
 
     def lookup(self, value: int, table: np.ndarray, to: Quantizer) -> int:
         """table[q], int16 [256]."""
@@ -91,9 +100,10 @@ class Int8Writer:
     def concat(self, values: Sequence[int]) -> int:
         return self.plan.add("int8.concat", values)
 
-    def moved(self, layer: Layer, values: Sequence[int]) -> int:
-        """A layer that moves bytes and changes none."""
-        return self.plan.add(f"int8.{layer.kind}", values, **layer.words)
+    def moved(self, layer: Layer, values: Sequence[int], to: Quantizer | None = None) -> int:
+        """A layer that moves bytes and changes none; with a quantizer, one that averages or sums them."""
+        words = {"by" if to and name == "scale" else name: word for name, word in layer.words.items()}
+        return self.plan.add(f"int8.{layer.kind}", values, **words, **(to.words if to else {}))
 
     def flatten(self, value: int) -> int:
         return self.plan.add("int8.flatten", [value])

@@ -106,10 +106,12 @@ def complete(net: Net, found: dict[Layer, Range], floats: Mapping[Layer, str]) -
             if np.isfinite(low):
                 ranges.setdefault(layer.inputs[0], (low, min(high, max(3.0, ranges[layer][1] + 0.5))))
     for layer in layers:  # a mean, a maximum or a flattening stays within what it reads
-        inputs = [ranges[source] for source in layer.inputs if source in ranges]
-        if layer in ranges or len(inputs) < len(layer.inputs):
+        sources = layer.inputs[:1] if layer.kind == "resize" else layer.inputs
+        inputs = [ranges[source] for source in sources if source in ranges]
+        if layer in ranges or len(inputs) < len(sources):
             continue
-        if keeps_scale(layer) or layer.kind in ("pool", "global_pool"):
+        is_mean = layer.words.get("type") == "mean" or layer.words.get("mode") == "linear"
+        if keeps_scale(layer) or is_mean or layer.kind in ("pool", "global_pool", "adaptive_pool"):
             ranges[layer] = min(low for low, _ in inputs), max(high for _, high in inputs)
         elif layer.kind == "activation":
             ends = activation(layer.act)(np.linspace(inputs[0][0], inputs[0][1], 1001))

@@ -13,7 +13,7 @@ from ..net import Layer, Net, step_of, ungrouped
 from ..plan import PlanWriter, Window
 from ..write_plan import KernelChoice, emitter_of
 from .activations import activation, function_of, table
-from .assign_scales import MOVING
+from .assign_scales import MOVING, keeps_scale
 from .choose_kernel import choose_block
 from .lowering import is_clamp, layers_of
 from .placement import is_matrix, is_single_pixel, sums_in_convolutions
@@ -104,13 +104,19 @@ class Int8Emitter:
             return self._affine(layer, to)
         if layer in self.fused:
             return self._matrix(self.fused[layer], to, sum_with=layer)
-        if layer.kind in ("add", "multiply"):
+        if layer.kind in ("add", "subtract", "multiply"):
             return self._pairwise(layer, to)
+        if layer.kind in ("reduce", "adaptive_pool"):
+            if keeps_scale(layer):
+                return self.writer.moved(layer, [self._bytes(first, to)])
+            return self.writer.moved(layer, [self._bytes(first)], to)
         if layer.kind == "concat":
             return self.writer.moved(layer, [self._bytes(each, to) for each in layer.inputs])
         if layer.kind in MOVING or layer.kind == "resize":
             others = [self._bytes(each) for each in layer.inputs[1:]]
-            return self.writer.moved(layer, [self._bytes(first, to), *others])
+            if keeps_scale(layer):
+                return self.writer.moved(layer, [self._bytes(first, to), *others])
+            return self.writer.moved(layer, [self._bytes(first), *others], to)
         if layer.kind == "flatten":
             return self.writer.flatten(self._bytes(first, to))
         if layer.kind == "global_pool":
@@ -120,9 +126,10 @@ class Int8Emitter:
 
     def _pairwise(self, layer: Layer, to: Quantizer) -> int:
         a, b = layer.inputs
-        swap = layer.kind == "multiply" and is_single_pixel(a) and not is_single_pixel(b)
+        plain = layer.kind == "multiply" and "repeats" not in layer.words
+        swap = plain and is_single_pixel(a) and not is_single_pixel(b)
         values = [self._bytes(each) for each in ((b, a) if swap else (a, b))]
-        return self.writer.pairwise(f"int8.{layer.kind}", values, to, act=layer.act)
+        return self.writer.pairwise(f"int8.{layer.kind}", values, to, act=layer.act, words=layer.words)
 
     def _matrix(self, layer: Layer, to: Quantizer | None, *, sum_with: Layer | None = None) -> int:
         """A convolution or linear layer; with `sum_with`, the sum that it is a side of."""

@@ -85,7 +85,7 @@ def test_channels_are_repeated(channels):
 @pytest.mark.parametrize(
     "line, match",
     [
-        ("resize mode=linear align_corners=0 half_pixel=1 size=3,3", "mode that int8 does not take"),
+        ("resize mode=cubic align_corners=0 half_pixel=1 size=3,3", "mode that int8 does not take"),
         ("pad before=1,0,0 after=0,0,0 mode=constant", "pads channels"),
     ],
 )

@@ -13,9 +13,9 @@ namespace {
 constexpr int32_t kMostPadding = 1 << 12;
 constexpr float kCubic = -0.75f;
 
-std::vector<float> read_scale(const Node& node) {
+std::vector<float> read_scale(const Node& node, const char* word) {
   std::vector<float> scale;
-  std::istringstream parts(node.text("scale"));
+  std::istringstream parts(node.text(word));
   for (std::string part; std::getline(parts, part, ',');) {
     char* end = nullptr;
     scale.push_back(std::strtof(part.c_str(), &end));
@@ -43,7 +43,8 @@ Resizing::Resizing(const Node& node)
   taps_ = mode == "nearest" ? 1 : mode == "linear" ? 2 : mode == "cubic" ? 4 : 0;
   if (taps_ == 0) node.refuse("has an unknown mode: " + mode);
   if (node.has("size")) size_ = node.integers("size", 2, 1, kLargest);
-  if (node.has("scale")) scale_ = read_scale(node);
+  const char* const word = node.has("zero") ? "by" : "scale";  // `scale` and `zero` say what bytes mean
+  if (node.has(word)) scale_ = read_scale(node, word);
   const size_t inputs = node.integers("from").size();
   if (inputs != (size_.empty() && scale_.empty() ? 2u : 1u)) node.refuse("has no size, or more than one");
 }

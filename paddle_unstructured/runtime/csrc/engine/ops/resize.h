@@ -17,12 +17,13 @@ struct Taps {
 };
 
 // Words: `mode=nearest,linear,cubic`, `align_corners`, `half_pixel`, and one of `size=h,w`, `scale=h,w` or a second
-// input, whose height and width it takes.
+// input, whose height and width it takes. Where bytes are made of bytes, `by` stands for `scale`.
 class Resizing {
  public:
   explicit Resizing(const Node& node);
 
   bool is_nearest() const { return taps_ == 1; }
+  bool is_linear() const { return taps_ == 2; }
   Shape output_shape(const std::vector<Shape>& inputs) const;
   Taps rows(const Shape& input, const Shape& output) const { return taps(input.height, output.height, 0); }
   Taps columns(const Shape& input, const Shape& output) const { return taps(input.width, output.width, 1); }

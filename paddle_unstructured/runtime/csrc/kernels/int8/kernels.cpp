@@ -24,6 +24,7 @@ constexpr int kSparseVectors1 = 2, kSparseVectors2 = 1, kSparseVectors4 = 1, kDe
 #include "elementwise.inl"
 #include "pooling.inl"
 #include "quantize.inl"
+#include "resize.inl"
 
 namespace paddle_unstructured::int8 {
 
@@ -56,6 +57,7 @@ const KernelTable PU_TABLE = {
     multiply_group,
     lookup,
     sum,
+    blend,
 };
 
 }  // namespace paddle_unstructured::int8

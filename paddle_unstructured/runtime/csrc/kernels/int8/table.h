@@ -164,6 +164,23 @@ struct Multiply {  // rint(fma((a - zero_a) * (b - zero_b), scale, zero)), satur
   int32_t low, high;
 };
 
+constexpr int32_t kBlendUnit = 2048;  // weights between two rows, or two columns, add up to it
+
+// A row of outputs between two rows and between the columns of these, of one group: rint(fma(sum - center, scale,
+// zero)), saturated to a byte. Bytes and sums beyond their ends are touched by up to kVectorStep - 1.
+struct Blend {
+  const uint8_t* rows[2];
+  int32_t row_weights[2];
+  int64_t width;           // pixels of these rows
+  const int32_t* places;   // [left, right][output width]: columns
+  const int32_t* weights;  // alike
+  int64_t output_width;
+  int32_t* sums;  // room for both widths, four sums to a pixel, and 2 * kVectorStep
+  int32_t center;
+  float scale, zero;
+  uint8_t* output;
+};
+
 // Taps of a kernel along either axis, so that a split input serves it.
 constexpr int kMostTaps = 15;
 
@@ -215,6 +232,7 @@ struct KernelTable {
   void (*multiply_group)(const Multiply& task, const uint8_t* a, const uint8_t* b, uint8_t* output, int64_t count);
   void (*lookup)(const uint8_t* table, const uint8_t* input, uint8_t* output, int64_t count);
   void (*sum)(const uint8_t* group, int64_t pixels, int32_t* sums);  // of each of the four channels
+  void (*blend)(const Blend& task);
 };
 
 extern const KernelTable kAvx512Vbmi;  // with AVX512-VNNI and AVX512-VBMI

@@ -2,30 +2,12 @@
 // Means, sums, maxima, minima and products over channels, height, width, or any of these together; pooling to a size.
 
 #include <algorithm>
-#include <sstream>
 
+#include "../reduce.h"
 #include "../shapes.h"
 
 namespace paddle_unstructured::f32 {
 namespace {
-
-struct Over {
-  bool channels = false, height = false, width = false;
-};
-
-Over read_over(const Node& node) {
-  Over over;
-  std::istringstream names(node.text("over"));
-  for (std::string name; std::getline(names, name, ',');) {
-    bool* const one = name == "channels" ? &over.channels
-                      : name == "height" ? &over.height
-                      : name == "width"  ? &over.width
-                                         : nullptr;
-    if (one == nullptr) node.refuse("goes over an unknown axis: " + name);
-    *one = true;
-  }
-  return over;
-}
 
 class Reduction : public Operation {
  public:
@@ -43,10 +25,7 @@ class Reduction : public Operation {
       node.refuse("has an unknown type: " + type);
   }
 
-  Shape output_shape(const std::vector<Shape>& inputs) const override {
-    const Shape& input = inputs[0];
-    return {over_.channels ? 1 : input.channels, over_.height ? 1 : input.height, over_.width ? 1 : input.width};
-  }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return over_.left(inputs[0]); }
 
   // Over channels and pixels: one plane of each channel, before they meet.
   int64_t scratch_bytes(const std::vector<Shape>& inputs) const override {
@@ -112,50 +91,44 @@ class Reduction : public Operation {
   Pair function_ = Pair::kAdd;
 };
 
-// Output pixel i of n looks at rows [floor(i h / n), ceil((i + 1) h / n)) of h, and at columns alike.
 class AdaptivePooling : public Operation {
  public:
-  explicit AdaptivePooling(const Node& node) : maximum_(node.text("type") == "max") {
-    if (!maximum_ && node.text("type") != "avg") node.refuse("has an unknown type: " + node.text("type"));
-    const std::vector<int32_t> size = node.integers("size", 2, 1, 1 << 12);
-    height_ = size[0];
-    width_ = size[1];
-  }
+  explicit AdaptivePooling(const Node& node) : bins_(node) {}
 
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return {inputs[0].channels, height_, width_}; }
+  Shape output_shape(const std::vector<Shape>& inputs) const override { return bins_.output_shape(inputs[0]); }
 
   void run(const Context& context) const override {
-    const Value& from = context.inputs[0];
+    const Value &from = context.inputs[0], &to = context.output;
     const Shape& shape = from.shape;
     context.share_range(shape.channels, plane_grain(shape), [&](int64_t first, int64_t last) {
       for (int64_t channel = first; channel < last; ++channel)
-        for (int64_t y = 0; y < height_; ++y)
-          for (int64_t x = 0; x < width_; ++x)
-            context.output.channel(channel)[y * width_ + x] =
-                pooled(context.kernels.f32, shape, from.channel(channel), y, x);
+        for (int64_t y = 0; y < to.shape.height; ++y)
+          for (int64_t x = 0; x < to.shape.width; ++x)
+            to.channel(channel)[y * to.shape.width + x] = pooled(
+                context.kernels.f32, from.channel(channel), shape.width, bins_.rows(shape, y), bins_.columns(shape, x));
     });
   }
 
  private:
-  float pooled(const KernelTable& kernels, const Shape& shape, const float* plane, int64_t y, int64_t x) const {
-    const int64_t top = y * shape.height / height_, bottom = ((y + 1) * shape.height + height_ - 1) / height_;
-    const int64_t left = x * shape.width / width_, right = ((x + 1) * shape.width + width_ - 1) / width_;
-    float total = maximum_ ? plane[top * shape.width + left] : 0.0f;
-    for (int64_t row = top; row < bottom; ++row) {
+  float pooled(const KernelTable& kernels, const float* plane, int64_t width, const Bins::Run& rows,
+               const Bins::Run& columns) const {
+    const bool maximum = bins_.maximum();
+    const int64_t across = columns.last - columns.first;
+    float total = maximum ? plane[rows.first * width + columns.first] : 0.0f;
+    for (int64_t row = rows.first; row < rows.last; ++row) {
       const float one =
-          kernels.fold(maximum_ ? Pair::kMaximum : Pair::kAdd, plane + row * shape.width + left, right - left);
-      if (maximum_) {
+          kernels.fold(maximum ? Pair::kMaximum : Pair::kAdd, plane + row * width + columns.first, across);
+      if (maximum) {
         const float two[2] = {total, one};
         total = kernels.fold(Pair::kMaximum, two, 2);
       } else {
         total += one;
       }
     }
-    return maximum_ ? total : total / static_cast<float>((bottom - top) * (right - left));
+    return maximum ? total : total / static_cast<float>((rows.last - rows.first) * across);
   }
 
-  bool maximum_;
-  int64_t height_, width_;
+  Bins bins_;
 };
 
 }  // namespace

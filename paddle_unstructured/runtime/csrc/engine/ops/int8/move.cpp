@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What only moves bytes: transpositions, slices, repetitions, planes resized by the nearest pixel or padded.
+// What only moves bytes: transpositions, slices, repetitions, padded planes.
 
 #include "../move.h"
 
@@ -127,25 +127,6 @@ class Repetition : public Moving {
   int64_t times_;
 };
 
-class NearestResize : public Moving {
- public:
-  explicit NearestResize(const Node& node) : resizing_(node) {
-    if (!resizing_.is_nearest()) node.refuse("has a mode that int8 does not take");
-  }
-
-  Shape output_shape(const std::vector<Shape>& inputs) const override { return resizing_.output_shape(inputs); }
-
-  void run(const Context& context) const override {
-    const Value &from = context.inputs[0], &to = context.output;
-    const Taps rows = resizing_.rows(from.shape, to.shape), columns = resizing_.columns(from.shape, to.shape);
-    remap(context, {from.shape.groups(), from.shape.width, from.pitch(), to.pitch(), rows.places, columns.places, 0},
-          from.data, to.data);
-  }
-
- private:
-  Resizing resizing_;
-};
-
 class Pad : public Moving {
  public:
   explicit Pad(const Node& node) : padding_(node) {
@@ -172,7 +153,6 @@ class Pad : public Moving {
 std::unique_ptr<Operation> make_permute(const Node& node) { return std::make_unique<Permuting>(node); }
 std::unique_ptr<Operation> make_slice(const Node& node) { return std::make_unique<Slice>(node); }
 std::unique_ptr<Operation> make_repeat(const Node& node) { return std::make_unique<Repetition>(node); }
-std::unique_ptr<Operation> make_resize(const Node& node) { return std::make_unique<NearestResize>(node); }
 std::unique_ptr<Operation> make_pad(const Node& node) { return std::make_unique<Pad>(node); }
 
 }  // namespace paddle_unstructured::int8
