@@ -59,8 +59,14 @@ def _with_own_axes(constant: np.ndarray) -> View:
 def meet_views(reader: Reader, a: View, b: View) -> tuple[Layer, Layer, View, str]:
     """As `meet`, of two activations of one rank."""
     a, b = aligned([a, b])
-    like = _order(reader, a, b)
-    one, other = _slotted(reader, a, like), _slotted(reader, b, like)
+    try:
+        like = _order(reader, a, b)
+        one, other = _slotted(reader, a, like), _slotted(reader, b, like)
+    except (
+        Refusal
+    ):  # numbers would be repeated for each place of an open size, which a slot of its own repeats for free
+        like = _order(reader, a, b, apart=True)
+        one, other = _slotted(reader, a, like), _slotted(reader, b, like)
     return one.layer, other.layer, like, _repeats(one, other)
 
 
@@ -168,11 +174,11 @@ def _matched(model: Axis, other: Axis) -> tuple[dict[Atom, Axis], dict[Atom, Axi
     return ours, theirs, names
 
 
-def _order(reader: Reader, a: View, b: View) -> View:
-    """The physical order of what two views make together; its layer does not count."""
+def _order(reader: Reader, a: View, b: View, *, apart: bool = False) -> View:
+    """The physical order of what two views make together; its layer does not count. `apart`: each axis is a slot."""
     axes = tuple(one or other for one, other in zip(a.axes, b.axes))
     every = {atom for axis in axes for atom in axis if atom is not reader.batch}
-    for view in (a, b):
+    for view in () if apart else (a, b):
         if {*view.channels, *view.pixels} == every:
             return View(view.layer, axes, view.channels, view.height, view.width)
     whole = View(a.layer, axes)

@@ -147,14 +147,15 @@ class Finder:
             value
             for at in self.foreign
             for value in self.graph.makes[at]
-            if value not in self.odd and self._is_tensor(value) and list(self.values[value].shape)[:1] == [OPEN]
+            if value not in self.odd and self._is_tensor(value) and list(self.values[value].shape)[:1] in ([OPEN], [1])
         ]
         counts = {len(feeds[name]) for name, one in self.model.inputs.items() if list(one.shape)[:1] == [OPEN]}
         if not asked or len(counts) != 1:
             return False
         [seen] = self.run(asked, [feeds])
         [samples] = counts
-        odd = {value for value in asked if len(seen[value]) % samples}
+        shared = {value for value in asked if list(self.values[value].shape)[0] == 1}  # so the Program says
+        odd = {value for value in asked if (len(seen[value]) != 1 if value in shared else len(seen[value]) % samples)}
         if odd:
             self.odd |= odd
             self.foreign.clear()  # what was refused may have followed from these
@@ -220,7 +221,8 @@ class Finder:
             for at, op in enumerate(self.ops)
             if op.name().endswith("_") and "batch_norm" not in op.name() and self.graph.reads[at]
         }
-        makes = {at: [v for v in self.graph.makes[at] if self._is_tensor(v) and v not in changed] for at in part.ops}
+        read = {value for each in self.graph.reads for value in each} - changed
+        makes = {at: [v for v in self.graph.makes[at] if self._is_tensor(v) and v in read] for at in part.ops}
         asked = {at: values for at, values in sorted(makes.items()) if values}
         [seen] = self.run(sorted({*part.inputs, *(v for values in asked.values() for v in values)}), [feeds])
 
@@ -231,7 +233,7 @@ class Finder:
                 try:
                     net = read_part(self.model, part.inside, [self.values[value] for value in part.inputs], returned)
                     wanted = [seen[value] for values in left.values() for value in values]
-                    return _computes(net, [seen[value] for value in part.inputs], wanted)
+                    return _computes(net, [seen[value] for value in part.inputs], wanted, repeat=True)
                 except RefusedAt as refusal:  # no plan returns it
                     if left.pop(refusal.at, None) is None:
                         return True
@@ -246,8 +248,10 @@ class Finder:
         return None
 
 
-def _computes(net: Net, given: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> bool:
-    """Whether a net returns these numbers."""
+def _computes(net: Net, given: Sequence[np.ndarray], wanted: Sequence[np.ndarray], *, repeat: bool = False) -> bool:
+    """Whether a net returns these numbers; with `repeat`, an axis of 1 may stand for one that repeats it."""
     writer, _ = emit(net)
-    found = Engine(writer.text, writer.arrays).run(*given)
+    found: Sequence[np.ndarray] = Engine(writer.text, writer.arrays).run(*given)
+    if repeat:
+        found = [np.broadcast_to(one, want.shape) if one.ndim == want.ndim else one for one, want in zip(found, wanted)]
     return all(map(are_close, found, wanted))

@@ -13,11 +13,11 @@ from .edges import batch_of, border, output
 from .net import Layer, Net, Output
 from .ops import OPS
 from .ops.common import Made
-from .prefix import moved
+from .prefix import has_prefix, moved
 from .reader import Reader, Refusal, Results
 from .refusals import counted, kind_of
 from .sizes import count_of, filled, full_like, is_constant_maker, make_constant, shape_of
-from .views import Prefix, View
+from .views import View
 
 
 def read_net(model: Model) -> Net:
@@ -112,14 +112,18 @@ def read_op(reader: Reader, op: Any) -> Made:
     if kind == "full_like" and isinstance(operands[0], View):
         value = reader.constant(op, 1)
         return filled(operands[0], value) if _is_read_whole(op) else full_like(operands[0], value)
-    if any(isinstance(operand, Prefix) for operand in operands) and not any(isinstance(o, View) for o in operands):
-        return moved(op, kind, operands)
+    if has_prefix(operands) and not any(map(_has_view, operands)):
+        return moved(op, kind, operands, lambda of: make_constant(op, kind, of))
     if is_constant_maker(kind) and all(_is_constant(operand) for operand in operands):
         return make_constant(op, kind, lambda i: operands[i])
     if kind not in OPS:
         raise Refusal("the runtime has no kernel for this op")
     made: Made = OPS[kind](reader, op)
     return made
+
+
+def _has_view(operand: Any) -> bool:
+    return any(map(_has_view, operand)) if isinstance(operand, tuple) else isinstance(operand, View)
 
 
 def _is_state(op: Any, recurrent: Any) -> bool:

@@ -32,6 +32,7 @@ class Reader:
     values: dict[int, Symbol] = field(default_factory=dict)
     batch: Atom = field(default_factory=lambda: Atom(OPEN))
     notes: dict[Layer, Any] = field(default_factory=dict)  # what converters of later ops want to know of a layer
+    shared: dict[Hashable, Layer] = field(default_factory=dict)  # layers that several readers of a value have in common
     _moved: dict[Hashable, Layer] = field(default_factory=dict)
     _atoms: dict[Hashable, Atom] = field(default_factory=dict)
     _kept: list[Any] = field(default_factory=list)

@@ -36,12 +36,10 @@ def _broadcast(sizes: Any) -> tuple[int, ...]:
 def _full_of_sizes(op: Any, of: Lookup) -> np.ndarray | Prefix:
     sizes, value = _sizes(of(1)), np.ravel(of(0))[0]
     if len(sizes) > 1 and all(isinstance(each, Extent) for each in sizes[-2:]) and _becomes_triangle(op):
-        shape = (*_broadcast(of(1))[:-2], _DRAWN, _DRAWN)
-        return Prefix(np.full(shape, value), {len(sizes) - 2: sizes[-2], len(sizes) - 1: sizes[-1]})
+        lags = len(sizes) - 2, len(sizes) - 1
+        shape = (*_broadcast(of(1))[:-2], 1, 2 * LONGEST - 1)
+        return Prefix(np.full(shape, value), {lags[0]: sizes[-2], lags[1]: sizes[-1]}, lags)
     return np.full(_broadcast(of(1)), value)
-
-
-_DRAWN = 8  # rows of a square of open size, of which only where it is zero will count
 
 
 def _becomes_triangle(op: Any) -> bool:

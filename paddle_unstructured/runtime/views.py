@@ -231,10 +231,13 @@ class Prefix:
     Attributes:
         array: all of it.
         sizes: axis -> how many of its places there are.
+        lags: (rows, columns) where a number depends on column - row alone: the array has one row then, and columns for
+            -(n - 1) .. n - 1.
     """
 
     array: np.ndarray
     sizes: Mapping[int, Extent]
+    lags: tuple[int, int] | None = None
 
 
 def _said(shape: Iterable[Size]) -> str:

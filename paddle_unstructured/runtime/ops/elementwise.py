@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable
 
 import numpy as np
@@ -168,7 +169,7 @@ def _chosen(reader: Reader, condition: Symbol, yes: Symbol, no: Symbol) -> View:
         if isinstance(one, View) and low is not None and low <= _HIDDEN and isinstance(condition, (np.ndarray, Prefix)):
             shown = condition.array if isinstance(condition, Prefix) else condition
             added = np.where((shown == 0) if inverse else (shown != 0), 0.0, low)
-            return pair(reader, "add", one, Prefix(added, condition.sizes) if isinstance(condition, Prefix) else added)
+            return pair(reader, "add", one, replace(condition, array=added) if isinstance(condition, Prefix) else added)
     parts = [_part(reader, kind, condition, each) for kind, each in (("keep", yes), ("drop", no))]
     if any(isinstance(part, View) for part in parts):
         return pair(reader, "add", parts[0], parts[1])

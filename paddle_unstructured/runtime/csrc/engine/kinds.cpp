@@ -39,6 +39,7 @@
   KIND("positions", 1, Type::kFloat32, f32, make_positions)            \
   KIND("running_sum", 1, Type::kFloat32, f32, make_running_sum)        \
   KIND("triangle", 1, Type::kFloat32, f32, make_triangle)              \
+  KIND("lags", 1, Type::kFloat32, f32, make_lags)                      \
   KIND("recurrent", kAnyNumber, Type::kFloat32, f32, make_recurrent)   \
   KIND("quantize", 1, Type::kFloat32, int8, make_quantize)             \
   KIND("dequantize", 1, Type::kInt8, int8, make_dequantize)            \
