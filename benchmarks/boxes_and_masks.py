@@ -7,7 +7,7 @@
 
 PicoDet, YOLOv3-MobileNetV1 and PP-HumanSeg-Lite of small widths on generated scenes of 64 x 64 pixels, objects of
 three kinds of digits. Per seed a net is trained densely, a detector for 16 epochs of 100 steps; each row has 4 epochs
-more (masks: 8, then 2), from these weights, at half of the rate, by demo/train.py with its own flags. Metrics
+more (masks: 6, then 2), from these weights, at half of the rate, by demo/train.py with its own flags. Metrics
 are those of the converted model in a Session on all test scenes: mAP (IoU 0.5 to 0.95, NMS in numpy), mIoU. Files are
 what a Session reads, dense: the exported model. Engines get the same net up to NMS. Every run is one line of
 results/boxes_and_masks.jsonl. About an hour of one idle core.
@@ -48,7 +48,7 @@ class Net:
 
 NETS = (
     Net("YOLOv3", "scene_boxes", 0.25, 0.01, 16, 4),
-    Net("HumanSeg", "scenes", 0.25, 0.05, 8, 2),
+    Net("HumanSeg", "scenes", 0.25, 0.05, 6, 2),
     Net("PicoDet", "scene_boxes", 0.25, 0.02, 16, 4),
 )
 GMP = ("--pruning_strategy", "gmp", "--ratio", "0.75", "--prune_params_type", "conv1x1_only", "--pruning_steps", "20")
