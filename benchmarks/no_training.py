@@ -53,11 +53,12 @@ BARS: dict[str, dict[str, float]] = {  # points below the dense net that are all
     "ViT-tiny": {"50 %": 1.0, "2:4": 2.0},
     "sentences": {"50 %": 1.0, "2:4": 2.0},
 }
-METHODS = ("magnitude", "recalibrate", "InputNorm", "made images", "reconstruct")
+METHODS = ("magnitude", "recalibrate", "InputNorm", "made images", "layers", "reconstruct")
 HEADINGS = {
     "recalibrate": "+ batch norms anew",
     "InputNorm": "`InputNorm` (Wanda)",
     "made images": "reconstruction on `random`",
+    "layers": "layer by layer alone",
     "reconstruct": "reconstruction",
 }
 NORMED = ("ResNet-8", "MobileNetV1 0.25")  # have batch norms to measure anew
@@ -127,7 +128,9 @@ def measured(path: Path, method: str, words: dict[str, Any], samples: np.ndarray
 
             made = made_images(ImageInput.of(model, None), SAMPLES)
             batches, method = [{model.feeds[0]: made[i : i + BATCH]} for i in range(0, SAMPLES, BATCH)], "reconstruct"
-        done = reconstruct(model, batches, method=method, select=_multiplied, **words)
+        steps = 0 if method == "layers" else None  # of moving all weights together
+        method = "reconstruct" if method == "layers" else method
+        done = reconstruct(model, batches, method=method, steps=steps, select=_multiplied, **words)
         model, found = done.model, {"agreement": done.agreement, "error": round(done.error, 4)}
     seconds = time.perf_counter() - started
     return {"accuracy": right(model, test), **found, "seconds": round(seconds, 1)}
