@@ -6,7 +6,7 @@
 
 Small nets are trained here first (`dense_nets.py`) and kept in DIR. Every row prunes one of them on the same 256
 training inputs, without labels, and answers the whole test set; it is a line of benchmarks/results/no_training.jsonl,
-and what is there is not run again. On two shared cores everything takes about an hour, most of it training.
+and what is there is not run again. Everything takes some hours of one core; a MobileNet is most of it.
 """
 
 from __future__ import annotations
