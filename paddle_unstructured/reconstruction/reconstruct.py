@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 LARGEST = 8e6  # bytes of one value of the net, where fewer samples at a time make it so: several live at once
 ENOUGH = 8  # samples whose variance is near that of all
 _CONSTANTS = ("bias", "norm scale", "norm bias")
+_LAYERS = 0.5  # of the work: about the part of it that is done when the layers are, if weights move together then
 METHODS = ("reconstruct", "recalibrate", "magnitude")
 
 
@@ -127,7 +128,8 @@ def reconstruct(
             stay float32, on a grid that int8 finds exact. Default: they are not rounded.
         steps: of moving all weights that stay together, towards the dense net's answers, after the layers are solved;
             default: 500 where these cost a minute or two, none where they cost more. With `bits` there are none.
-        told: called with the row of each layer when it is done, and the part of the work that is done, in (0, 1].
+        told: called with the row of each layer when it is done, and the part of the work that is done, in (0, 1]; then
+            after each step with a row "all together".
         fetch: of a Program that is no saved model: values of it that are to stay as they are, such as [logits].
         scope, place: of a Program: where its weights are, and the device. Default: Paddle's own.
         input_spec: of an nn.Layer: an InputSpec for each input.
@@ -161,6 +163,10 @@ def reconstruct(
         warn_if_unfamiliar(whose.model.graph, seen)
         dense, expected = _copy(whose.model), _answers(whose.model, held)
         worth = _worth(whose.model, seen, seed) if method == "reconstruct" else {}
+        if method != "reconstruct" or bits is not None:  # on a grid weights cannot be moved
+            steps = 0
+        elif steps is None:
+            steps = _steps(whose.model, seen[0])
     fit = None
     if isinstance(allocation, OfModel):
         if ratio is not None or rules is not None:
@@ -185,15 +191,15 @@ def reconstruct(
         layers, found = whose.take(pruner), list[Refit]()
         with whose.computing():
             if method == "reconstruct":
-                found = _reconstructed(whose, dense, layers, few, worth, told, seed=seed, memory=limit, most=most)
+                share = _LAYERS if steps else 1.0
+                found = _reconstructed(
+                    whose, dense, layers, few, worth, share, told, seed=seed, memory=limit, most=most
+                )
             many = list(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
             again = method != "magnitude" and _recalibrated(
                 whose.model, many, held, expected, must=method == "recalibrate"
             )
-            refined = 0
-            if method == "reconstruct" and bits is None:  # on a grid weights cannot be moved
-                steps = _steps(whose.model, seen[0]) if steps is None else steps
-                refined = steps if _refined(whose, dense, layers, seen, held, steps, seed) else 0
+            refined = steps if steps and _refined(whose, dense, layers, seen, held, steps, seed, told) else 0
             outputs = _answers(whose.model, held)
             fit = fit and fit.measure(whose.model)
         whose.give_back(pruner)
@@ -215,6 +221,7 @@ def _reconstructed(
     layers: Sequence[PrunedLayer],
     batches: Sequence[tuple[Feed, str]],
     worth: Mapping[str, Worth],
+    share: float,
     told: Told,
     **how: Any,
 ) -> list[Refit]:
@@ -228,7 +235,7 @@ def _reconstructed(
             left.append(Refit(whose.name(param.name), param.size, zeros, note=layer))
 
     def named(row: Refit, done: float) -> None:
-        told(replace(row, name=whose.name(row.name)), done)
+        told(replace(row, name=whose.name(row.name)), share * done)
 
     more = shifted(whose.model, batches, how["seed"])
     rows = sweep(graph, dense, chosen, [*batches, *more], worth, told=named, **how)
@@ -248,13 +255,22 @@ def _refined(
     held: Sequence[Feed],
     steps: int,
     seed: int,
+    told: Told,
 ) -> bool:
     """Weights of pruned layers, biases and norms together."""
     graph = whose.model.graph
     masks: dict[str, np.ndarray | None] = {p.name: None for p in graph.params() if p.role in _CONSTANTS}
     masks.update({pruned.param.name: graph.mask(pruned.param) for pruned in layers})
     masks = {name: mask for name, mask in masks.items() if graph.stored(name).dtype == np.float32}
-    return bool(steps and layers and masks) and refine(whose.model, dense, masks, seen, held, steps=steps, seed=seed)
+    sizes = [(pruned.param.size, int(graph.mask(pruned.param).sum())) for pruned in layers]
+    row = Refit("all together", sum(size for size, _ in sizes), sum(size - kept for size, kept in sizes))
+
+    def part(done: float) -> None:
+        told(row, _LAYERS + (1.0 - _LAYERS) * done)
+
+    helped = bool(layers and masks) and refine(whose.model, dense, masks, seen, held, steps=steps, seed=seed, told=part)
+    part(1.0)
+    return helped
 
 
 def _worth(model: Model, seen: Sequence[Feed], seed: int) -> dict[str, Worth]:

@@ -70,7 +70,7 @@ def refine(
         held: feeds that judge.
         steps: how many.
         seed: of the order of samples, and of what images are moved by.
-        told: called with the part of the steps that is done.
+        told: called with the part of the work that is done; the last is to judge.
 
     Returns:
         Whether held-back answers are nearer now; if not, or if the net has no gradient, nothing has changed.
@@ -101,7 +101,7 @@ def refine(
             along /= np.sqrt(square[i] / np.float32(1.0 - _DECAY**step)) + np.float32(1e-12)
             weights[i] = weights[i] - rate * sizes[i] * along
             model.graph.store(student.names[i], weights[i])
-        told(step / steps)
+        told(step / (steps + 1.0))
     if student.loss(held) < before:
         return True
     for name, array in old.items():
