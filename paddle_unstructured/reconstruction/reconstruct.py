@@ -139,7 +139,8 @@ def reconstruct(
         go on from it, or from another pruner of the same Program or Layer, since what is pruned stays pruned.
 
     Raises:
-        ValueError: No data, data that does not fit the model or is not finite; what `UnstructuredPruner` refuses.
+        ValueError: No data, data that does not fit the model or is not finite; `steps` or `bits` where they would do
+            nothing; what `UnstructuredPruner` refuses.
         TypeError: Something that is none of these models.
 
     Example:
@@ -153,6 +154,13 @@ def reconstruct(
     limit = 1e9 * arguments.number("memory", memory, above=0.0)
     steps = None if steps is None else arguments.whole("steps", steps, least=0)
     most = None if bits is None else levels(arguments.whole("bits", bits, least=2, most=8))
+    for word, value in (("bits", bits), ("steps", steps)):
+        if value and method != "reconstruct":
+            raise ValueError(f'`{word}` must be left out with `method="{method}"`, which solves nothing, got {value}.')
+    if steps and bits:
+        raise ValueError(
+            f"`steps` must be 0 with `bits`, since weights on a grid cannot be moved, got {steps}; choose one."
+        )
     whose = subject(model, fetch=fetch, scope=scope, place=place, input_spec=input_spec)
     with whose.computing():
         spill = Spill(limit / 4.0)

@@ -79,7 +79,7 @@ def test_a_net_without_gradients_is_left_as_its_layers_are(path, monkeypatch):
 
 
 def test_weights_that_were_rounded_stay_on_their_grid(path):
-    assert reconstruct(open_model(path), data(), ratio=0.6, bits=8, steps=5).refined == 0
+    assert reconstruct(open_model(path), data(), ratio=0.6, bits=8).refined == 0
 
 
 def test_steps_that_take_long_are_not_made_unasked(path, monkeypatch):
@@ -96,3 +96,16 @@ def test_images_move_by_two_pixels_at_most_and_other_inputs_stay(path):
     assert found.shape == x.shape and offsets <= {(i, j) for i in range(5) for j in range(5)} and len(offsets) > 10
     tokens = {"x": np.ones((4, 7), np.float32)}
     assert np.array_equal(moved(model, tokens, random)["x"], tokens["x"])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ({"steps": 5, "bits": 8}, "`steps` must be 0 with `bits`, since weights on a grid cannot be moved, got 5"),
+        ({"steps": 5, "method": "recalibrate"}, '`steps` must be left out with `method="recalibrate"`'),
+        ({"bits": 8, "method": "magnitude"}, '`bits` must be left out with `method="magnitude"`'),
+    ],
+)
+def test_words_that_would_do_nothing_are_refused(path, words, message):
+    with pytest.raises(ValueError, match=message):
+        reconstruct(str(path), [{"x": images(0)}], ratio=0.5, **words)
