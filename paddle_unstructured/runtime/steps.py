@@ -13,7 +13,8 @@ from ..formats.pir_json import attribute, ops_of, param_name
 from .border import Input, in_order
 from .engine import Engine
 from .op_graph import OpGraph
-from .rest_to_onnx import constant_of, to_onnx_model
+from .rest.model import to_onnx_model
+from .rest.sizes import constant_of
 
 _WORDS = {f"0.t_{dtype.word}": dtype.numpy for dtype in pdiparams.DTYPES.values()}
 _IDLE = ("1.data", "1.fetch", "1.assign", "p")  # nothing is computed
