@@ -6,9 +6,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from typing import Any, Callable, Hashable, Iterable, Mapping, Sequence
-
-import numpy as np
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from . import checkpoint, distributed
 from .allocation import Allocation, Threshold
@@ -20,9 +18,9 @@ from .distributed.ranks import adopt, check_joined
 from .formats.yaml import write_yaml
 from .graph import LayerGraph, Param, open_any
 from .masking import notices
-from .masking.plan import make_plan
-from .masking.sharing import masks_in
-from .masking.update import MaskUpdate, PrunedLayer
+from .masking.masked import MaskedLayers
+from .masking.plan import PruningPlan, make_plan
+from .masking.update import PrunedLayer
 from .patterns import Pattern
 from .reporting import report
 from .schedules import Constant, Schedule
@@ -106,7 +104,7 @@ class UnstructuredPruner:
             adopt()
             check_joined()
         self.scope, self.place = self._graph.scope, self._graph.place
-        self._plan = make_plan(
+        plan = make_plan(
             self._graph,
             mode=mode,
             ratio=ratio,
@@ -122,20 +120,11 @@ class UnstructuredPruner:
             schedule=schedule,
             rules=rules,
         )
-        self._params = self._plan.params
-        self._sizes = np.array([param.size for param in self._params])
+        self.steps = 0
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
-        self._notices = notices.Notices()
         self._threshold = float(threshold) if mode == "threshold" else 0.0
-        self.steps = 0
-        self._device = MaskUpdate(self._graph, self._plan.layers)
-        self._shared = masks_in(self.scope)
-        self._shared.join(self, self._keys)
-        self._take_over(self._graph.declare_masks(self._params))
-        self._graph.attach()
-        if isinstance(self._graph, LayerGraph):
-            self._graph.wait_for_a_forward()
+        self._masked = MaskedLayers(self._graph, plan)
         self._watch_ahead(-1)
 
     # -- in the training loop
@@ -160,7 +149,8 @@ class UnstructuredPruner:
 
     def update_params(self) -> None:
         """Set the masked weights, and what is tied to them, to zero in the scope: needed after weights were loaded."""
-        self._apply_loaded()
+        if self._apply():  # masks were loaded with the weights
+            self._applied = self.sparsity()
 
     def watch(self, optimizer: Any) -> None:
         """Let every `step` and `minimize` of an nn.Layer's optimizer leave the pruned weights exactly zero.
@@ -205,8 +195,7 @@ class UnstructuredPruner:
                 f"`shadow` must be a persistable variable of the Program with shape {list(owner.shape)}, "
                 f"got {name!r}, {found}."
             )
-        if self._graph.tie(name, owner):
-            self._device.tie(name, owner)
+        self._masked.tie(name, owner)
         self._attach()
 
     # -- what was asked, and what came of it
@@ -223,7 +212,7 @@ class UnstructuredPruner:
             raise ValueError('`ratio` cannot be assigned in mode "threshold": the threshold decides what is pruned.')
         if ratio < self._applied:
             _log.warning("ratio %g is below the %g pruned already; pruned weights stay pruned", ratio, self._applied)
-        self._plan = replace(self._plan, schedule=Constant(float(ratio)))
+        self._masked.plan = replace(self._plan, schedule=Constant(float(ratio)))
 
     @property
     def threshold(self) -> float:
@@ -261,16 +250,15 @@ class UnstructuredPruner:
         `explain()` says which weights are not selected, and `sparsity_report` how many of all these are; what nobody
         asked to leave out was logged when the pruner was made.
         """
-        return int(self._pruned.sum()) / int(self._sizes.sum())
+        return self._masked.sparsity
 
     def pruned_by_layer(self) -> dict[str, int]:
         """Weights that the masks hold at zero, by param name. Costs nothing."""
-        return {param.name: int(n) for param, n in zip(self._params, self._pruned)}
+        return {param.name: int(n) for param, n in zip(self._params, self._masked.pruned)}
 
     def kept_magnitude_by_layer(self) -> dict[str, float]:
         """Sum of |w| over the weights that the masks keep, by param name; computed on the device."""
-        report.check_initialized(self._graph, self._params)
-        return {param.name: float(n) for param, n in zip(self._params, self._device.kept_magnitude())}
+        return {param.name: float(n) for param, n in zip(self._params, self._masked.kept_magnitude())}
 
     @property
     def target(self) -> float:
@@ -296,7 +284,7 @@ class UnstructuredPruner:
 
     def allocation_to_yaml(self, path: StrPath) -> None:
         """Write the sparsity that each layer has now, to be edited and read again as `PerLayer.from_yaml(path)`."""
-        found = {p.name: round(int(n) / p.size, 9) for p, n in zip(self._params, self._pruned)}
+        found = {p.name: round(int(n) / p.size, 9) for p, n in zip(self._params, self._masked.pruned)}
         write_yaml(path, found, f"sparsity per layer, found by {self!r}")
 
     # -- further methods of PaddleSlim's pruner
@@ -309,10 +297,7 @@ class UnstructuredPruner:
                     "the criterion has not seen its batches yet, so there is no threshold; train on, and "
                     "call step() after each batch."
                 )
-            report.check_initialized(self._graph, self._params)
-            budget = self._plan.budget(self._plan.asked(self.steps))
-            _, thresholds = self._device.plan(self._plan.allocation, budget, step=self.steps)
-            self._threshold = _highest(thresholds, self._threshold)
+            self._cut_at(self._masked.threshold(self._plan.asked(self.steps), step=self.steps))
         return self._threshold
 
     def set_static_masks(self) -> None:
@@ -321,10 +306,8 @@ class UnstructuredPruner:
         A layer that is zero altogether will never train again; a warning names it.
         """
         self._attach()
-        report.check_initialized(self._graph, self._params)
-        before, self._pruned = self._pruned, self._device.take_zeros()
+        self._masked.take_zeros()
         self._applied, self._updates = self.sparsity(), self._updates + 1
-        notices.empty_layers(self._params, before, self._pruned)
 
     def summarize_weights(self, program: Any = None, ratio: float = 0.1) -> float:
         """The threshold that would prune `ratio` of the weights: round(ratio * n) of them have a smaller |w|.
@@ -337,10 +320,7 @@ class UnstructuredPruner:
         own = program is None or program is self._graph.program
         graph = self._graph if own else open_any(program, self.scope, self.place)
         params = self._params if own else [param for param in graph.params() if param.is_weight]
-        report.check_initialized(graph, params)
-        values = np.sort(np.concatenate([np.abs(graph.array(param.name)).reshape(-1) for param in params]))
-        count = round(ratio * values.size)
-        return float(values[count] if count < values.size else np.nextafter(values[-1], values.dtype.type(np.inf)))
+        return report.magnitude_threshold(graph, params, ratio)
 
     def sparse_by_layer(self, program: Any = None) -> dict[str, float]:
         """Fraction of zeros of every weight of a Program (default: the pruner's), by name; also of what cannot be
@@ -380,13 +360,13 @@ class UnstructuredPruner:
         partial = flag("partial", partial)
         left = self._graph.load_params(path, partial=partial)
         notices.misfits(left, f"params of {path}")
-        self._apply_loaded()
+        self.update_params()
         return list(left)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks (param name -> bool array), what criteria have gathered, and progress."""
         return {
-            **({} if self._inputs is None else {"inputs": self._inputs}),
+            **({} if self._masked.inputs is None else {"inputs": self._masked.inputs}),
             "steps": self.steps,
             "applied": self._applied,
             "updates": self._updates,
@@ -425,12 +405,7 @@ class UnstructuredPruner:
         gathered = [] if left else list(zip(self._plan.gatherings, state.get("gathered", [])))
         for gathering, sums in gathered:
             gathering.check_state(sums)
-        report.check_initialized(self._graph, self._params)
-        shared = self._shared.others(self)
-        for param in self._params:
-            if param.name not in left:
-                ours = self._graph.mask(param) if self._graph.key_of(param) in shared else True
-                self._graph.set_mask(param, masks[param.name] & ours)
+        self._masked.set({name: mask for name, mask in masks.items() if name not in left})
         self.steps, self._applied, self._updates, self._threshold = progress
         for gathering, sums in gathered:
             gathering.restore(sums)
@@ -492,118 +467,47 @@ class UnstructuredPruner:
 
     # -- at work
 
-    def _attach(self, *, thoroughly: bool = False) -> None:
-        """Let the Program end with the masks. If ops have come to it, an optimizer say, look again at what is trained:
-        before the first update, the layers are those that a pruner made now would choose. Of a Layer, so it is if
-        layers have come to it; what is new beside the pruned ones is looked for thoroughly."""
-        is_attached = self._graph.is_attached
-        if thoroughly or not is_attached:
-            pruned, is_changed = self._pruned, isinstance(self._graph, LayerGraph) and self._graph.follow()
-            if is_changed:
-                self._shared.join(self, self._keys)
-                self._pruned, is_attached = pruned, False
-        if not is_attached:
-            if self._updates or self._pruned.any():
-                known = {param.name for param in self._params}
-                notices.newcomers_dense(self._plan.look(self._params).pruned, known, self._newcomer(is_changed))
-            else:
-                self._choose_again(is_changed)
-        self._graph.attach()
+    @property
+    def _plan(self) -> PruningPlan:
+        return self._masked.plan
 
-    def _choose_again(self, is_changed: bool) -> None:
-        plan = self._plan.again(self._graph)
-        if plan.layers is self._plan.layers:
-            self._plan = plan
-            return
-        for gathering in self._plan.gatherings:
-            if gathering.attached:
-                gathering.release()
-        before, left = {param.name for param in self._params}, {param.name for param in plan.params}
-        if left - before:
-            notices.newcomers_pruned(plan.params, before, self._newcomer(is_changed))
-        self._graph.let_go([param for param in self._params if param.name not in left])
-        self._plan, self._params = plan, plan.params
-        self._sizes = np.array([param.size for param in self._params])
-        self._device = self._device.over(plan.layers)
-        self._shared.join(self, self._keys)
-        kept = self._graph.declare_masks(self._params)
-        self._take_over(kept if left - before else [])
-        self._watch_ahead(self.steps - 1)
+    @property
+    def _params(self) -> list[Param]:
+        return self._masked.params
+
+    @property
+    def _by_threshold(self) -> bool:
+        return isinstance(self._plan.allocation, Threshold)
 
     def _of_layer(self, method: str) -> LayerGraph:
         if not isinstance(self._graph, LayerGraph):
             raise TypeError(f"`{method}` is for an nn.Layer; a static Program holds its optimizer and masks itself.")
         return self._graph
 
-    @property
-    def _inputs(self) -> Any:
-        """What a Layer was called with, where its first forward, or a state, told what weights are for; else None."""
-        return self._graph.inputs if isinstance(self._graph, LayerGraph) else None
-
-    def _newcomer(self, is_changed: bool) -> tuple[str, str]:
-        """What came, and what it does to weights that are found by it."""
-        if is_changed:
-            return "a layer", "has"
-        return ("an optimizer", "trains") if self._inputs is None else ("a forward", "tells what reads")
-
-    @property
-    def _by_threshold(self) -> bool:
-        return isinstance(self._plan.allocation, Threshold)
-
-    @property
-    def _keys(self) -> list[Hashable]:
-        """What the masks are known by to other pruners."""
-        return [self._graph.key_of(param) for param in self._params]
-
-    @property
-    def _pruned(self) -> np.ndarray:
-        """Weights per layer that the masks hold at zero, by whatever pruner."""
-        return self._shared.pruned(self._keys)
-
-    @_pruned.setter
-    def _pruned(self, pruned: np.ndarray) -> None:
-        self._shared.count(self._keys, pruned)
-
-    def _take_over(self, kept: Sequence[Param]) -> None:
-        """Begin with the masks that are there already."""
-        held = {param.name: param.size - int(self._graph.mask(param).sum()) for param in kept}
-        self._pruned = np.array([held.get(param.name, 0) for param in self._params])
-        others = bool(self._shared.others(self))
-        if others or any(held.values()):
-            notices.taken_over(self._params, held, others=others)
-
-    def _apply_loaded(self) -> None:
-        """Apply the masks, which may have been loaded with the weights."""
-        if self._apply():
-            self._applied = self.sparsity()
+    def _attach(self, *, thoroughly: bool = False) -> None:
+        """Let the Program end with the masks, whatever has come to it since."""
+        if self._masked.attach(begun=self._updates > 0, thoroughly=thoroughly):
+            self._watch_ahead(self.steps - 1)
 
     def _apply(self) -> bool:
         """Apply the masks; whether they hold another number of weights than was known."""
         self._attach(thoroughly=True)
-        report.check_initialized(self._graph, self._params)
-        before, self._pruned = self._pruned, self._device.apply()
-        return bool((before != self._pruned).any())
+        return self._masked.apply()
 
     def _update_masks(self, sparsity: float) -> None:
-        distributed.synchronize(self._graph)
-        report.check_initialized(self._graph, self._params)
-        budget = self._plan.budget(sparsity)
-        before, reached = self._pruned, self.target_reached()
-        gathered = [name for gathering in self._plan.gatherings for name in gathering.names]
-        self._pruned, thresholds = self._device.prune(self._plan.allocation, budget, step=self.steps, forget=gathered)
-        self._threshold = _highest(thresholds, self._threshold)
+        was_reached = self.target_reached()
+        self._cut_at(self._masked.prune(sparsity, step=self.steps))
         self._applied, self._updates = sparsity, self._updates + 1
-        for gathering in self._plan.gatherings:
-            gathering.start_over()
-            if self.target_reached() and not self._by_threshold:
+        if self.target_reached() and not self._by_threshold:
+            for gathering in self._plan.gatherings:
                 gathering.release()
-            _log.debug("step %d: %d of %d weights pruned", self.steps, self._pruned.sum(), self._sizes.sum())
-        if budget.thresholds is None:
-            self._notices.held(self._params, self._pruned, budget.low, budget.high, self.steps)
-        notices.empty_layers(self._params, before, self._pruned)
-        self._notices.empty_norms(self._graph, self._params)
-        if self.target_reached() and not (reached or self._by_threshold):
-            tell_share(self._plan.verdicts, self.target)
+            if not was_reached:
+                tell_share(self._plan.verdicts, self.target)
+
+    def _cut_at(self, threshold: float | None) -> None:
+        """Remember the score of a cut; where nothing fell, the one before stays."""
+        if threshold is not None:
+            self._threshold = threshold
 
     def _watch_ahead(self, step: int) -> None:
         """Attach what has to be watched from the next step on, so that its batches are there when an update is due."""
@@ -617,12 +521,6 @@ class UnstructuredPruner:
         for gathering in self._plan.gatherings:
             gathering.check_gradients()
         return all(gathering.is_full for gathering in self._plan.gatherings)
-
-
-def _highest(thresholds: np.ndarray, before: float) -> float:
-    """The highest of the layers' thresholds; the one before where nothing fell in any of them."""
-    found = thresholds[~np.isnan(thresholds)]
-    return float(found.max()) if found.size else before
 
 
 def _all(parts: Iterable[Any]) -> str:

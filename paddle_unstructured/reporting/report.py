@@ -181,6 +181,14 @@ def may_be_weight(param: Param) -> bool:
     return param.is_weight or param.is_unfollowed
 
 
+def magnitude_threshold(graph: Graph, params: Sequence[Param], ratio: float) -> float:
+    """The number that round(ratio * n) of the n weights of these params have a |w| below, ties aside."""
+    check_initialized(graph, params)
+    values = np.sort(np.concatenate([np.abs(graph.array(param.name)).reshape(-1) for param in params]))
+    count = round(ratio * values.size)
+    return float(values[count] if count < values.size else np.nextafter(values[-1], values.dtype.type(np.inf)))
+
+
 def check_finite(graph: Graph, params: Iterable[Param]) -> None:
     """Raise ValueError if a param has NaN or infinity, which no ranking and no product survives."""
     for param in params:

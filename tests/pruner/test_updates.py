@@ -152,3 +152,12 @@ def test_the_ratio_may_be_assigned_between_steps():
     pruner.ratio = 0.5
     net.train(pruner)
     assert (pruner.ratio, net.zeros(*TWO)) == (0.5, 18)
+
+
+def test_each_update_is_logged_with_what_is_pruned(caplog):
+    net = two()
+    pruner = UnstructuredPruner(net.program, schedule=table(0.2, 0.2, 0.6))
+    with caplog.at_level("DEBUG", logger="paddle_unstructured"):
+        net.train(pruner, 3)
+    said = [record.getMessage() for record in caplog.records if "weights pruned" in record.getMessage()]
+    assert said == ["step 0: 7 of 36 weights pruned", "step 2: 22 of 36 weights pruned"]
