@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import reduce
-from math import gcd, prod
-from typing import Callable, ClassVar, Protocol, runtime_checkable
+from math import gcd
+from typing import ClassVar, Protocol, runtime_checkable
 
-import paddle
 from paddle import Tensor
 
 from .arguments import one_of, sentence, whole, wrong_kind
 from .graph.base import Param, Role
-from .graph.in_place import add_, scale_, subtract_
+from .ranking import boxes
 from .ranking.bundles import in_bundles
 from .ranking.cut import Size
-from .ranking.pieces import by_rows
+from .ranking.groups import protect_highest
 
-_NORMS = ("l2", "l1", "max")
-_FEW = 4  # members of a block that are joined one after the other: faster than Paddle's reductions, to the same bits
 _WORDS = 'kept:of such as "2:4", or outputs x inputs such as "2x1" or "1x4"'
 
 
@@ -124,6 +120,7 @@ class NM(Element):
         ValueError: A value outside the above; with "error", a layer as described there.
 
     Example:
+        >>> import paddle
         >>> from paddle_unstructured.graph import Param
         >>> linear = Param("w", (4, 1), "float32", "linear", "pd_op.matmul", 1, 0)
         >>> NM(2, 4).units(paddle.to_tensor([[1.0], [4.0], [2.0], [3.0]]), linear).flatten().tolist()
@@ -151,7 +148,7 @@ class NM(Element):
 
     @property
     def sparsity(self) -> float:
-        """Of the complete pattern."""
+        """The sparsity of the complete pattern, (m - n) / m."""
         return (self.m - self.n) / self.m
 
     def check(self, param: Param) -> str | None:
@@ -169,30 +166,7 @@ class NM(Element):
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
         axis, _ = grouped_axis(param, self.m)
-        given = [scores] if mask is None else [scores, mask]
-        multiple = self.m if axis == 0 else 1
-        return by_rows(lambda *rows: self._protected(axis, *rows), *given, multiple=multiple)
-
-    def _protected(self, axis: int, scores: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The scores, with infinity for the n highest of each group."""
-        shape = list(scores.shape)
-        if mask is not None:  # pruned before: -infinity, or else the score
-            scores = paddle.minimum(scores, paddle.scale(mask, float("inf"), -0.5, bias_after_scale=False))
-        grouped = scores.reshape([*shape[:axis], shape[axis] // self.m, self.m, *shape[axis + 1 :]])
-        members = [member.contiguous() for member in paddle.unbind(grouped, axis + 1)]
-        # How many of the group fall before it: at first, all the later ones.
-        falls_before = [paddle.full_like(member, self.m - 1 - i) for i, member in enumerate(members)]
-        for j, later in enumerate(members):
-            for i, earlier in enumerate(members[:j]):
-                first = (earlier <= later).cast(later.dtype)
-                add_(falls_before[j], first)
-                subtract_(falls_before[i], first)
-        falls = self.m - self.n - 0.5  # so many of a group fall: infinity beyond them, -infinity before
-        kept = [
-            paddle.maximum(member, scale_(before, float("inf"), -falls, False))
-            for member, before in zip(members, falls_before)
-        ]
-        return paddle.stack(kept, axis + 1).reshape(shape)
+        return protect_highest(scores, axis, self.n, self.m, mask)
 
 
 def grouped_axis(param: Param, m: int) -> tuple[int, str]:
@@ -213,37 +187,10 @@ def grouped_axis(param: Param, m: int) -> tuple[int, str]:
     runs = [reading.run for reading in readings if isinstance(reading, Role)]
     run = gcd(param.shape[axis], *runs)
     if run % m:
-        whole = run == param.shape[axis]
-        found = f"{run} weights along its input axis" if whole else f"runs of {run} weights that one product sums over"
+        along = f"{run} weights along its input axis"
+        found = along if run == param.shape[axis] else f"runs of {run} weights that one product sums over"
         return -1, f"{found}, which groups of {m} do not divide"
     return axis, ""
-
-
-def _norm(name: str, split: Tensor, inner: list[int]) -> Tensor:
-    """The norm of each block, whose axes are `inner`."""
-    if not inner:
-        return paddle.abs(split)
-    if name == "max":
-        return _joined(split, inner, paddle.abs, paddle.maximum, paddle.max)
-    if name == "l1":
-        return _joined(split, inner, paddle.abs, add_, paddle.sum)
-    return paddle.sqrt(_joined(split, inner, lambda weights: weights * weights, add_, paddle.sum))
-
-
-def _highest(split: Tensor, inner: list[int]) -> Tensor:
-    return _joined(split, inner, lambda mask: mask, paddle.maximum, paddle.max) if inner else split
-
-
-def _joined(
-    split: Tensor,
-    inner: list[int],
-    of: Callable[[Tensor], Tensor],
-    join: Callable[[Tensor, Tensor], Tensor],
-    reduce_: Callable[..., Tensor],
-) -> Tensor:
-    if len(inner) > 1 or split.shape[inner[0]] > _FEW:
-        return reduce_(of(split), axis=inner)
-    return reduce(join, (of(member.contiguous()) for member in paddle.unbind(split, inner[0])))
 
 
 class Boxes:
@@ -260,71 +207,16 @@ class Boxes:
         return param.size
 
     def units(self, scores: Tensor, param: Param, mask: Tensor | None = None) -> Tensor:
-        return self._in_units(lambda split, inner: _norm(self._norm, split, inner), scores, param)
-
-    def _in_units(self, of_boxes: Callable[[Tensor, list[int]], Tensor], tensor: Tensor, param: Param) -> Tensor:
-        """`of_boxes(split, inner)` in the shape of units."""
-        extents = self.extents(param)
-
-        def in_units(rows: Tensor) -> Tensor:
-            split, inner, units = self._split(rows, param)
-            return of_boxes(split, inner).reshape(units)
-
-        if prod(extents) == max(extents) <= _FEW:
-            return in_units(tensor)  # a member of each box at a time, which are pieces by themselves
-        return by_rows(in_units, tensor, multiple=extents[0])
+        return boxes.norms(self._norm, scores, self.extents(param))
 
     def size(self, param: Param) -> Size:
-        extents = self.extents(param)
-        if all(length % extent == 0 for length, extent in zip(param.shape, extents)):
-            return prod(extents)
-        split, inner, _ = self._split(paddle.ones(list(param.shape), "float32"), param)
-        return (paddle.sum(split, axis=inner) if inner else split).flatten().cast("int64")
+        return boxes.sizes(param.shape, self.extents(param))
 
     def alive(self, mask: Tensor, param: Param) -> Tensor:
-        return self._in_units(_highest, mask, param)
+        return boxes.highest(mask, self.extents(param))
 
     def spread(self, keep: Tensor, param: Param) -> Tensor:
-        shape, widths = self.boxes(param)
-        filled = [-(-length // extent) * extent for length, extent in zip(param.shape, self.extents(param))]
-        mask = paddle.tile(keep.reshape(shape), widths).reshape(filled)
-        return mask if filled == list(param.shape) else mask[tuple(slice(0, length) for length in param.shape)]
-
-    def boxes(self, param: Param) -> tuple[list[int], list[int]]:
-        """The shape of the units with axes of 1 for the boxes' own, and how wide the boxes are along all of these."""
-        shape: list[int] = []
-        widths: list[int] = []
-        for length, extent in zip(param.shape, self.extents(param)):
-            units = -(-length // extent)
-            shape += [units] if units == 1 or extent == 1 else [units, 1]  # Paddle's tile takes 7 axes at most
-            widths += [extent] if units == 1 or extent == 1 else [1, extent]
-        return shape, widths
-
-    def _split(self, tensor: Tensor, param: Param) -> tuple[Tensor, list[int], list[int]]:
-        """[a, b, ...] -> [a/m, m, b/n, n, ...], the axes inside blocks, and units along each stored axis.
-
-        Short blocks are filled up with zeros. An extent of 1 gets no axis, for reducing over many axes is slow, even
-        over empty ones; and an axis that lies in one block is not split, for Paddle knows 9 axes at most.
-        """
-        shape: list[int] = []
-        inner: list[int] = []
-        units: list[int] = []
-        for axis, (length, extent) in enumerate(zip(list(tensor.shape), self.extents(param))):
-            units.append(-(-length // extent))
-            if 1 < length <= extent:
-                inner.append(len(shape))
-                shape.append(length)
-                continue
-            short = -length % extent if length > 1 else 0
-            if short:
-                filling = list(tensor.shape)
-                filling[axis] = short
-                tensor = paddle.concat([tensor, paddle.zeros(filling, tensor.dtype)], axis=axis)
-            shape.append(units[-1])
-            if 1 < extent < length:
-                inner.append(len(shape))
-                shape.append(extent)
-        return tensor.reshape(shape), inner, units
+        return boxes.spread(keep, param.shape, self.extents(param))
 
 
 @dataclass(frozen=True)
@@ -352,6 +244,7 @@ class Block(Boxes):
         ValueError: A value outside the above.
 
     Example:
+        >>> import paddle
         >>> from paddle_unstructured.graph import Param
         >>> conv = Param("w", (2, 1, 1, 1), "float32", "conv2d", "pd_op.conv2d", 0, 1)
         >>> Block(2, 1).units(paddle.to_tensor([3.0, 4.0]).reshape([2, 1, 1, 1]), conv).tolist()
@@ -369,7 +262,7 @@ class Block(Boxes):
         whole("m", self.m, least=1)
         whole("n", self.n, least=1)
         one_of("axes", self.axes, ("output_input", "stored"))
-        one_of("norm", self.norm, _NORMS)
+        one_of("norm", self.norm, boxes.NORMS)
         one_of("kernel", self.kernel, ("whole", "position"))
         one_of("narrow", self.narrow, ("short", "skip"))
 
@@ -479,7 +372,7 @@ class Filter(Boxes):
 
     def __post_init__(self) -> None:
         one_of("axis", self.axis, ("output", "input"))
-        one_of("norm", self.norm, _NORMS)
+        one_of("norm", self.norm, boxes.NORMS)
 
     @property
     def _norm(self) -> str:

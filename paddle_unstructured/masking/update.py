@@ -18,6 +18,7 @@ from ..criteria import Criterion
 from ..graph import Graph, Param, is_gathered
 from ..graph.in_place import multiply_
 from ..patterns import Boxes, Pattern
+from ..ranking.boxes import grid
 from ..ranking.cut import Cut
 
 Tensors = Mapping[str, Tensor]  # weights, masks and what criteria look at, by name
@@ -166,7 +167,7 @@ def _drop(mask: Tensor, keep: Tensor, layer: PrunedLayer) -> None:
     """mask = mask * keep, in place. A product: what was pruned stays pruned, whatever an allocation says."""
     param, pattern = layer.param, layer.pattern
     if isinstance(pattern, Boxes) and mask.dtype == keep.dtype:
-        shape, widths = pattern.boxes(param)
+        shape, widths = grid(param.shape, pattern.extents(param))
         whole = [units * width for units, width in zip(shape, widths)]
         if prod(whole) == param.size:  # no box is short: without the tensor of spread units, which is what costs
             multiply_(mask.reshape(whole), keep.reshape(shape))
