@@ -6,7 +6,8 @@ from .lazy_names import lazy_names
 __version__ = "0.2.0"
 _MODULES = {
     ".allocation": ("ERK", "LAMP", "Global", "PerLayer", "Threshold", "Uniform"),
-    ".budget.budget": ("Budget", "TimedAllocation"),
+    ".budget.budget": ("Budget",),
+    ".budget.timed": ("TimedAllocation",),
     ".criteria": (
         "APoZ",
         "GeometricMedian",

@@ -8,7 +8,7 @@ from .allocation import PerLayer as PerLayer
 from .allocation import Threshold as Threshold
 from .allocation import Uniform as Uniform
 from .budget.budget import Budget as Budget
-from .budget.budget import TimedAllocation as TimedAllocation
+from .budget.timed import TimedAllocation as TimedAllocation
 from .criteria import APoZ as APoZ
 from .criteria import GeometricMedian as GeometricMedian
 from .criteria import InputNorm as InputNorm

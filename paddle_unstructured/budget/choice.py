@@ -52,7 +52,6 @@ def choose(
     ways = [way for way in (solvable(model.graph, layer.param) for layer in layers) if isinstance(way, SolvableLayer)]
     worth = worth_of(model, ways, of(batches, "fit", "choose"), seed=seed)
     alone = output_errors(model, useful, levels, fitted, _first(held, _ALONE), worth, seed=seed)
-    together = Trials(model, layers, alone, fitted, _first(held, _TOGETHER), seed=seed) if trials else None
     names = list(alone)
     choices = Layers(
         names,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from paddle_unstructured.budget import budget, kept_times, times
+from paddle_unstructured.budget import budget, kept_times, timed, times
 from paddle_unstructured.budget.choice import choose
 from paddle_unstructured.budget.times import Clocked
 
@@ -32,7 +32,8 @@ def counting(monkeypatch):
         calls.append(len(found))
         return found
 
-    monkeypatch.setattr(budget, "clock", clock)
+    for module in (budget, timed):
+        monkeypatch.setattr(module, "clock", clock)
     return calls
 
 
