@@ -23,7 +23,7 @@ LAYERS = (
     (64, 64, 3, 56),
     (256, 256, 3, 14),
 )  # inputs, outputs, kernel, height and width
-LINEAR = ((1024, 1024, 1, 1), (2048, 2048, 1, 1))
+LINEAR = ((128, 128, 1, 1), (256, 256, 1, 1), (512, 512, 1, 1), (1024, 1024, 1, 1), (2048, 2048, 1, 1))
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
 # The name of a way -> the instruction set that forces it, and whether it is stored as sparse; None: if there are zeros.
 WAYS = {
@@ -34,7 +34,7 @@ WAYS = {
 }
 TURNS = 40
 CHAIN = 8  # equal layers in a row, so that the copies before and after them do not count
-COLD = 6  # linear layers in a row, so that their weights do not stay in the second-level cache
+COLD = 6  # linear layers in a row, so that the weights of large ones do not stay in the second-level cache
 
 
 def break_even(int8: bool) -> None:

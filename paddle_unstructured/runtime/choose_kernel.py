@@ -13,9 +13,12 @@ from .plan import find_block
 BREAK_EVEN = {1: 0.3, 2: 0.2, 4: 0.1}
 # A linear layer at batch 1 waits for memory, of which a sparse one needs 6 bytes for each weight that is kept, not 4.
 BREAK_EVEN_LINEAR = 0.4
-# A recurrent layer multiplies by the same matrix at every step. One that the second-level cache holds is read fast when
-# it is dense: LSTMs of 128 and 256, measured in turn on AVX-512. One of 512 waits for memory again.
-BREAK_EVEN_RECURRENT = {1: 0.87, 2: 0.8, 4: 0.75}
+# One that the second-level cache holds is read fast when it is dense: layers of 128 to 512, batches of 1 and 8, and
+# LSTMs of 128 and 256, which multiply by the same matrix at every step; in turn on AVX-512. One of 1024 waits again.
+BREAK_EVEN_CACHED = {
+    "linear": {1: 0.8, 2: 0.7, 4: 0.6},
+    "recurrent": {1: 0.87, 2: 0.8, 4: 0.75},
+}
 _CACHED = 1 << 18  # weights
 
 
@@ -45,9 +48,12 @@ def choose_block(layer: Layer) -> tuple[int, str]:
     """
     zeros = sparsity(layer.weight)
     block = find_block(layer.weight.reshape(len(layer.weight), -1))
-    least = BREAK_EVEN_LINEAR if layer.kind in ("linear", "recurrent") else BREAK_EVEN[block]
-    if layer.kind == "recurrent" and layer.weight.size <= _CACHED:
-        least = BREAK_EVEN_RECURRENT[block]
+    if layer.kind not in BREAK_EVEN_CACHED:
+        least = BREAK_EVEN[block]
+    elif layer.weight.size <= _CACHED:
+        least = BREAK_EVEN_CACHED[layer.kind][block]
+    else:
+        least = BREAK_EVEN_LINEAR
     if zeros < least:
         return 0, f"{zeros:.0%} zeros; the sparse kernel gains from {least:.0%}"
     return block, f"{zeros:.0%} zeros" + (f" in {block}x1 blocks" if block > 1 else "")
