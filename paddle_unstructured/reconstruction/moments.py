@@ -96,3 +96,9 @@ class Moments:
         """Sum over rows of |y - mean(y)|²: what an error is set in relation to. Constant outputs vary by rounding."""
         varies = float((self.energy - np.square(self.outputs) / self.count).sum())
         return max(varies, 1e-9 * float(self.energy.sum()), 1e-30)
+
+
+def energy(second: np.ndarray, weight: np.ndarray) -> float:
+    """Sum over rows of |weight x|²; second [groups, inputs, inputs], weight [groups, outputs, inputs]."""
+    weight = weight.astype(np.float64)
+    return max(float(((weight @ second) * weight).sum()), 0.0)

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 LARGEST = 8e6  # bytes of one value of the net, where fewer samples at a time make it so: several live at once
 ENOUGH = 8  # samples whose variance is near that of all
 _CONSTANTS = ("bias", "norm scale", "norm bias")
-_LAYERS = 0.5  # of the work: about the part of it that is done when the layers are, if weights move together then
+_LAYERS, _TOGETHER = 0.5, 0.8  # of the work: about the part that is done when layers are, and when weights have moved
 METHODS = ("reconstruct", "recalibrate", "magnitude")
 
 
@@ -75,9 +75,9 @@ class Reconstruction:
             for r in self.rows
         ]
         if any(row.rounded is not None for row in self.rows):
-            head[5:5] = ["rounded to nearest", "rounded"]
+            head[5:5] = ["+ rounding to nearest", "+ rounding"]
             for row, cell in zip(self.rows, cells):
-                cell[5:5] = [part(row.nearest), part(row.rounded)]
+                cell[5:5] = ["" if value is None else f"{value:.1e}" for value in (row.nearest, row.rounded)]
         table = aligned(head, cells, numbers=tuple(range(1, len(head) - 1)))
         same = "" if self.agreement is None else f"; first answers that agree with the dense net: {self.agreement:.4f}"
         above = f"{table}\n\n" if self.rows else ""  # by magnitude no layer is solved for
@@ -126,8 +126,8 @@ def reconstruct(
         memory: GB of activations that are kept in memory; further ones wait in files without a name.
         bits: round weights to that many bits, 2 to 8, so that each makes up for what rounding takes from others: they
             stay float32, on a grid that int8 finds exact. Default: they are not rounded.
-        steps: of moving all weights that stay together, towards the dense net's answers, after the layers are solved;
-            default: 500 where these cost a minute or two, none where they cost more. With `bits` there are none.
+        steps: of moving all weights that stay together, towards the dense net's answers, after the layers are solved
+            and before weights are rounded; default: 500 where these cost a minute or two, none where they cost more.
         told: called with the row of each layer when it is done, and the part of the work that is done, in (0, 1]; then
             after each step with a row "all together".
         fetch: of a Program that is no saved model: values of it that are to stay as they are, such as [logits].
@@ -157,10 +157,6 @@ def reconstruct(
     for word, value in (("bits", bits), ("steps", steps)):
         if value and method != "reconstruct":
             raise ValueError(f'`{word}` must be left out with `method="{method}"`, which solves nothing, got {value}.')
-    if steps and bits:
-        raise ValueError(
-            f"`steps` must be 0 with `bits`, since weights on a grid cannot be moved, got {steps}; choose one."
-        )
     whose = subject(model, fetch=fetch, scope=scope, place=place, input_spec=input_spec)
     with whose.computing():
         spill = Spill(limit / 4.0)
@@ -171,7 +167,7 @@ def reconstruct(
         warn_if_unfamiliar(whose.model.graph, seen)
         dense, expected = _copy(whose.model), _answers(whose.model, held)
         worth = _worth(whose.model, seen, seed) if method == "reconstruct" else {}
-        if method != "reconstruct" or bits is not None:  # on a grid weights cannot be moved
+        if method != "reconstruct":
             steps = 0
         elif steps is None:
             steps = _steps(whose.model, seen[0])
@@ -198,16 +194,22 @@ def reconstruct(
         pruner.step()
         layers, found = whose.take(pruner), list[Refit]()
         with whose.computing():
+            later = most is not None and steps > 0  # weights on a grid cannot be moved
+            ends = (0.0, _LAYERS, _TOGETHER if later else 1.0, 1.0) if steps else (0.0, 1.0, 1.0, 1.0)
+            ways = [_between(told, low, high) for low, high in zip(ends, ends[1:])]
+            known: dict[str, Any] = {"batches": few, "worth": worth, "seed": seed, "memory": limit}
             if method == "reconstruct":
-                share = _LAYERS if steps else 1.0
-                found = _reconstructed(
-                    whose, dense, layers, few, worth, share, told, seed=seed, memory=limit, most=most
-                )
+                found = _reconstructed(whose, dense, layers, told=ways[0], most=None if later else most, **known)
             many = list(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
             again = method != "magnitude" and _recalibrated(
                 whose.model, many, held, expected, must=method == "recalibrate"
             )
-            refined = steps if steps and _refined(whose, dense, layers, seen, held, steps, seed, told) else 0
+            refined = steps if steps and _refined(whose, dense, layers, seen, held, steps, seed, ways[1]) else 0
+            if later:
+                rounded = _reconstructed(
+                    whose, _copy(whose.model), layers, told=ways[2], most=most, fixed=True, **known
+                )
+                found = [replace(row, nearest=r.nearest, rounded=r.rounded) for row, r in zip(found, rounded)]
             outputs = _answers(whose.model, held)
             fit = fit and fit.measure(whose.model)
         whose.give_back(pruner)
@@ -228,11 +230,10 @@ def _reconstructed(
     dense: Any,
     layers: Sequence[PrunedLayer],
     batches: Sequence[tuple[Feed, str]],
-    worth: Mapping[str, Worth],
-    share: float,
     told: Told,
     **how: Any,
 ) -> list[Refit]:
+    """Rows of all layers, those last that no solver can do anything for; arguments as `sweep` has them."""
     graph, chosen, left = whose.model.graph, [], []
     for pruned in layers:
         param, layer = pruned.param, solvable(whose.model.graph, pruned.param)
@@ -243,11 +244,16 @@ def _reconstructed(
             left.append(Refit(whose.name(param.name), param.size, zeros, note=layer))
 
     def named(row: Refit, done: float) -> None:
-        told(replace(row, name=whose.name(row.name)), share * done)
+        told(replace(row, name=whose.name(row.name)), done)
 
     more = shifted(whose.model, batches, how["seed"])
-    rows = sweep(graph, dense, chosen, [*batches, *more], worth, told=named, **how)
+    rows = sweep(graph, dense, chosen, [*batches, *more], told=named, **how)
     return [replace(row, name=whose.name(row.name)) for row in rows] + left
+
+
+def _between(told: Told, low: float, high: float) -> Told:
+    """For a part of the work."""
+    return lambda row, done: told(row, low + (high - low) * done)
 
 
 def _steps(model: Model, feed: Feed) -> int:
@@ -274,7 +280,7 @@ def _refined(
     row = Refit("all together", sum(size for size, _ in sizes), sum(size - kept for size, kept in sizes))
 
     def part(done: float) -> None:
-        told(row, _LAYERS + (1.0 - _LAYERS) * done)
+        told(row, done)
 
     helped = bool(layers and masks) and refine(whose.model, dense, masks, seen, held, steps=steps, seed=seed, told=part)
     part(1.0)

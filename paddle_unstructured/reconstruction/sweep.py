@@ -18,7 +18,7 @@ from ..graph import PirGraph
 from ..masking.update import PrunedLayer
 from ..ranking.one_layer import keep_highest
 from .layers import SolvableLayer
-from .moments import Moments
+from .moments import Moments, energy
 from .rounding import compensated, nearest
 from .samples import PARTS, Feed
 from .segments import Live, Piece, Pieces
@@ -43,8 +43,8 @@ class Refit:
         after: the same now.
         damping: the λ that held-back inputs chose; None if no weight that stays has changed.
         note: why it was not solved for, or what to know of it.
-        nearest: the error if each weight is rounded to the level next to it; None where none is rounded.
-        rounded: the error with weights that were rounded so that others make up for it.
+        nearest: what rounding each weight to the level next to it adds, as a part of the same; None where none is.
+        rounded: what rounding adds where others make up for it.
     """
 
     name: str
@@ -87,6 +87,7 @@ def sweep(
     memory: float,
     most: int | None,
     told: Told,
+    fixed: bool = False,
 ) -> list[Refit]:
     """Find masks and weights of all layers; the scope of `graph`, pruned by magnitude, is changed layer by layer.
 
@@ -100,6 +101,7 @@ def sweep(
         memory: bytes that activations may take; what is more waits in files.
         most: largest level of the grid that weights are rounded to; None: they are not.
         told: called after each layer.
+        fixed: masks stay as they are; weights are found anew where inputs have changed, and rounded.
     """
     pieces, random, spill = Pieces(graph.program, graph.place), np.random.default_rng(seed), Spill(memory)
     state = []
@@ -118,7 +120,7 @@ def sweep(
             trim()
         at = cut_at
         for pruned, layer in group:
-            done = _refit(graph, pruned, asked.pop(0), most, changed)
+            done = _refit(graph, pruned, asked.pop(0), most, changed, fixed)
             found.append(done)
             spent += cost[layer]
             told(done, spent / sum(cost.values()))
@@ -209,7 +211,7 @@ class _Asked:
         let_go(had)
 
 
-def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None, changed: bool) -> Refit:
+def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None, changed: bool, fixed: bool) -> Refit:
     """Solve one layer; what it finds goes into the scope.
 
     A layer that loses nothing is found anew too where its inputs have changed: it repairs what earlier ones lost.
@@ -219,6 +221,7 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     kept = scale * layer.matrix(graph.array(param.name).astype(np.float32))
     mask = layer.matrix(graph.mask(param))
     zeros = int(mask.size - mask.sum())
+    searches = zeros > 0 and not fixed
     fit, choose, judge = asked.moments.values()
 
     def error(matrix: np.ndarray, seen: Moments, on: Moments) -> float:
@@ -226,15 +229,15 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
 
     def solved(seen: Moments, damping: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         second, cross = seen.centred() if layer.sink else (seen.second, seen.cross)
-        if not zeros:
+        if not searches:
             return refit(second, cross, weight, damping, mask), mask
         return solve(second, cross, weight, damping, project, penalty=penalty)
 
     project = projection(pruned, layer, zeros)
-    large = project(weight / scale, 1.0) if zeros else mask
+    large = project(weight / scale, 1.0) if searches else mask
     left = [(kept, mask), (weight * large, large)]  # "left as it was" is a candidate
     least, choice = min(error(matrix, fit, choose) for matrix, _ in left), None
-    penalties = Effort.for_inputs(weight.shape[-1]).penalties if zeros else (1.0,) if changed else ()
+    penalties = Effort.for_inputs(weight.shape[-1]).penalties if searches else (1.0,) if changed else ()
     for damping, penalty in product(DAMPINGS, penalties):
         found = error(solved(fit, damping, penalty)[0], fit, choose)
         if found < least:
@@ -250,9 +253,9 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     unscaled = matrix / scale
     errors: dict[str, float] = {}
     if most is not None:
-        second = fit.centred()[0] if layer.sink else fit.second
+        second, other = (seen.centred()[0] if layer.sink else seen.second for seen in (fit, judge))
         rounded = nearest(unscaled, most), compensated(second, unscaled, mask, most)
-        plain, better = (error(scale * one, fit, judge) for one in rounded)
+        plain, better = (energy(other, scale * (one - unscaled)) / judge.variation() for one in rounded)
         errors = {"nearest": plain, "rounded": min(plain, better)}
         unscaled = rounded[better < plain]
         matrix = scale * unscaled

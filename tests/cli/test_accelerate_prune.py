@@ -37,7 +37,7 @@ def test_one_command_prunes_and_converts(photos, run, words):
         "accelerate", "in", "--prune", "0.5", "--pattern", "1x4", *words, "--calibrate", "x.npy", "-o", "p"
     )
     assert code == 0 and "error by magnitude" in said
-    assert ("rounded to nearest" in said) == bool(words)
+    assert ("+ rounding to nearest" in said) == bool(words)
     x = np.load("x.npy")
     (dense,), (found,) = open_model("in").run(x=x), Session("p").run(x)
     assert np.linalg.norm(found - dense) < 0.5 * np.linalg.norm(dense)

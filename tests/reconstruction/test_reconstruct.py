@@ -211,7 +211,7 @@ def test_raw_pixels_and_samples_that_are_all_the_same_are_warned_of(tmp_path, ca
 def test_weights_that_are_rounded_are_near_and_on_a_grid(tmp_path):
     model = saved(tmp_path, attention)
     done = reconstruct(model, data(), ratio=0.5, bits=4)
-    assert "rounded to nearest" in str(done) and all(row.rounded <= row.nearest for row in done.rows)
+    assert "+ rounding to nearest" in str(done) and all(row.rounded <= row.nearest for row in done.rows)
     assert sum(row.rounded for row in done.rows) < sum(row.nearest for row in done.rows)
     weight = model.graph.array("linear_0.w_0")  # [inputs, outputs]
     steps = weight / (np.abs(weight).max(0) / 7)

@@ -8,6 +8,7 @@ from paddle import nn
 
 from paddle_unstructured.reconstruction import refine
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
+from paddle_unstructured.reconstruction.rounding import grid
 from paddle_unstructured.reconstruction.samples import moved
 from paddle_unstructured.saved_model import open_model
 
@@ -78,8 +79,25 @@ def test_a_net_without_gradients_is_left_as_its_layers_are(path, monkeypatch):
     assert reconstruct(open_model(path), data(), ratio=0.6, steps=5).refined == 0
 
 
-def test_weights_that_were_rounded_stay_on_their_grid(path):
-    assert reconstruct(open_model(path), data(), ratio=0.6, bits=8).refined == 0
+def test_weights_are_moved_together_first_and_rounded_then(path):
+    x, errors, told = images(9, 200), [], []
+    (expected,) = open_model(path).run(x=x)
+    for words in ({"bits": 8, "steps": 0}, {"bits": 8, "steps": 100}, {"steps": 100}):
+        done = reconstruct(open_model(path), data(), ratio=0.8, told=lambda row, part: told.append(part), **words)
+        errors.append(np.linalg.norm(done.model.run(x=x)[0] - expected))
+        if "bits" in words:
+            assert all(0 <= row.rounded <= row.nearest < 0.01 for row in done.rows)
+            for param in done.pruner.params:
+                weight = np.moveaxis(done.model.graph.array(param.name), param.output_axis, 0).reshape(
+                    param.shape[param.output_axis], -1
+                )
+                levels = weight / grid(weight[None], 127)[0]
+                assert np.allclose(levels, np.rint(levels), atol=1e-3)
+                assert not done.model.graph.array(param.name)[~done.model.graph.mask(param)].any()
+    assert done.refined == 100
+    assert errors[1] < 0.98 * errors[0] and errors[1] < 1.02 * errors[2]
+    runs = np.split(told, np.flatnonzero(np.diff(told) < 0) + 1)
+    assert len(runs) == 3 and all(run[-1] == pytest.approx(1.0) for run in runs)  # each only goes on
 
 
 def test_steps_that_take_long_are_not_made_unasked(path, monkeypatch):
@@ -101,7 +119,6 @@ def test_images_move_by_two_pixels_at_most_and_other_inputs_stay(path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ({"steps": 5, "bits": 8}, "`steps` must be 0 with `bits`, since weights on a grid cannot be moved, got 5"),
         ({"steps": 5, "method": "recalibrate"}, '`steps` must be left out with `method="recalibrate"`'),
         ({"bits": 8, "method": "magnitude"}, '`bits` must be left out with `method="magnitude"`'),
     ],
