@@ -31,7 +31,15 @@ def add_image_words(parser: argparse.ArgumentParser) -> None:
 
 
 def calibration(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.ndarray]:
-    """Samples for every input of the model, from what --calibrate names."""
+    """Samples for every input of the model, from what --calibrate names; many of them wait in a file."""
+    from ..reconstruction.spill import trim, waiting
+
+    arrays = {name: waiting(array) for name, array in _samples(args, given, model).items()}
+    trim()
+    return arrays
+
+
+def _samples(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.ndarray]:
     from ..export.images import ImageInput, made_images, read_images
     from ..runtime.int8.calibration_data import read_named
 

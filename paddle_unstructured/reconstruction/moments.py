@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from .spill import let_go, waiting
+
 MANY = 1024  # inputs: from here on sums are kept in float32, for the memory
 _ROUNDING = 1e-6
 
@@ -27,7 +29,8 @@ class Moments:
         count: rows seen.
         inputs: sum of x, float64 [groups, inputs].
         outputs: sum of y, float64 [groups, outputs].
-        second: sum of x xᵀ, [groups, inputs, inputs], float64; float32 from 1,024 inputs on, for the memory.
+        second: sum of x xᵀ, [groups, inputs, inputs], float64; float32 from 1,024 inputs on, for the memory. Several
+            of them, and what is made of them, wait in files while others are computed with.
         cross: sum of y xᵀ, float64 [groups, outputs, inputs].
         energy: sum of y², float64 [groups, outputs].
     """
@@ -57,7 +60,8 @@ class Moments:
         self.inputs += x.sum(1, dtype=np.float64)
         self.outputs += y.sum(1, dtype=np.float64)
         turned = x.transpose(0, 2, 1)
-        self.second += turned @ x
+        for rows in slices(x.shape[-1]):
+            self.second[:, rows] += turned[:, rows] @ x
         self.cross += y.transpose(0, 2, 1) @ x
         self.energy += np.square(y, dtype=np.float64).sum(1)
 
@@ -65,6 +69,11 @@ class Moments:
         """Take the rows of another one, too."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        let_go(other.second)
+
+    def wait(self) -> None:
+        """Large sums wait in a file from now on; there is nothing to add to them."""
+        self.second = waiting(self.second)
 
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """`second` and `cross` of what is left without the means: for a layer whose bias takes the means up."""
@@ -77,7 +86,8 @@ class Moments:
             second *= varies[:, :, None]
             second *= varies[:, None, :]
             cross = np.where(varies[:, None, :], cross, 0.0)
-        return second, cross
+        let_go(self.second)
+        return waiting(second), cross
 
     def shift(self, weight: np.ndarray) -> np.ndarray:
         """mean(y) - weight mean(x): the bias that makes the means equal, float64 [groups, outputs]."""
@@ -87,7 +97,7 @@ class Moments:
     def error(self, weight: np.ndarray, shift: np.ndarray | float = 0.0) -> float:
         """Sum over rows of |y - weight x - shift|²; weight float [groups, outputs, inputs]."""
         weight = weight.astype(np.float64)
-        fit = ((weight @ self.second - 2.0 * self.cross) * weight).sum((1, 2))
+        fit = _squares(self.second, weight) - 2.0 * (self.cross * weight).sum((1, 2))
         left = self.outputs - (weight @ self.inputs[:, :, None])[..., 0]
         total = self.energy.sum(1) + fit + (self.count * np.square(shift) - 2.0 * shift * left).sum(-1)
         return max(float(total.sum()), 0.0)
@@ -100,5 +110,13 @@ class Moments:
 
 def energy(second: np.ndarray, weight: np.ndarray) -> float:
     """Sum over rows of |weight x|²; second [groups, inputs, inputs], weight [groups, outputs, inputs]."""
-    weight = weight.astype(np.float64)
-    return max(float(((weight @ second) * weight).sum()), 0.0)
+    return max(float(_squares(second, weight.astype(np.float64)).sum()), 0.0)
+
+
+def _squares(second: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The same of each group; some rows of a large matrix at a time."""
+    found = np.zeros(len(second))
+    for rows in slices(second.shape[-1]):
+        found += ((weight[:, :, rows] @ second[:, rows]) * weight).sum((1, 2))
+    let_go(second)
+    return found

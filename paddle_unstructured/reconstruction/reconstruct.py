@@ -26,7 +26,7 @@ from .layers import SolvableLayer, solvable
 from .refine import affordable, refine
 from .rounding import levels
 from .samples import Feed, of, portions, rows_within, shifted, split
-from .spill import Spill, let_go, trim
+from .spill import Spill, let_go, trim, trimmed
 from .subject import Subject, subject
 from .sweep import Refit, Told, sweep
 from .worth import Worth, worth_of
@@ -159,7 +159,7 @@ def reconstruct(
             raise ValueError(f'`{word}` must be left out with `method="{method}"`, which solves nothing, got {value}.')
     whose = subject(model, fetch=fetch, scope=scope, place=place, input_spec=input_spec)
     with whose.computing():
-        spill = Spill(limit / 4.0)
+        spill = Spill(0.25 * limit)
         batches = [(spill.kept(feed), part) for feed, part in split(whose.model, data)]
         rows = rows_within(whose.model, [feed for feed, _ in batches], LARGEST, max)
         few = [(feed, part) for whole, part in batches for feed in portions(whose.model, [whole], rows)]
@@ -197,10 +197,10 @@ def reconstruct(
             later = most is not None and steps > 0  # weights on a grid cannot be moved
             ends = (0.0, _LAYERS, _TOGETHER if later else 1.0, 1.0) if steps else (0.0, 1.0, 1.0, 1.0)
             ways = [_between(told, low, high) for low, high in zip(ends, ends[1:])]
-            known: dict[str, Any] = {"batches": few, "worth": worth, "seed": seed, "memory": limit}
+            known: dict[str, Any] = {"batches": few, "worth": worth, "seed": seed, "memory": 0.75 * limit}
             if method == "reconstruct":
                 found = _reconstructed(whose, dense, layers, told=ways[0], most=None if later else most, **known)
-            many = list(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
+            many = trimmed(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
             again = method != "magnitude" and _recalibrated(
                 whose.model, many, held, expected, must=method == "recalibrate"
             )
@@ -312,7 +312,7 @@ def _answers(model: Model, feeds: Sequence[Feed]) -> list[list[np.ndarray]]:
 
 def _recalibrated(
     model: Model,
-    solved: Sequence[Feed],
+    solved: Iterable[Feed],
     held: Sequence[Feed],
     expected: Sequence[Sequence[np.ndarray]],
     *,

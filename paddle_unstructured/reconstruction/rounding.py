@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .spill import let_go
+
 _BLOCK = 128  # columns between two updates of all that is behind them
 _DAMPING = 0.01
 
@@ -71,9 +73,33 @@ def compensated(second: np.ndarray, weight: np.ndarray, mask: np.ndarray, most: 
 
 
 def _factor(second: np.ndarray, diagonal: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """U of (H + λ)^-1 = U^T U, in the order of rounding, float32."""
-    mean = np.maximum(diagonal.mean(-1, keepdims=True), 1e-30)
-    a = second / mean[..., None] + _DAMPING * np.eye(second.shape[-1], dtype=second.dtype)
-    a = np.take_along_axis(np.take_along_axis(a, order[:, :, None], 1), order[:, None, :], 2)
-    lower = np.linalg.cholesky(np.linalg.inv(a))
-    return np.ascontiguousarray(lower.transpose(0, 2, 1), np.float32)
+    """U of (H + λ)^-1 = U^T U, in the order of rounding, float32.
+
+    With H + λ turned around, last input first, and L L^T of that, U is L^-1 turned around.
+    """
+    found = np.empty(second.shape, np.float32)
+    for one, mean, own, into in zip(second, np.maximum(diagonal.mean(-1), 1e-30), order, found):
+        backwards, damping = own[::-1], _DAMPING
+        while True:
+            a = one[np.ix_(backwards, backwards)]
+            a /= mean
+            a[np.diag_indices(len(a))] += damping
+            try:
+                lower = np.linalg.cholesky(a)
+                break
+            except np.linalg.LinAlgError:  # float32 of inputs that say the same
+                damping *= 10.0
+        into[:] = _inverse(lower)[::-1, ::-1]
+    let_go(second)
+    return found
+
+
+def _inverse(lower: np.ndarray) -> np.ndarray:
+    """Of a lower triangular matrix, in its place."""
+    if len(lower) <= _BLOCK:
+        lower[:] = np.tril(np.linalg.inv(lower))
+        return lower
+    half = len(lower) // 2
+    first, last = _inverse(lower[:half, :half]), _inverse(lower[half:, half:])
+    lower[half:, :half] = -(last @ (lower[half:, :half] @ first))
+    return lower

@@ -50,6 +50,8 @@ def split(model: Model, data: Any) -> list[tuple[Feed, str]]:
             rows = np.flatnonzero(parts == part)
             if len(rows):
                 found += [(feed, part) for feed in pools[part].take({name: x[rows] for name, x in batch.items()})]
+        for array in batch.values():
+            let_go(array)
     return found + [(feed, part) for part, pool in pools.items() for feed in pool.rest()]
 
 
@@ -181,4 +183,6 @@ def _checked(model: Model, given: Any, count: int) -> Feed:
     wrong = [name for name, array in batch.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
     if wrong:
         raise ValueError(f"`data` must be finite, but {wrong[0]} has NaN or infinity in batch {count}.")
+    for array in batch.values():
+        let_go(array)
     return batch

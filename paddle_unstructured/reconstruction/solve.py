@@ -20,6 +20,7 @@ from typing import Callable
 import numpy as np
 
 from .moments import MANY, slices
+from .spill import let_go
 
 Project = Callable[[np.ndarray, float], np.ndarray]  # values [groups, outputs, inputs], part of the way -> bool mask
 
@@ -102,6 +103,7 @@ def _scaled(
     for rows in slices(second.shape[-1]):
         some = second[:, rows] / (scale[:, rows][:, :, None] * scale[:, None, :])
         a[:, rows] = np.where(dead[:, rows][:, :, None] != dead[:, None, :], 0.0, some)
+    let_go(second)
     step = np.arange(a.shape[-1])
     a[:, step, step] = 1.0
     t = (cross + ridge[:, :, None] * weight) / scale[:, None, :]

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import weakref
 from dataclasses import dataclass, field
-from typing import Mapping
+from typing import Any, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..formats.atomic import full_disk_said
 
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # of glibc
 _SMALL = 1 << 16  # bytes of an array that stays in memory anyway
+_LARGE = 1 << 22  # of one that waits in a file if there are several of it
 
 
 @dataclass
@@ -56,14 +57,31 @@ class _Held(np.ndarray):
     """An array that counts."""
 
 
+def waiting(array: np.ndarray) -> np.ndarray:
+    """The array, in a file if it is large."""
+    return Spill(0.0).kept({"": array})[""] if array.nbytes >= _LARGE else array
+
+
 def trim() -> None:
     """Give the system back what has been freed: each of Paddle's threads hoards some of it."""
     if _TRIM is not None:
         _TRIM(0)
 
 
+def trimmed(feeds: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Mapping[str, np.ndarray]]:
+    """The same, one after the other: what has been done with one is freed before the next."""
+    for feed in feeds:
+        yield feed
+        for array in feed.values():
+            let_go(array)
+        trim()
+
+
 def let_go(array: np.ndarray) -> None:
     """Give back the memory that what was read of a file takes; it is read anew when it is wanted again."""
-    mapped = getattr(array, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+    of: Any = array
+    while isinstance(of, np.ndarray):  # a view knows whose it is
+        mapped, of = getattr(of, "_mmap", None), of.base
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+            return

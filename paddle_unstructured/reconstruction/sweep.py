@@ -118,6 +118,8 @@ def sweep(
                 one.take(batch, random)
             batch.settle(spill)
             trim()
+        for one in asked:
+            one.settle()
         at = cut_at
         for pruned, layer in group:
             done = _refit(graph, pruned, asked.pop(0), most, changed, fixed)
@@ -210,6 +212,11 @@ class _Asked:
         let_go(wanted)
         let_go(had)
 
+    def settle(self) -> None:
+        """All rows have been seen."""
+        for seen in self.moments.values():
+            seen.wait()
+
 
 def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None, changed: bool, fixed: bool) -> Refit:
     """Solve one layer; what it finds goes into the scope.
@@ -227,8 +234,10 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     def error(matrix: np.ndarray, seen: Moments, on: Moments) -> float:
         return on.error(matrix, seen.shift(matrix) if layer.sink else 0.0) / on.variation()
 
-    def solved(seen: Moments, damping: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-        second, cross = seen.centred() if layer.sink else (seen.second, seen.cross)
+    def system(seen: Moments) -> tuple[np.ndarray, np.ndarray]:
+        return seen.centred() if layer.sink else (seen.second, seen.cross)
+
+    def solved(second: np.ndarray, cross: np.ndarray, damping: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         if not searches:
             return refit(second, cross, weight, damping, mask), mask
         return solve(second, cross, weight, damping, project, penalty=penalty)
@@ -238,13 +247,16 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     left = [(kept, mask), (weight * large, large)]  # "left as it was" is a candidate
     least, choice = min(error(matrix, fit, choose) for matrix, _ in left), None
     penalties = Effort.for_inputs(weight.shape[-1]).penalties if searches else (1.0,) if changed else ()
+    seen = system(fit)
     for damping, penalty in product(DAMPINGS, penalties):
-        found = error(solved(fit, damping, penalty)[0], fit, choose)
+        found = error(solved(*seen, damping, penalty)[0], fit, choose)
         if found < least:
             least, choice = found, (damping, penalty)
     fit.include(choose)
+    fit.wait()
+    seen = system(fit)
     # What was chosen is solved for once more on all that may be looked at.
-    candidates = [*left, *([solved(fit, *choice)] if choice else [])]
+    candidates = [*left, *([solved(*seen, *choice)] if choice else [])]
     found_errors = [error(matrix, fit, judge) for matrix, _ in candidates]
     before, after = found_errors[1], min(found_errors)
     best = found_errors.index(after)
@@ -253,8 +265,7 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     unscaled = matrix / scale
     errors: dict[str, float] = {}
     if most is not None:
-        second, other = (seen.centred()[0] if layer.sink else seen.second for seen in (fit, judge))
-        rounded = nearest(unscaled, most), compensated(second, unscaled, mask, most)
+        rounded, other = (nearest(unscaled, most), compensated(seen[0], unscaled, mask, most)), system(judge)[0]
         plain, better = (energy(other, scale * (one - unscaled)) / judge.variation() for one in rounded)
         errors = {"nearest": plain, "rounded": min(plain, better)}
         unscaled = rounded[better < plain]

@@ -9,9 +9,10 @@ import paddle
 import pytest
 from paddle import nn
 
-from paddle_unstructured.reconstruction import solve
+from paddle_unstructured.reconstruction import solve, spill
+from paddle_unstructured.reconstruction.moments import Moments, energy
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
-from paddle_unstructured.reconstruction.spill import Spill
+from paddle_unstructured.reconstruction.spill import Spill, let_go, waiting
 from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -19,13 +20,59 @@ BYTES = 1 << 20
 
 
 def test_what_goes_makes_room_for_what_comes():
-    spill, array = Spill(2.5 * BYTES), np.ones(BYTES // 4, np.float32)
-    first = [spill.kept({"x": array + i})["x"] for i in range(3)]
+    room, array = Spill(2.5 * BYTES), np.ones(BYTES // 4, np.float32)
+    first = [room.kept({"x": array + i})["x"] for i in range(3)]
     assert [isinstance(one, np.memmap) for one in first] == [False, False, True]
     del first[0]
-    second = [spill.kept({"x": array + i})["x"] for i in range(2)]
+    second = [room.kept({"x": array + i})["x"] for i in range(2)]
     assert [isinstance(one, np.memmap) for one in second] == [False, True]
     assert all(np.array_equal(one, array + i) for i, one in enumerate(second))
+
+
+def resident(array) -> int:
+    """Bytes of a file's mapping that are in memory."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    start = array.__array_interface__["data"][0] // 4096 * 4096
+    for line in lines:
+        if line.startswith((f"{start:x}-", f"{start:08x}-")):
+            return 1024 * int(next(rest for rest in lines if rest.startswith("Rss")).split()[1])
+    raise AssertionError("no such mapping")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_what_was_read_of_a_file_is_given_back_by_any_view_of_it():
+    small, array = np.ones(9), waiting(np.arange(2.0 * BYTES))
+    assert waiting(small) is small and isinstance(array, np.memmap)
+    assert array[-1] == 2 * BYTES - 1 and array.sum() == BYTES * (2.0 * BYTES - 1)
+    assert resident(array) > 8 * BYTES
+    let_go(np.asarray(array)[5:90].reshape(5, 17))
+    assert resident(array) == 0 and array[7] == 7
+    let_go(small)
+
+
+def test_large_sums_in_files_are_those_in_memory(monkeypatch):
+    random, found = np.random.default_rng(0), []
+    x, y = (random.normal(size=(2, 50, n)).astype(np.float32) + 1 for n in (6, 3))
+    weight = random.normal(size=(2, 3, 6))
+    for least in (1 << 30, 1):
+        monkeypatch.setattr(spill, "_LARGE", least)
+        monkeypatch.setattr(spill, "_SMALL", 0)
+        seen, other = Moments.empty(2, 3, 6), Moments.empty(2, 3, 6)
+        for one, rows in ((seen, slice(0, 30)), (other, slice(30, 50))):
+            one.add(x[:, rows], y[:, rows])
+            one.wait()
+        seen.include(other)
+        seen.wait()
+        assert isinstance(seen.second, np.memmap) == (least == 1)
+        second, cross = seen.centred()
+        found.append(
+            (
+                seen.error(weight),
+                energy(second, weight),
+                *solve.solve(second, cross, weight, 0.1, lambda x, part: x > 0),
+            )
+        )
+    assert all(np.array_equal(a, b) for a, b in zip(*found))
 
 
 def peak() -> int:

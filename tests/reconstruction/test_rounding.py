@@ -63,3 +63,11 @@ def test_an_output_without_weights_and_an_input_that_is_never_seen_stay_finite()
     found = compensated(fit, weight, mask, 127)
     assert np.isfinite(found).all() and not found[:, 2].any()
     assert found[0, :, 3] == pytest.approx(nearest(weight, 127)[0, :, 3], abs=1e-6)
+
+
+def test_inputs_that_say_the_same_in_float32_are_rounded_all_the_same():
+    x = np.random.default_rng(0).normal(size=(1, 50, 1)).astype(np.float32) * np.linspace(1, 1e4, 64, dtype=np.float32)
+    _, _, weight, mask = case(inputs=64)
+    second = x.transpose(0, 2, 1) @ x - np.float32(2.0) * np.eye(64, dtype=np.float32) * np.square(x).mean()
+    found = compensated(second, weight, mask, 127)
+    assert np.isfinite(found).all() and not found[~mask].any()
