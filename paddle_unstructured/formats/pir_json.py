@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, Mapping
 
 from .atomic import check_readable
 
@@ -90,4 +90,9 @@ def param_name(op: dict[str, Any]) -> str | None:
 
 def attribute(attributes: Iterable[dict[str, Any]], name: str) -> Any:
     """The value of an attribute, out of the "A" or "OA" of an op; None if it is not there."""
-    return next((one["AT"]["D"] for one in attributes if one["N"] == name), None)
+    return next((held(one["AT"]) for one in attributes if one["N"] == name), None)
+
+
+def held(value: Mapping[str, Any]) -> Any:
+    """What a written value holds: Paddle puts infinities and NaN, which JSON has not, as words under another name."""
+    return float(value["VD"]) if "VD" in value else value["D"]

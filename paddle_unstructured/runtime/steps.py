@@ -70,11 +70,11 @@ class Steps:
             (op for op in self._ops if op["#"] == "1.fetch"), key=lambda op: int(attribute(op["A"], "col") or 0)
         )
         self.outputs = tuple(str(attribute(op["A"], "name")) for op in fetches)
-        self._same = {op["O"][0]["%"]: op["I"][0]["%"] for op in self._ops if op["#"] == "1.assign"}
-        self._fetched = [self._source(op["I"][0]["%"]) for op in fetches]
+        self._now: dict[int, int] = {}
         self._known = self._constants()
         self.isa = ""
         self._steps = list(self._made(is_ours))
+        self._fetched = [self._source(op["I"][0]["%"]) for op in fetches]
         self._check_order()
 
     def run(self, *inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -109,10 +109,15 @@ class Steps:
         return Input(str(attribute(op["A"], "name")), _WORDS[kind["#"]], axes[: len(dims)], tuple(dims))
 
     def _source(self, value: int) -> int:
-        """What an assign copies."""
-        while value in self._same:
-            value = self._same[value]
-        return value
+        """The value under whose number an op finds what this one holds, at the place that was reached."""
+        return self._now.get(value, value)
+
+    def _follow(self, op: Op) -> None:
+        """Copies are what they were made of; what an op writes over is from now on what that op makes."""
+        if op["#"] == "1.assign":
+            self._now[op["O"][0]["%"]] = self._source(op["I"][0]["%"])
+        elif op["#"].endswith("_") and "batch_norm" not in op["#"] and op.get("I") and op["O"]:
+            self._now[op["I"][0]["%"]] = op["O"][0]["%"]
 
     def _constants(self) -> dict[int, np.ndarray]:
         """Constants; parameters come when they are read."""
@@ -144,6 +149,7 @@ class Steps:
             elif op["#"] not in _IDLE and not (op["#"] == "0.combine" and op["O"][0]["%"] in ours):
                 if constant_of(op) is None:
                     pending.append({**op, "I": [{"%": self._source(one["%"])} for one in op["I"]]})
+            self._follow(op)
         yield from self._rest(pending, names)
 
     def _rest(self, ops: Sequence[Op], names: Mapping[int, str]) -> Any:
@@ -151,7 +157,9 @@ class Steps:
             return
         graph = OpGraph([[one["%"] for one in op["I"]] for op in ops], [[one["%"] for one in op["O"]] for op in ops])
         made = {value for each in graph.makes for value in each}
-        read = dict.fromkeys(value for each in graph.reads for value in each if value not in made)
+        read = dict.fromkeys(
+            value for each in graph.reads for value in each if value not in made and value in self._types
+        )
         known = {value: self._known[value] for value in read if value in self._known}
         known |= {value: pdiparams.read(self._params, self._stored[names[value]]) for value in read if value in names}
         inputs = tuple(value for value in read if value not in known)

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Mapping, Sequence
 import numpy as np
 
 from ...formats.pdiparams import DTYPES
-from ...formats.pir_json import attribute
+from ...formats.pir_json import attribute, held
 
 OPSET = 17
 _WORDS = {f"0.t_{dtype.word}": dtype.numpy for dtype in DTYPES.values()}
@@ -55,11 +55,35 @@ class Builder:
         self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), **words))
         return list(outputs)
 
+    def shape(self, value: int) -> list[int]:
+        """Its sizes; -1 for those that are open."""
+        return [int(extent) for extent in self.types[value]["D"][1]]
+
     def rank(self, value: int) -> int:
-        return len(self.types[value]["D"][1])
+        return len(self.shape(value))
 
     def dtype(self, value: int) -> str:
         return _WORDS[self.types[value]["D"][0]["#"]]
+
+    def rank_of(self, value: int) -> int:
+        """Also of one that is known."""
+        return self.known[value].ndim if value in self.known else self.rank(value)
+
+    def dims(self, name: str, low: int, high: int) -> str:
+        """The sizes of some axes, low to high - 1, as a list."""
+        return self.node("Shape", [name], start=low, end=high)[0]
+
+    def cast(self, name: str, dtype: str) -> str:
+        return self.node("Cast", [name], to=number(dtype))[0]
+
+    def scalar(self, name: str, dtype: str) -> str:
+        """A value of one number, whatever its rank."""
+        return self.cast(self.node("Reshape", [name, self.constant([], "int64")])[0], dtype)
+
+    def is_given(self, op: Op, i: int) -> bool:
+        """Whether an operand that may be missing is there."""
+        value = op["I"][i]["%"] if i < len(op["I"]) else None
+        return value in self.types or value in self.known or value in self.lists
 
     def numbers(self, op: Op, i: int) -> list[int] | None:
         """An operand that is a list of whole numbers; None if it depends on inputs."""
@@ -73,7 +97,7 @@ def word(op: Op, name: str, default: Any = None) -> Any:
     if found is None:
         return default
     if isinstance(found, list):
-        return [one["D"] if isinstance(one, dict) else one for one in found]
+        return [held(one) if isinstance(one, dict) else one for one in found]
     return found
 
 
@@ -97,15 +121,25 @@ def known_axes(b: Builder, op: Op, i: int) -> list[int]:
     return found
 
 
-def with_lists(kind: str, count: int) -> Converter:
-    """Operands behind the first become lists of int64."""
+def list_of(b: Builder, op: Op, i: int) -> str:
+    """An operand that is a list of whole numbers, or several values of one each, as one list of int64."""
+    value = op["I"][i]["%"]
+    if value not in b.lists and b.rank_of(value) == 1:
+        return b.cast(b.name(value), "int64")
+    parts = b.lists.get(value) or [b.name(value)]
+    flat = [b.node("Reshape", [b.cast(part, "int64"), b.constant([-1])])[0] for part in parts]
+    return flat[0] if len(flat) == 1 else b.node("Concat", flat, axis=0)[0]
 
-    def convert(b: Builder, op: Op) -> None:
-        inputs = b.names(op)[:count]
-        rest = [b.node("Cast", [name], to=number("int64"))[0] for name in inputs[1:]]
-        b.node(kind, [inputs[0], *rest], out(op))
 
-    return convert
+def with_list(kind: str) -> Converter:
+    """A node whose second operand is a list of whole numbers."""
+    return lambda b, op: b.node(kind, [b.name(op["I"][0]["%"]), list_of(b, op, 1)], out(op))
+
+
+def channels_first(op: Op) -> None:
+    """Raise ValueError if the channels are the last axis."""
+    if str(word(op, "data_format", "NCHW")).endswith("C"):
+        raise ValueError("only channels first (NCHW) is known")
 
 
 def then(*kinds: str) -> Converter:
@@ -115,5 +149,22 @@ def then(*kinds: str) -> Converter:
         found = b.names(op)
         for i, kind in enumerate(kinds):
             found = b.node(kind, found, out(op) if i == len(kinds) - 1 else 1)
+
+    return convert
+
+
+def written(*steps: Sequence[Any]) -> Converter:
+    """A formula.
+
+    Args:
+        steps: node, and what it reads: an operand ("x", "y", "z"), a number, or an earlier step ("#0", ...).
+    """
+
+    def convert(b: Builder, op: Op) -> None:
+        dtype = b.dtype(op["I"][0]["%"])
+        known = dict(zip("xyz", b.names(op)))
+        for i, (kind, *read) in enumerate(steps):
+            names = [known[one] if isinstance(one, str) else b.constant(one, dtype) for one in read]
+            known[f"#{i}"] = b.node(kind, names, out(op) if i == len(steps) - 1 else 1)[0]
 
     return convert

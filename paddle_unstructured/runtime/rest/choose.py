@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .builder import Builder, Converter, Op, known_axes, number, out, with_lists, word
+from .builder import Builder, Converter, Op, known_axes, number, out, word
 
 
 def _topk(b: Builder, op: Op) -> None:
@@ -53,16 +53,50 @@ def _embedding(b: Builder, op: Op) -> None:
     b.node("Gather", [table, rows], out(op), axis=0)
 
 
-def _nms(b: Builder, op: Op) -> None:
-    """Places of the boxes that are kept, which come the best first."""
-    boxes = b.node("Unsqueeze", [b.names(op)[0], b.constant([0])])[0]
-    count = b.node("Gather", [*b.node("Shape", b.names(op)[:1]), b.constant(0)], axis=0)[0]
-    places = b.node("Range", [b.constant(0), count, b.constant(1)])[0]
-    scores = b.node("Neg", b.node("Cast", [places], to=number("float32")))  # they are in order already
-    scores = b.node("Unsqueeze", [*scores, b.constant([0, 1])])
-    limit = b.constant([word(op, "threshold")], "float32")
-    kept = b.node("NonMaxSuppression", [boxes, *scores, b.node("Reshape", [count, b.constant([1])])[0], limit])
-    b.node("Gather", [*kept, b.constant(2)], out(op), axis=1)
+def _index_sample(b: Builder, op: Op) -> None:
+    b.node("GatherElements", b.names(op), out(op), axis=1)
+
+
+def _searchsorted(b: Builder, op: Op) -> None:
+    """How many of the sorted numbers lie below."""
+    row, x = b.names(op)
+    if b.rank(op["I"][0]["%"]) > 1:
+        row = b.node("Unsqueeze", [row, b.constant([-2])])[0]
+    each = b.node("Unsqueeze", [x, b.constant([-1])])[0]
+    below = b.node("LessOrEqual" if word(op, "right") else "Less", [row, each])[0]
+    count = b.node("ReduceSum", [b.cast(below, "int64"), b.constant([-1])], keepdims=0)
+    b.node("Cast", count, out(op), to=number(b.dtype(op["O"][0]["%"])))
+
+
+def _kth(b: Builder, op: Op) -> None:
+    axis, k = word(op, "axis"), word(op, "k")
+    found = b.node("TopK", [b.names(op)[0], b.constant([k])], 2, axis=axis, largest=0, sorted=1)
+    for name, to in zip(found, out(op)):
+        b.node("Gather", [name, b.constant([k - 1] if word(op, "keepdim") else k - 1)], [to], axis=axis)
+
+
+def _median(b: Builder, op: Op) -> None:
+    """Of an even number the mean of the middle two, or the lower one."""
+    axes, shape, (x, *_) = word(op, "axis"), b.shape(op["I"][0]["%"]), b.names(op)
+    if len(axes) != 1 or shape[axes[0]] < 0:
+        raise ValueError("one over several axes, or over an open size")
+    extent, axis = shape[axes[0]], axes[0]
+    half = extent // 2 + 1 if extent % 2 or word(op, "mode") == "avg" else extent // 2
+    lowest, _ = b.node("TopK", [x, b.constant([half])], 2, axis=axis, largest=0, sorted=1)
+    first = half - 1 if extent % 2 or word(op, "mode") != "avg" else half - 2
+    middle = b.node("Slice", [lowest, b.constant([first]), b.constant([half]), b.constant([axis])])
+    b.node("ReduceMean", middle, out(op)[:1], axes=[axis], keepdims=int(bool(word(op, "keepdim"))))
+
+
+def _masked_select(b: Builder, op: Op) -> None:
+    x, mask = b.names(op)
+    whole = b.node("Expand", [mask, b.dims(x, 0, b.rank(op["I"][0]["%"]))])[0]
+    b.node("Compress", [b.node("Reshape", [each, b.constant([-1])])[0] for each in (x, whole)], out(op))
+
+
+def _unique(b: Builder, op: Op) -> None:
+    axis = word(op, "axis")
+    b.node("Unique", b.names(op)[:1], out(op), sorted=1, **({"axis": axis[0]} if axis else {}))
 
 
 CONVERTERS: dict[str, Converter] = {
@@ -70,10 +104,15 @@ CONVERTERS: dict[str, Converter] = {
     "argsort": _argsort,
     "gather": _gather,
     "index_select": _gather,
-    "gather_nd": with_lists("GatherND", 2),
+    "gather_nd": lambda b, op: b.node("GatherND", [b.names(op)[0], b.cast(b.names(op)[1], "int64")], out(op)),
     "take_along_axis": _along_axis,
     "one_hot": _one_hot,
     "nonzero": _nonzero,
     "embedding": _embedding,
-    "nms": _nms,
+    "index_sample": _index_sample,
+    "searchsorted": _searchsorted,
+    "kthvalue": _kth,
+    "median": _median,
+    "masked_select": _masked_select,
+    "unique": _unique,
 }

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from .builder import Builder, Converter, Op, number, out, then, word
+import numpy as np
+
+from .builder import Builder, Converter, Op, number, out, then, word, written
 
 _SAME = {  # one node of the same inputs
-    "relu": "Relu",
-    "sigmoid": "Sigmoid",
-    "tanh": "Tanh",
     "exp": "Exp",
     "log": "Log",
     "sqrt": "Sqrt",
@@ -22,7 +21,6 @@ _SAME = {  # one node of the same inputs
     "sign": "Sign",
     "logical_not": "Not",
     "reciprocal": "Reciprocal",
-    "softsign": "Softsign",
     "isnan_v2": "IsNaN",
     "isnan": "IsNaN",
     "add": "Add",
@@ -50,17 +48,21 @@ _SAME = {  # one node of the same inputs
     "sinh": "Sinh",
     "cosh": "Cosh",
     "tan": "Tan",
+    "isinf": "IsInf",
+    "fmax": "Max",
+    "fmin": "Min",
     "bmm": "MatMul",
+    "mv": "MatMul",
+    "det": "Det",
     "assign": "Identity",
     "share_data": "Identity",
-    "hardswish": "HardSwish",
 }
 
 
 def _scale(b: Builder, op: Op) -> None:
     x, factor = b.names(op)
     dtype = b.dtype(op["I"][0]["%"])
-    factor, shift = b.node("Cast", [factor], to=number(dtype))[0], b.constant(word(op, "bias", 0.0), dtype)
+    factor, shift = b.scalar(factor, dtype), b.constant(word(op, "bias", 0.0), dtype)
     if word(op, "bias_after_scale", True):
         b.node("Add", [b.node("Mul", [x, factor])[0], shift], out(op))
     else:
@@ -70,8 +72,7 @@ def _scale(b: Builder, op: Op) -> None:
 def _clip(b: Builder, op: Op) -> None:
     dtype = b.dtype(op["I"][0]["%"])
     x, *ends = b.names(op)
-    scalars = [b.node("Cast", b.node("Reshape", [end, b.constant([], "int64")]), to=number(dtype))[0] for end in ends]
-    b.node("Clip", [x, *scalars], out(op))
+    b.node("Clip", [x, *(b.scalar(end, dtype) for end in ends)], out(op))
 
 
 def _floor_divide(b: Builder, op: Op) -> None:
@@ -88,28 +89,64 @@ def _remainder(b: Builder, op: Op) -> None:
     b.node("Cast", b.node("Sub", [a, *whole]), out(op), to=number(b.dtype(op["O"][0]["%"])))
 
 
-def _activation(kind: str, **names: str) -> Converter:
-    """An activation whose parameters are attributes under other names."""
-    return lambda b, op: b.node(kind, b.names(op)[:1], out(op), **{to: word(op, name) for to, name in names.items()})
+def _trunc(b: Builder, op: Op) -> None:
+    x = b.names(op)[0]
+    b.node("Mul", [b.node("Sign", [x])[0], *b.node("Floor", b.node("Abs", [x]))], out(op))
 
 
-def _softplus(b: Builder, op: Op) -> None:
-    if word(op, "beta", 1.0) != 1:
-        raise ValueError("only that of beta 1 is known")
-    b.node("Softplus", b.names(op)[:1], out(op))
+def _added(b: Builder, op: Op) -> None:
+    b.node("Sum", b.lists[op["I"][0]["%"]], out(op))
+
+
+def _bits(kind: str) -> Converter:
+    """Of truths only."""
+
+    def convert(b: Builder, op: Op) -> None:
+        if b.dtype(op["I"][0]["%"]) != "bool":
+            raise ValueError("only that of truths is known")
+        b.node(kind, b.names(op), out(op))
+
+    return convert
+
+
+def _lerp(b: Builder, op: Op) -> None:
+    x, y, weight = b.names(op)
+    b.node("Add", [x, *b.node("Mul", [weight, *b.node("Sub", [y, x])])], out(op))
+
+
+def _atan2(b: Builder, op: Op) -> None:
+    """atan(y / x), and half a turn more or less where x is below zero; a quarter where it is zero."""
+    dtype = b.dtype(op["I"][0]["%"])
+    y, x = b.names(op)
+    zero, turn = b.constant(0, dtype), b.constant(np.pi, dtype)
+    side = b.node("Where", [b.node("Less", [y, zero])[0], b.constant(-np.pi, dtype), turn])[0]
+    plain = b.node("Atan", b.node("Div", [y, x]))[0]
+    moved = b.node("Where", [b.node("Less", [x, zero])[0], b.node("Add", [plain, side])[0], plain])[0]
+    quarter = b.node("Mul", [b.node("Sign", [y])[0], b.constant(np.pi / 2, dtype)])[0]
+    b.node("Where", [b.node("Equal", [x, zero])[0], quarter, moved], out(op))
+
+
+def _dropout(b: Builder, op: Op) -> None:
+    """In an inference Program: nothing, or a factor."""
+    keeps = word(op, "mode") == "upscale_in_train"
+    if not word(op, "is_test", True):
+        raise ValueError("one that is random")
+    if keeps:
+        b.node("Identity", b.names(op)[:1], out(op)[:1])
+    else:
+        dtype = b.dtype(op["I"][0]["%"])
+        kept = b.node("Sub", [b.constant(1, dtype), b.scalar(b.name(op["I"][2]["%"]), dtype)])
+        b.node("Mul", [b.names(op)[0], *kept], out(op)[:1])
+
+
+def _dot(b: Builder, op: Op) -> None:
+    axis = b.constant([b.rank(op["I"][0]["%"]) - 1])
+    b.node("ReduceSum", [*b.node("Mul", b.names(op)), axis], out(op), keepdims=0)
 
 
 def _silu(b: Builder, op: Op) -> None:
     x = b.names(op)[0]
     b.node("Mul", [x, *b.node("Sigmoid", [x])], out(op))
-
-
-def _gelu(b: Builder, op: Op) -> None:
-    if word(op, "approximate"):
-        raise ValueError("only the exact one is known")
-    x, half, one, root = b.names(op)[0], *(b.constant(n, b.dtype(op["I"][0]["%"])) for n in (0.5, 1.0, 2**-0.5))
-    inner = b.node("Add", [b.node("Erf", b.node("Mul", [x, root]))[0], one])
-    b.node("Mul", [b.node("Mul", [x, half])[0], *inner], out(op))
 
 
 def _pow(b: Builder, op: Op) -> None:
@@ -128,13 +165,22 @@ CONVERTERS: dict[str, Converter] = {
     "not_equal": then("Equal", "Not"),
     "floor_divide": _floor_divide,
     "remainder": _remainder,
-    "silu": _silu,
-    "swish": _silu,
-    "gelu": _gelu,
-    "leaky_relu": _activation("LeakyRelu", alpha="negative_slope"),
-    "hardsigmoid": _activation("HardSigmoid", alpha="slope", beta="offset"),
-    "elu": _activation("Elu", alpha="alpha"),
-    "relu6": lambda b, op: b.node("Clip", [*b.names(op)[:1], *(b.constant(n, "float32") for n in (0.0, 6.0))], out(op)),
-    "softplus": _softplus,
     "pow": _pow,
+    "trunc": _trunc,
+    "add_n": _added,
+    "bitwise_not": _bits("Not"),
+    "bitwise_and": _bits("And"),
+    "bitwise_or": _bits("Or"),
+    "bitwise_xor": _bits("Xor"),
+    "lerp": _lerp,
+    "atan2": _atan2,
+    "dropout": _dropout,
+    "log1p": written(("Add", "x", 1.0), ("Log", "#0")),
+    "expm1": written(("Exp", "x"), ("Sub", "#0", 1.0)),
+    "log2": written(("Log", "x"), ("Div", "#0", np.log(2.0))),
+    "log10": written(("Log", "x"), ("Div", "#0", np.log(10.0))),
+    "isfinite": written(("Sub", "x", "x"), ("Equal", "#0", 0.0)),
+    "dot": _dot,
+    "masked_fill": lambda b, op: b.node("Where", [b.names(op)[i] for i in (1, 2, 0)], out(op)),
+    "logit": written(("Sub", 1.0, "x"), ("Div", "x", "#0"), ("Log", "#1")),
 }

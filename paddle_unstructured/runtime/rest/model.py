@@ -7,16 +7,21 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from . import choose, elementwise, layers, move, reduce, sizes
+from . import activations, boxes, choose, elementwise, move, normalize, reduce, resize, scatter, sizes, windows
 from .builder import OPSET, Builder, Converter, Op, number
 
 CONVERTERS: dict[str, Converter] = {
     **elementwise.CONVERTERS,
+    **activations.CONVERTERS,
     **reduce.CONVERTERS,
     **move.CONVERTERS,
     **choose.CONVERTERS,
     **sizes.CONVERTERS,
-    **layers.CONVERTERS,
+    **scatter.CONVERTERS,
+    **windows.CONVERTERS,
+    **normalize.CONVERTERS,
+    **resize.CONVERTERS,
+    **boxes.CONVERTERS,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .builder import Builder, Converter, Op, number, out, word
+from .builder import Builder, Converter, Op, list_of, number, out, word
 
 
 def _shape(b: Builder, op: Op) -> None:
@@ -25,21 +25,38 @@ def _full_like(b: Builder, op: Op) -> None:
 def _full_with_tensor(b: Builder, op: Op) -> None:
     dtype = b.dtype(op["O"][0]["%"])
     value = b.node("Cast", b.node("Reshape", [b.names(op)[0], b.constant([1])]), to=number(dtype))[0]
-    b.node("Expand", [value, _sizes(b, op, 1)], out(op))
-
-
-def _sizes(b: Builder, op: Op, i: int) -> str:
-    """An operand that is a list of sizes, or such a list of values, as one list of int64."""
-    value = op["I"][i]["%"]
-    parts = b.lists.get(value, [b.name(value)])
-    flat = [b.node("Reshape", [b.node("Cast", [p], to=number("int64"))[0], b.constant([-1])])[0] for p in parts]
-    return flat[0] if len(flat) == 1 else b.node("Concat", flat, axis=0)[0]
+    b.node("Expand", [value, list_of(b, op, 1)], out(op))
 
 
 def _arange(b: Builder, op: Op) -> None:
     dtype = b.dtype(op["O"][0]["%"])
     scalars = [b.node("Reshape", [name, b.constant([], "int64")])[0] for name in b.names(op)[:3]]
     b.node("Range", [b.node("Cast", [each], to=number(dtype))[0] for each in scalars], out(op))
+
+
+def _linspace(b: Builder, op: Op) -> None:
+    """Each half counts from its own end, as Paddle does."""
+    dtype = b.dtype(op["O"][0]["%"])
+    low, high = (b.scalar(name, "float32") for name in b.names(op)[:2])
+    count = b.scalar(b.names(op)[2], "int64")
+    one = b.constant(1)
+    last = b.node("Sub", [count, one])[0]
+    parts = b.cast(b.node("Max", [last, one])[0], "float32")
+    step = b.node("Div", [b.node("Sub", [high, low])[0], parts])[0]
+    places = b.node("Range", [b.constant(0), count, one])[0]
+    from_low = b.node("Mul", [b.cast(places, "float32"), step])[0]
+    from_high = b.node("Mul", [b.cast(b.node("Sub", [last, places])[0], "float32"), step])[0]
+    is_first = b.node("Less", [places, b.node("Div", [b.node("Add", [count, one])[0], b.constant(2)])[0]])[0]
+    both = [b.node("Add", [low, from_low])[0], b.node("Sub", [high, from_high])[0]]
+    b.node("Cast", b.node("Where", [is_first, *both]), out(op), to=number(dtype))
+
+
+def _full_batch_size_like(b: Builder, op: Op) -> None:
+    """One axis is as large as one of another value's."""
+    shape, at, axis = list(word(op, "shape")), word(op, "output_dim_idx"), word(op, "input_dim_idx")
+    parts = [b.constant(shape[:at]), b.dims(b.names(op)[0], axis, axis + 1), b.constant(shape[at + 1 :])]
+    value = b.constant(word(op, "value"), b.dtype(op["O"][0]["%"]))
+    b.node("Expand", [value, *b.node("Concat", parts, axis=0)], out(op))
 
 
 def _meshgrid(b: Builder, op: Op) -> None:
@@ -62,6 +79,11 @@ def constant_of(op: Op) -> np.ndarray | None:
         return np.full(word(op, "shape"), word(op, "value"), word(op, "dtype"))
     if kind == "full_int_array":
         return np.array(word(op, "value"), word(op, "dtype", "int64"))
+    if kind == "tril_indices" or kind == "triu_indices":
+        chosen = np.tril_indices if kind == "tril_indices" else np.triu_indices
+        rows = word(op, "rows" if kind == "tril_indices" else "row")
+        columns = word(op, "cols" if kind == "tril_indices" else "col")
+        return np.array(chosen(rows, word(op, "offset"), columns), word(op, "dtype"))
     return None
 
 
@@ -73,4 +95,6 @@ CONVERTERS: dict[str, Converter] = {
     "full_with_tensor": _full_with_tensor,
     "arange": _arange,
     "meshgrid": _meshgrid,
+    "linspace": _linspace,
+    "full_batch_size_like": _full_batch_size_like,
 }
