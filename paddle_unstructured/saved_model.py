@@ -213,7 +213,7 @@ def open_model(path: StrPath, place: Any = None) -> Model:
         _read_params(files, graph)
     block = program.global_block()
     feeds = tuple(op.attrs()["name"] for op in block.ops if op.name() == "pd_op.data" and not op.result(0).persistable)
-    return Model(files, program, scope, graph.place, feeds, _fetches(program))
+    return Model(files, program, scope, graph.place, feeds, read_fetches(program))
 
 
 def in_inference_mode(model: Model) -> Model:
@@ -223,10 +223,11 @@ def in_inference_mode(model: Model) -> Model:
         ValueError: Its outputs depend on random numbers; see `to_inference`.
     """
     to_inference(model.program)
-    return replace(model, fetches=_fetches(model.program))
+    return replace(model, fetches=read_fetches(model.program))
 
 
-def _fetches(program: Any) -> tuple[Any, ...]:
+def read_fetches(program: Any) -> tuple[Any, ...]:
+    """What a saved Program returns, in order."""
     return tuple(op.operand_source(0) for op in program.global_block().ops if op.name() == "pd_op.fetch")
 
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -17,16 +17,22 @@ _CONVERT = "import paddle2onnx, sys; paddle2onnx.export(*sys.argv[1:4], int(sys.
 
 
 def to_onnx(prefix: str, out: str) -> None:
-    """By paddle2onnx. It refuses factors of resizing stored as float64, as Paddle 3 has them, so they become float32.
+    """By paddle2onnx, of a copy in ops that it knows; other than the library's `to_onnx` it may differ from Paddle.
 
     Raises:
         RuntimeError: It cannot write the net.
     """
-    copy = Path(out + "_for_onnx.json")
-    copy.write_text(re.sub(r'"0\.a_f64"', '"0.a_f32"', Path(prefix + ".json").read_text()))
-    command = [sys.executable, "-c", _CONVERT, str(copy), prefix + ".pdiparams", out, str(OPSET)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    copy.unlink()
+    import paddle
+
+    from paddle_unstructured.export.onnx_ops import save_for_onnx
+    from paddle_unstructured.saved_model import open_model
+
+    paddle.enable_static()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = f"{folder}/model"
+        save_for_onnx(open_model(prefix), copy)
+        command = [sys.executable, "-c", _CONVERT, copy + ".json", copy + ".pdiparams", out, str(OPSET)]
+        done = subprocess.run(command, capture_output=True, text=True)
     if not Path(out).exists():
         said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line] or ["aborted"]
         raise RuntimeError(f"paddle2onnx: {said[0][:200]}")

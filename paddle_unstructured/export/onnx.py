@@ -20,8 +20,9 @@ from ..arguments import StrPath, number, path, whole
 from ..formats.atomic import replace_file, scratch
 from ..graph.program import walk
 from ..graph.values import exists
-from ..saved_model import Model, in_inference_mode, open_model, save_model
+from ..saved_model import Model, in_inference_mode, open_model
 from .inputs import check_inputs, random_inputs
+from .onnx_ops import save_for_onnx
 
 # In a process of its own: on an op that it does not know, paddle2onnx aborts the process that it runs in. Its
 # optimize_tool "polygraphy", the default, would install packages.
@@ -150,10 +151,10 @@ def _packages() -> tuple[ModuleType, ModuleType]:
 
 
 def _converted(model: Model, opset: int) -> bytes:
-    """What paddle2onnx makes of the model; of the model as saved by us, so that legacy ones convert too."""
+    """What paddle2onnx makes of the model, saved anew in ops that it knows; so legacy ones convert too."""
     with scratch() as folder:
         prefix = os.path.join(folder, "model")
-        save_model(model, prefix)
+        save_for_onnx(model, prefix)
         done = subprocess.run(
             [sys.executable, "-c", _CONVERT, prefix, str(opset)],
             stdout=subprocess.PIPE,

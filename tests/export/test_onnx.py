@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 from nets import Net, convnet, linear, loop
 from odd_models import recurrent
@@ -123,6 +124,29 @@ def test_what_paddle2onnx_cannot_convert_is_an_error_with_its_words(tmp_path):
     net = Net(lambda x: paddle.digamma(linear(2, 2)(x)), [-1, 2])
     with pytest.raises(ValueError, match="paddle2onnx cannot convert .*digamma"):
         to_onnx(saved(net, tmp_path / "model"), str(tmp_path / "model.onnx"))
+
+
+REWRITTEN = [
+    lambda x: F.interpolate(x, scale_factor=2, mode="nearest"),
+    lambda x: F.interpolate(x, scale_factor=[1.5, 2], mode="bilinear"),
+    lambda x: F.softplus(x),
+    lambda x: F.channel_shuffle(x, 2),
+    lambda x: F.channel_shuffle(x.transpose([0, 2, 3, 1]), 2, "NHWC"),
+    lambda x: F.pixel_unshuffle(x, 2),
+    lambda x: F.pixel_unshuffle(x.transpose([0, 2, 3, 1]), 2, "NHWC"),
+    lambda x: paddle.masked_fill(x, x > 0.5, -1.0),
+    lambda x: paddle.amax(x, [1, 2]) + paddle.amin(x),
+    lambda x: F.celu(paddle.expm1(x), 0.5),
+]
+
+
+def test_ops_that_paddle2onnx_does_not_know_are_written_in_others(tmp_path):
+    def ways(x):
+        return paddle.concat([function(x).flatten(1) for function in REWRITTEN], 1)
+
+    net = Net(lambda x: ways(linear(2, 144)(x).reshape([-1, 4, 6, 6])), [-1, 2])
+    report = to_onnx(saved(net, tmp_path / "model"), str(tmp_path / "model.onnx"))
+    assert report.relative < 1e-5 and report.weights == 288
 
 
 def test_a_refusal_names_the_users_files(converted, monkeypatch):
