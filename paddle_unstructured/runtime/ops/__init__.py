@@ -3,14 +3,31 @@
 
 from __future__ import annotations
 
-from . import attention, convolution, elementwise, embedding, move, normalize, recurrent, reduce, resize, volumes
+from . import (
+    attention,
+    convolution,
+    cut,
+    elementwise,
+    embedding,
+    join,
+    normalize,
+    recurrent,
+    reduce,
+    repeat,
+    reshape,
+    resize,
+    volumes,
+)
 from .common import Converter
 
 OPS: dict[str, Converter] = {
     **convolution.OPS,
     **normalize.OPS,
     **elementwise.OPS,
-    **move.OPS,
+    **reshape.OPS,
+    **cut.OPS,
+    **join.OPS,
+    **repeat.OPS,
     **reduce.OPS,
     **attention.OPS,
     **embedding.OPS,

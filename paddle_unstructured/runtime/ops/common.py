@@ -22,6 +22,19 @@ def require(holds: Any, reason: str) -> None:
         raise Refusal(reason)
 
 
+def extent_of(axis: Axis, otherwise: str) -> int:
+    """The size of an axis; `otherwise` is why the op is refused where that depends on the input."""
+    extent = known(axis)
+    if extent is None:
+        raise Refusal(otherwise)
+    return extent
+
+
+def without(view: View, i: int) -> View:
+    """The view without its axis i, which is one of 1."""
+    return view.with_axes([axis for k, axis in enumerate(view.axes) if k != i])
+
+
 def attributes_of(op: Any) -> dict[str, Any]:
     """Attributes of an op whose channels come before its pixels."""
     attributes: dict[str, Any] = op.attrs()

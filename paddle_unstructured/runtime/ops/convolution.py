@@ -12,7 +12,7 @@ from ..plan import Window
 from ..reader import Reader
 from ..views import OPEN, Axis, View, axis_of, known
 from .common import Converter, Made, attributes_of, either_order, require, shape_of
-from .move import cut
+from .cut import cut
 
 
 def window_of(attributes: dict[str, Any], kernel: tuple[int, int], shape: list[int], dilation: Any = (1, 1)) -> Window:

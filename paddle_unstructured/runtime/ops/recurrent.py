@@ -13,7 +13,8 @@ from ..net import Layer
 from ..reader import Reader, Results
 from ..views import View, axis_of
 from .common import Converter, Made, require
-from .move import chosen, joined
+from .cut import chosen
+from .join import joined
 
 _MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "tanh", "RNN_RELU": "relu"}
 _END = 1 << 24

@@ -12,8 +12,8 @@ from ..slots import only
 from ..views import Axis, View, axis_of, known
 from .common import Converter, Made, attributes_of, axis_numbers, either_order, require, shape_of
 from .convolution import window_of, windowed
+from .cut import chosen
 from .elementwise import pair, truth
-from .move import chosen
 
 
 def _pool(reader: Reader, op: Any) -> Made:

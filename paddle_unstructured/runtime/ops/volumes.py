@@ -14,8 +14,8 @@ from ..refusals import Refusal
 from ..views import Axis, View, axis_of, known
 from .common import Converter, Made, attributes_of, either_order, require
 from .convolution import same_padding, window_axis
+from .cut import cut
 from .elementwise import pair
-from .move import cut
 from .reduce import reduced
 
 

@@ -57,6 +57,8 @@ NETS = {
     "last column": lambda x: paddle.concat([x[:, :, :, -1:], x[:, :, :, :-1]], axis=-1),
     "every third channel": lambda x: x[:, 1::3],
     "flipped": lambda x: paddle.flip(x, [1]),
+    "read backwards": lambda x: paddle.strided_slice(x, [1], [8], [1], [-2]),
+    "backwards to the end": lambda x: x[:, ::-1],
     "one channel": lambda x: x[:, 5].unsqueeze(1) * x,
     "tiled": lambda x: paddle.tile(x[:, :2], [1, 3, 1, 1]),
 }
