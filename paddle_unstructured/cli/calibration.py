@@ -51,7 +51,9 @@ def _samples(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.n
     unused = [f"--{word.replace('_', '-')}" for word in WORDS if getattr(args, word) is not None]
     if is_random:
         unused = [word for word in unused if word in ("--mean", "--std")]
-    if unused and not is_folder:
+    file, _, name = given.rpartition(":")
+    is_there = is_random or os.path.exists(file if file.endswith(".py") else given)
+    if unused and is_there and not is_folder:  # of a misspelt folder it is said below that there is none
         raise ValueError(f"{', '.join(unused)} has no meaning for --calibrate {given}; it is for a folder of images.")
     if is_folder or is_random:
         size = args.image_size and (args.image_size * 2 if len(args.image_size) == 1 else args.image_size)
@@ -61,7 +63,6 @@ def _samples(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.n
         if is_random:
             return {wanted.name: made_images(wanted, count)}
         return {wanted.name: read_images(given, wanted, mean=args.mean, std=args.std, count=count)}
-    file, _, name = given.rpartition(":")
     if given.endswith(".py"):
         raise ValueError(f"--calibrate must name a function of {given}, {given}:batches say, which gives the inputs.")
     return read_named(_from_reader(file, name) if file.endswith(".py") else given, model)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     much.add_argument("--ratio", metavar="R", type=float, help="fraction of the selected weights to prune, in [0, 1]")
     much.add_argument("--threshold", metavar="T", type=float, help="prune weights with |w| below")
     add_budget(parser, much)
-    parser.add_argument("--int8", action="store_true", help="with --target-ms or --speedup: of the model in int8")
+    parser.add_argument("--int8", action="store_true", help="with --target-ms or --speedup: time the model in int8")
     parser.add_argument("--pattern", metavar="P", help="2:4, 2x1 or 1x4, as for check; default: single weights")
     parser.add_argument(
         "--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global, with --calibrate LAMP"
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         metavar="DATA",
-        help=f"find the weights that stay anew, so that outputs change as little as they can; {KINDS}",
+        help=f"compute the weights that stay anew, so that the outputs change as little as possible, from {KINDS}",
     )
     parser.add_argument(
         "--method",
@@ -37,19 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --calibrate: recalibrate measures batch norms anew and leaves weights alone; default: reconstruct",
     )
     parser.add_argument(
-        "--memory", metavar="GB", type=float, help="with --calibrate: of activations, default 0.25; more wait in files"
+        "--memory",
+        metavar="GB",
+        type=float,
+        help="with --calibrate: gigabytes of activations in memory, default 0.25; what is more waits in files",
     )
     parser.add_argument(
         "--bits",
         metavar="N",
         type=int,
-        help="with --calibrate: round weights to N bits, others make up for it; accelerate --int8 finds 8 exact",
+        help="with --calibrate: round weights to N bits, each so that the others make up for it; 8 is exact in int8",
     )
     parser.add_argument(
         "--steps",
         metavar="N",
         type=int,
-        help="with --calibrate: of moving all weights that stay together, after the layers; default: 500 if quick",
+        help="with --calibrate: training steps of the whole net at the end; default: 500, or 0 where that is slow",
     )
     add_selection(parser, "prune")
     add_image_words(parser)

@@ -152,6 +152,7 @@ def endless():
         (["in", "--method", "reconstruct"], "--method reconstruct needs inputs; give --calibrate DATA."),
         (["train", "--calibrate", "inputs.npy"], "not a checkpoint; leave out --calibrate."),
         (["in", "--calibrate", "nothing.npy"], "nothing.npy"),
+        (["in", "--calibrate", "photoz", "--image-size", "4"], "photoz: No such file or directory"),
         (["in", "--calibrate", "few.npy"], "at least 4 batches"),
         (["in", "--calibrate", "inputs.npy", "--mean", "0"], "--mean has no meaning for --calibrate inputs.npy"),
         (["in", "--calibrate", "random"], "the model must take images"),
