@@ -8,6 +8,8 @@ from typing import Any, BinaryIO, Mapping
 
 import numpy as np
 
+from .. import arguments
+from ..arguments import StrPath
 from .atomic import check_readable
 
 _NAMES = "StructuredToParameterName@@"  # what paddle.save adds to a state_dict: Paddle's own names of its tensors
@@ -39,6 +41,12 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it wants {module}.{name}")
         return _ALLOWED[module, name]
+
+
+def named(path: StrPath) -> str:
+    """The name of a `.pdparams` file that may be given without its ending."""
+    file = arguments.path("path", path)
+    return file if file.endswith(".pdparams") else file + ".pdparams"
 
 
 def load(file: str) -> dict[str, np.ndarray]:

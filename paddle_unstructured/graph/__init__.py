@@ -42,8 +42,8 @@ def open_any(
 
     Args:
         program: A PIR Program, or an nn.Layer.
-        scope, place: Of a Program; see `open_graph`.
-        optimizer: That trains the Layer.
+        scope, place: those of a Program; see `open_graph`.
+        optimizer: optimizer that trains the Layer.
         input_spec: InputSpecs of the Layer's inputs, to trace it with.
 
     Raises:

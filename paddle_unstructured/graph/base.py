@@ -32,10 +32,10 @@ class Role(NamedTuple):
 
     Attributes:
         role, reader, output_axis, input_axis, groups: As for `Param`.
-        run: How many neighbours along the input axis one product sums over without a seam; 0: all of them.
-        through: The op that the param passes on its way to `reader` ("pd_op.split"), casts and reshapes aside.
-        broken: Of an "unknown" weight: what makes its zeros others before its op sees them, or "".
-        normed: Of a weight that is divided by a norm of its own: the stored axes along which there are several norms,
+        run: how many neighbours along the input axis one product sums over without a seam; 0: all of them.
+        through: op that the param passes on its way to `reader` ("pd_op.split"), casts and reshapes aside.
+        broken: what makes the zeros of an "unknown" weight others before its op sees them, or "".
+        normed: stored axes along which a weight that is divided by its own norm has several norms,
             so that one of a wholly pruned row is 0. () elsewhere, and where the norm has an epsilon.
     """
 
@@ -58,16 +58,16 @@ class Param:
         name: name of it in the scope; of a Layer, the one in `state_dict()`.
         shape: shape as stored.
         dtype: dtype as Paddle writes it, "float32".
-        role: One of `WEIGHT_ROLES`, or "bias", "token" (that is joined to activations), "norm scale", "norm bias",
+        role: one of `WEIGHT_ROLES`, or "bias", "token" (that is joined to activations), "norm scale", "norm bias",
             "norm mean", "norm variance", "norm statistics", "prelu alpha", "scale", "weight scale" (what a weight is
             multiplied by), "unknown", "unused".
-        reader: The op that gives it this role, "pd_op.conv2d"; empty if nothing reads it.
-        output_axis, input_axis: Which stored axis counts outputs and inputs; None where the role has none. Of an
+        reader: op that gives it this role, "pd_op.conv2d"; empty if nothing reads it.
+        output_axis, input_axis: stored axes that count outputs and inputs; None where the role has none. Of an
             embedding that is also multiplied: those of the product.
-        groups: Groups of a convolution.
-        readings: Of a weight, what every op makes of it that reads it as one.
+        groups: groups of a convolution.
+        readings: what every op makes of a weight that reads it as one.
         through, broken, normed: As for `Role`.
-        frozen: Why training leaves it as it is, or "".
+        frozen: why training leaves it as it is, or "".
     """
 
     name: str
@@ -114,6 +114,16 @@ class Param:
     @property
     def mask_name(self) -> str:
         return self.name + "_mask"
+
+
+def check_prunable(params: Sequence[Param]) -> None:
+    """Raise ValueError if a param is one of integers: a quantized weight."""
+    for param in params:
+        if "int" in param.dtype:
+            raise ValueError(
+                f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
+                "prune before the weights are quantized, or leave it out."
+            )
 
 
 def is_range(name: str) -> bool:

@@ -72,8 +72,8 @@ class Gathering:
 
     @property
     def names(self) -> list[str]:
-        """Of the accumulators. They have new names each time they are attached: Paddle keeps what it has compiled for
-        a Program that looks the same, and would find variables there that are gone."""
+        """Names of the accumulators, new ones each time they are attached: Paddle keeps what it has compiled for a
+        Program that looks the same, and would find variables there that are gone."""
         return [f"{param.name}_gathered_{self._turn}" for param in self._params]
 
     def name_for(self, param: Param) -> str | None:

@@ -116,7 +116,7 @@ class LayerGathering(Gathering):
         return self._check_updated([param.name for param in self._params if not self._graph.trainers(param)])
 
     def _gradients(self, update: Iterable[tuple[Tensor, Tensor]] | dict[str, Any]) -> None:
-        """Of one update: pairs of weight and gradient; of a group of weights with options of its own, in a dict."""
+        """Add one update up: pairs of weight and gradient, in a dict for a group of weights with options of its own."""
         pairs = update["params"] if isinstance(update, dict) else update
         gradients = {id(weight): gradient for weight, gradient in pairs if gradient is not None}
         for param in self._params:

@@ -4,7 +4,8 @@
 Paddle's public `Tensor.multiply_` and its like only warn in a Program, and are out of place there (3.3.1).
 """
 
-from paddle import _C_ops
+import paddle
+from paddle import Tensor, _C_ops
 
 add_ = _C_ops.add_
 clip_ = _C_ops.clip_
@@ -13,3 +14,11 @@ multiply_ = _C_ops.multiply_
 scale_ = _C_ops.scale_
 scatter_ = _C_ops.scatter_
 subtract_ = _C_ops.subtract_
+
+
+def mask_(target: Tensor, mask: Tensor) -> None:
+    """target = target * mask, in place; of eager tensors."""
+    if target.dtype == paddle.float16:  # which a CPU cannot multiply
+        paddle.assign((target.cast("float32") * mask.cast("float32")).cast(target.dtype), output=target)
+    else:
+        multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))

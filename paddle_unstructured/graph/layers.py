@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import weakref
 from operator import is_
@@ -17,17 +16,13 @@ from paddle import Tensor, nn
 from .. import arguments
 from ..arguments import StrPath
 from ..formats import pdparams
-from .base import Param, Role
-from .converted import before_conversion
-from .hook import Hook
-from .in_place import multiply_
-from .layer_roles import structural_roles
+from .base import Param, check_prunable
+from .found_roles import FoundRoles
+from .in_place import mask_
 from .program import dtype_name, misfits
-from .remembered import Inputs, inputs_of, specs_of
-from .rounded import lost_zeros
-from .trace import MASK, Found, TracedGraph, on_host, trace
+from .remembered import Inputs
+from .trace import MASK, TracedGraph, on_host
 from .watched import kept_by, master_weight, trained_by, unwatch, watch
-from .weight_path import LOSES_ZEROS
 
 _log = logging.getLogger(__name__)
 Link = tuple[Mapping[str, Any], str, Any]
@@ -58,48 +53,31 @@ class LayerGraph:
         self._tensors = _persistable(self.program)
         if not self._tensors:
             raise ValueError(f"the model must have parameters, and {type(model).__name__} has none.")
-        if input_spec is not None:
-            self._trace(input_spec)
+        self._roles = FoundRoles(self.program, self._tensors, input_spec)
         self._links: list[Link] = []  # from the model to what is masked
         self._known = _held(self.program)
-        self.trace: TracedGraph | None = None
-        self._roles: dict[str, Found] = {}  # in the order in which equal scores fall
-        self._find_roles()
         self._masked: list[str] = []
         self._unwatched: list[str] = []  # those of them that no optimizer trains
         self._others: dict[str, Tensor] = {}  # what is neither param nor mask: shadows, accumulators of criteria
         self._tied: dict[str, str] = {}  # shadow -> param
         self._optimizers: list[Any] = []
         self._is_attached = False
-        self._called_with: Inputs = None  # by a first forward that was waited for, until it is made use of
-        self._waiting: list[Any] = []  # the hook that waits for it
-        self.inputs: Inputs = None  # that the roles were found with, where a forward or a state gave them
         _alive.add(self)
 
-    def _trace(self, input_spec: Sequence[Any]) -> None:
-        names = {tensor: name for name, tensor in self._tensors.items()}
-        _traced[self.program] = trace(self.program, names, input_spec)
+    @property
+    def trace(self) -> TracedGraph | None:
+        """The last trace of the Layer, whoever asked for it."""
+        return self._roles.trace
 
-    def _find_roles(self) -> None:
-        """By the last trace of the Layer, and for what it does not have, by the layers."""
-        self.trace = _traced.get(self.program)
-        self._roles = {} if self.trace is None else self.trace.roles()
-        if not self._roles.keys() >= self._tensors.keys():
-            names = {tensor: name for name, tensor in self._tensors.items()}
-            for tensor, found in structural_roles(self.program).items():
-                if tensor in names:
-                    self._roles.setdefault(names[tensor], found)
-
-    # -- a first forward
+    @property
+    def inputs(self) -> Inputs:
+        """What the Layer was called with, where a forward or a state told what params are for; else None."""
+        return self._roles.inputs
 
     def wait_for_a_forward(self) -> None:
         """If layers do not tell what all weights are for: remember what the model is called with first, to trace it."""
         if self.trace is None and any(param.is_unfollowed for param in self.params()):
-            own = weakref.ref(self)
-            hook = Hook(lambda _, given, named=None: _remember(own(), given, named or {}))
-            register = self.program.register_forward_pre_hook
-            with_names = "with_kwargs" in inspect.signature(register).parameters  # an older Paddle 3 may not have it
-            self._waiting.append(register(hook, with_kwargs=True) if with_names else register(hook))
+            self._roles.wait_for_a_forward()
 
     def recall(self, inputs: Inputs) -> None:
         """Trace the Layer with inputs that were remembered.
@@ -107,32 +85,15 @@ class LayerGraph:
         Raises:
             ValueError: They are none, or it cannot be traced with them.
         """
-        if self.trace is None:
-            try:
-                specs = specs_of(inputs)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"the state is not one of a pruner: its inputs make no sense ({error}).") from error
-            self._trace(specs)
-            self._find_roles()
-            self.inputs, self._is_attached = inputs, False
-
-    def _learn(self) -> None:
-        """Make use of the forward that was waited for."""
-        inputs, self._called_with = self._called_with, None
-        while self._waiting:
-            self._waiting.pop().remove()
-        try:
-            if inputs:
-                self.recall(inputs)
-        except ValueError as error:
-            _log.warning("what layers do not tell stays dense: %s", error)
+        if self._roles.recall(inputs):
+            self._is_attached = False
 
     @property
     def is_attached(self) -> bool:
         for held, name, was in self._links:
             if held.get(name) is not was:
                 return False
-        return self._is_attached and self._called_with is None
+        return self._is_attached and not self._roles.can_learn
 
     # -- a model that changes
 
@@ -158,12 +119,7 @@ class LayerGraph:
                 )
         gone = {name: tensor for name, tensor in before.items() if name not in now}
         self._tensors, self._known = {**now, **gone}, held
-        known = {name: found for name, found in self._roles.items() if name in self._tensors}
-        self._find_roles()
-        self._roles = {
-            **known,
-            **{name: found for name, found in self._roles.items() if name in now and name not in known},
-        }
+        self._roles.follow(self._tensors, now)
         for name, tensor in new.items():
             if not hasattr(tensor, MASK):
                 setattr(tensor, MASK, getattr(before[name], MASK).cast(tensor.dtype))
@@ -182,8 +138,8 @@ class LayerGraph:
     # -- what is there
 
     def params(self) -> list[Param]:
-        if self._called_with is not None:
-            self._learn()
+        if self._roles.can_learn and self._roles.learn():
+            self._is_attached = False
         frozen = self._frozen()
         return [
             Param(
@@ -191,18 +147,11 @@ class LayerGraph:
                 readings=readings,
                 through=role.through,
                 broken=role.broken,
+                normed=role.normed,
                 frozen=frozen.get(name, ""),
             )
-            for name, (role, readings) in ((name, self._rounded(name)) for name in self._roles)
+            for name, (role, readings) in self._roles.all().items()
         ]
-
-    def _rounded(self, name: str) -> Found:
-        """The role of a param, whose zeros may be lost where its layer rounds it."""
-        role, readings = self._roles[name]
-        lost = lost_zeros(self._tensors[name])
-        if not lost:
-            return role, readings
-        return Role("unknown", role.reader, broken=LOSES_ZEROS.format(lost)), ()
 
     def _frozen(self) -> dict[str, str]:
         """Params that are not trained while others are, by name, and why."""
@@ -308,24 +257,19 @@ class LayerGraph:
         with paddle.no_grad():
             for name in names:
                 tensor, mask = self._tensors[name], self._mask(name)
-                _multiply(tensor, mask)
+                mask_(tensor, mask)
                 master = master_weight(optimizer, tensor) if optimizer is not None else None
                 if master is not None:
-                    _multiply(master, mask)
+                    mask_(master, mask)
             for shadow, name in self._tied.items():
                 if name in names:
-                    _multiply(self._others[shadow], self._mask(name))
+                    mask_(self._others[shadow], self._mask(name))
 
     # -- masks
 
     def declare_masks(self, params: Sequence[Param]) -> list[Param]:
         """A mask that another pruner works on, or that the weights obey, stays as it is; all others become ones."""
-        for param in params:
-            if "int" in param.dtype:
-                raise ValueError(
-                    f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
-                    "prune before the weights are quantized, or leave it out."
-                )
+        check_prunable(params)
         kept = [param for param in params if self._keeps_mask(param)]
         for param in params:
             if param not in kept:
@@ -432,8 +376,7 @@ class LayerGraph:
 
     def load_params(self, path: StrPath, *, partial: bool = False) -> dict[str, str]:
         """Set all params from the file of `paddle.save(model.state_dict(), path)`."""
-        file = arguments.path("path", path)
-        file += "" if file.endswith(".pdparams") else ".pdparams"
+        file = pdparams.named(path)
         arrays = pdparams.load(file)
         faults = misfits(arrays, self._tensors, file, partial=partial)
         for name in self._tensors.keys() - faults.keys():
@@ -441,18 +384,7 @@ class LayerGraph:
         return faults
 
 
-def _remember(graph: LayerGraph | None, given: Sequence[Any], named: Mapping[str, Any]) -> None:
-    if graph is None or graph._called_with is not None or graph.trace is not None:
-        return
-    try:
-        graph._called_with = inputs_of(before_conversion(graph.program), given, named)
-    except (TypeError, ValueError) as error:
-        graph._called_with = []  # which cannot be traced either, and is said once
-        _log.warning("the model cannot be traced as it is called: %s; give `input_spec`", error)
-
-
 _alive: weakref.WeakSet[LayerGraph] = weakref.WeakSet()
-_traced: weakref.WeakKeyDictionary[nn.Layer, TracedGraph] = weakref.WeakKeyDictionary()  # also for reports
 
 
 def _persistable(model: nn.Layer) -> dict[str, Tensor]:
@@ -478,13 +410,6 @@ def _links(layer: nn.Layer, wanted: Collection[Tensor]) -> list[Link]:
         below = [] if child is None else _links(child, wanted)
         found += [(layer._sub_layers, name, child), *below] if below else []
     return found
-
-
-def _multiply(tensor: Tensor, mask: Tensor) -> None:
-    if tensor.dtype == paddle.float16:  # which a CPU cannot multiply
-        paddle.assign((tensor.cast("float32") * mask.cast("float32")).cast("float16"), output=tensor)
-    else:
-        multiply_(tensor, mask if mask.dtype == tensor.dtype else mask.cast(tensor.dtype))
 
 
 def check_dynamic(doing: str) -> None:

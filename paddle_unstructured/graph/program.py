@@ -12,10 +12,9 @@ from paddle import Tensor
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 from paddle.utils import dlpack
 
-from .. import arguments
 from ..arguments import StrPath
 from ..formats import pdparams
-from .base import Param
+from .base import Param, check_prunable
 from .in_place import multiply_
 from .op_facts import is_learning_rate, trains, writes
 from .roles import Roles
@@ -151,8 +150,7 @@ class PirGraph:
 
     def load_params(self, path: StrPath, *, partial: bool = False) -> dict[str, str]:
         """`set_params` from a `.pdparams` file."""
-        file = arguments.path("path", path)
-        file += "" if file.endswith(".pdparams") else ".pdparams"
+        file = pdparams.named(path)
         return self.set_params(pdparams.load(file), file, partial=partial)
 
     def set_params(self, arrays: Mapping[str, np.ndarray], file: str, *, partial: bool = False) -> dict[str, str]:
@@ -191,12 +189,7 @@ class PirGraph:
         Raises:
             ValueError: A param of integers: a quantized weight.
         """
-        for param in params:
-            if "int" in param.dtype:
-                raise ValueError(
-                    f"params must be floating point to be pruned, but {param.name} is {param.dtype}; "
-                    "prune before the weights are quantized, or leave it out."
-                )
+        check_prunable(params)
         present = self.persistables()
         declared = set(present)
         with paddle.static.program_guard(self.program):

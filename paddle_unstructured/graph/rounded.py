@@ -45,7 +45,7 @@ def loses_zeros(op: Any) -> str:
 
 
 def note_lost_zeros(tensor: Any, why: str) -> None:
-    """Of a weight of an nn.Layer: why its zeros do not pass the rounding in its layer; "" if they do."""
+    """Note why zeros of a weight of an nn.Layer do not pass the rounding in its layer; "" if they do."""
     setattr(tensor, _LOSES, why)
 
 

@@ -121,4 +121,4 @@ def on_host(tensor: Tensor) -> np.ndarray:
 
 def _role(param: Param) -> Role:
     place = (param.role, param.reader, param.output_axis, param.input_axis, param.groups)
-    return Role(*place, through=param.through, broken=param.broken)
+    return Role(*place, through=param.through, broken=param.broken, normed=param.normed)

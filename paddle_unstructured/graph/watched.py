@@ -19,8 +19,8 @@ class Wrapped:
     """A method of one optimizer, with something before it and something after it.
 
     Args:
-        optimizer: Whose method.
-        name: Of the method.
+        optimizer: optimizer whose method it is.
+        name: name of the method.
     """
 
     def __init__(self, optimizer: Any, name: str) -> None:

@@ -16,7 +16,7 @@ from .. import criteria, distributed
 from ..allocation import Allocation, Quota
 from ..criteria import Criterion
 from ..graph import Graph, Param, is_gathered
-from ..graph.in_place import multiply_
+from ..graph.in_place import mask_, multiply_
 from ..patterns import Boxes, Pattern
 from ..ranking.boxes import grid
 from ..ranking.cut import Cut
@@ -153,14 +153,6 @@ class MaskUpdate:
     def _kept_magnitude(tensors: Tensors, param: Param) -> Tensor:
         size = paddle.abs(as_scored(tensors[param.name]))
         return paddle.where(tensors[param.mask_name] != 0, size, paddle.zeros_like(size))
-
-
-def mask_(target: Tensor, mask: Tensor) -> None:
-    """target = target * mask, in place."""
-    if target.dtype == paddle.float16:  # which a CPU cannot multiply
-        paddle.assign((target.cast("float32") * mask.cast("float32")).cast(target.dtype), output=target)
-    else:
-        multiply_(target, mask if mask.dtype == target.dtype else mask.cast(target.dtype))
 
 
 def _drop(mask: Tensor, keep: Tensor, layer: PrunedLayer) -> None:

@@ -20,8 +20,9 @@ from ..arguments import StrPath, fraction, function, name_of, names, wrong_kind
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, as_watching, magnitude, scores, source_of
 from ..graph import Graph, Param, open_any
+from ..graph.in_place import mask_
 from ..masking.plan import information
-from ..masking.update import PrunedLayer, as_scored, is_sound, mask_
+from ..masking.update import PrunedLayer, as_scored, is_sound
 from ..patterns import Element, Pattern
 from ..reporting.report import check_initialized
 from ..selection import Select, judge

@@ -13,6 +13,17 @@ MIXED = [InputSpec([None, 4, 8, 8]), InputSpec([None, 5], "int64")]
 SPECS = {Convnet: [InputSpec([None, 4, 6, 6])], Mixed: MIXED}
 
 
+class Normed(paddle.nn.Layer):
+    """A convolution whose weight is divided by the norm of each row."""
+
+    def __init__(self):
+        super().__init__()
+        self.v = self.create_parameter([8, 4, 3, 3])
+
+    def forward(self, x):
+        return paddle.nn.functional.conv2d(x, self.v / (self.v**2).sum([1, 2, 3], keepdim=True).sqrt())
+
+
 def params_of(model, spec=None):
     return {param.name: param for param in LayerGraph(model, spec).params()}
 
@@ -92,3 +103,10 @@ def test_bad_input_is_refused_at_the_door():
         assert pruner.state_dict()["masks"] and pruner.explain()
     finally:
         paddle.disable_static()
+
+
+def test_a_wholly_pruned_row_that_is_divided_by_its_norm_is_warned_of_as_in_a_program(caplog):
+    pruner = pu.UnstructuredPruner(Normed(), ratio=0.25, pattern=pu.Filter(), input_spec=[InputSpec([None, 4, 6, 6])])
+    pruner.step()
+    [said] = [r.getMessage() for r in caplog.records if "their own norm" in r.getMessage()]
+    assert f"no weight is left in 2 rows of {pruner.params[0].name}" in said
