@@ -2,16 +2,13 @@
 """A convolutional net of a few thousand weights, saved as an inference model, and data of it."""
 
 import numpy as np
-import paddle
+import saved_nets
 from paddle import nn
-
-from paddle_unstructured.saved_model import open_model
+from saved_nets import structured
 
 
 def data(count=64, size=8):
-    random = np.random.default_rng(0)
-    coarse = np.kron(random.normal(size=(count, 3, 2, 2)), np.ones((size // 2, size // 2)))
-    images = (coarse + 0.3 * random.normal(size=(count, 3, size, size))).astype(np.float32)
+    images = structured(np.random.default_rng(0), count, size=size)
     return [{"x": images[i : i + 32]} for i in range(0, count, 32)]
 
 
@@ -24,15 +21,7 @@ def convnet(x):
 
 
 def saved(folder, build=convnet, size=8):
-    program, startup = paddle.static.Program(), paddle.static.Program()
-    paddle.seed(0)
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
-        x = paddle.static.data("x", [-1, 3, size, size])
-        y = build(x)
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    executor.run(startup)
-    paddle.static.save_inference_model(str(folder / "m"), [x], [y], executor, program=program)
-    return open_model(folder / "m")
+    return saved_nets.saved(folder, build, (3, size, size))
 
 
 def of_model(model):

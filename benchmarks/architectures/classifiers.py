@@ -152,6 +152,17 @@ SMALL = (
 )
 
 
+def _hardswish_head(inputs: int, middle: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2D(1),
+        nn.Conv2D(inputs, middle, 1, bias_attr=False),
+        nn.Hardswish(),
+        nn.Dropout(0.2),
+        nn.Flatten(),
+        nn.Linear(middle, classes),
+    )
+
+
 class MobileNetV3(nn.Layer):
     """Howard et al. 2019, arXiv:1905.02244.
 
@@ -197,18 +208,7 @@ class MobileNetV3(nn.Layer):
         self.channels.append(last)
         self.stages = nn.LayerList(stages)
         middle = wide(1280 if rows is LARGE else 1024, width) if classes else 0
-        self.head = (
-            nn.Sequential(
-                nn.AdaptiveAvgPool2D(1),
-                nn.Conv2D(last, middle, 1, bias_attr=False),
-                nn.Hardswish(),
-                nn.Dropout(0.2),
-                nn.Flatten(),
-                nn.Linear(middle, classes),
-            )
-            if classes
-            else None
-        )
+        self.head = _hardswish_head(last, middle, classes) if classes else None
 
     def forward(self, x):
         x, found = self.stem(x), []
@@ -247,18 +247,7 @@ class LCNet(nn.Layer):
             stages.append(nn.Sequential(*layers))
             self.channels.append(inputs)
         self.stages, self.channels = nn.LayerList(stages), self.channels[1:]
-        self.head = (
-            nn.Sequential(
-                nn.AdaptiveAvgPool2D(1),
-                nn.Conv2D(inputs, 1280, 1, bias_attr=False),
-                nn.Hardswish(),
-                nn.Dropout(0.2),
-                nn.Flatten(),
-                nn.Linear(1280, classes),
-            )
-            if classes
-            else None
-        )
+        self.head = _hardswish_head(inputs, 1280, classes) if classes else None
 
     def forward(self, x):
         x, found = self.stem(x), []
@@ -321,7 +310,7 @@ class ShuffleNetV2(nn.Layer):
 class EfficientNet(nn.Layer):
     """EfficientNet-B0 with TensorFlow's SAME padding, as Paddle exports it: Tan and Le 2019, arXiv:1905.11946."""
 
-    STAGES = (
+    STAGES = (  # expansion, outputs, repeats, stride of the first, kernel
         (1, 16, 1, 1, 3),
         (6, 24, 2, 2, 3),
         (6, 40, 2, 2, 5),

@@ -6,17 +6,7 @@ from __future__ import annotations
 from typing import Callable
 
 import paddle.nn as nn
-
-# (expansion, outputs, repeats, stride of the first, kernel)
-STAGES = (
-    (1, 16, 1, 1, 3),
-    (6, 24, 2, 2, 3),
-    (6, 40, 2, 2, 5),
-    (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
-)
+from architectures.classifiers import EfficientNet
 
 
 def build(name: str) -> nn.Layer:
@@ -58,7 +48,7 @@ class EfficientNetLite(nn.Sequential):
 
     def __init__(self) -> None:
         layers, inputs = [conv_norm(3, 32, 3, stride=2)], 32
-        for expansion, outputs, repeats, stride, kernel in STAGES:
+        for expansion, outputs, repeats, stride, kernel in EfficientNet.STAGES:
             for repeat in range(repeats):
                 layers.append(InvertedResidual(inputs, outputs, expansion, 1 if repeat else stride, kernel))
                 inputs = outputs

@@ -4,21 +4,15 @@
 import logging
 
 import numpy as np
-import paddle
 import pytest
+import saved_nets
 from paddle import nn
+from saved_nets import structured
 
 from paddle_unstructured import NM, Block, Filter, PerLayer, Uniform
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
-from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
-
-
-def structured(random, count, channels=3, size=8):
-    """Images whose pixels have much to do with each other, as real ones have."""
-    coarse = np.kron(random.normal(size=(count, channels, 2, 2)), np.ones((size // 2, size // 2)))
-    return (coarse + 0.3 * random.normal(size=(count, channels, size, size))).astype(np.float32)
 
 
 def convnet(x):
@@ -38,15 +32,7 @@ def attention(x):
 
 def saved(folder, build):
     """A model whose batch norms remember the data."""
-    program, startup = paddle.static.Program(), paddle.static.Program()
-    paddle.seed(0)
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
-        x = paddle.static.data("x", [-1, 3, 8, 8])
-        y = build(x)
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    executor.run(startup)
-    paddle.static.save_inference_model(str(folder / "m"), [x], [y], executor, program=program)
-    model = open_model(folder / "m")
+    model = saved_nets.saved(folder, build)
     if build is convnet:
         from paddle_unstructured.export import recalibrate
 

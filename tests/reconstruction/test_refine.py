@@ -5,6 +5,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from saved_nets import saved, structured
 
 from paddle_unstructured.reconstruction import refine
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
@@ -24,21 +25,12 @@ def build(x):
 
 @pytest.fixture
 def path(tmp_path):
-    program, startup = paddle.static.Program(), paddle.static.Program()
-    paddle.seed(0)
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
-        x = paddle.static.data("x", [-1, 3, 8, 8])
-        y = build(x)
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    executor.run(startup)
-    paddle.static.save_inference_model(str(tmp_path / "m"), [x], [y], executor, program=program)
+    saved(tmp_path, build)
     return tmp_path / "m"
 
 
 def images(seed, count=96):
-    random = np.random.default_rng(seed)
-    coarse = np.kron(random.normal(size=(count, 3, 2, 2)), np.ones((4, 4)))
-    return (coarse + 0.3 * random.normal(size=(count, 3, 8, 8))).astype(np.float32)
+    return structured(np.random.default_rng(seed), count)
 
 
 def data():

@@ -5,27 +5,15 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from saved_nets import saved
 
 from paddle_unstructured.distributed.collectives import mode
 from paddle_unstructured.graph import Param
 from paddle_unstructured.reconstruction.damage import Damage
 from paddle_unstructured.reconstruction.layers import solvable
 from paddle_unstructured.reconstruction.worth import Worth, worth_of
-from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
-
-
-def saved(folder, build, shape):
-    program, startup = paddle.static.Program(), paddle.static.Program()
-    paddle.seed(0)
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
-        x = paddle.static.data("x", [-1, *shape])
-        y = build(x)
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    executor.run(startup)
-    paddle.static.save_inference_model(str(folder / "m"), [x], [y], executor, program=program)
-    return open_model(folder / "m")
 
 
 def looked_at(model, batches):
