@@ -35,6 +35,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.images and not args.scenes:
         parser.error("give images, or --scenes FOLDER")
+    try:
+        detect(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f"detect.py: error: {error}")
+
+
+def detect(args: argparse.Namespace) -> None:
+    """Count mAP, and write pictures, as the flags say."""
     from box_source import resized
     from pictures import read_rgb
 

@@ -20,6 +20,7 @@ from .graph.base import Param
 
 FORMAT, VERSION = "paddle_unstructured.pruner", 2
 _ADVICE = "use an older checkpoint"
+_EXTRA, _LACKING = "not pruned here", "not there"  # masks without a param, params without a mask
 _GATHERED = "gathered:"  # begins the names of tensors that are no masks
 
 
@@ -28,7 +29,7 @@ def save(path: StrPath, state: Mapping[str, Any], about: Mapping[str, str]) -> N
 
     Args:
         path: The file.
-        state: state that `UnstructuredPruner.state_dict()`.
+        state: what `UnstructuredPruner.state_dict()` gave.
         about: entries that whoever opens the file finds in its header.
     """
     file = arguments.path("path", path)
@@ -119,9 +120,9 @@ def misfits(state: Mapping[str, Any], masks: Mapping[str, np.ndarray], params: S
     found = {}
     for name in sorted(present.keys() | masks.keys()):
         if name not in present:
-            found[name] = "not pruned here"
+            found[name] = _EXTRA
         elif name not in masks:
-            found[name] = "not there"
+            found[name] = _LACKING
         elif masks[name].shape != present[name].shape:
             found[name] = f"{list(masks[name].shape)} there, {list(present[name].shape)} here"
         elif dtypes.get(name, present[name].dtype) != present[name].dtype:
@@ -131,18 +132,10 @@ def misfits(state: Mapping[str, Any], masks: Mapping[str, np.ndarray], params: S
 
 def check_fit(state: Mapping[str, Any], masks: Mapping[str, np.ndarray], params: Sequence[Param]) -> None:
     """Raise ValueError unless the state is of just these params: same names, shapes and dtypes."""
-    present, dtypes = {param.name: param for param in params}, state.get("dtypes", {})
-    lacking, extra = sorted(present.keys() - masks.keys()), sorted(masks.keys() - present.keys())
-    differing = [
-        f"{name} {list(masks[name].shape)} there, {list(param.shape)} here"
-        for name, param in sorted(present.items())
-        if name in masks and masks[name].shape != param.shape
-    ]
-    differing += [
-        f"{name} {dtypes[name]} there, {param.dtype} here"
-        for name, param in sorted(present.items())
-        if dtypes.get(name, param.dtype) != param.dtype
-    ]
+    found = misfits(state, masks, params)
+    lacking = [name for name, why in found.items() if why == _LACKING]
+    extra = [name for name, why in found.items() if why == _EXTRA]
+    differing = [f"{name} {why}" for name, why in found.items() if why not in (_LACKING, _EXTRA)]
     faults = (
         ([f"has no mask for {', '.join(lacking)}"] if lacking else [])
         + ([f"has masks for {', '.join(extra)}, which are not pruned here"] if extra else [])

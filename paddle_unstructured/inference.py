@@ -98,7 +98,7 @@ def overwrites(reads: Iterable[tuple[str, Collection[Any]]]) -> bool:
 
 
 def without_onednn(kinds: Iterable[str]) -> list[str]:
-    """Those of some kinds of ops with which oneDNN fails."""
+    """Which of some kinds of ops oneDNN fails with."""
     return sorted(set(kinds) & set(WITHOUT_ONEDNN))
 
 

@@ -59,7 +59,7 @@ class UnstructuredPruner:
             sparsity that they mean.
         rules: A list of dicts, or the path of a YAML file, that says which layers are pruned how; see
             `paddle_unstructured.compat.config_list.choices`. Instead of pattern, criterion and allocation.
-        optimizer: That trains the Layer: its `step` and `minimize` leave the pruned weights exactly zero. Also later,
+        optimizer: optimizer of the Layer: its `step` and `minimize` leave the pruned weights exactly zero. Also later,
             by `watch`.
         input_spec: An InputSpec for each input of the Layer, to trace it with: what a weight is for is read off the
             ops, as in a Program. Default: it is told by the layers that hold the weights, and what they do not tell
@@ -347,7 +347,7 @@ class UnstructuredPruner:
         once the Program has masks.
 
         Args:
-            path: Of a `.pdparams` file, with or without its ending.
+            path: a `.pdparams` file, with or without its ending.
             partial: Load what fits, as when the head has other classes than the checkpoint; a warning names the rest.
 
         Returns:
@@ -384,7 +384,7 @@ class UnstructuredPruner:
         pruner works on a param too, what the two have pruned until now stays pruned.
 
         Args:
-            state: Of `state_dict()`.
+            state: what `state_dict()` gave.
             partial: Take the masks that fit and leave the others as they are; a warning names them. The next update
                 then asks for the sparsity anew, and criteria that gather begin again.
 

@@ -80,7 +80,7 @@ class Model:
 
     @property
     def param_names(self) -> frozenset[str]:
-        """Of all its variables, running statistics included."""
+        """Names of all its variables, running statistics included."""
         values = [op.result(0) for op in self.program.global_block().ops if op.name() == "pd_op.data"]
         return frozenset(value.name for value in self.program.global_block().all_parameters()) | {
             value.name for value in values if value.persistable

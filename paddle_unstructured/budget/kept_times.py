@@ -67,7 +67,7 @@ def facts(
     *,
     threads: int,
 ) -> Facts:
-    """Those of a dense net on this machine."""
+    """The facts of a dense net on this machine."""
     engine = Engine(dense.writer.text, dense.writer.arrays)
     lines = [line for line in dense.writer.text.splitlines()[2:] if line]
     steps = {name: ",".join(map(str, numbers)) for name, numbers in dense.steps.items()}

@@ -88,7 +88,7 @@ class Race:
                 self._sizes.append(layer.pattern.size(layer.param))
 
     def zeros(self, rule: Allocation, ratio: float) -> dict[str, int] | None:
-        """Of each layer at an overall sparsity; None if the pattern cannot take so many."""
+        """Zeros of each layer at an overall sparsity; None if the pattern cannot take so many."""
         with mode(paddle.disable_static), paddle.no_grad():
             try:
                 quota = rule.budget(self._params, ratio, self._limits)

@@ -70,7 +70,7 @@ class Reading:
         axes: Where outputs and inputs are stored in it.
         taps: The weight with its kernel window flattened, [outputs, inputs, window].
         inputs, outputs: Slots on both sides.
-        constants: Of the inputs, NaN where they vary.
+        constants: numbers of the inputs that are the same everywhere, NaN where they vary.
         padded: Whether the border sees fewer taps than the middle.
         sink: Where a constant may be folded, or None.
         alone: Whether this layer may change the weight: nobody else reads it.

@@ -36,8 +36,8 @@ class Removable:
         """Why channels stay that are zero or unread, with how many; empty if there are none.
 
         Args:
-            slots: Of the layer's outputs.
-            zeros: Which of them have nothing but zeros as weights, bool.
+            slots: slots of the layer's outputs.
+            zeros: which of them have nothing but zeros as weights, bool.
         """
         idle = slots[(zeros | self.unread[slots]) & self.alive[slots]]
         counts = Counter(self.reasons[int(slot)] for slot in idle)

@@ -20,9 +20,9 @@ class Seen:
     """Axis `axis` of the variable `name` counts channels of the layer.
 
     Attributes:
-        name: Of the variable.
-        axis: Which of its axes.
-        places: Where the axis has each channel, int64 [channels, times].
+        name: name of the variable.
+        axis: which of its axes.
+        places: where the axis has each channel, int64 [channels, times].
     """
 
     name: str

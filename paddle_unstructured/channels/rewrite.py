@@ -21,9 +21,9 @@ def rewrite(trace: Trace, alive: np.ndarray, folds: _Arrays) -> None:
     """Take everything away that belongs to slots that are not alive.
 
     Args:
-        trace: Of the Program; the Program and its scope are changed in place.
-        alive: Which slots stay, bool [slots].
-        folds: Variable -> what is added to it first, in its own shape; of float32 or float64 variables.
+        trace: trace of the Program; the Program and its scope are changed in place.
+        alive: which slots stay, bool [slots].
+        folds: variable -> what is added to it first, in its own shape; of float32 or float64 variables.
     """
     graph = trace.graph
     taken: dict[str, dict[int, np.ndarray]] = {}

@@ -71,11 +71,11 @@ class Packer:
         """Pack one tensor.
 
         Args:
-            name: Of the tensor.
-            dtype: A key of `DTYPES`.
-            array: Its bits, as `pdiparams.read` gives them.
-            values: A key of `rounding.STORED`; other than "fp32" for a float32 weight only.
-            axis: For int8: the output axis.
+            name: name of the tensor.
+            dtype: a key of `DTYPES`.
+            array: its bits, as `pdiparams.read` gives them.
+            values: a key of `STORED`; other than "fp32" for a float32 weight only.
+            axis: output axis, for int8.
         """
         item: dict[str, Any] = {"name": name, "dtype": dtype, "shape": list(array.shape), "stored": dtype}
         if values != "fp32":

@@ -132,32 +132,48 @@ def check(
     flag("each", each)
     asked = _asked(pattern)
     graph = open_graph(program, scope)
-    everything = graph.params()
+    left = _subjects(graph.params(), asked, sparsity, params)
+    check_initialized(graph, list(left))
+    kept = {param: graph.array(param.name) != 0 for param in left}
+    counted = [param for param in left if not left[param]]
+    wanted = 0.0 if sparsity is None else sparsity
+    short = {param: wanted * param.size - (param.size - int(kept[param].sum())) for param in counted}
+    slack = {param: unit_size(asked, param) for param in counted}
+    enough = not each and sum(short.values()) < sum(slack.values())  # each may be short by less than a unit
+    findings = []
+    for param in left:
+        fault, unfollowed = "", params is None and param.is_unfollowed
+        if param in slack:
+            fault = "" if unfollowed else pattern_fault(kept[param], asked, param)
+            if not fault and not enough and short[param] >= slack[param]:
+                fault = f"sparsity {1 - kept[param].mean():.4f} is below {sparsity:g}"
+                fault += f"; {all_weights(param)[1]}" if unfollowed else ""
+        zeros = int(param.size - kept[param].sum())
+        findings.append(Finding(param.name, param.shape, param.size, zeros, fault, left[param]))
+    return CheckResult(tuple(findings))
+
+
+def _subjects(
+    everything: Sequence[Param], asked: Pattern, sparsity: float | None, params: str | None
+) -> dict[Param, str]:
+    """The params that are looked at, and why nothing is asked of one, or "".
+
+    Args:
+        everything: all params of the Program.
+        asked: pattern that is asked for.
+        sparsity: sparsity that is asked for, or None.
+        params: regular expression of what is looked at; None: all weights, and what cannot be followed to its op.
+    """
     chosen = choose_params(everything, params)
-    left = {param.name: reason for param in chosen if not params and (reason := _left_alone(asked, param))}
-    if len(left) == len(chosen):
-        raise ValueError(f"{asked!r} fits none of {', '.join(f'{name} ({why})' for name, why in left.items())}.")
-    unfollowed = [] if params else [param for param in everything if param.is_unfollowed and param.size]
+    if params is not None:
+        return dict.fromkeys(chosen, "")
+    left = {param: _left_alone(asked, param) for param in chosen}
+    if all(left.values()):
+        raise ValueError(f"{asked!r} fits none of {', '.join(f'{p.name} ({why})' for p, why in left.items())}.")
+    unfollowed = [param for param in everything if param.is_unfollowed and param.size]
     whole = sum(param.size for param in (*chosen, *unfollowed))
     claimed = sparsity is not None and sum(param.size for param in unfollowed) > RELEVANT * whole
-    left.update((param.name, "" if claimed else all_weights(param)[1]) for param in unfollowed)
-    check_initialized(graph, [*chosen, *unfollowed])
-    kept = {param.name: graph.array(param.name) != 0 for param in (*chosen, *unfollowed)}
-    counted = [param for param in (*chosen, *unfollowed) if not left.get(param.name)]
-    short = {p.name: 0.0 if sparsity is None else sparsity * p.size - (p.size - kept[p.name].sum()) for p in counted}
-    slack = {param.name: unit_size(asked, param) for param in counted}
-    overall = sum(short.values()) < sum(slack.values())  # each param may be short by less than a unit
-    findings = []
-    for param in (*chosen, *unfollowed):
-        name, fault = param.name, ""
-        if name in slack:
-            fault = "" if param.is_unfollowed and not params else pattern_fault(kept[name], asked, param)
-            if not fault and short[name] >= slack[name] and (each or not overall):
-                fault = f"sparsity {1 - kept[name].mean():.4f} is below {sparsity:g}"
-                fault += f"; {all_weights(param)[1]}" if param in unfollowed else ""
-        zeros = int(param.size - kept[name].sum())
-        findings.append(Finding(name, param.shape, param.size, zeros, fault, left.get(name, "")))
-    return CheckResult(tuple(findings))
+    return {**left, **{param: "" if claimed else all_weights(param)[1] for param in unfollowed}}
 
 
 def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:

@@ -39,7 +39,7 @@ class ImageInput:
 
     @classmethod
     def of(cls, model: Model, size: Sequence[int] | None = None) -> ImageInput:
-        """Of the model's one input.
+        """The kind of images that the model's one input takes.
 
         Args:
             model: the model.

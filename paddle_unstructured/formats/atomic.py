@@ -258,7 +258,7 @@ def _kind(mode: int) -> str:
 
 
 def _mode(target: str) -> int:
-    """Of the file that is replaced, or as a new file gets it."""
+    """The mode of the file that is replaced, or as a new file gets it."""
     try:
         return stat.S_IMODE(os.stat(target).st_mode)
     except OSError:

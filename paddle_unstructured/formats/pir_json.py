@@ -55,7 +55,7 @@ def all_ops(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def reads_of(content: dict[str, Any]) -> list[tuple[str, list[int]]]:
-    """Of each op of all blocks its kind, without its dialect and "_", and the values that it reads."""
+    """For each op of all blocks its kind, without its dialect and "_", and the values that it reads."""
     return [
         (op["#"].split(".")[-1].rstrip("_"), [one["%"] for one in op.get("I", ()) if one["%"]])
         for op in all_ops(content)

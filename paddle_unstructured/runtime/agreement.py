@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of a second model's outputs with the first one's.
+    """How near a second model's outputs are to the first one's.
 
     Attributes:
         samples: number of inputs that both got.

@@ -44,7 +44,7 @@ class Input:
 
     @property
     def words(self) -> dict[str, str]:
-        """Those of its line, but for the name."""
+        """The words of its line in a plan, but for the name."""
         return {"dtype": self.dtype, "axes": ",".join(self.axes), "dims": ",".join(map(str, self.dims))}
 
 

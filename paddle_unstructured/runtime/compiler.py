@@ -164,12 +164,12 @@ def build_operator(folder: Path, compiler: str, kernels: Path, paddle: Path) -> 
 
 
 def kernel_digest() -> str:
-    """Of everything that decides what the kernel library computes, the compiler apart."""
+    """A digest of everything that decides what the kernel library computes, but for the compiler."""
     return digest([*FLAGS, repr((MACHINES, EXACT)), *_texts("kernels", "engine")])
 
 
 def operator_digest() -> str:
-    """Of the operator's own source and flags."""
+    """A digest of the operator's own source and flags."""
     return digest([*FLAGS, (SOURCES / "paddle_op.cc").read_text(encoding="utf-8")])
 
 

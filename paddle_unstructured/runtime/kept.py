@@ -38,8 +38,8 @@ def find(name: str, library: str) -> Path | None:
     """A library that was kept before, if it is whole.
 
     Args:
-        name: Of its folder.
-        library: Of its file.
+        name: name of its folder.
+        library: name of its file.
 
     Raises:
         BuildError: Somebody else may have written it.
@@ -59,10 +59,10 @@ def keep(name: str, library: str, build: Callable[[Path], Any], **facts: str) ->
     """Build a library into a draft, which gets its name when it is whole; another process may have been faster.
 
     Args:
-        name: Of its folder.
-        library: Of its file.
-        build: Makes the file in the folder that it is given.
-        facts: What else its stamp says.
+        name: name of its folder.
+        library: name of its file.
+        build: makes the file in the folder that it is given.
+        facts: what else its stamp says.
 
     Raises:
         BuildError: It cannot be built, or not be written.

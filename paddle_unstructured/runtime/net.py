@@ -26,15 +26,15 @@ class Layer:
     Attributes:
         kind: "input", "conv", "linear", "affine", "add", "multiply", "activation", "pool", "global_pool", "concat",
             "flatten" or "softmax".
-        inputs: The layers that it reads.
-        name: Of its weight, for people.
-        weight: Of a convolution [outputs, inputs/groups, kernel rows, kernel columns]; of a linear layer
-            [outputs, inputs, 1, 1]; of an affine layer the scale [channels]; of others [0].
-        bias: [outputs]; of a layer without weights [0].
-        window: Of a convolution or pooling.
-        groups: Of a convolution.
-        act: In the plan's language.
-        words: Further words of its line in the plan.
+        inputs: layers that it reads.
+        name: name of its weight, for people.
+        weight: a convolution's [outputs, inputs/groups, kernel rows, kernel columns]; a linear layer's
+            [outputs, inputs, 1, 1]; an affine layer's scale [channels]; [0] elsewhere.
+        bias: [outputs]; [0] without weights.
+        window: window of a convolution or pooling.
+        groups: groups of a convolution.
+        act: activation, in the plan's language.
+        words: further words of its line in the plan.
     """
 
     kind: str

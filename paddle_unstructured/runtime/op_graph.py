@@ -23,7 +23,7 @@ class OpGraph:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> OpGraph:
-        """That of a Program's content, as `read_program` gives it; values are numbered as there."""
+        """The graph of a Program's content, as `read_program` gives it; values are numbered as there."""
         ops = ops_of(dict(content))
         return cls([list(_read(op)) for op in ops], [list(_made(op)) for op in ops])
 

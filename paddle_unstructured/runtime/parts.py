@@ -163,7 +163,7 @@ class Finder:
 
     # ---- trying parts ------------------------------------------------------------------------------------------------
     def tried(self, parts: Sequence[Part], feeds: Mapping[str, np.ndarray]) -> list[Part]:
-        """Those parts that return what Paddle's ops return; of the others, what is to blame is foreign."""
+        """The parts that return what Paddle's ops return; what is to blame in the others is noted as foreign."""
         numbers = sorted({value for part in parts for value in (*part.inputs, *part.outputs)})
         [seen] = self.run(numbers, [feeds])
         fitting = [part for part in parts if self._meets(part, seen, feeds)]

@@ -23,7 +23,7 @@ MOST_INT16 = np.iinfo(np.int16).max
 
 @dataclass(frozen=True)
 class Window:
-    """Of a convolution or pooling; (rows, columns), and padding (top, bottom, left, right).
+    """The window of a convolution or pooling: (rows, columns), and padding (top, bottom, left, right).
 
     With `same`, the padding is what makes ceil(size / stride) outputs of sizes that are known at run time only.
     """

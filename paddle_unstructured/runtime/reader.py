@@ -98,7 +98,7 @@ class Reader:
         return False
 
     def name(self, op: Any, i: int, part: int | None = None) -> str:
-        """Of the parameter behind an operand, or behind a part of one that is several."""
+        """The name of the parameter behind an operand, or behind a part of one that is several."""
         producer = op.operand_source(i).get_defining_op()
         if part is not None:
             producer = producer.operand_source(part).get_defining_op()

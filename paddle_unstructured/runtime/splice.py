@@ -111,7 +111,7 @@ def _operator(
 
 
 def _in_order(groups: list[list[Op]], places: list[int]) -> list[list[Op]]:
-    """Those that something reads, each behind what it reads from; near their places otherwise."""
+    """The groups that something reads, each behind what it reads from; near their places otherwise."""
     graph = OpGraph.of({"program": {"regions": [{"blocks": [{"ops": [_joined(group) for group in groups]}]}]}})
     maker = graph.maker
     before = [{maker[number] for number in read if number in maker} - {i} for i, read in enumerate(graph.reads)]
