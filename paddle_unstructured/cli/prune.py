@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory",
         metavar="GB",
         type=float,
-        help="with --calibrate: gigabytes of activations in memory, default 0.25; what is more waits in files",
+        help="with --calibrate: gigabytes of inputs and activations in memory, default 0.25; what is more waits in "
+        "files",
     )
     parser.add_argument(
         "--bits",

@@ -39,6 +39,11 @@ class SolvableLayer:
         return self.op.operand_source(0)
 
     @property
+    def turn(self) -> int:
+        """Of weights of one op, which come first: what others of it read depends on them."""
+        return 0
+
+    @property
     def is_conv(self) -> bool:
         return kind_of(self.op) in _CONVS + _TRANSPOSED
 

@@ -23,6 +23,7 @@ from ..selection import Select, all_weights
 from .damage import Damage
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
+from .recurrent import recurrent
 from .refine import affordable, refine
 from .rounding import levels
 from .samples import Feed, of, portions, rows_within, shifted, split
@@ -123,7 +124,7 @@ def reconstruct(
         rules: which layer is pruned how, as `UnstructuredPruner` takes them, instead of pattern and allocation.
         method: "reconstruct"; "recalibrate": magnitudes, then batch norms measured anew; "magnitude".
         seed: of the positions of images that are looked at.
-        memory: GB of activations that are kept in memory; further ones wait in files without a name.
+        memory: GB of inputs and activations that are kept in memory; further ones wait in files without a name.
         bits: round weights to that many bits, 2 to 8, so that each makes up for what rounding takes from others: they
             stay float32, on a grid that int8 finds exact. Default: they are not rounded.
         steps: of moving all weights that stay together, towards the dense net's answers, after the layers are solved
@@ -193,6 +194,7 @@ def reconstruct(
         pruner = whose.pruner(**{name: value for name, value in words.items() if value is not None})
         pruner.step()
         layers, found = whose.take(pruner), list[Refit]()
+        trim()
         with whose.computing():
             later = most is not None and steps > 0  # weights on a grid cannot be moved
             ends = (0.0, _LAYERS, _TOGETHER if later else 1.0, 1.0) if steps else (0.0, 1.0, 1.0, 1.0)
@@ -236,7 +238,8 @@ def _reconstructed(
     """Rows of all layers, those last that no solver can do anything for; arguments as `sweep` has them."""
     graph, chosen, left = whose.model.graph, [], []
     for pruned in layers:
-        param, layer = pruned.param, solvable(whose.model.graph, pruned.param)
+        param = pruned.param
+        layer = (recurrent if param.role == "rnn" else solvable)(graph, param)
         if isinstance(layer, SolvableLayer):
             chosen.append((pruned, layer))
         else:

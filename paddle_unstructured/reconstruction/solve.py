@@ -77,6 +77,7 @@ def solve(
     a, t, scale = _scaled(second, cross, weight, damping)
     start = (weight * scale[:, None, :]).astype(np.float32)
     mask = _admm(a, t, start, project, penalty, effort or Effort.for_inputs(weight.shape[-1]))
+    a, *_ = _scaled(second, cross, weight, damping)  # once more: one such matrix at a time
     kept = _conjugate_gradients(a, t, start, mask)
     return kept / scale[:, None, :].astype(np.float32), mask
 
@@ -112,27 +113,29 @@ def _scaled(
 
 
 def inverse(a: np.ndarray, ridge: float) -> np.ndarray:
-    """(A + ridge I)⁻¹ of symmetric matrices [groups, n, n], float32; of large ones by halves, for the memory.
+    """(A + ridge I)⁻¹ of symmetric matrices [groups, n, n], float32; of large ones by halves in their place.
 
     With A + ridge I = [[P, Q], [Qᵀ, R]] and S = R - Qᵀ P⁻¹ Q, it is [[P⁻¹ + P⁻¹ Q S⁻¹ Qᵀ P⁻¹, -P⁻¹ Q S⁻¹], [·, S⁻¹]].
     """
     n = a.shape[-1]
     if n < MANY:
-        return np.linalg.inv(a.astype(np.float64) + ridge * np.eye(n)).astype(np.float32)
+        a[:] = np.linalg.inv(a.astype(np.float64) + ridge * np.eye(n))
+        return a
     half = n // 2
-    found: np.ndarray = np.empty(a.shape, np.float32)
-    p, q = inverse(a[:, :half, :half], ridge), a[:, :half, half:]
+    p, q, r = inverse(a[:, :half, :half], ridge), a[:, :half, half:], a[:, half:, half:]
     pq = p @ q
-    found[:, half:, half:] = s = inverse(a[:, half:, half:] - q.transpose(0, 2, 1) @ pq, ridge)
-    found[:, :half, half:] = corner = -(pq @ s)
-    found[:, half:, :half] = corner.transpose(0, 2, 1)
-    found[:, :half, :half] = p - corner @ pq.transpose(0, 2, 1)
-    return found
+    r -= q.transpose(0, 2, 1) @ pq
+    inverse(r, ridge)
+    np.negative(pq @ r, out=q)
+    p -= q @ pq.transpose(0, 2, 1)
+    a[:, half:, :half] = q.transpose(0, 2, 1)
+    return a
 
 
 def _admm(
     a: np.ndarray, t: np.ndarray, start: np.ndarray, project: Project, penalty: float, effort: Effort
 ) -> np.ndarray:
+    """The mask; `a` is lost."""
     inverted = inverse(a, penalty)
     x, u, mask = start, np.zeros_like(start), np.ones(start.shape, bool)
     for i in range(effort.rounds):

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -19,6 +20,7 @@ from ..masking.update import PrunedLayer
 from ..ranking.one_layer import keep_highest
 from .layers import SolvableLayer
 from .moments import Moments, energy
+from .recurrent import RecurrentLayer, Weights
 from .rounding import compensated, nearest
 from .samples import PARTS, Feed
 from .segments import Live, Piece, Pieces
@@ -112,7 +114,7 @@ def sweep(
     at, found, changed = 0, [], False
     for group in _groups(pieces, layers):
         cut_at = pieces.index(group[0][1].op)
-        asked = [_Asked.of(dense, pruned, layer, worth.get(pruned.param.name)) for pruned, layer in group]
+        asked = [_Asked.of(graph.scope, dense, pruned, layer, worth.get(pruned.param.name)) for pruned, layer in group]
         for batch in _advanced(pieces.between(at, cut_at), state, graph.scope, dense, changed):
             for one in asked:
                 one.take(batch, random)
@@ -141,10 +143,10 @@ def _groups(
     pieces: Pieces, layers: Sequence[tuple[PrunedLayer, SolvableLayer]]
 ) -> Iterator[list[tuple[PrunedLayer, SolvableLayer]]]:
     """Layers that read the same value, in the order of their first op."""
-    ordered = sorted(layers, key=lambda pair: pieces.index(pair[1].op))
-    groups: dict[str, list[tuple[PrunedLayer, SolvableLayer]]] = {}
+    ordered = sorted(layers, key=lambda pair: (pieces.index(pair[1].op), pair[1].turn))
+    groups: dict[tuple[str, int], list[tuple[PrunedLayer, SolvableLayer]]] = {}
     for pair in ordered:
-        groups.setdefault(pair[1].input.id, []).append(pair)
+        groups.setdefault((pair[1].input.id, pair[1].turn), []).append(pair)
     yield from groups.values()
 
 
@@ -187,6 +189,7 @@ class _Asked:
         scale: what an error of each output counts: until the end each output is scaled by it.
         weight: the dense weight times `scale`, [groups, outputs, inputs].
         moments: of each of PARTS.
+        own, dense: arrays of the two nets.
     """
 
     layer: SolvableLayer
@@ -194,21 +197,30 @@ class _Asked:
     scale: np.ndarray
     weight: np.ndarray
     moments: dict[str, Moments]
+    own: Weights
+    dense: Weights
 
     @classmethod
-    def of(cls, dense: Any, pruned: PrunedLayer, layer: SolvableLayer, worth: Worth | None) -> _Asked:
+    def of(cls, own: Any, dense: Any, pruned: PrunedLayer, layer: SolvableLayer, worth: Worth | None) -> _Asked:
         stored = np.array(dense.find_var(pruned.param.name).get_tensor())
         scale = np.ones((1, 1, 1), np.float32) if worth is None else worth.scale(layer)
         weight = scale * layer.matrix(stored.astype(np.float32))
-        return cls(layer, stored, scale, weight, {part: Moments.empty(*weight.shape) for part in PARTS})
+        moments = {part: Moments.empty(*weight.shape) for part in PARTS}
+        return cls(layer, stored, scale, weight, moments, *(partial(_array, scope) for scope in (own, dense)))
 
     def take(self, batch: Batch, random: np.random.Generator) -> None:
         """Look at the rows that the layer reads."""
         wanted, had = batch.dense[self.layer.input.id], batch.sparse[self.layer.input.id]
-        places = self.layer.places(wanted.shape, random)
-        x = self.layer.rows(had, places)
-        y = (x if had is wanted else self.layer.rows(wanted, places)) @ self.weight.transpose(0, 2, 1)
-        self.moments[batch.part].add(x, y)
+        if isinstance(self.layer, RecurrentLayer):
+            x, of = (
+                self.layer.reads(live, arrays, self.dense)
+                for live, arrays in ((batch.sparse, self.own), (batch.dense, self.dense))
+            )
+        else:
+            places = self.layer.places(wanted.shape, random)
+            x = self.layer.rows(had, places)
+            of = x if had is wanted else self.layer.rows(wanted, places)
+        self.moments[batch.part].add(x, of @ self.weight.transpose(0, 2, 1))
         let_go(wanted)
         let_go(had)
 
@@ -216,6 +228,10 @@ class _Asked:
         """All rows have been seen."""
         for seen in self.moments.values():
             seen.wait()
+
+
+def _array(scope: Any, name: str) -> np.ndarray:
+    return np.array(scope.find_var(name).get_tensor(), np.float32)
 
 
 def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None, changed: bool, fixed: bool) -> Refit:
@@ -282,6 +298,7 @@ def _note(seen: Moments) -> str:
     """What to know of the data of a layer."""
     inputs = seen.inputs.size
     never = int((np.einsum("gii->gi", seen.second) == 0).sum())
+    let_go(seen.second)
     if never == inputs:
         return "all its inputs are zero on this data"
     few = f"{seen.count} rows for {seen.inputs.shape[1]} inputs, so damping matters"
