@@ -63,8 +63,18 @@ def opened(net: Net) -> Model:
     return Model(None, net.program, net.scope, paddle.CPUPlace(), feeds, fetches)
 
 
-def saved(path: Path, layers=two_linears, shape=(3, 4)) -> Net:
-    net = Net(layers, list(shape), own_scope=True, seed=5)
+def saved(path: Path, layers=two_linears, shape=(3, 4), *, seed=5, **kwargs) -> Net:
+    """A net in a scope of its own, and its inference model at `path`."""
+    net = Net(layers, list(shape), own_scope=True, seed=seed, **kwargs)
     with paddle.static.scope_guard(net.scope):
         paddle.static.save_inference_model(str(path), [net.input], [net.output], net.exe, program=net.program)
+    return net
+
+
+def checkpointed(path: Path) -> Net:
+    """A net that was trained, and its checkpoint at `path`."""
+    net = Net(two_linears, [3, 4], momentum, own_scope=True)
+    net.run()
+    with paddle.static.scope_guard(net.scope):
+        paddle.static.save(net.program, str(path))
     return net

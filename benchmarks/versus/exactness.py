@@ -16,7 +16,6 @@ from typing import Any, Callable
 
 import numpy as np
 
-COUNT = 1000  # weights of a Linear(25, 40)
 W0, W1 = "linear_0.w_0", "linear_1.w_0"
 
 
