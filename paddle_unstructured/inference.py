@@ -121,19 +121,7 @@ def check_opens(program: str, params: str, *, half: bool = False, kinds: Collect
     Raises:
         ValueError: It does not open.
     """
-    faults: list[str] = []
-    for onednn in (True, False):
-        config = paddle.inference.Config(program, params)
-        config.disable_glog_info()
-        if not onednn:
-            config.disable_mkldnn()
-        elif crashes(kinds):
-            config.delete_pass(CRASHING_PASS)
-        try:
-            paddle.inference.create_predictor(config)
-            break
-        except Exception as error:  # of any kind that Paddle's C++ comes to Python with
-            faults.append(reason(error))
+    faults = _faults(program, params, kinds)
     if len(faults) == 2 and half:
         _LOG.warning(
             "the model computes in half precision, and paddle.inference cannot open it on this CPU (%s); try a GPU.",
@@ -154,6 +142,24 @@ def check_opens(program: str, params: str, *, half: bool = False, kinds: Collect
         _LOG.warning(
             "paddle.inference opens the model only without oneDNN (%s); call config.disable_mkldnn().", faults[0]
         )
+
+
+def _faults(program: str, params: str, kinds: Collection[str]) -> list[str]:
+    """Why a model does not open with the defaults, and why not without oneDNN; [] if it opens, one if it does then."""
+    faults: list[str] = []
+    for onednn in (True, False):
+        config = paddle.inference.Config(program, params)
+        config.disable_glog_info()
+        if not onednn:
+            config.disable_mkldnn()
+        elif crashes(kinds):
+            config.delete_pass(CRASHING_PASS)
+        try:
+            paddle.inference.create_predictor(config)
+            return faults
+        except Exception as error:  # of any kind that Paddle's C++ comes to Python with
+            faults.append(reason(error))
+    return faults
 
 
 def reason(error: Exception) -> str:

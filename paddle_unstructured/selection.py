@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Collection, Iterable, Sequence, Union
+from typing import Any, Callable, Collection, Iterable, Mapping, Sequence, Union
 
 from .arguments import function, name_of, regex
 from .graph.base import Graph, Param
@@ -185,6 +185,11 @@ def tell_share(verdicts: Sequence[Verdict], target: float) -> None:
 def _listed(verdicts: Sequence[Verdict]) -> str:
     said = [f"{v.param.name} ({v.reason})" for v in verdicts]
     return "; ".join(said[:8]) + (f"; and {len(said) - 8} more" if len(said) > 8 else "")
+
+
+def why_none(reasons: Mapping[str, str]) -> str:
+    """Why no weight is left to work on, by name, for a message."""
+    return ", ".join(f"{name} ({why})" for name, why in reasons.items()) or "it has no weights"
 
 
 def names_to_skip(

@@ -14,7 +14,7 @@ from ..graph import Param, open_graph
 from ..patterns import NM, Boxed, Element, Int8Block, Pattern, grouped_axis, parse_pattern
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
-from ..selection import RELEVANT, all_weights, judge, named
+from ..selection import RELEVANT, all_weights, judge, named, why_none
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ def _subjects(
         return dict.fromkeys(chosen, "")
     left = {param: _left_alone(asked, param) for param in chosen}
     if all(left.values()):
-        raise ValueError(f"{asked!r} fits none of {', '.join(f'{p.name} ({why})' for p, why in left.items())}.")
+        fits_none = why_none({param.name: why for param, why in left.items()})
+        raise ValueError(f"{asked!r} fits none of {fits_none}; ask for another pattern.")
     unfollowed = [param for param in everything if param.is_unfollowed and param.size]
     whole = sum(param.size for param in (*chosen, *unfollowed))
     claimed = sparsity is not None and sum(param.size for param in unfollowed) > RELEVANT * whole

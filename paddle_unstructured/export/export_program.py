@@ -213,7 +213,9 @@ def finish(
     _check_channels(model.program)
     strangers = [name for name, mask in masks.items() if name in known and mask.shape != graph.stored(name).shape]
     if strangers:
-        raise ValueError(f"the masks do not fit the model: {', '.join(strangers)} have other shapes.")
+        raise ValueError(
+            f"the masks do not fit the model: {', '.join(strangers)} have other shapes; give the pruner of this model."
+        )
     absent = {name: mask.size for name, mask in masks.items() if name not in known}
     if absent:
         _log.warning("%s: %s", path, _absent(absent))

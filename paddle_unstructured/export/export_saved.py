@@ -69,7 +69,10 @@ def export_model(
         opened.graph.set_params(pdparams.load(file), file)
     kept = {} if masks is None else checkpoint.load(path("masks", masks))["masks"]
     if kept and not kept.keys() & opened.param_names:
-        raise ValueError(f"{masks} has masks for {', '.join(kept)}, and the model has none of these params.")
+        raise ValueError(
+            f"{masks} has masks for {', '.join(kept)}, and the model has none of these params; give the masks that "
+            "were saved with it."
+        )
     batches = None if recalibrate is None else read_batches(path("recalibrate", recalibrate))
     if to != "onnx":
         warn_of_onednn(opened.program, target)

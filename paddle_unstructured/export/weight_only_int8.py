@@ -15,7 +15,7 @@ from ..compression.precision import restored, rounded
 from ..graph import Param
 from ..reporting.table import aligned
 from ..saved_model import Model, in_inference_mode
-from ..selection import check_named
+from ..selection import check_named, why_none
 from .inputs import check_inputs, random_inputs
 
 SCALE = "_int8_scale"  # of a weight `w`: `w_int8_scale`
@@ -163,7 +163,7 @@ def _kept(model: Model, params: Sequence[Param], skip: set[str]) -> dict[str, st
     check_named("skip", skip, params, "model")
     kept = {param.name: "named in `skip`" if param.name in skip else _why_not(param) for param in params}
     if all(kept.values()):
-        raise ValueError(f"{model.files.prefix} has no float32 weight to store as int8: {kept or 'it has no weights'}.")
+        raise ValueError(f"{model.files.prefix} has no float32 weight to store as int8: {why_none(kept)}.")
     for name in (name for name, reason in kept.items() if not reason):
         bad = int((~np.isfinite(model.graph.array(name))).sum())
         if bad:

@@ -84,6 +84,26 @@ class Param:
     normed: tuple[int, ...] = ()
     frozen: str = ""
 
+    @classmethod
+    def of(
+        cls, name: str, shape: Sequence[int], dtype: str, role: Role, readings: tuple[Role, ...], *, frozen: str
+    ) -> Param:
+        """A param of this role, with all that the role says."""
+        return cls(
+            *(name, tuple(shape), dtype, *role[:5]),
+            readings=readings,
+            through=role.through,
+            broken=role.broken,
+            normed=role.normed,
+            frozen=frozen,
+        )
+
+    @property
+    def own_role(self) -> Role:
+        """The role as `of` was given it."""
+        place = (self.role, self.reader, self.output_axis, self.input_axis, self.groups)
+        return Role(*place, through=self.through, broken=self.broken, normed=self.normed)
+
     @property
     def size(self) -> int:
         """Number of weights."""

@@ -141,17 +141,11 @@ class LayerGraph:
         if self._roles.can_learn and self._roles.learn():
             self._is_attached = False
         frozen = self._frozen()
-        return [
-            Param(
-                *(name, tuple(self._tensors[name].shape), dtype_name(self._tensors[name].dtype), *role[:5]),
-                readings=readings,
-                through=role.through,
-                broken=role.broken,
-                normed=role.normed,
-                frozen=frozen.get(name, ""),
-            )
-            for name, (role, readings) in self._roles.all().items()
-        ]
+        found = []
+        for name, (role, readings) in self._roles.all().items():
+            tensor, why = self._tensors[name], frozen.get(name, "")
+            found.append(Param.of(name, tensor.shape, dtype_name(tensor.dtype), role, readings, frozen=why))
+        return found
 
     def _frozen(self) -> dict[str, str]:
         """Params that are not trained while others are, by name, and why."""

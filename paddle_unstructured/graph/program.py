@@ -48,15 +48,8 @@ class PirGraph:
             if is_learning_rate(value):  # a scheduler's rate is listed among the parameters
                 continue
             role, place, readings = roles.of(value)
-            param = Param(
-                *(name, tuple(value.shape), dtype_name(value.dtype), *role[:5]),
-                readings=readings,
-                through=role.through,
-                broken=role.broken,
-                normed=role.normed,
-                frozen=frozen.get(name, ""),
-            )
-            placed.append((place, i, param))
+            dtype, why = dtype_name(value.dtype), frozen.get(name, "")
+            placed.append((place, i, Param.of(name, value.shape, dtype, role, readings, frozen=why)))
         return [param for *_, param in sorted(placed, key=lambda entry: entry[:2])]
 
     def _read(self) -> Roles:

@@ -83,7 +83,10 @@ def _check(needed: Sequence[Any], source: PirGraph, into: PirGraph, given: Mappi
             f"one has the inputs {', '.join(given)}."
         )
     if any(list(op.blocks()) for op in needed):
-        raise ValueError("a Program with control flow (while, if) cannot be copied into another one.")
+        raise ValueError(
+            "the Program that is copied must be without control flow, and has `while` or `if` in it; write it without, "
+            "or leave it a Program of its own."
+        )
     for name in (variable_name(op) for op in needed if is_variable(op)):
         if not source.is_initialized(name):
             raise ValueError(f"{name} of the Program that is copied has no value in its scope; load its weights first.")

@@ -41,7 +41,9 @@ def test_program(program: Any, fetch: Sequence[Any]) -> tuple[Any, list[Any]]:
         raise wrong_kind("fetch", "a list of values of the Program", fetch, "write [logits]")
     own = {op.id() for op in program.global_block().ops}
     if not fetch or any(value.get_defining_op().id() not in own for value in fetch):
-        raise ValueError("`fetch` must be values of `program`, outside branches and loops, and at least one.")
+        foreign = sum(value.get_defining_op().id() not in own for value in fetch)
+        got = f"{foreign} of {len(fetch)} that are none of them" if foreign else "an empty list"
+        raise ValueError(f"`fetch` must be values of `program`, outside branches and loops, got {got}.")
     mapping = pir.IrMapping()
     clone = program.clone(mapping)
     values = [mapping.look_up(value) for value in fetch]

@@ -35,7 +35,7 @@ class TracedGraph(PirGraph):
 
     def roles(self) -> dict[str, Found]:
         """Roles by what the ops do, in the order in which they read the parameters."""
-        return {param.name: (_role(param), param.readings) for param in self.params() if param.name in self._tensors}
+        return {param.name: (param.own_role, param.readings) for param in self.params() if param.name in self._tensors}
 
     def read_by(self, op: Any) -> list[str]:
         """Names of the parameters that an op reads itself."""
@@ -117,8 +117,3 @@ def on_host(tensor: Tensor) -> np.ndarray:
     """A copy on the host, bfloat16 as float32; without any operation, which static mode would not survive."""
     array = np.asarray(tensor.numpy())
     return (array.astype("uint32") << 16).view("float32") if tensor.dtype == paddle.bfloat16 else array
-
-
-def _role(param: Param) -> Role:
-    place = (param.role, param.reader, param.output_axis, param.input_axis, param.groups)
-    return Role(*place, through=param.through, broken=param.broken, normed=param.normed)

@@ -17,7 +17,7 @@ from ..distributed.collectives import mode
 from ..graph import Param, PirGraph, open_graph
 from ..graph.rounded import between_marks
 from ..reporting.table import aligned
-from ..selection import check_named
+from ..selection import check_named, why_none
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
 from .quantized_layers import RANGES, LayersQuantized, quantize_layers
 from .quantizer_config import Rounding, roundings
@@ -292,5 +292,5 @@ def _kept(
         unasked = "" if asked[param.name] else "no entry of `config` rounds it"
         kept[param.name] = "named in `skip`" if param.name in skip else why_not(graph, param) or unasked
     if all(kept.values()):
-        raise ValueError(f"the Program has no layer to round: {kept or 'it has no weights'}.")
+        raise ValueError(f"the Program has no layer to round: {why_none(kept)}; `skip` and `config` may leave some.")
     return kept

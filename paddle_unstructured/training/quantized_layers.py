@@ -17,7 +17,7 @@ from ..arguments import StrPath, number
 from ..graph import LayerGraph, Param
 from ..graph.rounded import note_lost_zeros
 from ..reporting.table import aligned
-from ..selection import check_named
+from ..selection import check_named, why_none
 from .quantizer_config import Rounding, roundings
 from .quantizers import with_backward
 
@@ -137,7 +137,7 @@ def quantize_layers(
     asked = roundings(config, weights)
     reasons = {param.name: _why_not(param, places.get(param.name), asked[param.name], set(skip)) for param in weights}
     if all(reasons.values()):
-        raise ValueError(f"the model has no layer to round: {reasons or 'it has no weights'}.")
+        raise ValueError(f"the model has no layer to round: {why_none(reasons)}; `skip` and `config` may leave some.")
     hooks: list[Any] = []
     layers: dict[str, Rounding] = {}
     for param in weights:

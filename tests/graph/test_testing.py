@@ -87,8 +87,8 @@ def test_inputs_that_are_not_needed_are_left_out():
 @pytest.mark.parametrize(
     ("program", "fetch", "error", "said"),
     [
-        ("own", [], ValueError, "`fetch` must be values of `program`"),
-        ("own", "foreign", ValueError, "`fetch` must be values of `program`"),
+        ("own", [], ValueError, "`fetch` must be values of `program`, .*, got an empty list"),
+        ("own", "foreign", ValueError, "`fetch` must be values of `program`, .*, got 1 of 1 that are none of them"),
         ("own", ["loss"], TypeError, "`fetch` must be a list of values"),
         ("own", "loss", TypeError, "`fetch` must be a list of values"),
         ("none", [], TypeError, "`program` must be a paddle.static.Program, got NoneType"),
