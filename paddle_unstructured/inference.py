@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 # oneDNN's instruction cannot read their list of scales: NotImplementedError at the first run.
 WITHOUT_ONEDNN = ("nearest_interp", "bilinear_interp")
+MOST_AXES = 6  # with more, softmax, products and others of its kernels throw a std::exception at the first run
 # It fuses the product with what a convolution has left in oneDNN's blocked layout, and reads that as a plain one.
 _HALF = ("float16", "bfloat16")
 WRONG_PASS = "reshape_transpose_matmul_fuse_pass"
@@ -102,6 +103,12 @@ def without_onednn(kinds: Iterable[str]) -> list[str]:
     return sorted(set(kinds) & set(WITHOUT_ONEDNN))
 
 
+def many_axes(ranks: Iterable[int]) -> list[str]:
+    """What oneDNN fails on, if a value of one of these ranks has more axes than its kernels in Paddle take."""
+    most = max(ranks, default=0)
+    return [f"values of {most} axes"] if most > MOST_AXES else []
+
+
 def crashes(kinds: Collection[str]) -> bool:
     """Whether `CRASHING_PASS` would end the process that opens a model with these kinds of ops."""
     return "leaky_relu" in kinds and any(kind.endswith("conv2d") for kind in kinds)
@@ -177,7 +184,9 @@ def is_half(program: Any) -> bool:
 def warn_of_onednn(program: Any, name: str) -> None:
     """Log what paddle.inference does wrong with a Program if its `Config` stays as it is."""
     ops = list(walk(program.global_block()))
-    failing = without_onednn(kind_of(op) for op in ops)
+    results = (value for op in ops for value in op.results())
+    ranks = (len(value.shape) for value in results if exists(value) and value.is_dense_tensor_type())
+    failing = without_onednn(kind_of(op) for op in ops) + many_axes(ranks)
     if failing:
         _LOG.warning(
             "%s: paddle.inference fails on %s with oneDNN, its default; call config.disable_mkldnn(), or open the "

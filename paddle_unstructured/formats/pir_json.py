@@ -62,6 +62,13 @@ def reads_of(content: dict[str, Any]) -> list[tuple[str, list[int]]]:
     ]
 
 
+def ranks_of(content: dict[str, Any]) -> Iterator[int]:
+    """How many axes each tensor has that the ops of all blocks make."""
+    for op in all_ops(content):
+        made = [op["O"]] if isinstance(op["O"], dict) else op["O"]
+        yield from (len(one["TT"]["D"][1]) for one in made if one.get("TT", {}).get("#") == "0.t_dtensor")
+
+
 def share_params(content: dict[str, Any]) -> bool:
     """Let one op stand for each parameter, in place; whether there was one with two.
 

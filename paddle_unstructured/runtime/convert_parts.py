@@ -29,6 +29,7 @@ from .parts import Finder, Part
 from .reader import Refusal
 from .splice import Piece, write_parts
 from .trial import few_samples, trial_inputs
+from .try_parts import look, tried, values_of
 from .write_plan import KernelChoice, emit
 
 
@@ -89,20 +90,28 @@ def _agreed(finder: Finder, batches: Sequence[Mapping[str, np.ndarray]]) -> list
     feeds = next(trials)
     while parts:
         try:
-            if finder.look(few_samples(finder.model, feeds)):
+            if _look_at_few(finder, feeds):
                 parts = finder.find()
                 continue
-            tried = finder.tried(parts, feeds)
+            agreed = tried(finder, parts, feeds)
         except Exception as error:  # of any kind that Paddle's C++ comes to Python with
             larger = next(trials, None)
             if larger is None:
                 raise Refusal(f"it cannot be tried beside Paddle, which fails: {reason(error)}") from error
             feeds = larger
             continue
-        if len(tried) == len(parts):
+        if len(agreed) == len(parts):
             break
         parts = finder.find()
     return parts
+
+
+def _look_at_few(finder: Finder, feeds: Mapping[str, np.ndarray]) -> bool:
+    """`look`; nothing is known if Paddle cannot run so few samples: edges would point to nodes that are not there."""
+    try:
+        return look(finder, few_samples(finder.model, feeds))
+    except Exception:  # of any kind that Paddle's C++ comes to Python with
+        return False
 
 
 def _built(
@@ -110,7 +119,7 @@ def _built(
 ) -> FoundParts:
     found, notes = FoundParts(), list[str]()
     numbers = sorted({value for part in parts for value in part.inputs})
-    seen = finder.run(numbers, batches) if parts and batches else []
+    seen = values_of(finder, numbers, batches) if parts and batches else []
     if int8 is not None and parts:
         _check_skip(int8, [layer.name for part in parts for layer in layers_of(part.net) if layer.name])
     for part in parts:

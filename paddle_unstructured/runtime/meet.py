@@ -11,7 +11,7 @@ from .net import Layer
 from .prefix import against
 from .reader import Reader, Symbol
 from .refusals import Refusal
-from .views import Atom, Axis, Prefix, View, axis_of, known, parts_of, size_of, spread_over
+from .views import Atom, Axis, Prefix, View, axis_of, known, part, parts_of, size_of, spread_over
 
 
 def meet(reader: Reader, op: Any) -> tuple[Layer, Layer, View, str]:
@@ -115,9 +115,21 @@ def aligned(views: Sequence[View], *, but: int | None = None) -> list[View]:
         views: activations of one rank.
         but: axis that is left as it is.
     """
+    views = [_with_own_names(view, views[:k]) for k, view in enumerate(views)]
     for i in range(views[0].rank):
         views = views if i == but else _aligned_axis(list(views), i)
     return list(views)
+
+
+def _with_own_names(view: View, others: Sequence[View]) -> View:
+    """The same with new atoms for those that another view has in another axis: a value meets itself, transposed."""
+    elsewhere = {
+        atom: (part(atom, size_of((atom,))),)
+        for i, axis in enumerate(view.axes)
+        for atom in axis
+        if atom is not view.batch and any(_stands_elsewhere((atom,), other, i) for other in others)
+    }
+    return view.split(elsewhere) if elsewhere else view
 
 
 def _aligned_axis(views: list[View], i: int) -> list[View]:

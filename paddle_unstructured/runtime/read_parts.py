@@ -14,6 +14,7 @@ from .edges import batch_of, border, output
 from .net import Net, Output
 from .read_net import note, read_op, unforeseen
 from .reader import Reader, Refusal, Symbol
+from .views import Atom
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,17 @@ class Survey:
     activations: set[int]
 
 
-def survey(model: Model, foreign: Mapping[int, str], odd: Iterable[Any] = ()) -> Survey:
+def survey(model: Model, foreign: Mapping[int, str], odd: Iterable[Any] = (), *, samples: int | None = None) -> Survey:
     """Read all ops of a Program, but for those that are known to be foreign.
 
     Args:
         model: an inference model.
         foreign: op, by its place -> why it is not to be read.
         odd: values whose first axis is not the samples, though the Program leaves it open.
+        samples: first extent of what counts as a batch, if it is not that of the model's inputs: boxes of an image.
     """
-    reader, found = Reader(model, batch=batch_of(model.inputs.values())), Survey(dict(foreign), set())
+    batch = batch_of(model.inputs.values()) if samples is None else Atom(samples)
+    reader, found = Reader(model, batch=batch), Survey(dict(foreign), set())
     never, lost = {value.id for value in odd}, set[int]()  # values that no plan takes
     for at, op in enumerate(model.program.global_block().ops):
         if op.name() == "pd_op.fetch":

@@ -70,10 +70,10 @@ def kind_of(op: Any) -> str:
 
 
 def multiply_adds(op: Any) -> int:
-    """Multiply-adds of a convolution or a matrix product; 0 of any other op.
+    """Multiply-adds of a convolution, a matrix product or a recurrent layer; 0 of any other op.
 
     A convolution: outputs * (inputs / groups) * kernel; a transposed one the same with its inputs in place of its
-    outputs; a product: outputs * the extent that it sums over.
+    outputs; a product: outputs * the extent that it sums over; a recurrent layer: steps * all its weights.
     """
     kind = kind_of(op)
     if "conv" in kind:
@@ -83,6 +83,14 @@ def multiply_adds(op: Any) -> int:
         shape, attributes = list(op.operand_source(0).shape), op.attrs()
         summed = shape[-2 if attributes.get("transpose_x") and len(shape) > 1 else -1] if shape else 1
         return _elements(op.result(0).shape) * max(1, summed)
+    if kind == "einsum":
+        terms = str(op.attrs()["equation"]).replace(" ", "").split("->")[0].split(",")
+        given = op.operand_source(0).get_defining_op().operands_source()
+        extents = {letter: extent for term, one in zip(terms, given) for letter, extent in zip(term, one.shape)}
+        return _elements(list(extents.values()))
+    if kind == "rnn":
+        weights = op.operand_source(2).get_defining_op().operands_source()
+        return _elements(op.result(0).shape[:-1]) * sum(_elements(one.shape) for one in weights if len(one.shape) == 2)
     return 0
 
 

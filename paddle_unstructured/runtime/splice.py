@@ -12,8 +12,8 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 
 from ..formats import pdiparams
-from ..formats.pir_json import ops_of, param_name, read_program, reads_of
-from ..inference import OVERWRITING_PASS, WITHOUT, check_opens, overwrites
+from ..formats.pir_json import ops_of, param_name, ranks_of, read_program, reads_of
+from ..inference import OVERWRITING_PASS, WITHOUT, check_opens, many_axes, overwrites
 from ..saved_model import drafts
 from .op_graph import OpGraph
 from .reader import Refusal
@@ -71,8 +71,10 @@ def write_parts(dense: str, pieces: Sequence[Piece], path: str) -> None:
     with drafts(path) as draft:
         write_files(draft, content, {**rest, **own})
         check_opens(draft + ".json", draft + ".pdiparams")
-    loops = loses_layout(content)
-    if loops:
+    loops, wide = loses_layout(content), many_axes(ranks_of(content))
+    if wide:
+        _LOG.warning(WITHOUT, path, f"fails on {wide[0]}", "disable_mkldnn()")
+    elif loops:
         _LOG.warning(WITHOUT, path, f"computes {loops[0]} wrongly", "disable_mkldnn()")
     elif overwrites(reads_of(content)):
         _LOG.warning(WITHOUT, path, "writes over numbers that are read again", f"delete_pass({OVERWRITING_PASS!r})")

@@ -161,7 +161,11 @@ class Steps:
             value for each in graph.reads for value in each if value not in made and value in self._types
         )
         known = {value: self._known[value] for value in read if value in self._known}
-        known |= {value: pdiparams.read(self._params, self._stored[names[value]]) for value in read if value in names}
+        known |= {
+            value: pdiparams.read(self._params, self._stored[names[value]])
+            for value in read
+            if names.get(value) in self._stored
+        }
         inputs = tuple(value for value in read if value not in known)
         kept = self._asked_elsewhere(ops)
         outputs = tuple(value for value in sorted(made) if value in kept and self._types[value]["#"] == "0.t_dtensor")

@@ -205,6 +205,19 @@ def test_a_senseless_number_of_threads_is_refused(models):
         create_predictor(models[1], threads=0)
 
 
+def test_more_axes_than_onednn_knows_run_without_it(tmp_path, caplog):
+    def wide(x):
+        x = paddle.mode(nn.Conv2D(3, 8, 1)(x), -1)[0]  # which nobody has a kernel for
+        return F.softmax(x.reshape([-1, 2, 2, 2, 1, 2, 2]) * 2.0, 2)
+
+    dense = save_net(tmp_path, wide, [-1, 3, 4, 4])
+    assert convert(dense, tmp_path / "fast").parts
+    assert "fails on values of 7 axes; call config.disable_mkldnn()" in caplog.text
+    x = image(2, 3, 4, 4)
+    for prefix in (dense, str(tmp_path / "fast")):
+        assert relative_error(predict(create_predictor(prefix), x), open_model(dense).run(x=x)[0]) < 1e-5
+
+
 def test_benchmark_compares_two_models_side_by_side(models):
     result = benchmark(*models, threads=1, rounds=3, inputs={"x": image(4, 3, 32, 32)})
     assert result.difference < 1e-5 and result.agreement == 1.0

@@ -26,6 +26,7 @@ class Observed:
         total: float64 [channels]: the sum of each channel.
         count: Numbers per channel.
         zeros: Numbers that are exactly 0.
+        is_finite: whether all are numbers; the smallest and the largest are taken of those that are.
         counts: [BINS] of the histogram over [low, high]; zeros until it is taken.
     """
 
@@ -35,6 +36,7 @@ class Observed:
     count: int
     zeros: int
     counts: np.ndarray
+    is_finite: bool = True
 
     @property
     def mean(self) -> np.ndarray:
@@ -61,7 +63,7 @@ def observe(net: Net, batches: Sequence[Batch], *, histograms: bool) -> dict[Lay
         Each layer, the input included -> what it returned.
 
     Raises:
-        ValueError: A batch does not fit, or a layer returns NaN or infinity.
+        ValueError: A batch does not fit, or an input or a layer with weights returns NaN or infinity.
     """
     layers = [*net.inputs, *layers_of(net)]
     seen: dict[Layer, Observed] = {}
@@ -110,20 +112,28 @@ def _outputs(net: Net, layers: Sequence[Layer], batches: Sequence[Batch]) -> Ite
 
 def _take_sums(seen: dict[Layer, Observed], layer: Layer, values: np.ndarray) -> None:
     low, high = float(values.min()), float(values.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+    is_finite = bool(np.isfinite(low) and np.isfinite(high))
+    if not is_finite and (layer.kind == "input" or layer.name):
         what = "the input" if layer.kind == "input" else f"{layer.kind} {layer.name}".strip()
         raise ValueError(
             f"`data` must give finite numbers, but {what} has NaN or infinity; look at the data and at the weights."
         )
+    if not is_finite:  # a mask of infinities, say
+        values = np.where(np.isfinite(values), values, np.float32(0))
+        low, high = float(values.min()), float(values.max())
     total = values.sum((0, *range(2, values.ndim)), dtype=np.float64)
     if layer not in seen:
         seen[layer] = Observed(low, high, np.zeros_like(total), 0, 0, np.zeros(BINS, np.int64))
     one = seen[layer]
     one.low, one.high, one.total = min(one.low, low), max(one.high, high), one.total + total
+    one.is_finite &= is_finite
     one.count += values.size // len(total)
     one.zeros += values.size - int(np.count_nonzero(values))
 
 
 def _take_histogram(one: Observed, values: np.ndarray) -> None:
     if one.low < one.high:
-        one.counts += np.histogram(values, bins=BINS, range=(one.low, one.high))[0]
+        wide = values[np.isfinite(values)].astype(
+            np.float64
+        )  # float32 has no 4096 numbers between two that are nearly equal
+        one.counts += np.histogram(wide, bins=BINS, range=(one.low, one.high))[0]

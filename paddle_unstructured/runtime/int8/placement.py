@@ -112,6 +112,13 @@ def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
                 floats[layer] = "behind the last layer in int8"
 
 
+def without_range(net: Net, infinite: Container[Layer]) -> dict[Layer, str]:
+    """What has infinities or NaN among its numbers, and whatever reads it -> why it stays in float32."""
+    layers = layers_of(net)
+    found = [each for each in layers if each in infinite or any(source in infinite for source in each.inputs)]
+    return dict.fromkeys(found, "infinite numbers")
+
+
 def _in_bytes(layer: Layer) -> bool:
     """Whether there is an int8 kernel."""
     if layer.kind == "activation" and function_of(layer) is None:

@@ -16,7 +16,7 @@ from .keep_float32 import keep_hurting, saved_time
 from .lowering import lower
 from .observe import Batch, Observed, count_samples, observe
 from .options import BEST, MOST_ERROR, Int8
-from .placement import float_layers
+from .placement import float_layers, without_range
 from .ranges import calibrated, complete, learned, read_ranges
 
 
@@ -53,6 +53,7 @@ def calibrate(net: Net, options: Int8, batches: Sequence[Batch]) -> Calibrated:
     data, held = hold_out(net, batches)
     rules = list(CALIBRATORS) if options.calibration == BEST else [options.calibration]
     seen = observe(net, data, histograms=rules != ["minmax"])
+    floats = {**floats, **without_range(net, [layer for layer, one in seen.items() if not one.is_finite])}
     means = {layer: one.mean for layer, one in seen.items()} if options.correct_bias else {}
     tried = [Calibrated(net, {**calibrated(seen, rule), **given}, floats, means, rule) for rule in rules]
     if len(tried) > 1:

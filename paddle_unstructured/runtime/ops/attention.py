@@ -15,6 +15,7 @@ from ..reader import Reader
 from ..views import Atom, Axis, View, axis_of, known, size_of
 from . import convolution
 from .common import Converter, Made, require, shape_of
+from .weighed import experts, is_one_for_each, weighed
 
 _NEVER = -1e3  # a score below any other by this much gets no weight in float32
 
@@ -43,6 +44,11 @@ def _matmul(reader: Reader, op: Any) -> Made:
     attributes = op.attrs()
     if reader.is_constant(op, 1) and reader.constant(op, 1).ndim == 2 and not attributes.get("transpose_x"):
         return convolution.linear(reader, op)
+    if reader.is_constant(op, 1) and not attributes.get("transpose_x") and not reader.is_constant(op, 0):
+        weight, view = reader.constant(op, 1), reader.view(op, 0)
+        weight = weight.swapaxes(-1, -2) if attributes.get("transpose_y") and weight.ndim > 1 else weight
+        if weight.ndim > 2 and is_one_for_each(view, weight):
+            return experts(reader, view, weight, reader.name(op, 1))
     left, right = (_operand(reader, op, i) for i in (0, 1))
     require(left.rank > 1 and right.rank > 1, f"a product of {shape_of(op)} and {shape_of(op, 1)} is not known")
     if attributes.get("transpose_x"):
@@ -107,7 +113,13 @@ def _einsum(reader: Reader, op: Any) -> Made:
     require(all(len({*each}) == len(each) for each in (*names, target)), "a letter stands twice in one value")
     left, right = names
     parts = op.operand_source(0).get_defining_op().operands_source()
-    views = [_operand_of(reader, reader.symbol(part)) for part in parts]
+    symbols = [reader.symbol(part) for part in parts]
+    weights = [i for i, one in enumerate(symbols) if isinstance(one, np.ndarray) and one.dtype != object]
+    if len(weights) == 1:
+        [i] = weights
+        view, name = reader.view_of(parts[1 - i]), reader.name(op, 0, i)
+        return weighed(reader, view, names[1 - i], np.asarray(symbols[i], np.float64), names[i], target, name)
+    views = [_operand_of(reader, one) for one in symbols]
     both = [letter for letter in left if letter in right]
     groups = [letter for letter in both if letter in target]
     depth = [letter for letter in both if letter not in target]

@@ -132,6 +132,14 @@ def test_data_that_are_not_finite_are_refused_by_name():
         observe(net, [[x]], histograms=False)
 
 
+def test_nearly_equal_numbers_have_a_histogram():
+    net, layers = small_net()
+    x = np.full((2, 3, 4, 4), 1e4, "float32")
+    x[0, 0, 0, 0] = np.nextafter(np.float32(1e4), np.float32(2e4))
+    one = observe(net, [[x]], histograms=True)[net.inputs[0]]
+    assert one.counts.sum() == x.size and one.counts[-1] == 1 and layers
+
+
 @pytest.mark.parametrize("shape, batches", [((5, 3, 4, 4), [5]), ((2, 5, 3, 4, 4), [5, 5])])
 def test_arrays_and_files_hold_samples_or_batches(tmp_path, shape, batches):
     x = np.random.default_rng(0).normal(size=shape)

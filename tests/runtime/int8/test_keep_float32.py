@@ -2,12 +2,13 @@
 """The rule by which layers stay in float32: those that hurt most for the time that int8 saves."""
 
 import numpy as np
+import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 import pytest
 from int8_models import DATA
 from int8_nets import SHAPE, images, saved
-from runtime_nets import save_net
+from runtime_nets import relative_error, save_net
 
 from paddle_unstructured.runtime import Int8, Session, convert
 from paddle_unstructured.runtime.border import IMAGE, Input
@@ -117,3 +118,16 @@ def net_layers(net):
     from paddle_unstructured.runtime.int8.lowering import layers_of
 
     return layers_of(net)
+
+
+def test_infinite_numbers_stay_in_float32_and_cost_nothing_else(tmp_path):
+    def layers(x):
+        x = nn.Conv2D(3, 8, 3, padding=1)(x)
+        gone = paddle.where(x > 0, x, paddle.full_like(x, float("-inf")))
+        return nn.Conv2D(8, 4, 1)(paddle.exp(gone) * x)
+
+    dense = save_net(tmp_path, layers, [-1, 3, 8, 8], sparsity=0.0)
+    x = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype("float32")
+    table = convert(dense, tmp_path / "fast", int8=Int8(x))
+    assert table.converted and "infinite numbers" in str(table)
+    assert relative_error(Session(tmp_path / "fast").run(x)[0], open_model(dense).run(x=x)[0]) < 0.05

@@ -59,6 +59,9 @@ NETS = {
     "argmin of rows": lambda x: paddle.argmin(x, axis=3, keepdim=True).astype("float32"),
     "odd pool": lambda x: functional.adaptive_avg_pool2d(x, [3, 4]),
     "odd maximum": lambda x: functional.adaptive_max_pool2d(x, [5, 2]),
+    "times itself, transposed": lambda x: x.mean(3).unsqueeze(2) * x.mean(3).unsqueeze(1),
+    "distances": lambda x: x.flatten(2).unsqueeze(2) - x.flatten(2).unsqueeze(3),
+    "plus itself, transposed": lambda x: (lambda y: y + y.transpose([0, 2, 1]))(x.flatten(2) @ x.flatten(2).mT),
     "per channel": lambda x: x * paddle.create_parameter([6, 1, 1], "float32") - 1.0,
     "per row": lambda x: x + paddle.create_parameter([9], "float32"),
 }
