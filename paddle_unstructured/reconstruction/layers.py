@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..graph import Param, PirGraph
-from ..graph.values import channel_axis, exists, forward_uses, kind_of, readers
+from ..graph.values import TRANSPARENT, channel_axis, exists, forward_uses, kind_of, readers, through
 
 _CONVS = ("conv2d", "depthwise_conv2d", "conv3d")
 _TRANSPOSED = ("conv2d_transpose", "depthwise_conv2d_transpose", "conv3d_transpose")
@@ -26,12 +26,14 @@ class SolvableLayer:
         op: the op that reads it.
         sink: name of the bias (sign 1) or running mean (sign -1) that can take up a constant per output, or None.
         sign: of the sink.
+        also: the same weight, as further ops behind this one read it.
     """
 
     param: Param
     op: Any
     sink: str | None
     sign: int
+    also: tuple[SolvableLayer, ...] = ()
 
     @property
     def input(self) -> Any:
@@ -177,20 +179,37 @@ _WHY = {
 }
 
 
-def solvable(graph: PirGraph, param: Param) -> SolvableLayer | str:
-    """The layer of a param, or why its weights stay as the magnitudes say."""
-    value = graph.persistable(param.name)
-    uses = list(readers(value))
+def solvable(graph: PirGraph, param: Param, *, shared: bool = False) -> SolvableLayer | str:
+    """The layer of a param, or why its weights stay as the magnitudes say.
+
+    Args:
+        graph: of an inference Program.
+        param: the weight.
+        shared: whether several ops may read it.
+    """
     if param.role in _WHY:
         return _WHY[param.role]
-    if len(uses) != 1:
+    uses = {op.id(): op for op in readers(graph.persistable(param.name))}
+    if not uses:
+        return "no op reads it"
+    if len(uses) != 1 and not shared:
         return "several ops read it"
-    op = uses[0]
-    if graph.is_inner(op):
+    ordered = [op for op in graph.program.global_block().ops if op.id() in uses]
+    if len(ordered) < len(uses):
         return "it is read inside a branch or a loop"
+    found = [_read_by(graph, op, param) for op in ordered]
+    first, also = found[0], [one for one in found[1:] if isinstance(one, SolvableLayer)]
+    if isinstance(first, str) or not also and len(found) == 1:
+        return first
+    if len(also) + 1 < len(found) or any(kind_of(one.op) != kind_of(first.op) for one in also):
+        return "several ops read it, and not alike"
+    return replace(first, sink=None, also=tuple(replace(one, sink=None) for one in also))
+
+
+def _read_by(graph: PirGraph, op: Any, param: Param) -> SolvableLayer | str:
     kind = kind_of(op)
     if kind in _CONVS + _TRANSPOSED:
-        if not _is(graph, op, 1, param):
+        if not _is(graph, op, 1, param) or tuple(op.operand_source(1).shape[:2]) != param.shape[:2]:
             return f"{op.name()} reads it in a way that is not followed"
         return SolvableLayer(param, op, *_sink(graph, op, channel_axis(op, op.result(0)), param))
     if kind == "matmul" and len(param.shape) == 2 and None not in (param.output_axis, param.input_axis):
@@ -200,11 +219,8 @@ def solvable(graph: PirGraph, param: Param) -> SolvableLayer | str:
 
 
 def _is(graph: PirGraph, op: Any, operand: int, param: Param) -> bool:
-    """Whether the param itself, at most reshaped or cast, is that operand."""
-    value = op.operand_source(operand)
-    while value.get_defining_op() is not None and kind_of(value.get_defining_op()) in ("reshape", "unsqueeze", "cast"):
-        value = value.get_defining_op().operand_source(0)
-    return bool(value.is_same(graph.persistable(param.name)))
+    """Whether the param itself, at most reshaped, cast or given another name, is that operand."""
+    return bool(through(op.operand_source(operand), TRANSPARENT).is_same(graph.persistable(param.name)))
 
 
 def _sink(graph: PirGraph, op: Any, axis: int, param: Param) -> tuple[str | None, int]:
@@ -227,9 +243,5 @@ def _sink(graph: PirGraph, op: Any, axis: int, param: Param) -> tuple[str | None
 
 def _own(names: dict[int, str], value: Any) -> str | None:
     """Name of the parameter behind reshapes, if nothing else reads it."""
-    while value.id not in names:
-        producer = value.get_defining_op()
-        if producer is None or kind_of(producer) not in ("reshape", "unsqueeze", "cast"):
-            return None
-        value = producer.operand_source(0)
-    return names[value.id] if len(list(readers(value))) <= 1 else None
+    value = through(value, TRANSPARENT)
+    return names[value.id] if value.id in names and len(list(readers(value))) <= 1 else None

@@ -239,7 +239,7 @@ def _reconstructed(
     graph, chosen, left = whose.model.graph, [], []
     for pruned in layers:
         param = pruned.param
-        layer = (recurrent if param.role == "rnn" else solvable)(graph, param)
+        layer = recurrent(graph, param) if param.role == "rnn" else solvable(graph, param, shared=True)
         if isinstance(layer, SolvableLayer):
             chosen.append((pruned, layer))
         else:
@@ -260,8 +260,13 @@ def _between(told: Told, low: float, high: float) -> Told:
 
 
 def _steps(model: Model, feed: Feed) -> int:
-    found = [solvable(model.graph, param) for param in model.graph.params()]
-    return affordable([layer for layer in found if isinstance(layer, SolvableLayer)], feed)
+    return affordable(_readings(model), feed)
+
+
+def _readings(model: Model) -> list[SolvableLayer]:
+    """Each op that multiplies with a weight."""
+    found = [solvable(model.graph, param, shared=True) for param in model.graph.params()]
+    return [one for layer in found if isinstance(layer, SolvableLayer) for one in (layer, *layer.also)]
 
 
 def _refined(
@@ -291,8 +296,7 @@ def _refined(
 
 
 def _worth(model: Model, seen: Sequence[Feed], seed: int) -> dict[str, Worth]:
-    found = (solvable(model.graph, param) for param in model.graph.params())
-    return worth_of(model, [layer for layer in found if isinstance(layer, SolvableLayer)], seen, seed=seed)
+    return worth_of(model, _readings(model), seen, seed=seed)
 
 
 def _copy(model: Model) -> Any:

@@ -31,9 +31,9 @@ class RecurrentLayer(SolvableLayer):
         of_state: whether it multiplies the state.
     """
 
-    layer: int
-    backwards: bool
-    of_state: bool
+    layer: int = 0
+    backwards: bool = False
+    of_state: bool = False
 
     @property
     def turn(self) -> int:
@@ -93,7 +93,8 @@ def recurrent(graph: PirGraph, param: Param) -> RecurrentLayer | str:
     which, half = place // 2, len(names) // 2
     bias = names[half + place]
     single = len(forward_uses(graph.persistable(bias))) == len(lists)
-    return RecurrentLayer(param, op, bias if single else None, 1, which // ways, bool(which % ways), bool(place % 2))
+    sink = bias if single else None
+    return RecurrentLayer(param, op, sink, 1, (), which // ways, bool(which % ways), bool(place % 2))
 
 
 def parts(op: Any) -> list[str]:

@@ -121,6 +121,11 @@ def sweep(
             batch.settle(spill)
             trim()
         for one in asked:
+            for reader in one.layer.also:
+                ahead = pieces.between(0, pieces.index(reader.op))
+                for feeds, part in batches:
+                    one.add(reader, ahead.run(pieces.start(feeds), dense), part, random)
+                    trim()
             one.settle()
         at = cut_at
         for pruned, layer in group:
@@ -223,6 +228,12 @@ class _Asked:
         self.moments[batch.part].add(x, of @ self.weight.transpose(0, 2, 1))
         let_go(wanted)
         let_go(had)
+
+    def add(self, reader: SolvableLayer, dense: Live, part: str, random: np.random.Generator) -> None:
+        """Look at what a further op will read with the same weight, in the dense net: the pruned one is not so far."""
+        x = dense[reader.input.id]
+        rows = reader.rows(x, reader.places(x.shape, random))
+        self.moments[part].add(rows, rows @ self.weight.transpose(0, 2, 1))
 
     def settle(self) -> None:
         """All rows have been seen."""

@@ -46,6 +46,12 @@ class Worth:
     outputs: np.ndarray
     inputs: np.ndarray
 
+    @classmethod
+    def of_all(cls, several: Sequence[Worth]) -> Worth:
+        """Of a weight that several ops read."""
+        outputs, inputs = ([getattr(one, name) for one in several] for name in ("outputs", "inputs"))
+        return cls(np.sum(outputs, 0), np.mean(inputs, 0))
+
     def scale(self, layer: SolvableLayer) -> np.ndarray:
         """What an error of each output counts: float32 [groups, outputs, 1] with a mean square of 1."""
         scale = np.sqrt(self.outputs / self.outputs.mean()).astype(np.float32)
@@ -62,7 +68,7 @@ def worth_of(model: Model, layers: Sequence[SolvableLayer], batches: Sequence[Fe
 
     Args:
         model: an inference model; its scope is only read.
-        layers: whose outputs are asked for.
+        layers: whose outputs are asked for; of some the weight may be the same.
         batches: feeds; some are enough.
         seed: of r.
 
@@ -82,12 +88,12 @@ def worth_of(model: Model, layers: Sequence[SolvableLayer], batches: Sequence[Fe
     except Exception as error:  # an op without a gradient fails in many ways
         _log.info("no gradient of this net, so every output counts alike: %s", str(error).strip()[-200:])
         return {}
-    found_of = {}
+    found_of: dict[str, list[Worth]] = {}
     for layer, one in zip(layers, sums):
         squares = sum((s / e for s, e in zip(one.squares, energies) if e > 0), start=np.zeros(1))
         varies = one.power / one.count - np.square(one.mean / one.count) * (layer.sink is not None)
-        found_of[layer.param.name] = Worth(_floored(squares), _floored(varies))
-    return found_of
+        found_of.setdefault(layer.param.name, []).append(Worth(_floored(squares), _floored(varies)))
+    return {name: Worth.of_all(several) for name, several in found_of.items()}
 
 
 @dataclass

@@ -4,12 +4,14 @@
 import logging
 
 import numpy as np
+import paddle
 import pytest
 import saved_nets
 from paddle import nn
 from saved_nets import structured
 
 from paddle_unstructured import NM, Block, Filter, PerLayer, Uniform
+from paddle_unstructured.reconstruction.layers import SolvableLayer, solvable
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -214,3 +216,31 @@ def test_transposed_convolutions_and_recurrent_weights_are_repaired(tmp_path):
     assert rows["conv2d_transpose_0.w_0"].after < 0.5 * rows["conv2d_transpose_0.w_0"].before
     assert rows["lstm_cell_0.w_0"].after < rows["lstm_cell_0.w_0"].before
     assert rows["lstm_cell_0.w_1"].after < rows["lstm_cell_0.w_1"].before
+
+
+def test_a_convolution_of_sequences_is_repaired_as_dygraph_saves_it(tmp_path):
+    def build(x):
+        first, second = nn.Conv1D(3, 16, 5, padding=2), nn.Conv1D(16, 16, 3, dilation=2, groups=2)
+        wide = nn.functional.conv1d(x.flatten(2), paddle.assign(first.weight), first.bias, padding=2)
+        return nn.Linear(16, 5)(nn.functional.relu(second(nn.functional.relu(wide))).mean(2))
+
+    done = reconstruct(saved(tmp_path, build), data(), ratio=0.5, steps=0)
+    assert len(done.rows) == 3 and all(row.after is not None and row.after < row.before for row in done.rows)
+
+
+def test_a_weight_with_several_readers_serves_them_all(tmp_path):
+    def build(x):
+        shared, last = nn.Linear(8, 8), nn.Linear(8, 5)
+        first = shared(x)
+        wide = shared(nn.functional.relu(shared(nn.functional.relu(first))) + 10 * x[:, :, ::-1])
+        return last(nn.functional.relu(wide).mean([1, 2]))
+
+    errors = []
+    for method in ("magnitude", "reconstruct"):
+        done = reconstruct(saved(tmp_path, build), data(), ratio=0.5, method=method, steps=0)
+        errors.append(done.error)
+    shared = next(row for row in done.rows if row.name == "linear_0.w_0")
+    assert shared.after < shared.before and not shared.note and errors[1] < 0.7 * errors[0]
+    graph = done.model.graph
+    layer = solvable(graph, next(p for p in graph.params() if p.name == "linear_0.w_0"), shared=True)
+    assert isinstance(layer, SolvableLayer) and len(layer.also) == 2 and layer.sink is None
