@@ -105,6 +105,12 @@ def test_a_difference_is_refused_and_nothing_is_written(pruned, tmp_path, monkey
     assert not os.path.exists(tmp_path / "model.onnx")
 
 
+def test_sigmoids_near_zero_are_known_to_a_rounding_of_one(tmp_path):
+    net = Net(lambda x: F.sigmoid(linear(2, 3)(x) - 15.5) + 1e-8 * linear(2, 3)(x), [-1, 2])  # about 2e-7
+    report = to_onnx(saved(net, tmp_path / "model"), str(tmp_path / "model.onnx"), tolerance=1e-12)
+    assert report.largest < 2.4e-7
+
+
 def test_a_lost_zero_is_refused(pruned, tmp_path, monkeypatch):
     make = to_onnx_module._with_initializers
 
