@@ -490,7 +490,7 @@ class UnstructuredPruner:
             self._watch_ahead(self.steps - 1)
 
     def _apply(self) -> bool:
-        """Apply the masks; whether they hold another number of weights than was known."""
+        """Apply the masks; whether they hold another number of units than was known."""
         self._attach(thoroughly=True)
         return self._masked.apply()
 

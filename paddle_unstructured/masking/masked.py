@@ -60,6 +60,7 @@ class MaskedLayers:
     @pruned.setter
     def pruned(self, pruned: np.ndarray) -> None:
         self._shared.count(self._keys, pruned)
+        self._cut = pruned  # what this object's own cuts made, or found
 
     @property
     def sparsity(self) -> float:
@@ -106,11 +107,18 @@ class MaskedLayers:
         """weight = weight * mask, for weights and what is tied to them.
 
         Returns:
-            Whether the masks hold another number of weights than was known: they may have been loaded.
+            Whether a mask holds another number of units than was known: it may have been loaded.
         """
         self._check_initialized()
-        before, self.pruned = self.pruned, self._device.apply()
-        return bool((before != self.pruned).any())
+        before, now = self.pruned, self._device.apply()
+        self._shared.count(self._keys, now)
+        differs = before != now
+        if not differs.any():
+            return False
+        is_other = differs & (np.abs(now - self._cut) >= self._device.units())  # less: a short unit for a whole one
+        if is_other.any():
+            self._cut = now
+        return bool(is_other.any())
 
     def take_zeros(self) -> None:
         """mask = (weight != 0)."""

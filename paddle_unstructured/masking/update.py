@@ -99,6 +99,12 @@ class MaskUpdate:
         with self._tensors() as tensors:
             return _stacked(paddle.sum(self._kept_magnitude(tensors, param)).cast("float64") for param in self._params)
 
+    def units(self) -> np.ndarray:
+        """Weights of each layer's largest unit."""
+        with self._graph.tensors([]):
+            sizes = [layer.pattern.size(layer.param) for layer in self._layers]
+            return np.array([size if isinstance(size, int) else int(size.max()) for size in sizes])
+
     def tie(self, shadow: str, param: Param) -> None:
         """Let `apply` and `prune` mask another variable of the scope like a param."""
         self._shadows.append((shadow, param))

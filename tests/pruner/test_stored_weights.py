@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from nets import masks_in
+from nets import Net, masks_in
 from paddle import optimizer
 from small_pruned_nets import TWO, adam, momentum, sgd, table, two
 
@@ -154,3 +154,19 @@ def test_update_params_masks_what_is_tied_too():
     net.put("average", np.ones([4, 6]))
     pruner.update_params()
     np.testing.assert_array_equal(net.get("average") == 0, net.get(TWO[0]) == 0)
+
+
+@pytest.mark.parametrize("held, is_reached", [([2], True), ([2, 0], False), ([0], False), ([4], True)])
+def test_a_short_block_in_the_place_of_a_whole_one_leaves_the_target_reached(held, is_reached):
+    """Inputs 0 to 3 and 4, 5 of each output are a block; 4 of 12 weights are pruned, and then masks are loaded."""
+    net = Net(lambda x: paddle.nn.Conv2D(6, 2, 1, bias_attr=False)(x), [2, 6, 3, 3])
+    pruner = UnstructuredPruner(net.program, ratio=1 / 3, pattern="1x4")
+    pruner.step()
+    [(name, mask)] = pruner.masks.items()
+    for zeros in held:
+        loaded = np.ones([2, 6, 1, 1])
+        loaded[0, 6 - zeros :] = 0
+        net.put(mask, loaded)
+        pruner.update_params()
+        assert pruner.pruned_by_layer() == {name: zeros}
+    assert pruner.target_reached() == is_reached
