@@ -29,7 +29,8 @@ ROOM = 2.5e8 / 3  # bytes that its activations may take, roughly
 FLOOR = 0.01  # of the largest in a layer
 _ENDS = {"softmax", "sigmoid", "log_softmax"}  # flat where they are sure of themselves; what they read is looked at
 _LISTS = ("builtin.combine", "builtin.split")
-_OPAQUE = {"rnn"}  # Paddle has no gradient of its state alone
+# Paddle has no gradient of an rnn's state alone, and one of a maximum takes the square of the time of its extents.
+_OPAQUE = {"rnn", "max", "min", "amax", "amin"}
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 

@@ -11,7 +11,7 @@ from paddle_unstructured.distributed.collectives import mode
 from paddle_unstructured.graph import Param
 from paddle_unstructured.reconstruction.damage import Damage
 from paddle_unstructured.reconstruction.layers import solvable
-from paddle_unstructured.reconstruction.worth import Worth, worth_of
+from paddle_unstructured.reconstruction.worth import Worth, differentiable, worth_of
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -101,3 +101,14 @@ def test_damage_in_groups_reads_the_inputs_of_its_own_group():
     with mode(paddle.disable_static):
         scores = Damage({"w": worth}).score(paddle.ones([4, 1, 1, 1]), param, None)
     assert scores.numpy().ravel().tolist() == [1.0, 1.0, 10.0, 10.0]
+
+
+def test_gradients_end_at_a_maximum(tmp_path):
+    def build(x):
+        return nn.Linear(5, 3)(nn.functional.relu(nn.Conv2D(2, 5, 3)(x)).max([2, 3]))
+
+    model = saved(tmp_path, build, (2, 6, 6))
+    ops = model.program.global_block().ops
+    conv, largest = (next(op for op in ops if op.name() == name) for name in ("pd_op.conv2d", "pd_op.max"))
+    ends = differentiable(model.program, [conv.result(0)], list(model.fetches))
+    assert [end.id for end in ends] == [largest.operand_source(0).id]
