@@ -71,13 +71,19 @@ class Calibrated:
         return replace(self, error=relative(_run(exact, batch), _run(rounded, batch)))
 
 
+def are_few(net: Net, batches: Sequence[Batch]) -> bool:
+    """Whether every second sample of the largest batch is held out."""
+    return max(count_samples(net, batch) for batch in batches) < 4 * SAMPLES
+
+
 def hold_out(net: Net, batches: Sequence[Batch]) -> tuple[list[Batch], Batch]:
-    """Samples to calibrate on, and some to measure on, which are the same ones if there are few."""
+    """Samples to calibrate on, and others to measure on: of few every second one; a single one serves for both."""
     *others, last = sorted(batches, key=lambda batch: count_samples(net, batch))
     most = count_samples(net, last)
-    held = range(0, most, max(1, most // SAMPLES))[:SAMPLES]  # from everywhere: data are sorted at times
-    if most < 4 * SAMPLES:
-        return list(batches), pick_samples(net, last, held)
+    apart = max(2, most // SAMPLES)
+    held = range(0, most, apart)[:SAMPLES]  # from everywhere: data are sorted at times
+    if most == 1:
+        return list(batches), last
     rest = sorted(set(range(most)) - set(held))
     return [*others, pick_samples(net, last, rest)], pick_samples(net, last, held)
 

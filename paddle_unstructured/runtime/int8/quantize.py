@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Mapping, Sequence
 
 from ..net import Layer, Net, input_of
 from ..plan import PlanWriter
 from ..write_plan import KernelChoice
 from .calibration_data import read_batches
-from .calibrators import CALIBRATORS
+from .calibrators import CALIBRATORS, Range
 from .equalization import equalize
-from .errors import Calibrated, LayerError, errors_alone, hold_out, layer_errors
+from .errors import Calibrated, LayerError, are_few, errors_alone, hold_out, layer_errors
 from .keep_float32 import keep_hurting, saved_time
 from .lowering import lower
 from .observe import Batch, Observed, count_samples, observe
@@ -59,7 +60,18 @@ def calibrate(net: Net, options: Int8, batches: Sequence[Batch]) -> Calibrated:
     if len(tried) > 1:
         tried = sorted((each.measured(held) for each in tried), key=lambda each: each.error or 0.0)
     most = MOST_ERROR if options.most_error is None else options.most_error
-    return keep_hurting(tried[0], _costs(net, seen, data), most, held) if most < 1 else tried[0].measured(held)
+    found = keep_hurting(tried[0], _costs(net, seen, data), most, held) if most < 1 else tried[0].measured(held)
+    if not are_few(net, batches):
+        return found
+    return _of_all(found, observe(net, batches, histograms=found.calibration != "minmax"), options, given)
+
+
+def _of_all(
+    found: Calibrated, seen: Mapping[Layer, Observed], options: Int8, given: Mapping[Layer, Range]
+) -> Calibrated:
+    """The same choices with ranges and means of all samples: too few to do without those that were held out."""
+    means = {layer: one.mean for layer, one in seen.items()} if options.correct_bias else {}
+    return replace(found, ranges={**calibrated(seen, found.calibration), **given}, means=means)
 
 
 def _costs(net: Net, seen: Mapping[Layer, Observed], data: Sequence[Batch]) -> Mapping[Layer, float]:

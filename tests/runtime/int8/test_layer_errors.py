@@ -14,7 +14,7 @@ from paddle_unstructured.runtime.border import IMAGE, Input
 from paddle_unstructured.runtime.int8.calibrators import CALIBRATORS
 from paddle_unstructured.runtime.int8.errors import SAMPLES, hold_out, relative
 from paddle_unstructured.runtime.int8.quantize import calibrate
-from paddle_unstructured.runtime.net import Net, input_layer
+from paddle_unstructured.runtime.net import Layer, Net, Output, input_layer
 from paddle_unstructured.runtime.read_net import read_net
 from paddle_unstructured.saved_model import open_model, save_model
 
@@ -88,10 +88,22 @@ def net_of(*dims):
     return Net([input_layer(Input("x", "float32", IMAGE, dims))], [])
 
 
-def test_few_samples_are_calibrated_and_measured_on_alike():
+def test_of_few_samples_every_second_one_is_held_out_and_one_serves_for_both():
     net, data = net_of(-1, 1, 1, 1), np.arange(5.0, dtype="float32").reshape(-1, 1, 1, 1)
     rest, held = hold_out(net, [[data[:2]], [data]])
-    assert [len(batch[0]) for batch in rest] == [2, 5] and held[0].ravel().tolist() == [0, 1, 2, 3, 4]
+    assert [batch[0].ravel().tolist() for batch in rest] == [[0, 1], [1, 3]] and held[0].ravel().tolist() == [0, 2, 4]
+    rest, held = hold_out(net, [[data[:1]]])
+    assert rest[0][0].ravel().tolist() == held[0].ravel().tolist() == [0]
+
+
+def test_few_samples_say_of_others_how_far_off_their_ranges_are():
+    """One sample of four is ten times as large: who measures on what ranges come from does not see what is clipped."""
+    [x] = net_of(-1, 1, 1, 1).inputs
+    net = Net([x], [Output(Layer("conv", (x,), "w", np.ones((1, 1, 1, 1)), np.zeros(1)))])
+    data = np.array([10.0, 1.0, 0.5, 0.8], "float32").reshape(-1, 1, 1, 1)
+    found = calibrate(net, Int8(data, most_error=1, calibration="minmax"), [[data]])
+    assert found.error is not None and found.error > 0.5
+    assert found.ranges[found.net.inputs[0]][1] == 10.0  # in the end all samples count
 
 
 def test_of_many_samples_every_so_many_are_held_out():
