@@ -67,9 +67,14 @@ class Moments:
 
     def include(self, other: Moments) -> None:
         """Take the rows of another one, too."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
-        let_go(other.second)
+        for name in (field.name for field in fields(self) if field.name != "second"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        second = np.empty_like(self.second)
+        for rows in slices(second.shape[-1]):
+            np.add(self.second[:, rows], other.second[:, rows], out=second[:, rows])
+            let_go(self.second)
+            let_go(other.second)
+        self.second = second
 
     def wait(self) -> None:
         """Large sums wait in a file from now on; there is nothing to add to them."""
