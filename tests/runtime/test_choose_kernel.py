@@ -21,9 +21,9 @@ def layer(kind, size, zeros, block=1):
         ("conv", 64, 1, 0.3),
         ("conv", 64, 2, 0.2),
         ("conv", 64, 4, 0.1),
-        ("linear", 64, 1, 0.8),  # the second-level cache holds its weights
-        ("linear", 512, 2, 0.7),
-        ("linear", 512, 4, 0.6),
+        ("linear", 64, 1, 0.7),  # the second-level cache holds its weights
+        ("linear", 512, 2, 0.6),
+        ("linear", 512, 4, 0.5),
         ("linear", 768, 1, 0.4),  # waits for memory
         ("linear", 768, 4, 0.4),
         ("recurrent", 128, 1, 0.87),
