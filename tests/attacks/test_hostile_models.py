@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 import paddle
@@ -20,12 +20,13 @@ pytestmark = pytest.mark.usefixtures("static")
 
 
 @pytest.fixture
-def net(tmp_path, monkeypatch) -> Net:
-    """A small net, saved as "dense" in a folder that is the current one."""
+def net(tmp_path, monkeypatch) -> Iterator[Net]:
+    """A small net, saved as "dense" in a folder that is the current one; the default Program is an empty one."""
     monkeypatch.chdir(tmp_path)
     net = Net(two_linears, [3, 4], lambda: paddle.optimizer.SGD(0.1))
     export.export(net.program, [net.input], [net.output], "dense", exe=net.exe)
-    return net
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        yield net
 
 
 def test_check_and_reports_of_a_program_refuse_hostile_values_by_name(net):
