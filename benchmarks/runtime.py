@@ -4,6 +4,7 @@
     python benchmarks/runtime.py [--threads 1 2] [--batch 1 8] [--rounds 12] [--others PYTHON] [--models FOLDER]
     python benchmarks/runtime.py prepare --models FOLDER      # save and convert the models, measure nothing
     python benchmarks/runtime.py --int8                       # the same for sparse int8; prepare knows it too
+    python benchmarks/runtime.py --bf16                       # for bfloat16; prepare knows it too
     python benchmarks/runtime.py break-even [--int8]          # sparse against dense kernels, layer by layer
     python benchmarks/runtime.py ways                         # int8: vectors against tiles, on a processor with AMX
     python benchmarks/runtime.py roofline                     # what the processor can do, and what of it we reach
@@ -45,7 +46,7 @@ def main() -> None:
 
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(args.models or temporary)
-            prepare_all(folder, args.cases, args.int8)
+            prepare_all(folder, args.cases, args.int8, args.bf16)
             if args.what == "table":
                 table(folder, args)
 
@@ -61,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="only cases whose name contains this, as in 'MobileNet 75'")
     parser.add_argument("--models", default="", help="where models are kept for the next time (default: nowhere)")
     parser.add_argument("--int8", action="store_true", help="the table of sparse int8 instead of that of float32")
+    parser.add_argument("--bf16", action="store_true", help="the table of bfloat16 on processors with AMX")
     parser.add_argument("--busy", action="store_true", help="others use the machine: best processor times, one thread")
     parser.add_argument("--no-header", action="store_true", help="rows only, to go on with a table")
     parser.add_argument("--others", action="append", default=[], metavar="PYTHON", help="may be given more than once")

@@ -20,6 +20,8 @@ from .ranking.bundles import in_bundles
 from .ranking.cut import Size
 from .ranking.groups import protect_highest
 
+_BF16_TILE = (16, 2)  # outputs and inputs that a tile of bfloat16 needs together
+_ON_TILES = {"kernel": "position", "narrow": "skip"}
 _WORDS = 'kept:of such as "2:4", or outputs x inputs such as "2x1" or "1x4"'
 
 
@@ -395,6 +397,8 @@ class Filter(Boxes):
 def parse_pattern(pattern: str) -> Pattern:
     """A pattern in words: "2:4" is NM(2, 4), "2x1" (outputs x inputs) Block(2, 1), "1x4" and "2x4" Int8Block(1), (2).
 
+    "16x2" is what the tiles of AMX leave out of a model in bfloat16: Block(16, 2, kernel="position", narrow="skip").
+
     Raises:
         ValueError: None of these.
     """
@@ -404,4 +408,6 @@ def parse_pattern(pattern: str) -> Pattern:
     if not blocks:
         return NM.parse(pattern)
     outputs, inputs = int(blocks[1]), int(blocks[2])
-    return Int8Block(outputs) if inputs == Int8Block.inputs else Block(outputs, inputs)
+    if inputs == Int8Block.inputs:
+        return Int8Block(outputs)
+    return Block(outputs, inputs, **(_ON_TILES if (outputs, inputs) == _BF16_TILE else {}))

@@ -243,6 +243,7 @@ def test_a_filter_leaves_a_param_without_an_axis_of_its_own():
         ("2x4", Int8Block(outputs=2)),
         ("4x4", Int8Block(outputs=4)),
         ("2x1", Block(2, 1)),
+        ("16x2", Block(16, 2, kernel="position", narrow="skip")),
         ("1x2", Block(1, 2)),
         ("2:4", NM(2, 4)),
     ],

@@ -19,6 +19,7 @@ class Case:
         sparsity: 0 to 1.
         outputs, inputs: The block: neighbouring outputs x neighbouring inputs at one kernel position.
         int8: Whether it belongs to the table of bytes.
+        bf16: whether it belongs to that of bfloat16.
     """
 
     net: str
@@ -26,6 +27,7 @@ class Case:
     outputs: int = 1
     inputs: int = 1
     int8: bool = False
+    bf16: bool = False
 
     def __str__(self) -> str:
         block = (self.outputs, self.inputs)
@@ -49,6 +51,7 @@ CASES = (
     *(Case(net, 0.75, 1, 4, int8=True) for net in ("MobileNetV2", "EfficientNet-Lite", "ResNet50")),
     *(Case("MobileNet", sparsity, 16, 4, int8=True) for sparsity in (0.75, 0.9)),
     Case("MobileNetV2", 0.75, 16, 4, int8=True),
+    *(Case(net, sparsity, 16, 2, bf16=True) for net in ("ResNet50", "MobileNet") for sparsity in (0.0, 0.75, 0.9)),
     *(Case("ResNet50", sparsity, outputs, 4, int8=True) for sparsity, outputs in ((0.0, 1), (0.75, 16), (0.9, 16))),
 )
 
@@ -56,6 +59,11 @@ CASES = (
 def prepare(case: Case, folder: Path) -> str:
     """Save the net, its conversions, its ONNX file and an int8 one, unless they are there; returns their prefix."""
     prefix = case.prefix(folder)
+    if case.bf16:
+        if not Path(prefix + "_bf16.json").exists():
+            _save(case, prefix)
+            _convert(prefix, int8=False, bf16=True)
+        return prefix
     if not Path(prefix + "_int8.onnx").exists():
         _save(case, prefix)
         _convert(prefix, int8=case.int8)
@@ -115,13 +123,15 @@ def _pruned(random: np.random.Generator, case: Case, old: np.ndarray) -> np.ndar
     return prune(old.reshape(*old.shape[:2], -1), case.sparsity, case.outputs, case.inputs).reshape(old.shape)
 
 
-def _convert(prefix: str, *, int8: bool) -> None:
+def _convert(prefix: str, *, int8: bool, bf16: bool = False) -> None:
     import paddle2onnx
 
-    from paddle_unstructured.runtime import Int8, convert
+    from paddle_unstructured.runtime import Bf16, Int8, convert
 
     paddle2onnx.export(prefix + ".json", prefix + ".pdiparams", prefix + ".onnx", opset_version=13)
     convert(prefix, prefix + "_fast")
+    if bf16:
+        convert(prefix, prefix + "_bf16", bf16=Bf16())
     if int8:
         convert(prefix, prefix + "_bytes", int8=Int8(np.stack(list(_inputs())), most_error=1))
 

@@ -151,6 +151,7 @@ def deepsparse(model: str, threads: int) -> Run:
 RIVALS = {
     "ours": Rival(session, "_fast"),
     "ours in Predictor": Rival(predictor, "_fast"),
+    "ours bf16": Rival(session, "_bf16"),
     "ours int8": Rival(session, "_bytes"),
     "ours int8 in Predictor": Rival(predictor, "_bytes"),
     "ONNX Runtime": Rival(onnxruntime, ".onnx"),
@@ -166,7 +167,7 @@ RIVALS = {
     "DeepSparse": Rival(deepsparse, ".onnx", "deepsparse"),
     "DeepSparse int8": Rival(deepsparse, "_int8.onnx", "deepsparse"),
 }
-# The columns of the two tables; the first one is what the others are compared with.
+# The columns of the three tables; the first one is what the others are compared with.
 FLOATS = (
     "ours",
     "ours in Predictor",
@@ -190,3 +191,4 @@ BYTES = (
     "OpenVINO NNCF int8",
     "DeepSparse int8",
 )
+HALVES = ("ours bf16", "ours", "OpenVINO default", "OpenVINO fixed default", "OpenVINO", "ONNX Runtime")

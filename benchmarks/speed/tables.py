@@ -14,23 +14,23 @@ from typing import Iterator, Sequence
 
 from .measuring import Worker, measure
 from .models import CASES, Case, prepare
-from .rivals import BYTES, FLOATS, RIVALS
+from .rivals import BYTES, FLOATS, HALVES, RIVALS
 
 
-def cases(wanted: str, int8: bool) -> list[Case]:
-    return [case for case in CASES if wanted in str(case) and case.int8 == int8]
+def cases(wanted: str, int8: bool, bf16: bool) -> list[Case]:
+    return [case for case in CASES if wanted in str(case) and (case.int8, case.bf16) == (int8, bf16)]
 
 
-def prepare_all(folder: Path, wanted: str, int8: bool) -> None:
+def prepare_all(folder: Path, wanted: str, int8: bool, bf16: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for case in cases(wanted, int8):
+    for case in cases(wanted, int8, bf16):
         with silence():
             prepare(case, folder)
 
 
 def table(folder: Path, args: Namespace) -> None:
     """A row for each case, thread count and batch; all times beside the first column's."""
-    columns = BYTES if args.int8 else FLOATS
+    columns = BYTES if args.int8 else HALVES if args.bf16 else FLOATS
     pythons = find_pythons(columns, args.others)
     names = list(pythons)
     if not args.no_header:
@@ -38,7 +38,7 @@ def table(folder: Path, args: Namespace) -> None:
         print(f"{processor()}; {how} of {args.rounds} rounds\n")
         print(f"| model | zeros | threads | batch | {' | '.join(names)} | files | peak memory |")
         print("|---|---|---|---|" + "---|" * len(names) + "---|---|", flush=True)
-    for case in cases(args.cases, args.int8):
+    for case in cases(args.cases, args.int8, args.bf16):
         with silence():
             prefix = prepare(case, folder)
         for threads in args.threads:
@@ -67,7 +67,11 @@ def processor() -> str:
     """Its name and what it has of the instruction sets that decide; a name alone says little on rented machines."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    sets = [name for name in ("avx2", "avx_vnni", "avx512_vnni", "amx_int8") if name in found.get("flags", "").split()]
+    sets = [
+        name
+        for name in ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16")
+        if name in found.get("flags", "").split()
+    ]
     name = f"{found.get('model name', 'unknown processor')}, model {found.get('model', '?')}"
     return f"{name} ({', '.join(sets) or 'none of the instruction sets'}), {os.cpu_count()} cores"
 

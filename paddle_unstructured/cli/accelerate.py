@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, "prefix of the fast model")
     parser.add_argument("--int8", action="store_true", help="weights and activations in int8; needs --calibrate")
     parser.add_argument(
+        "--bf16",
+        action="store_true",
+        help="convolutions in bfloat16, for processors with AMX; its error is told on --calibrate, or on random inputs",
+    )
+    parser.add_argument(
         "--calibrate",
         "--data",
         metavar="DATA",
@@ -63,7 +68,7 @@ def _code(table: Any) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..runtime import convert
+    from ..runtime import Bf16, convert
 
     known = ("calibration", "equalize", "skip", "most_error", "report")
     words = {word: getattr(args, word) for word in known}
@@ -73,26 +78,33 @@ def run(args: argparse.Namespace) -> int:
         refuse_words(args)
     elif args.most_error is not None:
         raise ValueError("--most-error has no meaning with --target-ms or --speedup: layers in float32 take longer.")
+    if args.int8 and args.bf16:
+        raise ValueError("--bf16 has no meaning with --int8: a model is rounded to one or the other; leave one out.")
+    if args.bf16 and is_asked(args):
+        raise ValueError("--bf16 has no meaning with --target-ms or --speedup, whose times are of float32 or int8.")
     if not args.int8:
         given = [f"--{word.replace('_', '-')}" for word in int8]
-        given += ["--calibrate"] if args.calibrate and not prunes else []
+        given += ["--calibrate"] if args.calibrate and not prunes and not args.bf16 else []
         if given:
             raise ValueError(f"{', '.join(given)} has no meaning without --int8; add it, or leave this out.")
     files = [file for file in args.calibrate or () if not file.endswith(".json")]
+    if args.bf16 and args.calibrate and (len(files) > 1 or len(files) < len(args.calibrate)):
+        raise ValueError(f"--calibrate takes one file or folder of data with --bf16, got {', '.join(args.calibrate)}.")
     plain = len(files) == 1 and files[0].endswith((".npy", ".npz"))  # which `convert` reads by itself
     if (not prunes and plain) or not files:
         _refuse_image_words(args)
     if not prunes:
-        if args.int8 and files and not plain:
+        if (args.int8 or args.bf16) and files and not plain:
             int8["data"] = _samples(args, files)
-        table = convert(args.model, args.output, int8=_int8(args, int8))
+        data = int8.get("data", files[0] if files else None)
+        table = convert(args.model, args.output, int8=_int8(args, int8), bf16=Bf16(data) if args.bf16 else None)
         give(str(table))
         return _code(table)
     with _pruned(args, files) as (model, arrays, done):
         if args.int8:
             int8["data"] = arrays
             int8.update({"most_error": 1.0} if is_asked(args) else {})  # the whole of it is what was timed
-        table = convert(model, args.output, int8=_int8(args, int8))
+        table = convert(model, args.output, int8=_int8(args, int8), bf16=Bf16(arrays) if args.bf16 else None)
         give(f"{done}{note(files[0])}\n\n{table}")
     return _code(table)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arguments import flag, fraction, part, regex, wrong_kind
 from ..graph import Param, open_graph
-from ..patterns import NM, Boxed, Element, Int8Block, Pattern, grouped_axis, parse_pattern
+from ..patterns import NM, Boxed, Element, Pattern, grouped_axis, parse_pattern
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
 from ..selection import RELEVANT, all_weights, judge, named, why_none
@@ -192,7 +192,7 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
     elif isinstance(pattern, Boxed):
         if None in (param.output_axis, param.input_axis):
             return "it has no output and input axis"
-        if isinstance(pattern, Int8Block) and pattern.check(param):
+        if pattern.check(param):
             return ""  # too narrow: pruning leaves it dense
         share = _shares_kept(kept, pattern.extents(param))
         broken, what = (share > 0) & (share < 1), "blocks are zero in part"

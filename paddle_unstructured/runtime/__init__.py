@@ -6,6 +6,7 @@ from ..lazy_names import lazy_names
 __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        ".bf16.options": ("Bf16",),
         ".benchmarking": (
             "BenchmarkResult",
             "benchmark",

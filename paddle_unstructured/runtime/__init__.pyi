@@ -3,6 +3,7 @@
 
 from .benchmarking import BenchmarkResult as BenchmarkResult
 from .benchmarking import benchmark as benchmark
+from .bf16.options import Bf16 as Bf16
 from .conversion import ConversionTable as ConversionTable
 from .conversion import convert as convert
 from .int8.options import Int8 as Int8

@@ -57,10 +57,20 @@ ISAS_TILES: Isas = {  # the kernels for int8 that multiply whole matrices at onc
     "amx": ("kAmxTiles", 16, 32, (*ISAS_INT8["avx512_vbmi"][3], *_AMX, "-DPU_TILES=1")),
     **PLAIN_TILES,
 }
+ISAS_BF16: Isas = {  # the kernels for bfloat16; those without tiles run the same algorithm
+    "amx_bf16": (
+        "kAmx",
+        16,
+        32,
+        (*ISAS_INT8["avx512_vbmi"][3], "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-DPU_TILES=1"),
+    ),
+    "avx512": ("kAvx512", 16, 32, _AVX512_VNNI),
+    **{name: ISAS[name] for name in ("avx2", "portable")},
+}
 # Every 64-bit ARM has it. GCC, when it reorders before it has given out registers, then has too few.
 _NEON = ("-DPU_NEON=1", "-fno-schedule-insns")
-MACHINES: Mapping[str, tuple[Isas, Isas, Isas]] = {  # for float32, int8 and int8 on tiles; others run portable kernels
-    "x86_64": (ISAS, ISAS_INT8, ISAS_TILES),
+MACHINES: Mapping[str, tuple[Isas, Isas, Isas, Isas]] = {  # float32, int8, int8 on tiles, bfloat16; others run portable
+    "x86_64": (ISAS, ISAS_INT8, ISAS_TILES, ISAS_BF16),
     "aarch64": (
         {"neon": ("kNeon", 4, 32, _NEON), **PORTABLE},
         {
@@ -70,15 +80,17 @@ MACHINES: Mapping[str, tuple[Isas, Isas, Isas]] = {  # for float32, int8 and int
             **PORTABLE,
         },
         PLAIN_TILES,
+        PORTABLE,
     ),
 }
 YOUNG = {  # sets that older compilers or assemblers do not know -> an instruction to ask for
     "avx_vnni": "",
     "amx": "tilerelease",
+    "amx_bf16": "tdpbf16ps %tmm0, %tmm1, %tmm2",
     "neon_i8mm": "usdot v0.4s, v0.16b, v0.16b",
     "neon_dotprod": "sdot v0.4s, v0.16b, v0.16b",
 }
-EXACT = ("-ffp-contract=off",)  # for all but the float32 kernels: every instruction set makes the same int8 bits
+EXACT = ("-ffp-contract=off",)  # for all but the float32 kernels: every instruction set makes the same bits
 # A library that travels brings the C++ runtime along, hidden; what it asks of the machine is the C library.
 PORTABLE_LINK = ("-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL")
 
@@ -245,24 +257,26 @@ class _Unit:
 
 def _units(compiler: str, more: Sequence[Path]) -> list[_Unit]:
     """The kernels once per instruction set of the compiler's machine, the executor, and `more`."""
-    machine = MACHINES.get(machine_of(compiler), (PORTABLE, PORTABLE, PLAIN_TILES))
-    floats, int8, tiles = (
+    machine = MACHINES.get(machine_of(compiler), (PORTABLE, PORTABLE, PLAIN_TILES, PORTABLE))
+    floats, int8, tiles, bf16 = (
         {name: isa for name, isa in isas.items() if name not in YOUNG or knows(compiler, isa[3], YOUNG[name])}
         for isas in machine
     )
     units = [
-        _Unit(source, f"{_name(source)}_{name}", [*_isa_flags(name, isa), *(EXACT if _is_int8(source) else ())])
-        for source in sorted((SOURCES / "kernels").rglob("*.cpp"))
-        for name, isa in (floats if not _is_int8(source) else tiles if source.stem == "tiles" else int8).items()
+        _Unit(source, f"{_name(source)}_{name}", [*_isa_flags(name, isa), *(() if folder == "f32" else EXACT)])
+        for folder, stem, isas in (
+            ("f32", "kernels", floats),
+            ("int8", "kernels", int8),
+            ("int8", "tiles", tiles),
+            ("bf16", "kernels", bf16),
+        )
+        for source in [SOURCES / "kernels" / folder / f"{stem}.cpp"]
+        for name, isa in isas.items()
     ]
-    has = [f"-DPU_HAS_{name.upper()}" for name in YOUNG if name in int8 or name in tiles]
+    has = [f"-DPU_HAS_{name.upper()}" for name in YOUNG if name in int8 or name in tiles or name in bf16]
     engine = sorted((SOURCES / "engine").rglob("*.cpp"))
     units += [_Unit(source, _name(source), [*has, *EXACT]) for source in engine]
     return units + [_Unit(source, f"more_{source.stem}", has) for source in more]
-
-
-def _is_int8(source: Path) -> bool:
-    return source.parent.name == "int8"
 
 
 def _name(source: Path) -> str:

@@ -6,18 +6,24 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import numpy as np
+
 from .. import arguments
 from ..arguments import StrPath
 from ..reporting.table import aligned
 from ..saved_model import Model, in_inference_mode, open_model, prefix_of, save_model
+from .bf16.note import bf16_note
+from .bf16.options import Bf16
+from .bf16.write_plan import emit as emit_bf16
 from .convert_parts import convert_parts
 from .engine import Engine
+from .int8.calibration_data import read_batches
 from .int8.errors import LayerError
 from .int8.errors import table as error_table
 from .int8.note import int8_note
 from .int8.options import Int8
 from .int8.quantize import batches_of, calibrate, report
-from .net import Net
+from .net import Net, input_of
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
 from .read_net import read_net
@@ -53,7 +59,8 @@ class ConversionTable:
         bytes_after: size of the converted model's.
         refused: what is refused, op by op, with its share of the arithmetic.
         parts: what was converted of a model that was not converted whole.
-        note: note on an int8 model: how it was quantized, and how far its outputs are from those in float32.
+        note: note on a model in int8 or bfloat16: how far its outputs are from those in float32, and how it was
+            quantized.
         errors: what int8 costs layer by layer, if it was asked for of a model that is converted whole.
     """
 
@@ -84,7 +91,7 @@ class ConversionTable:
             (c.layer, "x".join(map(str, c.shape)), f"{c.sparsity:.4f}", c.kernel, c.output, c.why) for c in self.choices
         ]
         header: tuple[str, ...] = ("layer", "weight", "sparsity", "kernel", "output", "why")
-        if not self.note:
+        if not any(c.output for c in self.choices):
             rows, header = [(*row[:4], row[5]) for row in rows], (*header[:4], header[5])
         sizes = (
             f"{self.bytes_before / 1e6:.2f} MB -> {self.bytes_after / 1e6:.2f} MB on disk "
@@ -104,7 +111,7 @@ class ConversionTable:
         return f"\n{aligned(('', 'ops', 'multiply-adds', 'why it ends'), rows, numbers=(1, 2))}\n{said}"
 
 
-def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> ConversionTable:
+def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None, bf16: Bf16 | None = None) -> ConversionTable:
     """Convert a saved inference model so that its zeros make it faster.
 
     The whole net becomes one operator: batch norms are folded, activations fused, weights stored without their zeros.
@@ -115,17 +122,21 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
     With `int8`, weights and activations are int8, and blocks of 4 neighbouring inputs that are all zero are left out;
     layers that no int8 kernel covers run in float32 between the others, and the table says so.
 
+    With `bf16`, convolutions multiply bfloat16 numbers, and sum in float32: for processors with AMX, whose tiles leave
+    out blocks of 16 outputs x 2 inputs that are all zero. It needs no calibration.
+
     Args:
         model: An inference model, as `open_model` takes it. Paddle must be in static mode.
         out: The prefix of the two files that are written.
         int8: Calibration data and how to use them; None for float32.
+        bf16: How convolutions are rounded to bfloat16; None for float32. Not together with `int8`.
 
     Returns:
         What runs each layer.
 
     Raises:
         FileNotFoundError: There is no model, or no such file of data.
-        ValueError: Calibration data that do not fit.
+        ValueError: Data that do not fit, or both `int8` and `bf16`.
         BuildError: The kernels must be compiled once, and cannot be.
 
     Example:
@@ -135,13 +146,17 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
     prefix = prefix_of(arguments.path("out", out))
     if int8 is not None:
         arguments.instance("int8", int8, Int8, rule='None or what says how, `Int8("images.npy")` say')
+    if bf16 is not None:
+        arguments.instance("bf16", bf16, Bf16, rule="None or `Bf16()`, with data or without")
+        if int8 is not None:
+            raise ValueError("`bf16` must be left out with `int8`: a model is rounded to one or the other.")
     opened = open_model(arguments.path("model", model))
     before = _bytes(opened.files.program, opened.files.params)
     opened = in_inference_mode(opened) if opened.fetches else opened
     try:
-        writer, choices, note, errors = _converted(opened, int8)
+        writer, choices, note, errors = _converted(opened, int8, bf16)
     except Refusal as refusal:
-        found = convert_parts(opened, prefix, int8)
+        found = convert_parts(opened, prefix, int8, bf16)
         if not found.pieces:
             save_model(opened, prefix)
         after = _bytes(prefix + ".json", prefix + ".pdiparams")
@@ -153,11 +168,19 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None) -> Conver
     return ConversionTable(tuple(choices), "", before, after, note, errors=errors)
 
 
-def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[KernelChoice], str, tuple[LayerError, ...]]:
+def _converted(
+    model: Model, int8: Int8 | None, bf16: Bf16 | None
+) -> tuple[PlanWriter, list[KernelChoice], str, tuple[LayerError, ...]]:
     if not 1 <= len(model.fetches) <= MOST_OUTPUTS:
         raise Refusal(f"it has {len(model.fetches)} outputs, and the runtime returns at most {MOST_OUTPUTS}")
     net = read_net(model)
-    _compare_with_paddle(model, net)
+    feeds = _compare_with_paddle(model, net)
+    if bf16 is not None:
+        inputs = [input_of(layer) for layer in net.inputs]
+        samples = [list(feeds.values())] if bf16.data is None else read_batches(bf16.data, inputs)
+        writer, choices = emit_bf16(net)
+        note = bf16_note(net, samples, Engine(writer.text, writer.arrays), given=bf16.data is not None)
+        return writer, choices, note, ()
     if int8 is None:
         writer, choices = emit(net)
         Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
@@ -169,8 +192,8 @@ def _converted(model: Model, int8: Int8 | None) -> tuple[PlanWriter, list[Kernel
     return writer, choices, note, tuple(report(found, batches)) if int8.report else ()
 
 
-def _compare_with_paddle(model: Model, net: Net) -> None:
-    """Raise Refusal unless a net returns what the model returns, on random inputs that Paddle takes."""
+def _compare_with_paddle(model: Model, net: Net) -> dict[str, np.ndarray]:
+    """Raise Refusal unless a net returns what the model returns, on random inputs that Paddle takes; returns these."""
     writer, _ = emit(net)
     failed: ValueError | None = None
     for feeds in trial_inputs(model):
@@ -185,9 +208,10 @@ def _compare_with_paddle(model: Model, net: Net) -> None:
             continue
         if not all(map(are_close, found, want)):
             raise Refusal("the plan that was made of it does not compute what Paddle computes")
-        return
+        return feeds
     if failed is not None:
         raise Refusal(f"the plan that was made of it does not run: {failed}") from failed
+    return next(trial_inputs(model))
 
 
 def _bytes(*files: str) -> int:

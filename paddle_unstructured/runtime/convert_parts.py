@@ -14,10 +14,13 @@ from ..formats.atomic import scratch
 from ..formats.pir_json import read_program
 from ..inference import reason
 from ..saved_model import Model, open_model, save_model
+from .bf16.note import bf16_note
+from .bf16.options import Bf16
+from .bf16.write_plan import emit as emit_bf16
 from .border import Input
 from .build import BuildError
 from .engine import Engine
-from .int8.calibration_data import read_batches
+from .int8.calibration_data import Data, read_batches
 from .int8.lowering import layers_of
 from .int8.note import int8_note
 from .int8.options import Int8
@@ -52,13 +55,14 @@ class FoundParts:
     why: str = ""
 
 
-def convert_parts(model: Model, prefix: str, int8: Int8 | None) -> FoundParts:
+def convert_parts(model: Model, prefix: str, int8: Int8 | None, bf16: Bf16 | None = None) -> FoundParts:
     """Convert what can be, and write the model, unless that is nothing.
 
     Args:
         model: an inference model.
         prefix: prefix of the two files that are written.
         int8: calibration data and how to use them; None for float32.
+        bf16: data on which the error is told; None for float32.
 
     Raises:
         FileNotFoundError: There is no such file of data.
@@ -72,10 +76,10 @@ def convert_parts(model: Model, prefix: str, int8: Int8 | None) -> FoundParts:
         dense = os.path.join(folder, "dense")
         save_model(model, dense)
         finder = Finder(open_model(dense), OpGraph.of(read_program(dense + ".json")))
-        batches = _batches(finder.model, int8)
+        batches = _batches(finder.model, (int8 or bf16 or Bf16()).data)
         try:
             parts = _agreed(finder, batches)
-            found = _built(finder, parts, batches, int8)
+            found = _built(finder, parts, batches, int8, bf16)
             if found.pieces:
                 write_parts(dense, found.pieces, prefix)
         except Refusal as refusal:
@@ -115,19 +119,28 @@ def _look_at_few(finder: Finder, feeds: Mapping[str, np.ndarray]) -> bool:
 
 
 def _built(
-    finder: Finder, parts: Sequence[Part], batches: Sequence[Mapping[str, np.ndarray]], int8: Int8 | None
+    finder: Finder,
+    parts: Sequence[Part],
+    batches: Sequence[Mapping[str, np.ndarray]],
+    int8: Int8 | None,
+    bf16: Bf16 | None,
 ) -> FoundParts:
     found, notes = FoundParts(), list[str]()
     numbers = sorted({value for part in parts for value in part.inputs})
     seen = values_of(finder, numbers, batches) if parts and batches else []
+    if bf16 is not None and parts and not batches:
+        seen = _seen_of_random(finder, numbers)
     if int8 is not None and parts:
         _check_skip(int8, [layer.name for part in parts for layer in layers_of(part.net) if layer.name])
     for part in parts:
         mine = [[arrays[value] for value in part.inputs] for arrays in seen]
         options = None if int8 is None else _own(int8, part)
         rounded = None if options is None else calibrate(part.net, options, mine)
-        writer, choices = emit(part.net) if rounded is None else rounded.emitter().run()
+        plain = emit if bf16 is None else emit_bf16
+        writer, choices = plain(part.net) if rounded is None else rounded.emitter().run()
         engine = Engine(writer.text, writer.arrays)
+        if bf16 is not None:
+            notes.append(f"part {len(notes) + 1}: {bf16_note(part.net, mine, engine, given=bf16.data is not None)}")
         if options is not None and rounded is not None:
             notes.append(f"part {len(notes) + 1}: {int8_note(part.net, options, engine, mine, rounded)}")
         name = f"{NAME}{len(part.outputs)}"
@@ -139,15 +152,25 @@ def _built(
     return found
 
 
-def _batches(model: Model, int8: Int8 | None) -> list[dict[str, np.ndarray]]:
-    """Calibration data for the whole model; none if there are none."""
-    if int8 is None or int8.data is None:
+def _seen_of_random(finder: Finder, numbers: Sequence[int]) -> list[dict[int, np.ndarray]]:
+    """What Paddle computes of the first random inputs that it takes."""
+    for feeds in trial_inputs(finder.model):
+        try:
+            return values_of(finder, numbers, [feeds])
+        except Exception:  # of any kind that Paddle's C++ comes to Python with: they are too small, perhaps
+            continue
+    raise Refusal("it cannot be tried beside Paddle, which fails on random inputs")
+
+
+def _batches(model: Model, data: Data | None) -> list[dict[str, np.ndarray]]:
+    """Data for the whole model; none if there are none."""
+    if data is None:
         return []
     inputs = [
         Input(name, dtype_of(value), ("n", *["c"] * (len(value.shape) - 1)), tuple(value.shape))
         for name, value in model.inputs.items()
     ]
-    return [dict(zip(model.feeds, arrays)) for arrays in read_batches(int8.data, inputs)]
+    return [dict(zip(model.feeds, arrays)) for arrays in read_batches(data, inputs)]
 
 
 def _check_skip(int8: Int8, names: Sequence[str]) -> None:

@@ -45,6 +45,7 @@ def library() -> ctypes.CDLL:
         ("pu_model_free", None, [pointer]),
         ("pu_model_isa", text, [pointer]),
         ("pu_model_isa_int8", text, [pointer]),
+        ("pu_model_isa_bf16", text, [pointer]),
         ("pu_model_input_count", ctypes.c_int32, [pointer]),
         ("pu_model_input_name", text, [pointer, ctypes.c_int32]),
         ("pu_model_input_axes", text, [pointer, ctypes.c_int32]),
@@ -120,6 +121,7 @@ class Engine:
             )
         self.isa: str = self._library.pu_model_isa(self._model).decode()
         self.isa_int8: str = self._library.pu_model_isa_int8(self._model).decode()
+        self.isa_bf16: str = self._library.pu_model_isa_bf16(self._model).decode()
         self.inputs = tuple(self._input(i) for i in range(self._library.pu_model_input_count(self._model)))
         self._outputs = int(self._library.pu_model_output_count(self._model))
 

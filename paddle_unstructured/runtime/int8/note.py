@@ -31,12 +31,12 @@ def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch], fo
     if not len(batches):
         return "activations: ranges learned in training"
     how = found.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
-    said = f"activations: {how}; against float32, on the calibration data: {_agreement(net, batches, engine)}"
+    said = f"activations: {how}; against float32, on the calibration data: {agreement(net, batches, engine)}"
     return f"{said}; error of the outputs {found.error:.2%} on samples held out"
 
 
-def _agreement(net: Net, batches: Sequence[Batch], engine: Engine) -> Agreement:
-    """On the first calibration samples of one size."""
+def agreement(net: Net, batches: Sequence[Batch], engine: Engine) -> Agreement:
+    """Of an engine with the net in float32, on the first samples of one size."""
     few = [samples_of(net, batch, 0, COMPARED) for batch in batches[:COMPARED]]
     few = [batch for batch in few if all(a.shape[1:] == b.shape[1:] for a, b in zip(batch, few[0]))]
     writer, _ = emit(net)

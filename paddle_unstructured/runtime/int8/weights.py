@@ -72,24 +72,24 @@ def _fitting_scale(flat: np.ndarray, bias: np.ndarray, input_scale: float) -> np
         scale = np.where(wide, 2 * scale, scale)
 
 
-def reordered(values: np.ndarray) -> np.ndarray:
-    """[outputs, inputs, rows, columns] -> [outputs, rows * columns * groups, 4], groups of 4 neighbouring inputs.
+def reordered(values: np.ndarray, together: int = 4) -> np.ndarray:
+    """[outputs, inputs, rows, columns] -> [outputs, rows * columns * groups, together], groups of neighbouring inputs.
 
-    The depth runs over (kernel row, kernel column, input); inputs are filled up to a multiple of 4 with zeros.
+    The depth runs over (kernel row, kernel column, input); inputs are filled up to whole groups with zeros.
     """
-    filled = np.pad(values, ((0, 0), (0, -values.shape[1] % 4), (0, 0), (0, 0)))
-    return np.ascontiguousarray(filled.transpose(0, 2, 3, 1)).reshape(len(values), -1, 4)
+    filled = np.pad(values, ((0, 0), (0, -values.shape[1] % together), (0, 0), (0, 0)))
+    return np.ascontiguousarray(filled.transpose(0, 2, 3, 1)).reshape(len(values), -1, together)
 
 
 def sparse_groups(matrix: np.ndarray, block: int) -> SparseRows:
-    """Leave out the blocks of `block` outputs x 4 inputs that are all zero.
+    """Leave out the blocks of `block` outputs x one group of inputs that are all zero.
 
     Args:
-        matrix: int8 [outputs, depth, 4], as `reordered` gives it.
+        matrix: [outputs, depth, together], as `reordered` gives it.
         block: Neighbouring outputs.
 
     Returns:
-        values int8 [entries, block, 4]; columns count groups of 4.
+        values [entries, block, together]; columns count groups.
     """
     rows = sparse_rows((matrix != 0).any(2), block)  # which blocks, and where
     filled = np.pad(matrix, ((0, -len(matrix) % block), (0, 0), (0, 0))).reshape(-1, block, *matrix.shape[1:])

@@ -102,6 +102,7 @@ void pu_model_free(pu_model* model) { delete model; }
 const char* pu_model_isa(const pu_model* model) { return model->model.isa(); }
 
 const char* pu_model_isa_int8(const pu_model* model) { return model->model.isa_int8(); }
+const char* pu_model_isa_bf16(const pu_model* model) { return model->model.isa_bf16(); }
 
 int32_t pu_model_input_count(const pu_model* model) {
   return static_cast<int32_t>(model->model.network().inputs().size());

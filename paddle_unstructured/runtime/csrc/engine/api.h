@@ -35,6 +35,7 @@ PU_API void pu_model_free(pu_model* model);
 // The instruction sets of its kernels, for float32 and for int8.
 PU_API const char* pu_model_isa(const pu_model* model);
 PU_API const char* pu_model_isa_int8(const pu_model* model);
+PU_API const char* pu_model_isa_bf16(const pu_model* model);
 PU_API int32_t pu_model_input_count(const pu_model* model);
 PU_API const char* pu_model_input_name(const pu_model* model, int32_t input);
 PU_API const char* pu_model_input_axes(const pu_model* model, int32_t input);  // a letter for each: n, c, h, w or 1

@@ -93,12 +93,23 @@ Kernels select_kernels() {
 #endif
       {&plain_tiles, Width::kPortable, true},
   };
+  const std::vector<Candidate<bf16::KernelTable>> bf16_tables{
+#if defined(__x86_64__)
+#ifdef PU_HAS_AMX_BF16
+      {&bf16::kAmx, Width::k512, here.amx_bf16, may_use_tiles},
+#endif
+      {&bf16::kAvx512, Width::k512, here.avx512_vnni},
+      {&bf16::kAvx2, Width::k256, here.avx2},
+#endif
+      {&bf16::kPortable, Width::kPortable, true},
+  };
   const std::string isa = variable("PADDLE_UNSTRUCTURED_ISA");
   std::string isa_int8 = variable("PADDLE_UNSTRUCTURED_ISA_INT8");
   if (isa_int8.empty()) isa_int8 = variable("PADDLE_UNSTRUCTURED_ISA8");  // its name before version 2 of the plan
   const Width allowed = isa == "portable" ? Width::kPortable : isa == "avx2" ? Width::k256 : Width::k512;
   return {select(f32_tables, isa, Width::k512, "PADDLE_UNSTRUCTURED_ISA"),
-          select(int8_tables, isa_int8, allowed, "PADDLE_UNSTRUCTURED_ISA_INT8")};
+          select(int8_tables, isa_int8, allowed, "PADDLE_UNSTRUCTURED_ISA_INT8"),
+          select(bf16_tables, variable("PADDLE_UNSTRUCTURED_ISA_BF16"), allowed, "PADDLE_UNSTRUCTURED_ISA_BF16")};
 }
 
 }  // namespace paddle_unstructured

@@ -65,7 +65,10 @@
   KIND("int8.repeat", 1, Type::kInt8, int8, make_repeat)               \
   KIND("int8.resize", kAnyNumber, Type::kInt8, int8, make_resize)      \
   KIND("int8.pad", 1, Type::kInt8, int8, make_pad)                     \
-  KIND("int8.flatten", 1, Type::kInt8, int8, make_flatten)
+  KIND("int8.flatten", 1, Type::kInt8, int8, make_flatten)             \
+  KIND("bf16.round", 1, Type::kFloat32, bf16, make_round)              \
+  KIND("bf16.widen", 1, Type::kBfloat16, bf16, make_widen)             \
+  KIND("bf16.conv", kAnyNumber, Type::kBfloat16, bf16, make_convolution)
 
 #define PU_DECLARE(name, inputs, reads, space, make) \
   namespace space {                                  \

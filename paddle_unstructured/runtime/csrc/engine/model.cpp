@@ -39,7 +39,8 @@ Network::Network(const Plan& plan) {
     outputs_.emplace_back(node, inputs_.size() + steps_.size());
     const size_t value = outputs_.back().value();
     if (is_input(value)) is_read_in_place_[value] = false;
-    if (format_of(value).is_int8()) node.refuse("returns int8");
+    if (const Type type = format_of(value).type; type != Type::kFloat32)
+      node.refuse("returns " + std::string(name_of(type)));
   }
   fuse_steps();
   find_lifetimes();
@@ -60,7 +61,7 @@ void Network::add_step(const Node& node) {
   for (const size_t value : step.inputs) {
     formats.push_back(format_of(value));
     if (formats.back().type != kind.reads)
-      node.refuse(kind.reads == Type::kInt8 ? "takes int8, and reads float32" : "takes float32, and reads int8");
+      node.refuse(std::string("takes ") + name_of(kind.reads) + ", and reads " + name_of(formats.back().type));
     if (is_input(value) && !step.operation->reads_pixels_only()) is_read_in_place_[value] = false;
   }
   step.makes = step.operation->accept(node, formats);

@@ -72,6 +72,7 @@ class Model {
   const Network& network() const { return network_; }
   const char* isa() const { return kernels_.f32.name; }
   const char* isa_int8() const { return kernels_.int8.name; }
+  const char* isa_bf16() const { return kernels_.bf16.name; }
 
   // outputs[i]: as `Network::infer` says, dense. nanoseconds[i], if there is room for them: what step i took.
   void run(const std::vector<Given>& inputs, const std::vector<void*>& outputs, int64_t* nanoseconds = nullptr) const;

@@ -50,6 +50,12 @@ const int8_t* Parameters::bytes(const Node& node, size_t slot, int64_t count) co
   return static_cast<const int8_t*>(found.data);
 }
 
+const uint16_t* Parameters::halves(const Node& node, size_t slot, int64_t count) const {
+  const Array& found = array(node, slot);
+  if (found.dtype != DType::kInt16 || found.count != count) node.refuse("has a parameter of the wrong type or size");
+  return static_cast<const uint16_t*>(found.data);
+}
+
 std::vector<int32_t> Parameters::integers(const Node& node, size_t slot) const {
   const Array& found = array(node, slot);
   if (found.dtype != DType::kInt16 && found.dtype != DType::kInt32) node.refuse("has a parameter of the wrong type");

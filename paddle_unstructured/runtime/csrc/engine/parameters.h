@@ -25,6 +25,8 @@ class Parameters {
   // The `slot`-th of the node's word `params`, with exactly `count` values.
   const float* floats(const Node& node, size_t slot, int64_t count) const;
   const int8_t* bytes(const Node& node, size_t slot, int64_t count) const;
+  // Bits of bfloat16, which are stored as int16.
+  const uint16_t* halves(const Node& node, size_t slot, int64_t count) const;
   const Array& array(const Node& node, size_t slot) const;
   // int16 or int32 values as int32.
   std::vector<int32_t> integers(const Node& node, size_t slot) const;

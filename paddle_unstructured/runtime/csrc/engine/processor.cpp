@@ -23,12 +23,20 @@ bool has_avx_vnni() {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
 }
 
-// The processor has tiles of bytes (leaf 7, EDX, bits 24 and 25), and the system saves them (XCR0, bits 17 and 18).
-bool has_amx() {
+// Leaf 7, subleaf 1, EAX, bit 5.
+bool has_avx512_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1) != 0;
+}
+
+constexpr unsigned kTilesOfBytes = 3u << 24, kTilesOfBfloat16 = 1u << 24 | 1u << 22;  // leaf 7, EDX
+
+// The processor has tiles of this kind, and the system saves them (XCR0, bits 17 and 18).
+bool has_amx(unsigned bits) {
   constexpr unsigned kSavesExtended = 1u << 27;  // leaf 1, ECX: XGETBV may be used
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kSavesExtended) == 0) return false;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 24 & 3) != 3) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & bits) != bits) return false;
   unsigned low = 0, high = 0;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (low >> 17 & 3) == 3;
@@ -48,7 +56,8 @@ Processor detect_processor() {
 #else
   here.avx_vnni = here.avx2 && has_avx_vnni();
 #endif
-  here.amx = here.avx512_vbmi && has_amx();
+  here.amx = here.avx512_vbmi && has_amx(kTilesOfBytes);
+  here.amx_bf16 = here.avx512_vbmi && has_avx512_bf16() && has_amx(kTilesOfBfloat16);
   return here;
 }
 #elif defined(__aarch64__) && defined(__linux__)

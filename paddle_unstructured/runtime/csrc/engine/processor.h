@@ -5,7 +5,7 @@
 namespace paddle_unstructured {
 
 struct Processor {
-  bool avx2, avx512, avx512_vnni, avx512_vbmi, avx_vnni, amx;
+  bool avx2, avx512, avx512_vnni, avx512_vbmi, avx_vnni, amx, amx_bf16;
   bool dotprod, i8mm;  // of 64-bit ARM, all of which have NEON
 };
 

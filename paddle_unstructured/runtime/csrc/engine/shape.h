@@ -18,6 +18,7 @@ struct Shape {
   int64_t pixels() const { return height * width; }
   int64_t pitch() const { return plane_pitch(pixels()); }
   int64_t groups() const { return (channels + kGroup - 1) / kGroup; }
+  int64_t pairs() const { return (channels + 1) / 2; }
   int64_t values() const { return known() ? channels * pixels() : kUnknown; }
   bool operator==(const Shape& other) const {
     return channels == other.channels && height == other.height && width == other.width;

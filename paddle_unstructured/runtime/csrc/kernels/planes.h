@@ -11,7 +11,9 @@
 //     channel 0   p0 p1 p2 ... |padding|          channels 0-3   p0:c0 c1 c2 c3  p1:c0 c1 c2 c3 ... |padding|
 //     channel 1   p0 p1 p2 ... |padding|          channels 4-7   p0:c4 c5 c6 c7  p1:c4 c5 c6 c7 ... |padding|
 //
-// A group of four int8 channels takes the room of one float32 channel, and a pixel of a group that of one float32. The
+// A group of four int8 channels takes the room of one float32 channel, and a pixel of a group that of one float32. So
+// does a pair of bfloat16 channels, [ceil(channels / 2)][pitch][2]; the second one of the last pair is a number (not
+// NaN, not infinite) even where there is no such channel, because a product with a weight of zero has to be zero. The
 // pitch is height*width pixels, rounded up to 16, so that kernels run over whole vectors; a 1x1 plane has pitch 1 and
 // is a plain vector. What lies in the padding, and in lanes of channels that do not exist, is unspecified. Buffers
 // start on 64 bytes, and kGuard pixels before and after each may be read (never used).

@@ -14,16 +14,17 @@
 // rounding is to the nearest even.
 #pragma once
 
-#include "../planes.h"
+#include "../tiles.h"
+#include "../words.h"
 
 namespace paddle_unstructured::int8 {
 
-constexpr int kVectorStep = 16;  // bytes that the functions over plain runs take together, at least
+using words::kMostTaps;
+using words::Pack;
+using words::Planes;
+using words::Split;
 
-struct Planes {  // of the input
-  const uint8_t* data;
-  ptrdiff_t pitch;  // bytes between groups
-};
+constexpr int kVectorStep = 16;  // bytes that the functions over plain runs take together, at least
 
 // From a sum to a byte: rint(fma(sum, scale, zero)), saturated to [low, high]. Where another value is added, its byte
 // joins the zero point: rint(fma(sum, scale, fma(byte, added_scale, zero))). With a hard-swish all that gives a real
@@ -69,16 +70,6 @@ struct DenseRows {
   ptrdiff_t group_pitch;        // words between groups
 };
 
-// Row i of [first, last), of kTileOutputs outputs each, has chunks [start[i], start[i + 1]). A chunk is kTileDepth
-// panel rows for these outputs: value[chunk][output][panel row], words of four weights, zeros where there is none.
-struct TileRows {
-  const int32_t* start;
-  int32_t first, last;
-  const uint16_t* column;  // of the panel rows of each chunk; null: a row has all, in order. Readable beyond the last
-  const int32_t* value;    // on 64 bytes
-  int32_t depth;           // panel rows in all
-};
-
 struct SparseVector {  // a single pixel; `output` has room for whole groups of rows
   SparseRows rows;
   const uint8_t* input;
@@ -99,32 +90,6 @@ struct TileVector {
   const uint8_t* input;
   const int32_t* bias;
   int32_t* output;
-};
-
-// Even and odd rows and columns of groups [first, last) apart, for windows of stride 2: what such a window reads
-// through one tap lies then side by side. Phase 2 * (odd row) + (odd column) of group g is plane phase * groups + g of
-// the output, in rows as wide as the window's outputs.
-struct Split {
-  Planes input;
-  Window window;
-  bool rows[2], columns[2];  // whether any tap reads even ones, odd ones
-  int32_t groups;
-  int32_t first, last;
-  uint8_t* output;
-  ptrdiff_t output_pitch;  // bytes between planes; room for a vector beyond the last row
-};
-
-// Rows [first, last) of the panel are (kernel row, kernel column, group) in that order.
-struct Pack {
-  Planes input;
-  Window window;
-  int32_t groups;
-  int32_t first, last;
-  int64_t pixel;
-  int32_t vectors;
-  uint8_t* panel;
-  uint8_t zero;  // stands beyond the edge
-  bool split;    // the input is what `Split` made
 };
 
 // Groups [first, last); dilation 1, kernel 3x3 or 5x5, stride 1 or 2.
@@ -181,13 +146,7 @@ struct Blend {
   uint8_t* output;
 };
 
-// Taps of a kernel along either axis, so that a split input serves it.
-constexpr int kMostTaps = 15;
-
-// Kernels for processors that multiply whole matrices at once. A tile of pixels has kTileVectors vectors at most, and
-// its whole depth is one block.
-constexpr int kTileOutputs = 16, kTileDepth = 16, kTileVectors = 4;
-
+// Kernels for processors that multiply whole matrices at once (tiles.h).
 struct TileTable {
   void (*multiply)(const TileRows& rows, const Tile& tile);
   void (*multiply_vector)(const TileVector& task);

@@ -4,6 +4,7 @@
 
 #include "../simd/tile_unit.h"
 
+#include "../tile_run.inl"
 #include "tiles.inl"
 
 namespace paddle_unstructured::int8 {

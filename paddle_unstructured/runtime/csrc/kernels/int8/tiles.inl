@@ -1,153 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights times a panel, 16 outputs x 16 panel rows x (up to) 4 vectors of pixels at a time.
-//
-//   chunk | 16 outputs x 16 panel rows of weights, and these panel rows: in place, or gathered side by side
-//   row   | 16 outputs: some chunks, added up in one tile of sums for each vector of pixels
-//
-//   for each row                                                      multiply_rows
-//     for each chunk                                                  add_chunk
-//       for each vector: sums[v] += weights x pixels[v]
-//                        (row's first chunk) bytes of vector v of the row before: the tiles multiply meanwhile
-//     store the tiles of sums: they become bytes while the next row is multiplied
-//
-// A dense row reads the panel where it lies. A sparse one copies the panel rows that it needs two chunks before it
-// multiplies them, so that the copies are in the first-level cache and no longer on their way there.
+// int8 on tiles (../tile_run.inl has the loops): sums become bytes, four outputs together.
 
 namespace paddle_unstructured::int8 {
 namespace {
 
-constexpr int kChunkWords = kTileOutputs * kTileDepth;
-constexpr int kAhead = 2;  // chunks that are gathered before they are needed
 constexpr int kRowsAhead = 2;
-constexpr int kWeightTile = 4;
-static_assert(kTileOutputs == kTileSize && kTileDepth == kTileSize && kTileVectors <= kWeightTile);
-
-// The sums of a row that wait to become bytes.
-struct Waiting {
-  const int32_t* sums;  // [vector][output][lane]; null: nothing waits
-  const int32_t* bias;
-  const float* scale;
-  uint8_t* output;
-  const uint8_t* added;  // null: nothing
-};
 
 // `Swish`: a hard-swish follows.
-template <int Vectors, bool Swish>
-class TileRun {
+template <bool Swish>
+class ByteTiles {
  public:
-  PU_INLINE TileRun(const TileRows& rows, const Tile& tile)
-      : rows_(rows),
-        tile_(tile),
+  explicit PU_INLINE ByteTiles(const Tile& tile)
+      : tile_(tile),
         zero_(broadcast(tile.finish.zero)),
         added_scale_(broadcast(tile.finish.added_scale)),
         clamp_(clamp_of(tile.finish)) {}
 
-  PU_INLINE void dense() {
-    const int32_t whole = rows_.depth / kTileDepth;
-    if (rows_.depth % kTileDepth != 0) copy_rest(whole * kTileDepth);
-    const int32_t* value = rows_.value + ptrdiff_t{rows_.start[rows_.first]} * kChunkWords;
-    const ptrdiff_t step = kTileDepth * tile_.panel_pitch;
-    multiply_rows([&](int32_t count, const auto& add) __attribute__((always_inline)) {
-      const uint8_t* panel = tile_.panel;
-      for (int32_t chunk = 0; chunk < count; ++chunk, panel += step, value += kChunkWords)
-        add(value, chunk < whole ? panel : ring_, chunk < whole ? tile_.panel_pitch : kRowBytes);
-    });
+  template <int To, int Weights, int Pixels>
+  static PU_INLINE void multiply() {
+    TileUnit::multiply<To, Weights, Pixels>();
   }
 
-  PU_INLINE void sparse() {
-    const ptrdiff_t first = rows_.start[rows_.first];
-    const int32_t* value = rows_.value + first * kChunkWords;
-    const uint16_t* column = rows_.column + first * kTileDepth;
-    for (int slot = 0; slot < kAhead; ++slot, column += kTileDepth) gather(column, ring_ + slot * kSlotBytes);
-    int now = 0, next = kAhead;
-    multiply_rows([&](int32_t count, const auto& add) __attribute__((always_inline)) {
-      for (int32_t chunk = 0; chunk < count; ++chunk, value += kChunkWords, column += kTileDepth) {
-        add(value, ring_ + now * kSlotBytes, kRowBytes);
-        gather(column, ring_ + next * kSlotBytes);
-        now = now == kAhead ? 0 : now + 1;
-        next = next == kAhead ? 0 : next + 1;
-      }
-    });
-  }
+  PU_INLINE bool waits() const { return tile_.last; }
 
- private:
-  static constexpr ptrdiff_t kRowBytes = Vectors * kPixelRow, kSlotBytes = kTileDepth * kRowBytes;
-
-  template <typename ForEachChunk>
-  PU_INLINE void multiply_rows(const ForEachChunk& for_each_chunk) {
-    Waiting waiting{};
-    for (int32_t row = rows_.first; row < rows_.last; ++row) {
-      zero_sums<0>();
-      prefetch(row);
-      for_each_chunk(rows_.start[row + 1] - rows_.start[row],
-                     [&](const int32_t* value, const uint8_t* pixels, ptrdiff_t pitch) __attribute__((always_inline)) {
-                       if (waiting.sums != nullptr) {
-                         add_chunk<true>(value, pixels, pitch, waiting);
-                         waiting.sums = nullptr;
-                       } else {
-                         add_chunk<false>(value, pixels, pitch, waiting);
-                       }
-                     });
-      if (waiting.sums != nullptr) finish<0>(waiting);  // a row without weights
-      int32_t* const sums = sums_[row % 2];
-      store_sums<0>(sums);
-      const ptrdiff_t output = ptrdiff_t{row} * kTileOutputs;
-      const ptrdiff_t groups = output / kGroup * tile_.output_pitch;
-      waiting = {sums, tile_.bias + output, tile_.finish.scale + output, tile_.output + groups,
-                 tile_.finish.added == nullptr ? nullptr : tile_.finish.added + groups};
-      if (!tile_.last) {
-        keep(waiting, tile_.sums + output * Vectors * kLanes);
-        waiting.sums = nullptr;
-      }
-    }
-    if (waiting.sums != nullptr) finish<0>(waiting);
-  }
-
-  template <bool Finish, int V = 0>
-  PU_INLINE void add_chunk(const int32_t* value, const uint8_t* pixels, ptrdiff_t pitch, const Waiting& waiting) {
-    constexpr int kPixelTile = kWeightTile + 1 + V % (kTileCount - kWeightTile - 1);
-    if constexpr (V == 0) TileUnit::load_weights<kWeightTile>(value);
-    TileUnit::load_pixels<kPixelTile>(pixels + V * kPixelRow, pitch);
-    TileUnit::multiply<V, kWeightTile, kPixelTile>();
-    if constexpr (Finish) finish_vector(waiting, V);
-    if constexpr (V + 1 < Vectors) add_chunk<Finish, V + 1>(value, pixels, pitch, waiting);
-  }
-
-  template <int V>
-  PU_INLINE void zero_sums() {
-    TileUnit::zero<V>();
-    if constexpr (V + 1 < Vectors) zero_sums<V + 1>();
-  }
-
-  template <int V>
-  PU_INLINE void store_sums(int32_t* to) {
-    TileUnit::store<V>(to + V * kTileOutputs * kLanes);
-    if constexpr (V + 1 < Vectors) store_sums<V + 1>(to);
-  }
-
-  template <int V>
-  PU_INLINE void finish(const Waiting& waiting) {
-    finish_vector(waiting, V);
-    if constexpr (V + 1 < Vectors) finish<V + 1>(waiting);
-  }
-
-  // Vector v of 16 outputs, from sums to bytes.
-  PU_INLINE void finish_vector(const Waiting& waiting, int v) {
-    const int32_t* const sums = waiting.sums + v * kTileOutputs * kLanes;
-    uint8_t* to = waiting.output + v * kPixelRow;
+  PU_TILE_WORK void vector(const int32_t* sums, int32_t at, int v) const {
+    const ptrdiff_t output = ptrdiff_t{at} * kTileOutputs;
+    const ptrdiff_t first = output / kGroup * tile_.output_pitch + v * kPixelRow;
+    const int32_t* const bias = tile_.bias + output;
+    const float* const scale = tile_.finish.scale + output;
+    uint8_t* to = tile_.output + first;
     PU_UNROLL(4)
     for (int row = 0; row < kTileOutputs; row += kGroup, to += tile_.output_pitch) {
       IntVec made[kGroup];
       PU_UNROLL(4)
       for (int m = 0; m < kGroup; ++m) {
-        const IntVec sum = load_aligned_ints(sums + (row + m) * kLanes) + broadcast_int(waiting.bias[row + m]);
+        const IntVec sum = load_aligned_ints(sums + (row + m) * kLanes) + broadcast_int(bias[row + m]);
         Vec zero = zero_;
-        if (waiting.added != nullptr) {
-          const ptrdiff_t group = row / kGroup * tile_.output_pitch;
-          zero = fused(floats(byte_of_words(load_aligned_ints(waiting.added + group + v * kPixelRow), m)), added_scale_,
-                       zero_);
+        if (tile_.finish.added != nullptr) {
+          const uint8_t* const added = tile_.finish.added + first + row / kGroup * tile_.output_pitch;
+          zero = fused(floats(byte_of_words(load_aligned_ints(added), m)), added_scale_, zero_);
         }
-        const Vec real = fused(floats(sum), broadcast(waiting.scale[row + m]), zero);
+        const Vec real = fused(floats(sum), broadcast(scale[row + m]), zero);
         made[m] = quantized(Swish ? hard_swished(real, tile_.finish) : real);
       }
       store_aligned_ints(to, clamped(interleaved(pair(made[0], made[1]), pair(made[2], made[3])), clamp_));
@@ -156,11 +49,12 @@ class TileRun {
 
   // What the row after next will write and add: most of a large plane has left the cache, and a store waits as long for
   // its line as a load does. After the last row come the first ones of the next tile of pixels.
-  PU_INLINE void prefetch(int32_t row) const {
+  template <int Vectors>
+  PU_TILE_WORK void prefetch(const TileRows& rows, int32_t row) const {
     if (!tile_.last) return;
     const int32_t next = row + kRowsAhead;
-    const bool same_tile = next < rows_.last;
-    const ptrdiff_t first = ptrdiff_t{same_tile ? next : most(rows_.first, next - (rows_.last - rows_.first))} *
+    const bool same_tile = next < rows.last;
+    const ptrdiff_t first = ptrdiff_t{same_tile ? next : most(rows.first, next - (rows.last - rows.first))} *
                             (kTileOutputs / kGroup) * tile_.output_pitch;
     const ptrdiff_t at = first + (same_tile ? 0 : Vectors * kPixelRow);
     for (int group = 0; group < kTileOutputs / kGroup; ++group) {
@@ -174,36 +68,20 @@ class TileRun {
   }
 
   // As sums, [output][vector].
-  PU_INLINE void keep(const Waiting& waiting, int32_t* to) {
+  template <int Vectors>
+  PU_TILE_WORK void keep(const int32_t* sums, int32_t row) const {
+    const ptrdiff_t output = ptrdiff_t{row} * kTileOutputs;
+    int32_t* to = tile_.sums + output * Vectors * kLanes;
     for (int m = 0; m < kTileOutputs; ++m)
       for (int v = 0; v < Vectors; ++v, to += kLanes)
         store_aligned_ints(
-            to, load_aligned_ints(waiting.sums + (v * kTileOutputs + m) * kLanes) + broadcast_int(waiting.bias[m]));
+            to, load_aligned_ints(sums + (v * kTileOutputs + m) * kLanes) + broadcast_int(tile_.bias[output + m]));
   }
 
-  PU_INLINE void gather(const uint16_t* column, uint8_t* to) const {
-    PU_UNROLL(16)
-    for (int k = 0; k < kTileDepth; ++k, to += kRowBytes) copy_row(column[k], to);
-  }
-
-  PU_INLINE void copy_row(int32_t k, uint8_t* to) const {
-    const uint8_t* const from = tile_.panel + k * tile_.panel_pitch;
-    PU_UNROLL(4)
-    for (int v = 0; v < Vectors; ++v) store_aligned_ints(to + v * kPixelRow, load_aligned_ints(from + v * kPixelRow));
-  }
-
-  // The last panel rows, filled up to a tile with zeros: beyond the panel nothing may be read.
-  PU_INLINE void copy_rest(int32_t first) {
-    std::memset(ring_, 0, kSlotBytes);
-    for (int32_t k = first; k < rows_.depth; ++k) copy_row(k, ring_ + (k - first) * kRowBytes);
-  }
-
-  const TileRows rows_;
+ private:
   const Tile tile_;
   const Vec zero_, added_scale_;
   const ByteClamp clamp_;
-  alignas(64) int32_t sums_[2][Vectors * kTileOutputs * kLanes];
-  alignas(64) uint8_t ring_[(kAhead + 1) * kSlotBytes];
 };
 
 struct TileMultiply {
@@ -216,7 +94,7 @@ struct TileMultiply {
 
   template <int Vectors, bool Swish>
   void run() const {
-    TileRun<Vectors, Swish> made(rows, tile);
+    TileRun<ByteTiles<Swish>, Vectors> made(rows, tile.panel, tile.panel_pitch, ByteTiles<Swish>(tile));
     return rows.column == nullptr ? made.dense() : made.sparse();
   }
 };

@@ -14,6 +14,13 @@
 
 #include "int8.h"
 
+// Where tiles are plain C++, what is done with them takes so long that a call is nothing; the code is then there once.
+#if PU_TILES == 1
+#define PU_TILE_WORK PU_INLINE
+#else
+#define PU_TILE_WORK __attribute__((noinline))
+#endif
+
 namespace paddle_unstructured::int8 {
 namespace {
 
@@ -99,12 +106,17 @@ struct TileUnit {
       std::memcpy(static_cast<char*>(to) + m * kPixelRow, tiles()[T].row[m], kPixelRow);
   }
   template <int To, int Weights, int Pixels>
-  static void multiply() {
+  static PU_INLINE void multiply() {
+    add_products(tiles()[Weights], tiles()[Pixels], &tiles()[To]);
+  }
+
+ private:
+  static PU_TILE_WORK void add_products(const Tile& by, const Tile& panel, Tile* to) {
     for (int m = 0; m < kTileSize; ++m) {
-      IntVec sums = load_ints(tiles()[To].row[m]);
+      IntVec sums = load_ints(to->row[m]);
       for (int k = 0; k < kTileSize; ++k)
-        sums = dot(sums, pixels(load_ints(tiles()[Pixels].row[k])), weights(broadcast_int(tiles()[Weights].row[m][k])));
-      store_ints(tiles()[To].row[m], sums);
+        sums = dot(sums, pixels(load_ints(panel.row[k])), weights(broadcast_int(by.row[m][k])));
+      store_ints(to->row[m], sums);
     }
   }
 };

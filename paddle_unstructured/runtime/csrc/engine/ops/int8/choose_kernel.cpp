@@ -10,10 +10,10 @@ namespace {
 // Of 1x1 layers of 32 to 1024 inputs, one thread of an Intel Xeon with AMX (Sapphire Rapids, model 207); only the
 // ratios matter. `python benchmarks/runtime.py ways` shows all ways beside the chosen one, which was the fastest or
 // within 5 %.
-constexpr double kBeginVectors = 49, kBeginTiles = 72;
+// ../../tile_words.cpp has those of tiles.
+constexpr double kBeginVectors = 49;
 constexpr double kVectorsDense = 13, kVectorsOf1 = 25, kVectorsOf2 = 20,
                  kVectorsOf4 = 17;  // outputs that share an entry
-constexpr double kChunkInPlace = 86, kChunkGathered = 126;
 
 double cost_of_vectors(const Stored& stored, int32_t rows) {
   const double each = !stored.sparse      ? kVectorsDense
@@ -24,20 +24,14 @@ double cost_of_vectors(const Stored& stored, int32_t rows) {
   return kBeginVectors * rows + each * panel_rows;
 }
 
-double chunks(size_t panel_rows) { return static_cast<double>((panel_rows + kTileDepth - 1) / kTileDepth); }
-
 }  // namespace
 
 Way choose_way(const KernelTable& kernels, const TileWords& words, const Stored& stored) {
   if (kernels.only_tiles) return stored.sparse ? Way::kSparseTiles : Way::kDenseTiles;
-  const int32_t rows = words.rows();
-  double gathered = 0;
-  for (int32_t row = 0; row < rows; ++row) gathered += chunks(words.needed(row).size());
-  const double vectors = cost_of_vectors(stored, rows), begin = kBeginTiles * rows;
-  const double dense = begin + kChunkInPlace * chunks(static_cast<size_t>(words.depth)) * rows;
-  const double sparse = begin + kChunkGathered * gathered;
-  if (vectors <= std::min(dense, sparse)) return Way::kVectors;
-  return dense <= sparse ? Way::kDenseTiles : Way::kSparseTiles;
+  const double vectors = cost_of_vectors(stored, words.rows());
+  const TileCosts tiles = tile_costs(words);
+  if (vectors <= std::min(tiles.dense, tiles.sparse)) return Way::kVectors;
+  return tiles.dense <= tiles.sparse ? Way::kDenseTiles : Way::kSparseTiles;
 }
 
 }  // namespace paddle_unstructured::int8

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "../sliding.h"
+#include "../word_panels.h"
 #include "matrix.h"
 #include "operation.h"
 
@@ -44,64 +45,22 @@ class Convolution : public Operation {
   int64_t scratch_bytes(const std::vector<Shape>& inputs) const override {
     const Shape made = size_.output_shape(inputs[0]);
     if (output_shape(inputs).pixels() == 1) return (column_words() + round_up(matrix_->rows(), kVectorStep)) * kGroup;
-    const int64_t phases = splits(inputs[0], made) ? 4 * inputs[0].groups() * phase_words(inputs[0], made) : 0;
+    const int64_t phases = split_words(size_.window, inputs[0], inputs[0].groups(), made);
     return (panel_words() + sums_words() + kGuard + phases + kGuard) * kGroup;
   }
 
   void run(const Context& context) const override {
     if (context.output.shape.pixels() == 1) return run_single_pixel(context);
-    const Source source = source_of(context);
+    uint8_t* const room = context.scratch<uint8_t>(0) + (panel_words() + sums_words() + kGuard) * kGroup;
+    const WordSource source =
+        word_source(context, size_.window, context.inputs[0].shape.groups(), matrix_->kernels().split, room);
     share_tiles(context, *matrix_, matrix_->kernels().lanes, [&](const TilePart& part, int worker) {
       run_part(context, source, context.scratch<uint8_t>(worker), part);
     });
   }
 
  private:
-  // What panels are packed from.
-  struct Source {
-    Planes planes;
-    Window window;
-    bool split;
-  };
-
-  // Whether the even and the odd pixels of the input are laid apart first: then a tap reads neighbours. Rows of these
-  // phases have to be as long as those of the output.
-  bool splits(const Shape& input, const Shape& output) const {
-    const WindowSize& w = size_.window;
-    return w.stride[0] == 2 && w.stride[1] == 2 && w.kernel[0] <= kMostTaps && w.kernel[1] <= kMostTaps &&
-           output.width == (input.width + 1) / 2;
-  }
-
-  static int64_t phase_words(const Shape& input, const Shape& output) {
-    return round_up((input.height + 1) / 2 * output.width, kPlaneAlign) + kPlaneAlign;
-  }
-
   int64_t sums_words() const { return matrix_->rows() * int64_t{matrix_->tiling().most} * kPlaneAlign; }
-
-  Source source_of(const Context& context) const {
-    const Value& input = context.inputs[0];
-    Source source{planes_of(input), size_.window.bind(input.shape, context.output.shape), false};
-    if (!splits(input.shape, context.output.shape)) return source;
-    Split task{};
-    task.input = source.planes;
-    task.window = source.window;
-    for (int32_t ky = 0; ky < source.window.kernel_height; ++ky)
-      task.rows[(ky * source.window.dilation_height - source.window.pad_top) & 1] = true;
-    for (int32_t kx = 0; kx < source.window.kernel_width; ++kx)
-      task.columns[(kx * source.window.dilation_width - source.window.pad_left) & 1] = true;
-    task.groups = static_cast<int32_t>(input.shape.groups());
-    task.output = context.scratch<uint8_t>(0) + (panel_words() + sums_words() + kGuard) * kGroup;
-    task.output_pitch = static_cast<ptrdiff_t>(phase_words(input.shape, context.output.shape)) * kGroup;
-    context.share_range(task.groups, plane_grain(input.shape), [&](int64_t first, int64_t last) {
-      Split part = task;
-      part.first = static_cast<int32_t>(first);
-      part.last = static_cast<int32_t>(last);
-      matrix_->kernels().split(part);
-    });
-    source.planes = {task.output, task.output_pitch};
-    source.split = true;
-    return source;
-  }
 
   // One vector more than the panel, which the last run of pixels may spill into.
   int64_t panel_words() const {
@@ -127,7 +86,7 @@ class Convolution : public Operation {
     return {nullptr, zero_, finish_.range.low, finish_.range.high, added, added_scale_, finish_.swish, swish_zero};
   }
 
-  void run_part(const Context& context, const Source& source, uint8_t* scratch, const TilePart& part) const {
+  void run_part(const Context& context, const WordSource& source, uint8_t* scratch, const TilePart& part) const {
     Tile tile{};
     tile.sums = reinterpret_cast<int32_t*>(scratch + panel_words() * kGroup);
     if (output_.is_int8()) tile.output = context.output.bytes() + part.to * kGroup;
@@ -142,7 +101,7 @@ class Convolution : public Operation {
     if (!output_.is_int8()) store_real(context, tile, part);
   }
 
-  void make_panel(const Context& context, const Source& source, uint8_t* panel, int32_t block, int64_t pixel,
+  void make_panel(const Context& context, const WordSource& source, uint8_t* panel, int32_t block, int64_t pixel,
                   Tile* tile) const {
     const Value& input = context.inputs[0];
     if (matrix_->kernels().shift == 0 && size_.reads_in_place(*matrix_, input.shape)) {

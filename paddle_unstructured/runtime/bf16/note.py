@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How near a net in bfloat16 is to the one in float32, for people."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from ..engine import Engine
+from ..int8.note import agreement
+from ..int8.observe import Batch
+from ..net import Net
+
+
+def bf16_note(net: Net, batches: Sequence[Batch], engine: Engine, *, given: bool) -> str:
+    """What rounding to bfloat16 changes.
+
+    Args:
+        net: with its float32 weights.
+        batches: inputs.
+        engine: the net in bfloat16.
+        given: whether the user gave them; else they are random.
+    """
+    where = "on the data" if given else "on random inputs (give data for its own)"
+    return f"bfloat16 against float32, {where}: {agreement(net, batches, engine)}"

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversion to bfloat16: what runs where, outputs, parts, the command line."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+import pytest
+from int8_nets import NETS, SHAPE, images, saved
+from runtime_nets import save_net
+
+from paddle_unstructured.cli import main
+from paddle_unstructured.runtime import Bf16, Int8, Session, convert
+from paddle_unstructured.runtime.agreement import compare
+from paddle_unstructured.runtime.bf16.write_plan import emit
+from paddle_unstructured.runtime.read_net import read_net
+from paddle_unstructured.saved_model import open_model
+
+pytestmark = pytest.mark.usefixtures("static")
+
+
+def kinds(prefix):
+    writer, _ = emit(read_net(open_model(prefix)))
+    return [line.split()[0] for line in writer.text.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_outputs_are_close_to_those_in_float32(tmp_path, net):
+    prefix, x = saved(tmp_path, net, sparsity=0.5), images(16, seed=1)
+    table = convert(prefix, str(tmp_path / "fast"), bf16=Bf16())
+    assert table.converted and "bfloat16 against float32, on random inputs" in str(table)
+    found = compare(open_model(prefix).run(x=x), Session(str(tmp_path / "fast")).run(x))
+    assert 0 < found.mean < 0.02, str(found)
+
+
+def test_between_convolutions_numbers_stay_in_bfloat16(tmp_path):
+    """Both sums are fused; the pooling and what is behind the last layer are in float32."""
+    found = kinds(saved(tmp_path, "residual"))
+    assert found.count("bf16.conv") == 6 and "add" not in found
+    assert found.count("bf16.round") == 2  # of the image, and of what the pooling makes
+    assert found.count("bf16.widen") == 0 and found[-3:] == ["global_pool", "conv", "output"]
+
+
+def test_every_processor_returns_the_same(tmp_path, monkeypatch):
+    prefix, x = save_net(tmp_path, NETS["residual"], SHAPE, sparsity=0.75, block=16), images(2)
+    convert(prefix, str(tmp_path / "fast"), bf16=Bf16())
+    monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA", "portable")  # of the layers in float32
+    made = set()
+    for isa in ("", "portable"):
+        monkeypatch.setenv("PADDLE_UNSTRUCTURED_ISA_BF16", isa)
+        made.add(Session(str(tmp_path / "fast")).run(x)[0].tobytes())
+    assert len(made) == 1
+
+
+def layers_in_blocks(x):
+    return nn.Conv2D(32, 32, 1)(F.relu(nn.Conv2D(16, 32, 3, padding=1)(x)))
+
+
+@pytest.mark.parametrize("block, kernel", [(16, "bf16 sparse 16x2"), (1, "bf16 dense")])
+def test_what_is_not_in_blocks_is_dense(tmp_path, block, kernel):
+    """As 16x1 blocks that lie at random 16x2 ones are: both of a pair must be zero."""
+    prefix = save_net(tmp_path, layers_in_blocks, [-1, 16, 8, 8], sparsity=0.75, block=block)
+    choices = convert(prefix, str(tmp_path / "fast"), bf16=Bf16()).choices
+    assert [choice.kernel for choice in choices] == [kernel] * 2
+    assert all("of the 16x2 blocks" in choice.why for choice in choices)
+
+
+def test_what_stays_in_float32_says_why(tmp_path):
+    choices = convert(saved(tmp_path, "mobile"), str(tmp_path / "fast"), bf16=Bf16()).choices
+    found = {(choice.kernel, choice.why.rpartition("in float32: ")[2]) for choice in choices if "fp32" in choice.kernel}
+    assert ("fp32 depthwise", "no bfloat16 kernel") in found
+    assert ("fp32 dense", "a tile of one pixel is mostly empty") in found
+
+
+def test_the_error_is_told_on_given_data(tmp_path):
+    prefix = saved(tmp_path, "residual")
+    np.save(tmp_path / "x.npy", images(5))
+    table = convert(prefix, str(tmp_path / "fast"), bf16=Bf16(str(tmp_path / "x.npy")))
+    assert "on the data: same first answer" in table.note and "of 5 samples" in table.note
+    with pytest.raises(ValueError, match="must fit the input"):
+        convert(prefix, str(tmp_path / "fast"), bf16=Bf16(np.zeros((2, 4, 16, 16), "float32")))
+
+
+def test_not_together_with_int8(tmp_path):
+    prefix = saved(tmp_path, "residual")
+    with pytest.raises(ValueError, match="`bf16` must be left out with `int8`"):
+        convert(prefix, str(tmp_path / "fast"), int8=Int8(images(4)), bf16=Bf16())
+    with pytest.raises(TypeError, match="`bf16` must be None or"):
+        convert(prefix, str(tmp_path / "fast"), bf16=True)
+    assert not (tmp_path / "fast.json").exists()
+
+
+def test_parts_of_a_model_are_rounded_too(tmp_path):
+    def layers(x):
+        x = F.relu(nn.Conv2D(3, 32, 3, padding=1)(x))
+        x = paddle.cumprod(x * 0.5, 1)  # which no kernel covers
+        return nn.Conv2D(32, 32, 3)(x)
+
+    prefix, x = save_net(tmp_path, layers, SHAPE, sparsity=0.0), images(4)
+    table = convert(prefix, str(tmp_path / "fast"), bf16=Bf16())
+    assert table.parts and "part 1: bfloat16 against float32" in table.note
+    assert {choice.kernel for choice in table.choices} == {"bf16 dense"}
+    model = open_model(str(tmp_path / "fast"))
+    assert compare(open_model(prefix).run(x=x), model.run(x=x)).mean < 0.02
+
+
+def test_the_command_line(tmp_path, capsys):
+    dense, fast = saved(tmp_path / "in", "residual"), str(tmp_path / "fast")
+    np.save(tmp_path / "x.npy", images(8))
+    assert main(["accelerate", dense, "-o", fast, "--bf16"]) == 0
+    assert "on random inputs" in capsys.readouterr().out
+    assert main(["accelerate", dense, "-o", fast, "--bf16", "--calibrate", str(tmp_path / "x.npy")]) == 0
+    assert "on the data" in capsys.readouterr().out
+    words = ["--prune", "0.5", "--pattern", "16x2", "--calibrate", str(tmp_path / "x.npy")]
+    assert main(["accelerate", dense, "-o", fast, "--bf16", *words]) == 0
+    assert "bf16 sparse 16x2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--bf16 --int8 --calibrate x.npy", "--bf16 has no meaning with --int8"),
+        ("--bf16 --speedup 2 --calibrate x.npy", "--bf16 has no meaning with --target-ms or --speedup"),
+        ("--bf16 --equalize", "--equalize has no meaning without --int8"),
+        ("--bf16 --calibrate x.ranges.json", "--calibrate takes one file or folder of data with --bf16"),
+        ("--bf16 --calibrate missing.npy", "missing.npy"),
+    ],
+)
+def test_the_command_line_refuses_by_name(tmp_path, capsys, words, message):
+    assert main(["accelerate", saved(tmp_path, "residual"), "-o", str(tmp_path / "fast"), *words.split()]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "fast.json").exists()
