@@ -31,7 +31,8 @@ static_assert(kTileOutputs == kTileSize && kTileDepth == kTileSize && kTileVecto
 // What becomes of the sums is the business of a Finish:
 //
 //   multiply<To, Weights, Pixels>()   what TileUnit has under this name, for words of its kind
-//   vector(sums, row, v)              16 sums of vector v, [output][lane], become results
+//   Row, row_at(row)                  what the results of a row need, worked out once
+//   vector(sums, Row, v)              16 sums of vector v, [output][lane], become results
 //   prefetch(rows, row)               what row after `row` will write
 //   waits()                           false: sums are kept as they are, by keep(sums, row)
 template <typename Finish, int Vectors>
@@ -76,7 +77,7 @@ class TileRun {
 
   struct Waiting {
     const int32_t* sums;  // [vector][output][lane]; null: nothing waits
-    int32_t row;
+    typename Finish::Row row;
   };
 
   template <typename ForEachChunk>
@@ -97,7 +98,7 @@ class TileRun {
       if (waiting.sums != nullptr) finish<0>(waiting);  // a row without weights
       int32_t* const sums = sums_[row % 2];
       store_sums<0>(sums);
-      waiting = {sums, row};
+      waiting = {sums, finish_.row_at(row)};
       if (!finish_.waits()) {
         finish_.template keep<Vectors>(sums, row);
         waiting.sums = nullptr;

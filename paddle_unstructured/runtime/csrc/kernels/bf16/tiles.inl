@@ -48,6 +48,8 @@ class PairTiles {
   }
 #endif
 
+  using Row = int32_t;
+  PU_INLINE Row row_at(int32_t row) const { return row; }
   PU_INLINE bool waits() const { return true; }
   template <int Vectors>
   PU_INLINE void keep(const int32_t*, int32_t) const {}

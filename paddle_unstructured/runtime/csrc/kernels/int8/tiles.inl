@@ -21,26 +21,36 @@ class ByteTiles {
     TileUnit::multiply<To, Weights, Pixels>();
   }
 
+  struct Row {
+    const int32_t* bias;
+    const float* scale;
+    uint8_t* output;
+    const uint8_t* added;  // null: nothing
+  };
+
+  PU_INLINE Row row_at(int32_t row) const {
+    const ptrdiff_t output = ptrdiff_t{row} * kTileOutputs, groups = output / kGroup * tile_.output_pitch;
+    return {tile_.bias + output, tile_.finish.scale + output, tile_.output + groups,
+            tile_.finish.added == nullptr ? nullptr : tile_.finish.added + groups};
+  }
+
   PU_INLINE bool waits() const { return tile_.last; }
 
-  PU_TILE_WORK void vector(const int32_t* sums, int32_t at, int v) const {
-    const ptrdiff_t output = ptrdiff_t{at} * kTileOutputs;
-    const ptrdiff_t first = output / kGroup * tile_.output_pitch + v * kPixelRow;
-    const int32_t* const bias = tile_.bias + output;
-    const float* const scale = tile_.finish.scale + output;
-    uint8_t* to = tile_.output + first;
+  PU_TILE_WORK void vector(const int32_t* sums, const Row& at, int v) const {
+    uint8_t* to = at.output + v * kPixelRow;
     PU_UNROLL(4)
     for (int row = 0; row < kTileOutputs; row += kGroup, to += tile_.output_pitch) {
       IntVec made[kGroup];
       PU_UNROLL(4)
       for (int m = 0; m < kGroup; ++m) {
-        const IntVec sum = load_aligned_ints(sums + (row + m) * kLanes) + broadcast_int(bias[row + m]);
+        const IntVec sum = load_aligned_ints(sums + (row + m) * kLanes) + broadcast_int(at.bias[row + m]);
         Vec zero = zero_;
-        if (tile_.finish.added != nullptr) {
-          const uint8_t* const added = tile_.finish.added + first + row / kGroup * tile_.output_pitch;
-          zero = fused(floats(byte_of_words(load_aligned_ints(added), m)), added_scale_, zero_);
+        if (at.added != nullptr) {
+          const ptrdiff_t group = row / kGroup * tile_.output_pitch;
+          zero =
+              fused(floats(byte_of_words(load_aligned_ints(at.added + group + v * kPixelRow), m)), added_scale_, zero_);
         }
-        const Vec real = fused(floats(sum), broadcast(scale[row + m]), zero);
+        const Vec real = fused(floats(sum), broadcast(at.scale[row + m]), zero);
         made[m] = quantized(Swish ? hard_swished(real, tile_.finish) : real);
       }
       store_aligned_ints(to, clamped(interleaved(pair(made[0], made[1]), pair(made[2], made[3])), clamp_));
