@@ -67,6 +67,13 @@ def test_what_is_not_in_blocks_is_dense(tmp_path, block, kernel):
     assert all("of the 16x2 blocks" in choice.why for choice in choices)
 
 
+def test_very_sparse_layers_that_are_not_in_blocks_stay_in_float32(tmp_path):
+    prefix = save_net(tmp_path, layers_in_blocks, [-1, 16, 8, 8], sparsity=0.95)
+    choices = convert(prefix, str(tmp_path / "fast"), bf16=Bf16()).choices
+    assert [choice.kernel for choice in choices] == ["fp32 sparse"] * 2
+    assert all("its zeros leave" in choice.why for choice in choices)
+
+
 def test_what_stays_in_float32_says_why(tmp_path):
     choices = convert(saved(tmp_path, "mobile"), str(tmp_path / "fast"), bf16=Bf16()).choices
     found = {(choice.kernel, choice.why.rpartition("in float32: ")[2]) for choice in choices if "fp32" in choice.kernel}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..choose_kernel import sparsity
 from ..int8.placement import is_matrix, is_single_pixel
 from ..int8.weights import reordered
 from ..net import Layer, step_of
@@ -12,6 +13,8 @@ from .numbers import rounded_weight
 from .plan_lines import INPUTS, OUTPUTS
 
 LEAST_EMPTY = 0.1  # blocks of 16x2 that are zero, from which a file without them is smaller
+# ResNet-50 takes as long on dense tiles as in float32 with 90 % zeros: `python benchmarks/runtime.py --bf16`.
+MOST_FOR_ONE = 10  # products on tiles for each weight that is kept
 
 
 def why_float32(layer: Layer) -> str:
@@ -22,6 +25,9 @@ def why_float32(layer: Layer) -> str:
         return "a tile of one pixel is mostly empty"
     if not np.isfinite(layer.weight).all():
         return "its weights are not finite"
+    zeros, empty = sparsity(layer.weight), empty_blocks(layer)
+    if 1.0 - empty > MOST_FOR_ONE * (1.0 - zeros):
+        return f"its zeros leave {empty:.0%} of the {OUTPUTS}x{INPUTS} blocks out"
     return ""
 
 
