@@ -3,7 +3,7 @@
 
     RECORDED_PLANS=FOLDER pytest -p recorded_plans TESTS
 
-Writes exact.cases (all int8: every processor makes the same bits) and float32.cases (within 1e-5).
+Writes exact.cases (all int8 or bfloat16: every processor makes the same bits) and float32.cases (within 1e-5).
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
-_DTYPES = {"float32": 0, "int16": 1, "int32": 2, "int8": 3, "int64": 4, "bool": 5}  # as in csrc/engine/api.h
-EXACT_KINDS = ("quantize", "dequantize", "input", "output", "contents")  # beside those whose name begins with "int8."
+from paddle_unstructured.runtime.border import DTYPES
+
+EXACT_KINDS = ("quantize", "dequantize", "input", "output", "contents")  # beside "int8.…" and "bf16.…"
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Case:
 
 
 def is_exact(plan: str) -> bool:
-    """Whether all that a plan computes is int8, so that every processor must make the same bits."""
+    """Whether all that a plan computes is int8 or bfloat16, so that every processor must make the same bits."""
     kinds = [line.split(" ", 1)[0] for line in plan.splitlines()[1:] if line]
-    return all(kind in EXACT_KINDS or kind.startswith("int8.") for kind in kinds)
+    return all(kind in EXACT_KINDS or kind.startswith(("int8.", "bf16.")) for kind in kinds)
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> Path:
@@ -48,11 +49,11 @@ def write_cases(path: Path, cases: Iterable[Case]) -> Path:
             text = case.plan.encode()
             file.write(_integers(len(text)) + text + _integers(len(case.arrays)))
             for array in case.arrays:
-                file.write(_integers(_DTYPES[array.dtype.name], array.size) + array.tobytes())
+                file.write(_integers(DTYPES[array.dtype.name], array.size) + array.tobytes())
             for tensors in (case.inputs, case.outputs):
                 file.write(_integers(len(tensors)))
                 for array in tensors:
-                    file.write(_integers(_DTYPES[array.dtype.name], array.ndim, *array.shape) + array.tobytes())
+                    file.write(_integers(DTYPES[array.dtype.name], array.ndim, *array.shape) + array.tobytes())
             file.write(struct.pack("<d", case.most) + _integers(case.threads))
     return path
 

@@ -29,8 +29,8 @@ namespace {
 
 constexpr int64_t kErrorBytes = 2048;
 
-int64_t bytes_of(int32_t dtype) {  // of one element: float32, int16, int32, int8, int64, bool
-  constexpr int64_t kBytes[] = {4, 2, 4, 1, 8, 1};
+int64_t bytes_of(int32_t dtype) {  // of one element: float32, int16, int32, int8, int64, bool, uint8, float16, float64
+  constexpr int64_t kBytes[] = {4, 2, 4, 1, 8, 1, 1, 2, 8};
   return kBytes[dtype];
 }
 
