@@ -169,7 +169,7 @@ def test_the_quick_runs_beside_paddleslim_work(tmp_path):
     rows = [json.loads(text) for text in (tmp_path / "r.jsonl").read_text().splitlines()]
     starts = {row["start_accuracy"] for row in rows if row["method"] != "dense"}
     assert len(starts) == 1  # the same weights on both sides
-    done = script("bench_vs_paddleslim.py", "--quick", "--results", tmp_path / "b.jsonl")
+    done = script("versus_paddleslim.py", "--quick", "--results", tmp_path / "b.jsonl")
     assert done.returncode == 0, done.stderr
     answers = {
         row["question"]: row
