@@ -70,7 +70,7 @@ def _pixel_unshuffle(op: Any) -> Any:
     last = op.attrs()["data_format"] == "NHWC"
     x = paddle.transpose(x, [0, 3, 1, 2]) if last else x
     window = np.eye(factor * factor).reshape(-1, 1, factor, factor)
-    weight = paddle.assign(np.tile(window, [x.shape[1], 1, 1, 1]).astype("float32"))
+    weight = paddle.assign(np.tile(window, [x.shape[1], 1, 1, 1]).astype("float32")).astype(x.dtype)
     taken = paddle.nn.functional.conv2d(x, weight, stride=factor, groups=x.shape[1])
     return paddle.transpose(taken, [0, 2, 3, 1]) if last else taken
 

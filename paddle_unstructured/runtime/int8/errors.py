@@ -72,15 +72,15 @@ class Calibrated:
 
 
 def are_few(net: Net, batches: Sequence[Batch]) -> bool:
-    """Whether every second sample of the largest batch is held out."""
+    """Whether the samples of the largest batch are too few to do without those that are held out."""
     return max(count_samples(net, batch) for batch in batches) < 4 * SAMPLES
 
 
 def hold_out(net: Net, batches: Sequence[Batch]) -> tuple[list[Batch], Batch]:
-    """Samples to calibrate on, and others to measure on: of few every second one; a single one serves for both."""
+    """Samples to calibrate on, and others to measure on: every fourth of few, or second of very few; one is for both."""
     *others, last = sorted(batches, key=lambda batch: count_samples(net, batch))
     most = count_samples(net, last)
-    apart = max(2, most // SAMPLES)
+    apart = max(2, most // SAMPLES, min(4, most // 4))
     held = range(0, most, apart)[:SAMPLES]  # from everywhere: data are sorted at times
     if most == 1:
         return list(batches), last

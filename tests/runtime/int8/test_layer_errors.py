@@ -88,10 +88,12 @@ def net_of(*dims):
     return Net([input_layer(Input("x", "float32", IMAGE, dims))], [])
 
 
-def test_of_few_samples_every_second_one_is_held_out_and_one_serves_for_both():
+def test_of_few_samples_some_are_held_out_and_one_serves_for_both():
     net, data = net_of(-1, 1, 1, 1), np.arange(5.0, dtype="float32").reshape(-1, 1, 1, 1)
     rest, held = hold_out(net, [[data[:2]], [data]])
     assert [batch[0].ravel().tolist() for batch in rest] == [[0, 1], [1, 3]] and held[0].ravel().tolist() == [0, 2, 4]
+    many = np.arange(32, dtype="float32").reshape(-1, 1, 1, 1)
+    assert hold_out(net, [[many]])[1][0].ravel().tolist() == list(range(0, 32, 4))  # a quarter, as of 128
     rest, held = hold_out(net, [[data[:1]]])
     assert rest[0][0].ravel().tolist() == held[0].ravel().tolist() == [0]
 
