@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import int8_reference
 import numpy as np
 import pytest
@@ -88,3 +90,11 @@ def pick_weight8(random, values, source, step):
 def at_least(window, height, width):
     (top, bottom, left, right), reach = window.pad, (window.kernel[0] - 1) * window.dilation[0] + 1
     return max(height, reach - top - bottom), max(width, reach - left - right)
+
+
+def makes_the_same_in_a_fork(engine, x, want) -> bool:
+    """Whether a fork of this process computes the same bits with the engine."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (engine.run(x)[0] == want).all() else 1)
+    return os.waitpid(child, 0)[1] == 0

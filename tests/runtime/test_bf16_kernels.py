@@ -13,7 +13,7 @@ from any_layer import CONVOLUTION
 from bf16_reference import convolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from int8_plans import at_least
+from int8_plans import at_least, makes_the_same_in_a_fork
 
 from paddle_unstructured.runtime.bf16.numbers import rounded, widened
 from paddle_unstructured.runtime.bf16.plan_lines import Bf16Writer
@@ -253,10 +253,7 @@ def test_forks_and_threads_make_the_same_bits():
     x = random.normal(size=(2, 64, 9, 9)).astype("float32")
     engine = Engine(writer.text, writer.arrays, threads=2)
     want = engine.run(x)[0]
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if (engine.run(x)[0] == want).all() else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert makes_the_same_in_a_fork(engine, x, want)
     np.testing.assert_array_equal(run(writer, x), want)
 
 

@@ -77,7 +77,7 @@ def are_few(net: Net, batches: Sequence[Batch]) -> bool:
 
 
 def hold_out(net: Net, batches: Sequence[Batch]) -> tuple[list[Batch], Batch]:
-    """Samples to calibrate on, and others to measure on: every fourth of few, or second of very few; one is for both."""
+    """Samples to calibrate on, and others to measure on: a quarter of few, half of very few. A single one is both."""
     *others, last = sorted(batches, key=lambda batch: count_samples(net, batch))
     most = count_samples(net, last)
     apart = max(2, most // SAMPLES, min(4, most // 4))

@@ -13,7 +13,17 @@ import pytest
 from any_layer import CONVOLUTION
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from int8_plans import ISAS_INT8, UNIT, net, pick_bytes, pick_weight8, pick_weights, require_equal, run
+from int8_plans import (
+    ISAS_INT8,
+    UNIT,
+    makes_the_same_in_a_fork,
+    net,
+    pick_bytes,
+    pick_weight8,
+    pick_weights,
+    require_equal,
+    run,
+)
 
 from paddle_unstructured.runtime.engine import Engine
 from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
@@ -151,10 +161,7 @@ def test_a_fork_and_threads_of_the_caller_run_on_tiles():
     writer, x = layers_on_tiles(random), pick_bytes(random, 2, 256, 9, 9)
     engine = Engine(writer.text, writer.arrays, threads=2)
     want = engine.run(x)[0]
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if (engine.run(x)[0] == want).all() else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert makes_the_same_in_a_fork(engine, x, want)
     wrong = []
 
     def work():
