@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import AbstractSet, Any, Iterable, Iterator, Mapping, Sequence
 
 from ..formats.pir_json import ops_of
@@ -27,7 +28,7 @@ class OpGraph:
         ops = ops_of(dict(content))
         return cls([list(_read(op)) for op in ops], [list(_made(op)) for op in ops])
 
-    @property
+    @cached_property
     def maker(self) -> dict[int, int]:
         """Value -> the op that makes it."""
         return {value: op for op, made in enumerate(self.makes) for value in made}

@@ -107,12 +107,10 @@ class Finder:
             before = ours & self.before_branches
             try:
                 if before:
-                    raise RefusedAt(min(before), "it makes what a branch or a loop reads")
-                free = self._free(found.activations, found.foreign)
-                parts = [self._part(ops, free) for ops in convex_parts(self.graph, ours, free)]
-                return [part for part in parts if part is not None]
+                    raise RefusedAt(dict.fromkeys(before, "it makes what a branch or a loop reads"))
+                return self._parts(ours, self._free(found.activations, found.foreign))
             except RefusedAt as refusal:
-                foreign[refusal.at] = str(refusal)
+                foreign.update(refusal.reasons)
 
     def _counts_samples(self, value: int) -> bool:
         """Whether the first axis is that of the model's samples, as far as the Program says."""
@@ -150,16 +148,32 @@ class Finder:
             free = self._free(found.activations, found.foreign)
             ours = {at for at in found.activations if self.ops[at].name() not in ("pd_op.data", "builtin.combine")}
             try:
-                return [
-                    part for ops in convex_parts(self.graph, ours, free) if (part := self._part(ops, free)) is not None
-                ]
+                return self._parts(ours, free)
             except RefusedAt as refusal:
-                self.foreign[refusal.at] = str(refusal)
+                self.foreign.update(refusal.reasons)
 
     def leave_out(self, part: Part, why: str) -> None:
         """Make a part's ops foreign."""
         self.foreign.update(dict.fromkeys(part.ops, why))
         self.blamed.update(dict.fromkeys(part.ops, why))
+
+    def _parts(self, ours: set[int], free: set[int]) -> list[Part]:
+        """Those that are worth an operator.
+
+        Raises:
+            RefusedAt: Some ops do not go into the parts that they fell into; names them of all parts.
+        """
+        parts, refused = list[Part](), dict[int, str]()
+        for ops in convex_parts(self.graph, ours, free):
+            try:
+                part = self._part(ops, free)
+            except RefusedAt as refusal:
+                refused.update(refusal.reasons)
+            else:
+                parts.extend([part] if part is not None else [])
+        if refused:
+            raise RefusedAt(refused)
+        return parts
 
     def _part(self, ops: set[int], free: set[int]) -> Part | None:
         """None if it is not worth an operator."""
@@ -178,10 +192,10 @@ class Finder:
         outputs = {at: [value for value in makes[at] if value in asked] for at in sorted(ops)}
         outputs = {at: values for at, values in outputs.items() if values}
         if sum(map(len, outputs.values())) > MOST_BORDER:
-            raise RefusedAt(max(outputs), f"the part would return more than {MOST_BORDER} values")
+            raise RefusedAt({max(outputs): f"the part would return more than {MOST_BORDER} values"})
         lists = [at for at, values in outputs.items() if not all(self.is_tensor(value) for value in values)]
         if lists:
-            raise RefusedAt(lists[0], "a list of values would leave the part")
+            raise RefusedAt(dict.fromkeys(lists, "a list of values would leave the part"))
         net = read_part(
             self.model,
             inside,

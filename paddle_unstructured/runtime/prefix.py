@@ -158,11 +158,10 @@ def _positions(reader: Reader, view: View, prefix: Prefix, given: Prefix) -> Vie
 
 def _of_size(reader: Reader, size: Any) -> tuple[View, Axis]:
     """An activation with an axis of an open size, and that axis."""
-    for other in list(reader.values.values()):
-        if isinstance(other, View):
-            for axis in other.axes:
-                if size_of(axis) == size and reader.batch not in axis:
-                    return other, axis
+    for other in reader.sized(size):
+        for axis in other.axes:
+            if size_of(axis) == size and reader.batch not in axis:
+                return other, axis
     raise Refusal("a stored array is cut to an open size that no activation has")
 
 
@@ -196,7 +195,7 @@ def _number_by_number(operands: Sequence[Any], make: Make) -> Prefix:
     cuts = sorted(sizes)
     if len(cuts) == 1:
         least = min(each.array.shape[cuts[0]] for each in prefixes.values())
-        arrays = {i: each.array.take(range(least), cuts[0]) for i, each in prefixes.items()}
+        arrays = {i: _first(each.array, least, cuts[0]) for i, each in prefixes.items()}
         return Prefix(np.asarray(make(lambda i: {**arrays, **plain}[i])), sizes)
     if len(cuts) != 2:
         raise Refusal("stored arrays meet that are cut along several axes")
@@ -209,6 +208,11 @@ def _number_by_number(operands: Sequence[Any], make: Make) -> Prefix:
     if not all(np.array_equal(other, made[0], equal_nan=made[0].dtype.kind == "f") for other in made[1:]):
         raise Refusal("ranges of rows and columns meet in a way that does not depend on their distance alone")
     return Prefix(made[0], sizes, lags)
+
+
+def _first(array: np.ndarray, count: int, axis: int) -> np.ndarray:
+    """The first places along an axis, as a view."""
+    return array[(slice(None),) * axis + (slice(count),)]
 
 
 def _reach(prefix: Prefix, lags: tuple[int, int]) -> int:
@@ -294,7 +298,7 @@ def _embedding(op: Any, given: Prefix, others: list[Any]) -> Prefix:
     table, ids = others[0], given.array
     if given.lags is None:
         axis = next(iter(given.sizes))
-        ids = ids.take(range(min(len(table), ids.shape[axis])), axis)
+        ids = _first(ids, len(table), axis)
     if ids.min() < 0 or ids.max() >= len(table):
         raise Refusal("a table is read at numbers that it does not have")
     return _mapped(given, table[ids], lambda i: i)
@@ -352,7 +356,7 @@ def _joined(op: Any, parts: Sequence[Any], axis: int) -> Prefix:
         raise Refusal("stored arrays of different reach are joined")
     arrays = [each.array for each in parts]
     for cut, least in lengths.items():
-        arrays = [array.take(range(least), cut) for array in arrays]
+        arrays = [_first(array, least, cut) for array in arrays]
     return Prefix(np.concatenate(arrays, axis), first.sizes, first.lags)
 
 

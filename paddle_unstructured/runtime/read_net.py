@@ -63,7 +63,7 @@ def _read_op(reader: Reader, op: Any, refused: list[tuple[Any, str]]) -> None:
         return
     for result in op.results():
         if result.is_dense_tensor_type():
-            reader.values[result.id] = reader.fresh(Layer("unknown"), list(result.shape))
+            reader.learn(result.id, reader.fresh(Layer("unknown"), list(result.shape)))
 
 
 def unforeseen(error: Exception) -> str:
@@ -76,8 +76,7 @@ def note(reader: Reader, op: Any, made: Made) -> None:
     symbols = made.symbols if isinstance(made, Results) else (made,)
     for i, symbol in enumerate(symbols):
         if symbol is not None:
-            whole = reader.result(op, symbol, i) if isinstance(symbol, Layer) else symbol
-            reader.values[op.result(i).id] = whole
+            reader.learn(op.result(i).id, reader.result(op, symbol, i) if isinstance(symbol, Layer) else symbol)
 
 
 def _is_part_of_pad(op: Any, kind: str) -> bool:
@@ -95,7 +94,7 @@ def read_op(reader: Reader, op: Any) -> Made:
     if kind == "parameter" or (kind == "data" and op.result(0).persistable):
         if all(kind_of(after) == "rnn" and _is_state(op, after) for after in op.result(0).all_used_ops()):
             return np.zeros(0)  # the state of an LSTM's dropout has no numbers, and often no variable
-        return np.asarray(reader.model.graph.array(op.attrs().get("parameter_name") or op.attrs()["name"]))
+        return np.asarray(reader.graph.array(op.attrs().get("parameter_name") or op.attrs()["name"]))
     if kind == "data":
         return border(reader, op.result(0), op.attrs()["name"])
     operands = [reader.values.get(source.id) if exists(source) else None for source in op.operands_source()]

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Hashable, Sequence, Tuple, Union
+from functools import cached_property
+from typing import Any, Hashable, Iterator, Sequence, Tuple, Union
 
 import numpy as np
 
+from ..graph.program import PirGraph
 from ..saved_model import Model
 from .net import Layer
 from .refusals import Refusal as Refusal
@@ -35,7 +37,28 @@ class Reader:
     shared: dict[Hashable, Layer] = field(default_factory=dict)  # layers that several readers of a value have in common
     _moved: dict[Hashable, Layer] = field(default_factory=dict)
     _atoms: dict[Hashable, Atom] = field(default_factory=dict)
-    _kept: list[Any] = field(default_factory=list)
+    _sized: dict[Atom, list[int]] = field(default_factory=dict)  # open size -> numbers of the values that have it
+
+    @cached_property
+    def graph(self) -> PirGraph:
+        """The model's variables; to list them takes as long as there are some."""
+        return self.model.graph
+
+    # ---- values ------------------------------------------------------------------------------------------------------
+    def learn(self, number: int, symbol: Symbol) -> None:
+        """What a value is, by its number."""
+        self.values[number] = symbol
+        if isinstance(symbol, View):
+            for atom in {atom.root or atom for axis in symbol.axes for atom in axis if atom.is_open}:
+                self._sized.setdefault(atom, []).append(number)
+
+    def sized(self, *sizes: Size) -> Iterator[View]:
+        """Activations of which these sizes may be, in the order of the Program: they are open ones of the same axes."""
+        atoms = [atom for size in sizes if isinstance(size, Extent) for atom in size.atoms]
+        for number in min((self._sized.get(atom, []) for atom in atoms), key=len, default=[]):
+            found = self.values[number]
+            if isinstance(found, View):
+                yield found
 
     # ---- operands ----------------------------------------------------------------------------------------------------
     def symbol(self, value: Any) -> Symbol:
@@ -142,8 +165,8 @@ class Reader:
     def _in_rows(self, view: View, height: Axis, width: Axis) -> View:
         """The same pixels in rows of an open length, which is that of planes that are known already."""
         sizes = [size_of(height), size_of(width)]
-        for other in list(self.values.values()):
-            if isinstance(other, View) and [size_of(other.height), size_of(other.width)] == sizes:
+        for other in self.sized(*sizes):
+            if [size_of(other.height), size_of(other.width)] == sizes:
                 layer = Layer("shaped", (view.layer, other.layer))
                 return View(layer, view.axes, view.channels, height, width)
         raise Refusal("pixels are to lie in rows whose length the runtime does not know how to find")

@@ -8,7 +8,7 @@ from typing import Sequence
 import numpy as np
 
 from .net import Layer
-from .reader import Reader, Symbol
+from .reader import Reader
 from .refusals import Refusal
 from .views import OPEN, Atom, Axis, Extent, Size, View, axis_of, known, size_of
 
@@ -70,12 +70,8 @@ def _scaled(reader: Reader, axis: Axis, scale: float) -> Axis:
 
 def _of_size(reader: Reader, sizes: Sequence[Size]) -> View:
     """An activation whose planes have these sizes."""
-    for found in _views(list(reader.values.values())):
+    for found in reader.sized(*sizes):
         if found.rank == 4 and found.shape[2:] == list(sizes) and found.axes[0] == (reader.batch,):
             if (found.height, found.width) == (found.axes[2], found.axes[3]):
                 return found
     raise Refusal("it makes a size that the runtime does not know how to find")
-
-
-def _views(symbols: Sequence[Symbol]) -> list[View]:
-    return [symbol for symbol in symbols if isinstance(symbol, View)]

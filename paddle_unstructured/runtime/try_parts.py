@@ -123,8 +123,9 @@ def _culprit(finder: Finder, part: Part, feeds: Mapping[str, np.ndarray]) -> int
                 wanted = [seen[value] for values in left.values() for value in values]
                 return _computes(net, [seen[value] for value in part.inputs], wanted, repeat=True)
             except RefusedAt as refusal:  # no plan returns it
-                if left.pop(refusal.at, None) is None:
+                if not left.keys() & refusal.reasons:
                     return True
+                left = {at: values for at, values in left.items() if at not in refusal.reasons}
             except Exception:
                 return False
         return True

@@ -106,7 +106,7 @@ Size = Union[int, Extent]
 def _fraction(number: Any) -> Fraction:
     if isinstance(number, Extent):
         raise Refusal("sizes that depend on the input are multiplied or divided in a way that is not known")
-    return Fraction(float(number)).limit_denominator(1 << 16)
+    return Fraction(int(number)) if int(number) == number else Fraction(float(number)).limit_denominator(1 << 16)
 
 
 def _size(ratio: Fraction, atoms: frozenset[Atom]) -> Size:
@@ -117,9 +117,11 @@ def _size(ratio: Fraction, atoms: frozenset[Atom]) -> Size:
 
 def size_of(axis: Axis) -> Size:
     """The product of some atoms' extents."""
-    size: Size = 1
+    size: Size = prod(atom.extent for atom in axis if not atom.is_open)
     for atom in axis:
-        size = size * (Extent(atom.ratio, frozenset([atom.root or atom])) if atom.is_open else atom.extent)
+        if atom.is_open:
+            whole = Extent(atom.ratio, frozenset([atom.root or atom]))
+            size = whole if size == 1 else whole * size
     return size
 
 

@@ -61,7 +61,7 @@ class _ChannelsFirst:
     def __init__(self, reader: Reader, op: Any) -> None:
         self._op, self._key = op, -1 - op.id()
         view = reader.view(op, 0)
-        reader.values[self._key] = view.transposed([0, view.rank - 1, *range(1, view.rank - 1)])
+        reader.learn(self._key, view.transposed([0, view.rank - 1, *range(1, view.rank - 1)]))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._op, name)
