@@ -52,6 +52,13 @@ KNOW_PROGRAMS = {
     "reconstruction",
 }
 WITHOUT_PADDLE = {"arguments", "needs_paddle", "formats", "schedules", "lazy_names"}
+ROOMS = {  # of the runtime: each may take from these, and from the files beside them
+    "ops": set(),
+    "rest": set(),
+    "precision": set(),
+    "int8": {"precision"},
+    "bf16": {"precision"},
+}
 SHIMS = {"export/runtime/__init__.py"}  # old names, for one release
 
 
@@ -101,6 +108,14 @@ def test_arrows_run_one_way(file):
     if name(file) not in SHIMS:
         wrong = [m for m in imports(file) if m and m[0] in LEVELS and LEVELS.index(m[0]) > LEVELS.index(own)]
         assert wrong == []
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if len(place_of(f)) > 2 and place_of(f)[0] == "runtime"], ids=name)
+def test_rooms_of_the_runtime_take_only_what_they_may(file):
+    """`precision` holds what int8 and bfloat16 share; neither knows of the other."""
+    room = place_of(file)[1]
+    taken = {m[1] for m in imports(file) if m[0] == "runtime" and PACKAGE.joinpath(*m[:2]).is_dir()}
+    assert taken - {room} <= ROOMS[room]
 
 
 def test_no_two_files_need_each_other():

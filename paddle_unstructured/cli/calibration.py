@@ -41,7 +41,7 @@ def calibration(args: argparse.Namespace, given: str, model: Any) -> dict[str, n
 
 def _samples(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.ndarray]:
     from ..export.images import ImageInput, made_images, read_images
-    from ..runtime.int8.calibration_data import read_named
+    from ..runtime.precision.samples import read_named
 
     if not model.fetches:
         raise ValueError(

@@ -53,7 +53,7 @@ def parsed_shapes(given: list[str] | None, model: Any) -> dict[str, list[int]] |
 
 def inputs_of(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """`inputs` or `shapes` for what a model is tried on."""
-    from ..runtime.int8.calibration_data import read_named
+    from ..runtime.precision.samples import read_named
 
     shapes = shapes_of(args, model)
     return {"shapes": shapes, "inputs": None if args.data is None else read_named(args.data, model)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..formats import bfloat16
+
 # Asked -> type in the file. Of int4 zstd makes about the bits that its 15 numbers need, so that it is stored as int8.
 STORED = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8", "int4": "int8"}
 _LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))  # 127 of it stay finite
@@ -45,9 +47,7 @@ def rounded(weight: np.ndarray, values: str, name: str, axis: int | None) -> tup
 def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int | None) -> np.ndarray:
     """float32 from what `rounded` returned; `dtype` is a value of `STORED`."""
     if dtype == "bfloat16":
-        wide = stored.astype(np.uint32)
-        wide <<= np.uint32(16)
-        return wide.view(np.float32)
+        return bfloat16.widened(stored)
     weight = stored.astype(np.float32)
     if scale is not None:
         weight *= _along(scale, axis, stored.ndim)
@@ -55,19 +55,11 @@ def restored(stored: np.ndarray, dtype: str, scale: np.ndarray | None, axis: int
 
 
 def _to_bfloat16(weight: np.ndarray, name: str) -> np.ndarray:
-    bits = np.asarray(weight, order="C").view(np.uint32)
-    wide = bits >> np.uint32(16)
-    wide &= np.uint32(1)  # ties go to the even neighbour
-    wide += bits
-    wide += np.uint32(0x7FFF)
-    halves = (wide >> np.uint32(16)).astype(np.uint16)
-    not_a_number = np.isnan(weight)
-    if not_a_number.any():  # the sum may have run over; a quiet NaN of the same sign and upper payload instead
-        halves[not_a_number] = (bits[not_a_number] >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
+    halves = bfloat16.nearest(weight)
     infinite = (halves & np.uint16(0x7FFF)) == np.uint16(0x7F80)
     _check_overflow(infinite & np.isfinite(weight), weight, "bf16", name)
     halves[halves == 0x8000] = 0
-    return np.asarray(halves)
+    return halves
 
 
 def _to_float16(weight: np.ndarray, name: str) -> np.ndarray:

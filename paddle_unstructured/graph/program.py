@@ -13,7 +13,7 @@ from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 from paddle.utils import dlpack
 
 from ..arguments import StrPath
-from ..formats import pdparams
+from ..formats import bfloat16, pdparams
 from .base import Param, check_prunable
 from .in_place import multiply_
 from .op_facts import is_learning_rate, trains, writes
@@ -122,7 +122,7 @@ class PirGraph:
         """A copy on the host: for reports and files, never for a training step. bfloat16 comes as float32."""
         array = self.stored(name)
         if dtype_name(self.scope.find_var(name).get_tensor()._dtype()) == "bfloat16":  # of another type: never equal
-            return (array.astype("uint32") << 16).view("float32")
+            return bfloat16.widened(array)
         return array
 
     def stored(self, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ..arguments import wrong_kind
+from ..formats import bfloat16
 from .base import Param, Role
 from .converted import before_conversion
 from .program import PirGraph
@@ -116,4 +117,4 @@ def reason_of(error: Exception) -> str:
 def on_host(tensor: Tensor) -> np.ndarray:
     """A copy on the host, bfloat16 as float32; without any operation, which static mode would not survive."""
     array = np.asarray(tensor.numpy())
-    return (array.astype("uint32") << 16).view("float32") if tensor.dtype == paddle.bfloat16 else array
+    return bfloat16.widened(array) if tensor.dtype == paddle.bfloat16 else array

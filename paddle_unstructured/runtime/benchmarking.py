@@ -15,7 +15,7 @@ from ..export.inputs import check_inputs, random_inputs
 from ..saved_model import Model, open_model
 from .agreement import Agreement, compare
 from .engine import MOST_THREADS
-from .int8.calibration_data import Data, read_named
+from .precision.samples import Data, read_named
 from .predictor import create_predictor
 
 MOST_ROUNDS, MOST_ROWS = 1_000_000, 65_536  # what ends in an hour, and fits into memory

@@ -17,7 +17,6 @@ from .bf16.options import Bf16
 from .bf16.write_plan import emit as emit_bf16
 from .convert_parts import convert_parts
 from .engine import Engine
-from .int8.calibration_data import read_batches
 from .int8.errors import LayerError
 from .int8.errors import table as error_table
 from .int8.note import int8_note
@@ -26,6 +25,7 @@ from .int8.quantize import batches_of, calibrate, report
 from .net import Net, input_of
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
+from .precision.samples import read_batches
 from .read_net import read_net
 from .reader import Refusal
 from .refusals import RefusedOp, table

@@ -20,15 +20,15 @@ from .bf16.write_plan import emit as emit_bf16
 from .border import Input
 from .build import BuildError
 from .engine import Engine
-from .int8.calibration_data import Data, read_batches
-from .int8.lowering import layers_of
 from .int8.note import int8_note
 from .int8.options import Int8
 from .int8.quantize import calibrate
 from .int8.ranges import read_ranges
+from .net import layers_of
 from .op_graph import OpGraph
 from .operator import NAME, register
 from .parts import Finder, Part
+from .precision.samples import Data, read_batches
 from .reader import Refusal
 from .splice import Piece, write_parts
 from .trial import few_samples, trial_inputs

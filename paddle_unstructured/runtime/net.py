@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -88,6 +89,29 @@ class Net:
 
     inputs: list[Layer]
     outputs: list[Output]
+
+
+def layers_of(net: Net) -> list[Layer]:
+    """All layers that the outputs need, but not the inputs of the net; inputs before readers."""
+    order: list[Layer] = []
+    seen = set(net.inputs)
+    stack = [(output.layer, False) for output in reversed(net.outputs)]
+    while stack:  # without recursion, as nets are deep
+        layer, inputs_done = stack.pop()
+        if inputs_done:
+            order.append(layer)
+        elif layer not in seen:
+            seen.add(layer)
+            stack.append((layer, True))
+            stack.extend((source, False) for source in reversed(layer.inputs))
+    return order
+
+
+def count_readers(net: Net) -> Counter[Layer]:
+    """Layer -> how often it is read, outputs of the net included."""
+    readers = Counter(source for layer in layers_of(net) for source in layer.inputs)
+    readers.update(output.layer for output in net.outputs)
+    return readers
 
 
 def input_layer(how: Input) -> Layer:

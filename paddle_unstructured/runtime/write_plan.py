@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .choose_kernel import choose_block, is_depthwise, sparsity
-from .net import Layer, Net, input_of, step_of, ungrouped
+from .net import Layer, Net, input_of, layers_of, step_of, ungrouped
 from .plan import PlanWriter
 
 
@@ -107,24 +107,8 @@ def emit(net: Net) -> tuple[PlanWriter, list[KernelChoice]]:
 def emitted(net: Net) -> Emitter:
     """The same with the value that each layer makes."""
     emitter = emitter_of(net)
-    for output in net.outputs:
-        for layer in in_order(output.layer, emitter.values):
-            emitter.emit(layer)
+    for layer in layers_of(net):
+        emitter.emit(layer)
     for output in net.outputs:
         emitter.writer.output(emitter.values[output.layer], dims=output.dims, dtype=output.dtype)
     return emitter
-
-
-def in_order(output: Layer, done: dict[Layer, int]) -> list[Layer]:
-    """The layers behind `output` that are not done, inputs before readers; without recursion, as nets are deep."""
-    order: list[Layer] = []
-    seen, stack = set(done), [(output, False)]
-    while stack:
-        layer, inputs_done = stack.pop()
-        if inputs_done:
-            order.append(layer)
-        elif layer not in seen:
-            seen.add(layer)
-            stack.append((layer, True))
-            stack.extend((source, False) for source in reversed(layer.inputs))
-    return order

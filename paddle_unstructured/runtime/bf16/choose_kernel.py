@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..choose_kernel import sparsity
-from ..int8.placement import is_matrix, is_single_pixel
-from ..int8.weights import reordered
 from ..net import Layer, step_of
+from ..precision.layers import is_matrix, is_single_pixel
+from ..precision.words import reordered
 from .numbers import rounded_weight
 from .plan_lines import INPUTS, OUTPUTS
 

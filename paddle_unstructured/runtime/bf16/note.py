@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Sequence
 
 from ..engine import Engine
-from ..int8.note import agreement
-from ..int8.observe import Batch
 from ..net import Net
+from ..precision.agreement import agreement
+from ..precision.batches import Batch
 
 
 def bf16_note(net: Net, batches: Sequence[Batch], engine: Engine, *, given: bool) -> str:

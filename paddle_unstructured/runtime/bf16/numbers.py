@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...formats import bfloat16
+
 
 def rounded(numbers: np.ndarray) -> np.ndarray:
     """The bits of the nearest bfloat16, ties to even: int16. Below 2^-126 that is a zero of its sign; a NaN stays one.
@@ -13,11 +15,9 @@ def rounded(numbers: np.ndarray) -> np.ndarray:
         >>> widened(rounded(np.float32([1.0, 1.01, -3e-39]))).tolist()
         [1.0, 1.0078125, -0.0]
     """
-    numbers = np.asarray(numbers, np.float32)
-    bits = np.ascontiguousarray(numbers).view(np.uint32)
-    nearest = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-    nearest = np.where(np.isnan(numbers), bits >> 16 | 0x40, nearest)
-    return np.where(bits & 0x7F800000 == 0, bits >> 16 & 0x8000, nearest).astype(np.uint16).view(np.int16)
+    bits = bfloat16.nearest(numbers)
+    small = np.abs(numbers) < np.float32(2.0**-126)
+    return np.where(small, bits & 0x8000, bits).astype(np.uint16).view(np.int16)
 
 
 def rounded_weight(weight: np.ndarray) -> np.ndarray:
@@ -28,4 +28,4 @@ def rounded_weight(weight: np.ndarray) -> np.ndarray:
 
 def widened(bits: np.ndarray) -> np.ndarray:
     """Bits to the float32 that they mean."""
-    return np.asarray(np.asarray(bits, np.int16).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return bfloat16.widened(np.asarray(bits, np.int16).view(np.uint16))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..int8.calibration_data import Data, check_samples
+from ..precision.samples import Data, check_samples
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..int8.weights import reordered, sparse_groups
 from ..plan import PlanWriter, Window
+from ..precision.words import reordered, sparse_groups
 from .numbers import rounded_weight
 
 OUTPUTS, INPUTS = 16, 2  # of a block: what one row of a tile of AMX needs together

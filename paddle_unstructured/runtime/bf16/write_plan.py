@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ..choose_kernel import sparsity
-from ..int8.lowering import is_clamp, layers_of
-from ..int8.placement import sums_in_convolutions
-from ..net import Layer, Net
+from ..net import Layer, Net, layers_of
 from ..plan import PlanWriter
+from ..precision.layers import is_clamp, sums_in_convolutions
 from ..write_plan import KernelChoice, emitter_of
 from .choose_kernel import LEAST_EMPTY, empty_blocks, why_float32
 from .plan_lines import INPUTS, OUTPUTS, Bf16Writer

@@ -9,7 +9,7 @@ from typing import Callable
 import numpy as np
 
 from ..net import Layer
-from .lowering import is_clamp
+from ..precision.layers import is_clamp
 from .quantizer import Quantizer
 
 Function = Callable[[np.ndarray], np.ndarray]

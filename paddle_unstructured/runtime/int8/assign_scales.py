@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from typing import AbstractSet, Mapping
 
-from ..net import Layer, Net
+from ..net import Layer, Net, count_readers, layers_of
 from .activations import useful_inputs
 from .calibrators import Range
-from .lowering import count_readers, layers_of
 from .quantizer import Quantizer
 
 MOVING = ("permute", "slice", "repeat", "pad")  # and a resize to the nearest pixel

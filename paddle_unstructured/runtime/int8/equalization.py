@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..choose_kernel import is_depthwise
-from ..net import Layer, Net, step_of
-from .lowering import count_readers, layers_of
+from ..net import Layer, Net, count_readers, layers_of, step_of
 
 ROUNDS = 10
 

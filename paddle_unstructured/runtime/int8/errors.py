@@ -10,13 +10,12 @@ import numpy as np
 
 from ...reporting.table import aligned
 from ..engine import Engine
-from ..net import Layer, Net, Output, ungrouped
+from ..net import Layer, Net, Output, layers_of, ungrouped
 from ..plan import PlanWriter
+from ..precision.batches import Batch, count_samples, pick_samples
+from ..precision.layers import is_matrix, sums_in_convolutions
 from ..write_plan import emit
 from .assign_scales import Ranges, assign, keeps_scale
-from .lowering import layers_of
-from .observe import Batch, count_samples, pick_samples
-from .placement import is_matrix, sums_in_convolutions
 from .quantizer import Quantizer
 from .weights import quantize_weight
 from .write_plan import Int8Emitter

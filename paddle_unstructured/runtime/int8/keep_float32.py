@@ -7,12 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Collection, Mapping, Sequence
 
-from ..net import Layer, Net
+from ..net import Layer, Net, layers_of
+from ..precision.batches import Batch, count_samples, pick_samples
+from ..precision.layers import is_matrix
 from .assign_scales import keeps_scale, moved
 from .errors import Calibrated, errors_alone
-from .lowering import layers_of
-from .observe import Batch, Observed, count_samples, pick_samples
-from .placement import is_matrix
+from .observe import Observed
 
 ROUNDS = 4  # of choosing and measuring
 HURTS = "numbers that add {:.2%} to the outputs"

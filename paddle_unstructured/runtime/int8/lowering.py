@@ -3,16 +3,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
-from ..net import FOLDING, FUSING, Layer, Net
-from ..write_plan import in_order
-
-
-def is_clamp(act: str) -> bool:
-    """Whether saturation is all that an activation does: the int8 kernels fuse it for free."""
-    return act.split(":")[0] in ("none", "relu", "relu6", "clamp")
+from ..net import FOLDING, FUSING, Layer, Net, layers_of
+from ..precision.layers import is_clamp
 
 
 def is_fused(layer: Layer) -> bool:
@@ -30,20 +24,3 @@ def lower(net: Net) -> Net:
         else:
             made[layer] = replace(layer, inputs=inputs)
     return Net(net.inputs, [replace(output, layer=made[output.layer]) for output in net.outputs])
-
-
-def layers_of(net: Net) -> list[Layer]:
-    """All layers that the outputs need, but not the inputs of the net; inputs before readers."""
-    done, order = dict.fromkeys(net.inputs, 0), []
-    for output in net.outputs:
-        for layer in in_order(output.layer, done):
-            done[layer] = 0
-            order.append(layer)
-    return order
-
-
-def count_readers(net: Net) -> Counter[Layer]:
-    """Layer -> how often it is read, outputs of the net included."""
-    readers = Counter(source for layer in layers_of(net) for source in layer.inputs)
-    readers.update(output.layer for output in net.outputs)
-    return readers

@@ -9,10 +9,10 @@ from typing import Iterator, Sequence
 import numpy as np
 
 from ..engine import Engine
-from ..net import Layer, Net, Output, input_of
+from ..net import Layer, Net, Output, layers_of
+from ..precision.batches import Batch, count_samples, samples_of
 from ..write_plan import emit
 from .calibrators import BINS, Histogram
-from .lowering import layers_of
 
 _MOST_FLOATS = 1 << 24  # of all layers' outputs at once
 
@@ -48,9 +48,6 @@ class Observed:
         return Histogram(self.low, self.high, self.counts, self.zeros)
 
 
-Batch = Sequence[np.ndarray]  # an array for each input of the net
-
-
 def observe(net: Net, batches: Sequence[Batch], *, histograms: bool) -> dict[Layer, Observed]:
     """Run a net over some batches.
 
@@ -73,27 +70,6 @@ def observe(net: Net, batches: Sequence[Batch], *, histograms: bool) -> dict[Lay
         for layer, values in _outputs(net, layers, batches):
             _take_histogram(seen[layer], values)
     return seen
-
-
-def count_samples(net: Net, batch: Batch) -> int:
-    """How many samples the arrays hold."""
-    return max(int(array.shape[axis]) for array, axis in zip(batch, _sample_axes(net)) if axis >= 0)
-
-
-def samples_of(net: Net, batch: Batch, first: int, last: int) -> list[np.ndarray]:
-    """Those in [first, last); what all samples share stays whole."""
-    return pick_samples(net, batch, range(first, min(last, count_samples(net, batch))))
-
-
-def pick_samples(net: Net, batch: Batch, places: Sequence[int]) -> list[np.ndarray]:
-    """Those at some places; what all samples share stays whole."""
-    axes = _sample_axes(net)
-    return [array.take(places, axis) if axis >= 0 else array for array, axis in zip(batch, axes)]
-
-
-def _sample_axes(net: Net) -> list[int]:
-    """Of each input; -1 if all samples share it."""
-    return ["".join(input_of(layer).axes).find("n") for layer in net.inputs]
 
 
 def _outputs(net: Net, layers: Sequence[Layer], batches: Sequence[Batch]) -> Iterator[tuple[Layer, np.ndarray]]:

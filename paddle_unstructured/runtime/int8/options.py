@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Mapping, Sequence
 
 from ...arguments import StrPath, flag, names, number, one_of, path, wrong_kind
-from .calibration_data import Data, check_samples
+from ..precision.samples import Data, check_samples
 from .calibrators import CALIBRATORS
 
 BEST = "best"

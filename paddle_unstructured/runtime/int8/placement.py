@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import AbstractSet, Container
 
-from ..choose_kernel import is_depthwise
-from ..net import Layer, Net, input_of, step_of
+from ..net import Layer, Net, input_of, layers_of, step_of
+from ..precision.layers import is_clamp, is_matrix
 from .activations import function_of
 from .assign_scales import MOVING, keeps_scale
-from .lowering import is_clamp, layers_of
 
 # Kinds that have a row for bytes in csrc/engine/kinds.cpp, whatever they are called there.
 KINDS = (
@@ -19,7 +17,6 @@ KINDS = (
 )
 _EXACT = ("embedding", "positions", "running_sum", "equal", "not_equal", "less", "less_equal")
 _WHOLE = ("floor", "ceil", "round", "trunc")  # activations that make whole numbers
-_SAME_PIXELS = ("add", "multiply", "activation", "affine", "conv", "pool", "concat", "slice")
 
 
 def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
@@ -136,48 +133,3 @@ def _in_bytes(layer: Layer) -> bool:
 
 def _all_in(layers: tuple[Layer, ...] | list[Layer], some: AbstractSet[Layer] | dict[Layer, str]) -> bool:
     return all(layer in some for layer in layers)
-
-
-def is_matrix(layer: Layer) -> bool:
-    """Whether the general kernel runs it, weights times a panel of inputs: the one that can return floats."""
-    return layer.kind in ("conv", "linear") and not (layer.groups > 1 and is_depthwise(layer))
-
-
-def sums_in_convolutions(net: Net, floats: Container[Layer]) -> dict[Layer, Layer]:
-    """Sums that a convolution before them computes as it makes its bytes: they are rounded once, not twice.
-
-    Args:
-        net: As `lower` gives it.
-        floats: The layers that stay in floats.
-
-    Returns:
-        the sum -> the convolution: its later side, which nothing else reads and which has no activation.
-    """
-    layers = layers_of(net)
-    place = {layer: number for number, layer in enumerate(layers)}
-    outputs = {output.layer for output in net.outputs}
-    readers = Counter(source for layer in layers for source in layer.inputs)
-    found = {}
-    for layer in layers:
-        if layer.kind != "add" or layer in floats or layer.inputs[0] is layer.inputs[1] or "repeats" in layer.words:
-            continue
-        last = max(layer.inputs, key=lambda side: place.get(side, -1))
-        if is_matrix(last) and last.act == "none" and last not in floats and readers[last] == 1 and last not in outputs:
-            found[layer] = last
-    return found
-
-
-def is_single_pixel(layer: Layer) -> bool:
-    """Whether each channel is one number, whatever the size of the input image."""
-    while True:
-        if layer.kind in ("global_pool", "flatten", "linear", "softmax"):
-            return True
-        if layer.kind == "input":
-            return not {"h", "w"} & set(input_of(layer).axes)
-        if layer.kind in ("conv", "pool") and (max(layer.window.kernel) > 1 or max(layer.window.pad) > 0):
-            return False
-        if layer.kind not in _SAME_PIXELS or layer.words.get("axis", "channels") != "channels":
-            return False
-        if len(layer.inputs) > 1:
-            return all(is_single_pixel(source) for source in layer.inputs)
-        layer = layer.inputs[0]

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..net import Layer
 from ..plan import PlanWriter, Window
+from ..precision.words import reordered, sparse_groups
 from .quantizer import Quantizer
-from .weights import Int8Weight, reordered, sparse_groups
+from .weights import GROUP, Int8Weight
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Int8Writer:
             words["linear"] = 1
         if step:
             words["step"] = step
-        matrix, values = reordered(weight.values), [value] if added is None else [value, added]
+        matrix, values = reordered(weight.values, GROUP), [value] if added is None else [value, added]
         if block == 0:
             params = self.plan.keep(matrix.reshape(outputs, -1), weight.scale, weight.bias)
             return self.plan.add("int8.conv", values, **words, weights="dense", params=params)

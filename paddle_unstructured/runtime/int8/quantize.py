@@ -8,14 +8,15 @@ from typing import Mapping, Sequence
 
 from ..net import Layer, Net, input_of
 from ..plan import PlanWriter
+from ..precision.batches import Batch, count_samples
+from ..precision.samples import read_batches
 from ..write_plan import KernelChoice
-from .calibration_data import read_batches
 from .calibrators import CALIBRATORS, Range
 from .equalization import equalize
 from .errors import Calibrated, LayerError, are_few, errors_alone, hold_out, layer_errors
 from .keep_float32 import keep_hurting, saved_time
 from .lowering import lower
-from .observe import Batch, Observed, count_samples, observe
+from .observe import Observed, observe
 from .options import BEST, MOST_ERROR, Int8
 from .placement import float_layers, without_range
 from .ranges import calibrated, complete, learned, read_ranges

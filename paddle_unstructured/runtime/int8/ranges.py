@@ -9,13 +9,12 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from ...formats.atomic import check_readable
-from ..net import Layer, Net
+from ..net import Layer, Net, layers_of
+from ..precision.layers import is_matrix
 from .activations import activation, useful_inputs
 from .assign_scales import keeps_scale
 from .calibrators import CALIBRATORS, Range
-from .lowering import layers_of
 from .observe import Observed
-from .placement import is_matrix
 
 
 def calibrated(seen: Mapping[Layer, Observed], calibration: str) -> dict[Layer, Range]:

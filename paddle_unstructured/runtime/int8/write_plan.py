@@ -9,17 +9,17 @@ from typing import Mapping
 import numpy as np
 
 from ..choose_kernel import sparsity
-from ..net import Layer, Net, step_of, ungrouped
+from ..net import Layer, Net, layers_of, step_of, ungrouped
 from ..plan import PlanWriter, Window
+from ..precision.layers import is_clamp, is_matrix, is_single_pixel, sums_in_convolutions
+from ..precision.words import reordered
 from ..write_plan import KernelChoice, emitter_of
 from .activations import activation, function_of, table
 from .assign_scales import MOVING, keeps_scale
 from .choose_kernel import choose_block
-from .lowering import is_clamp, layers_of
-from .placement import is_matrix, is_single_pixel, sums_in_convolutions
 from .plan_lines import Int8Writer
 from .quantizer import Quantizer
-from .weights import Int8Weight, quantize_weight, reordered
+from .weights import GROUP, Int8Weight, quantize_weight
 
 _AROUND = Window((3, 3), pad=(1, 1, 1, 1))
 
@@ -136,7 +136,7 @@ class Int8Emitter:
         whole = ungrouped(layer.weight, layer.groups) if layer.groups > 1 else layer.weight
         weight = self._quantized(layer, whole, None if step_of(layer) else self.means.get(layer.inputs[0]))
         linear, zeros = layer.kind == "linear", sparsity(layer.weight)
-        block, kernel, why = choose_block(reordered(weight.values), zeros, linear=linear)
+        block, kernel, why = choose_block(reordered(weight.values, GROUP), zeros, linear=linear)
         if layer.groups > 1:
             why = f"{layer.groups} groups as one block-diagonal matrix: {why}"
         added, act = None, layer.act

@@ -11,15 +11,14 @@ import pytest
 from paddle_unstructured.runtime.border import VECTORS
 from paddle_unstructured.runtime.border import image as image_of
 from paddle_unstructured.runtime.int8.assign_scales import assign
-from paddle_unstructured.runtime.int8.calibration_data import read_inputs
 from paddle_unstructured.runtime.int8.calibrators import BINS, Histogram, minmax, mse, percentile
-from paddle_unstructured.runtime.int8.lowering import layers_of
 from paddle_unstructured.runtime.int8.observe import observe
 from paddle_unstructured.runtime.int8.options import Int8, from_files
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
 from paddle_unstructured.runtime.int8.ranges import complete, learned, read_ranges
-from paddle_unstructured.runtime.net import Layer, Net, Output, input_layer
+from paddle_unstructured.runtime.net import Layer, Net, Output, input_layer, layers_of
 from paddle_unstructured.runtime.plan import Window
+from paddle_unstructured.runtime.precision.samples import read_inputs
 
 RANDOM = np.random.default_rng(0)
 SAMPLES = {

@@ -9,8 +9,9 @@ import pytest
 from paddle_unstructured.runtime.int8.activations import activation, function_of, table, useful_inputs
 from paddle_unstructured.runtime.int8.choose_kernel import choose_block
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
-from paddle_unstructured.runtime.int8.weights import quantize_weight, reordered, sparse_groups
+from paddle_unstructured.runtime.int8.weights import quantize_weight
 from paddle_unstructured.runtime.net import Layer
+from paddle_unstructured.runtime.precision.words import reordered, sparse_groups
 
 RANDOM = np.random.default_rng(0)
 
@@ -70,7 +71,7 @@ def test_bias_correction_of_one_filter_per_channel():
 
 def test_the_depth_runs_over_kernel_row_kernel_column_and_input():
     values = np.arange(2 * 5 * 2 * 3).reshape(2, 5, 2, 3).astype("int8")
-    made = reordered(values)
+    made = reordered(values, 4)
     assert made.shape == (2, 2 * 3 * 2, 4)
     for o, c, i, j in np.ndindex(values.shape):
         assert made[o, (i * 3 + j) * 2 + c // 4, c % 4] == values[o, c, i, j]

@@ -115,7 +115,7 @@ def test_where_no_error_is_small_enough_all_that_can_stays_in_float32(tmp_path):
 
 
 def net_layers(net):
-    from paddle_unstructured.runtime.int8.lowering import layers_of
+    from paddle_unstructured.runtime.net import layers_of
 
     return layers_of(net)
 
