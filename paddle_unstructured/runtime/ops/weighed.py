@@ -18,8 +18,10 @@ def weighed(
 ) -> View:
     """An activation times a weight: a 1x1 convolution over all letters that are not summed over, in groups of those
     letters that both have and that stay."""
-    alone = tuple(i for i, letter in enumerate(of_weight) if letter not in letters and letter not in target)
-    weight, of_weight = weight.sum(alone), "".join(one for i, one in enumerate(of_weight) if i not in alone)
+    gone = [i for i, letter in enumerate(of_weight) if letter not in letters and letter not in target]
+    kept = [i for i, letter in enumerate(of_weight) if letter in letters and letter in target]
+    gone += [i for i in kept if weight.shape[i] == 1]  # the same for each sample, say
+    weight, of_weight = weight.sum(tuple(gone)), "".join(one for i, one in enumerate(of_weight) if i not in gone)
     groups = [letter for letter in letters if letter in of_weight and letter in target]
     depth = [letter for letter in letters if letter in of_weight and letter not in target]
     free = [letter for letter in of_weight if letter not in letters]

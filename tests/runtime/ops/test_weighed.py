@@ -23,7 +23,13 @@ def einsum(equation, *shape, swapped=False):
     return layers
 
 
+def queries(x):
+    """Numbers that are learned, the same for each sample: as many as the batch says."""
+    return paddle.einsum("nqc,nchw->nqhw", weight(1, 8, 6).expand([paddle.shape(x)[0], -1, -1]), x)
+
+
 NETS = {
+    "the same for each sample": (queries, OPEN),
     "linear": (einsum("nchw,cd->nhwd", 6, 8), OPEN),
     "weight first": (einsum("cd,nchw->ndhw", 6, 8, swapped=True), OPEN),
     "heads": (einsum("nchw,cij->nhwij", 6, 3, 2), OPEN),
