@@ -53,6 +53,21 @@ def test_what_goes_in_comes_out(axes, dims, shape, back, dtype):
     np.testing.assert_array_equal(found, want)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("axes", ["n,h,w,c", "n,w,h,c", "n,w,c,h"])
+@pytest.mark.parametrize("sizes", [(16, 4, 4), (15, 3, 11), (17, 16, 1), (40, 1, 33), (3, 20, 20), (1, 16, 17)])
+def test_planes_are_turned_block_by_block_and_to_the_last_number(sizes, axes, threads):
+    planes = counted(2, *sizes)
+    turned = np.ascontiguousarray(planes.transpose(["nchw".index(letter) for letter in axes.split(",")]))
+    dims = tuple(sizes[0] if letter == "c" else -1 for letter in axes.split(","))
+    for dtype in ("float32", "int32"):
+        given = tensor("x", dtype, axes, dims)
+        outputs = [(0, axes, "float32"), (0, "n,c,h,w", "float32"), (0, axes, "int16")]
+        found = engine([given], outputs, threads=threads).run(turned.astype(dtype))
+        for one, want in zip(found, (turned, planes, turned)):
+            np.testing.assert_array_equal(one, want)
+
+
 @pytest.mark.parametrize(
     "dims, shape", [("n,c*h*w", (2, 60)), ("n*c,h,w", (6, 5, 4)), ("n*3,-1", (6, 20)), ("n,1,c,h*w", (2, 1, 3, 20))]
 )

@@ -93,20 +93,17 @@ std::vector<int64_t> strides_of(const std::vector<int64_t>& extents) {
   return strides;
 }
 
-// Where each index of the planes' axes in `letters` lies in the tensor: offsets of the axes add up.
-std::vector<int64_t> offsets_of(const std::string& axes, const std::string& letters, const std::vector<int64_t>& dims,
-                                const std::vector<int64_t>& strides) {
-  std::vector<int64_t> offsets{0};
-  for (const char letter : letters) {
-    for (size_t axis = 0; axis < axes.size(); ++axis) {
-      if (axes[axis] != letter) continue;
-      std::vector<int64_t> next;
-      for (const int64_t offset : offsets)
-        for (int64_t i = 0; i < dims[axis]; ++i) next.push_back(offset + i * strides[axis]);
-      offsets = std::move(next);
-    }
+// As copy_strided, with a conversion of each number; the axes from `axis` on.
+template <typename From, typename To, typename Convert>
+void copy_converted(const std::vector<Stride>& axes, const From* from, To* to, const Convert& convert,
+                    size_t axis = 0) {
+  const Stride& one = axes[axis];
+  if (axis + 1 < axes.size()) {
+    for (int64_t i = 0; i < one.extent; ++i)
+      copy_converted(axes, from + i * one.from, to + i * one.to, convert, axis + 1);
+  } else {
+    for (int64_t i = 0; i < one.extent; ++i) to[i * one.to] = convert(from[i * one.from]);
   }
-  return offsets;
 }
 
 template <typename T>
@@ -230,22 +227,38 @@ void Input::check_numbers(const Tensor& given, const void* data) const {
   }
 }
 
-void Input::spread(const Tensor& given, const void* data, int64_t sample, const Value& to) const {
+std::vector<Stride> Input::axes_to(const Value& planes, const Tensor& given) const {
+  const std::vector<int64_t> strides = strides_of(given.dims);
+  std::vector<Stride> found;
+  int64_t channel = planes.pitch(), row = planes.shape.width, column = 1;  // between neighbours of the next such axis
+  for (size_t axis = axes_.size(); axis-- > 0;) {
+    const char letter = axes_[axis];
+    if (letter == 'n' || letter == '1') continue;
+    int64_t& to = letter == 'c' ? channel : letter == 'h' ? row : column;
+    found.push_back({given.dims[axis], strides[axis], to});
+    to *= given.dims[axis];
+  }
+  std::sort(found.begin(), found.end(), [](const Stride& a, const Stride& b) { return a.to > b.to; });
+  return found;
+}
+
+void Input::spread(const Context& context, const Tensor& given, const void* data, int64_t sample,
+                   const Value& to) const {
   const int64_t pixels = to.shape.pixels();
   with_type(given.element, data, [&](const auto* from) {
+    const auto number = [](auto x) { return static_cast<float>(x); };
     if (is_in_order_) {
       from += is_shared() ? 0 : sample * to.shape.values();
       for (int64_t channel = 0; channel < to.shape.channels; ++channel, from += pixels)
-        std::transform(from, from + pixels, to.channel(channel), [](auto x) { return static_cast<float>(x); });
+        std::transform(from, from + pixels, to.channel(channel), number);
       return;
     }
-    const std::vector<int64_t> strides = strides_of(given.dims);
-    if (!is_shared()) from += sample * strides[static_cast<size_t>(batch_axis_)];
-    const std::vector<int64_t> rows = offsets_of(axes_, "c", given.dims, strides);
-    const std::vector<int64_t> columns = offsets_of(axes_, "hw", given.dims, strides);
-    for (size_t channel = 0; channel < rows.size(); ++channel)
-      for (size_t pixel = 0; pixel < columns.size(); ++pixel)
-        to.channel(static_cast<int64_t>(channel))[pixel] = static_cast<float>(from[rows[channel] + columns[pixel]]);
+    if (!is_shared()) from += sample * strides_of(given.dims)[static_cast<size_t>(batch_axis_)];
+    const std::vector<Stride> axes = axes_to(to, given);
+    if constexpr (std::is_same_v<decltype(from), const float*>)
+      copy_strided(context, axes, from, to.data);
+    else
+      copy_converted(axes, from, to.floats(), number);
   });
 }
 
@@ -316,7 +329,8 @@ Tensor Output::tensor(const Shape& shape, int64_t batch) const {
   return tensor;
 }
 
-void Output::gather(const Value& from, int64_t batch, int64_t sample, bool is_lost, void* to) const {
+void Output::gather(const Context& context, const Value& from, int64_t batch, int64_t sample, bool is_lost,
+                    void* to) const {
   const std::vector<int64_t> found = extents(from.shape, batch), strides = strides_of(found);
   int64_t of_sample = 0, of_channel = 0, of_row = 0, of_column = 0;
   for (size_t i = 0; i < factors_.size(); ++i) {
@@ -326,18 +340,17 @@ void Output::gather(const Value& from, int64_t batch, int64_t sample, bool is_lo
     if (factors_[i].letter == 'w') of_column = strides[i];
   }
   const int64_t pixels = from.shape.pixels(), width = from.shape.width;
+  const std::vector<Stride> axes{
+      {from.shape.channels, from.pitch(), of_channel}, {from.shape.height, width, of_row}, {width, 1, of_column}};
   with_type(element_, to, [&](const auto* typed) {
     using T = std::remove_cv_t<std::remove_reference_t<decltype(*typed)>>;
     T* const target = const_cast<T*>(typed);
     const auto number = [&](float x) { return from_float<T>(is_lost ? std::numeric_limits<float>::quiet_NaN() : x); };
+    if (!is_in_order_ && std::is_same_v<T, float> && !is_lost)
+      return copy_strided(context, axes, from.floats(), target + sample * of_sample);
+    if (!is_in_order_) return copy_converted(axes, from.floats(), target + sample * of_sample, number);
     for (int64_t channel = 0; channel < from.shape.channels; ++channel) {
       const float* const plane = from.channel(channel);
-      if (!is_in_order_) {
-        for (int64_t pixel = 0; pixel < pixels; ++pixel)
-          target[sample * of_sample + channel * of_channel + pixel / width * of_row + pixel % width * of_column] =
-              number(plane[pixel]);
-        continue;
-      }
       // What lies before the axis of samples comes in pieces of `of_sample` values.
       for (int64_t pixel = 0; pixel < pixels;) {
         const int64_t at = channel * pixels + pixel, within = at % of_sample;

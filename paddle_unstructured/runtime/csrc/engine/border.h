@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plan.h"
+#include "strided.h"
 #include "value.h"
 
 namespace paddle_unstructured {
@@ -50,10 +51,11 @@ class Input {
   int64_t batch(const Tensor& given) const;  // kUnknown if it is shared
   // Refuses numbers that float32 does not hold.
   void check_numbers(const Tensor& given, const void* data) const;
-  void spread(const Tensor& given, const void* data, int64_t sample, const Value& to) const;
+  void spread(const Context& context, const Tensor& given, const void* data, int64_t sample, const Value& to) const;
 
  private:
   [[noreturn]] void refuse(const Tensor& given) const;
+  std::vector<Stride> axes_to(const Value& planes, const Tensor& given) const;  // but for that of samples
 
   std::string name_;
   Tensor declared_;
@@ -73,7 +75,7 @@ class Output {
   // Sizes may be kUnknown; refuses planes of another number of values.
   Tensor tensor(const Shape& shape, int64_t batch) const;
   // One sample of it; `is_lost`: its numbers are NaN, whatever the planes hold.
-  void gather(const Value& from, int64_t batch, int64_t sample, bool is_lost, void* to) const;
+  void gather(const Context& context, const Value& from, int64_t batch, int64_t sample, bool is_lost, void* to) const;
 
  private:
   struct Factor {

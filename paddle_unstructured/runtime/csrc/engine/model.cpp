@@ -185,14 +185,15 @@ Value Model::value_of(const Workspace& workspace, size_t value) const {
 }
 
 // The planes of an input: its tensor as it lies, or copied.
-Value Model::input_of(const Workspace& workspace, size_t input, const Given& given, int64_t sample) const {
+Value Model::input_of(const Context& context, const Workspace& workspace, size_t input, const Given& given,
+                      int64_t sample) const {
   Value planes = value_of(workspace, input);
   const Input& how = network_.inputs()[input];
   if (network_.is_read_in_place(input) && planes.shape.pixels() > 1 && planes.pitch() == planes.shape.pixels()) {
     const auto* const first = static_cast<const float*>(given.data);
     planes.data = const_cast<float*>(first + (how.is_shared() ? 0 : sample * planes.shape.values()));  // only read
   } else {
-    how.spread(given.tensor, given.data, sample, planes);
+    how.spread(context, given.tensor, given.data, sample, planes);
   }
   return planes;
 }
@@ -200,8 +201,10 @@ Value Model::input_of(const Workspace& workspace, size_t input, const Given& giv
 void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const Run& run,
                        int64_t sample, int64_t* nanoseconds) const {
   std::atomic<bool> lost_nan{false};
+  const Context border{kernels_, pool, scratch, lost_nan, {}, {}};
   std::vector<Value> inputs;
-  for (size_t i = 0; i < run.inputs.size(); ++i) inputs.push_back(input_of(workspace, i, run.inputs[i], sample));
+  for (size_t i = 0; i < run.inputs.size(); ++i)
+    inputs.push_back(input_of(border, workspace, i, run.inputs[i], sample));
   const std::vector<Step>& steps = network_.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].fused_away) continue;
@@ -220,7 +223,7 @@ void Model::run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratc
   // them.
   for (size_t i = 0; i < run.outputs.size(); ++i) {
     const Output& output = network_.outputs()[i];
-    output.gather(value_of(workspace, output.value()), run.batch, sample, lost_nan, run.outputs[i]);
+    output.gather(border, value_of(workspace, output.value()), run.batch, sample, lost_nan, run.outputs[i]);
   }
 }
 

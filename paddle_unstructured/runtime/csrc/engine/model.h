@@ -90,7 +90,8 @@ class Model {
   void run_sample(Workspace& workspace, const std::vector<uint8_t*>& scratch, ThreadPool* pool, const Run& run,
                   int64_t sample, int64_t* nanoseconds) const;
   Value value_of(const Workspace& workspace, size_t value) const;
-  Value input_of(const Workspace& workspace, size_t input, const Given& given, int64_t sample) const;
+  Value input_of(const Context& context, const Workspace& workspace, size_t input, const Given& given,
+                 int64_t sample) const;
 
   Kernels kernels_;
   WeightMemory memory_;

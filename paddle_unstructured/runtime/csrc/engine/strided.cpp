@@ -39,17 +39,16 @@ void copy_row(const Stride& row, const Word* from, Word* to) {
   }
 }
 
-// `row` is dense in the target, `column` in the source: blocks of cache lines on both sides.
-void transpose(const Stride& row, const Stride& column, const Word* from, Word* to) {
-  for (int64_t c = 0; c < column.extent; c += kBlock) {
-    const int64_t columns = std::min(kBlock, column.extent - c);
-    for (int64_t r = 0; r < row.extent; r += kBlock) {
-      const int64_t rows = std::min(kBlock, row.extent - r);
-      const Word* const source = from + c + r * row.from;
-      Word* const target = to + r + c * column.to;
-      for (int64_t j = 0; j < columns; ++j)
-        for (int64_t i = 0; i < rows; ++i) target[j * column.to + i] = source[i * row.from + j];
-    }
+// `row` is dense in the target, `column` in the source, of kBlock places or less: blocks of cache lines on both sides.
+void transpose(const Context& context, const Stride& row, const Stride& column, const Word* from, Word* to) {
+  if (column.extent == kBlock)  // of whole vectors the kernel reads nothing that is not there
+    return context.kernels.f32.transpose(reinterpret_cast<const float*>(from), row.from, reinterpret_cast<float*>(to),
+                                         column.to, row.extent, kBlock);
+  for (int64_t r = 0; r < row.extent; r += kBlock) {
+    const int64_t rows = std::min(kBlock, row.extent - r);
+    const Word* const source = from + r * row.from;
+    for (int64_t j = 0; j < column.extent; ++j)
+      for (int64_t i = 0; i < rows; ++i) to[j * column.to + r + i] = source[i * row.from + j];
   }
 }
 
@@ -63,7 +62,11 @@ void weave(int64_t count, const Word* even, const Word* odd, Word* to) {
 
 class Copy {
  public:
-  Copy(std::vector<Stride> axes, const Word* from, Word* to) : outer_(merged(std::move(axes))), from_(from), to_(to) {
+  Copy(const Context& context, std::vector<Stride> axes, const Word* from, Word* to)
+      : context_(context),
+        outer_(merged(std::move(axes))),
+        from_(from),
+        to_(to) {
     row_ = outer_.back();
     outer_.pop_back();
     if (row_.to != 1 || row_.from == 1 || row_.from == 0) return;
@@ -72,6 +75,7 @@ class Copy {
       column_ = outer_[i];
       outer_.erase(outer_.begin() + static_cast<ptrdiff_t>(i));
       kind_ = row_.extent == 2 && column_.to == 2 ? kWoven : kTransposed;
+      if (kind_ == kTransposed) outer_.push_back({blocks(), kBlock, kBlock * column_.to});
       return;
     }
   }
@@ -82,7 +86,9 @@ class Copy {
     return count;
   }
 
-  int64_t words_of_place() const { return row_.extent * column_.extent; }
+  int64_t words_of_place() const {
+    return row_.extent * (kind_ == kTransposed ? std::min(kBlock, column_.extent) : column_.extent);
+  }
 
   void run(int64_t first, int64_t last) const {
     std::vector<int64_t> at(outer_.size());
@@ -94,7 +100,7 @@ class Copy {
       to += at[i] * outer_[i].to;
     }
     for (int64_t place = first; place < last; ++place) {
-      one(from_ + from, to_ + to);
+      one(place, from_ + from, to_ + to);
       for (size_t i = outer_.size(); i-- > 0;) {
         from += outer_[i].from;
         to += outer_[i].to;
@@ -107,13 +113,17 @@ class Copy {
   }
 
  private:
-  void one(const Word* from, Word* to) const {
+  int64_t blocks() const { return (column_.extent + kBlock - 1) / kBlock; }  // of a transposition
+
+  void one(int64_t place, const Word* from, Word* to) const {
     if (kind_ == kWoven) return weave(column_.extent, from, from + row_.from, to);
-    if (kind_ == kTransposed) return transpose(row_, column_, from, to);
-    copy_row(row_, from, to);
+    if (kind_ == kRows) return copy_row(row_, from, to);
+    const int64_t left = column_.extent - place % blocks() * kBlock;
+    transpose(context_, row_, {std::min(kBlock, left), column_.from, column_.to}, from, to);
   }
 
   enum { kRows, kTransposed, kWoven } kind_ = kRows;
+  const Context& context_;
   std::vector<Stride> outer_;
   Stride row_{1, 1, 1}, column_{1, 1, 1};
   const Word* from_;
@@ -202,7 +212,7 @@ void remap(const Context& context, const Remap& task, const void* from, void* to
 }
 
 void copy_strided(const Context& context, std::vector<Stride> axes, const void* from, void* to) {
-  const Copy copy(std::move(axes), static_cast<const Word*>(from), static_cast<Word*>(to));
+  const Copy copy(context, std::move(axes), static_cast<const Word*>(from), static_cast<Word*>(to));
   context.share_range(copy.places(), kTaskWords / copy.words_of_place() + 1,
                       [&](int64_t first, int64_t last) { copy.run(first, last); });
 }
