@@ -123,5 +123,5 @@ def _squares(second: np.ndarray, weight: np.ndarray) -> np.ndarray:
     found = np.zeros(len(second))
     for rows in slices(second.shape[-1]):
         found += ((weight[:, :, rows] @ second[:, rows]) * weight).sum((1, 2))
-    let_go(second)
+        let_go(second)
     return found

@@ -17,6 +17,7 @@ from ..graph.testing import test_program
 from ..saved_model import Model
 from .layers import SolvableLayer
 from .samples import Feed, count_of, moved, portions, rows_within
+from .segments import GIVEN
 from .spill import trim
 from .worth import ROOM, differentiable
 
@@ -161,7 +162,7 @@ class _Student:
         teacher, answers = test_program(program, ends)
         with paddle.static.program_guard(program):
             pir.reset_insertion_point_to_end()
-            wanted = [paddle.static.data(f"wanted_{i}", list(end.shape), end.dtype) for i, end in enumerate(ends)]
+            wanted = [paddle.static.data(f"{GIVEN}{i}", list(end.shape), end.dtype) for i, end in enumerate(ends)]
             loss = sum((_apart(end, want) for end, want in zip(ends, wanted)), start=paddle.zeros([]))
             found = paddle.static.gradients([loss], values)
         pairs = [(name, gradient) for name, gradient in zip(names, found) if gradient is not None]
@@ -196,7 +197,7 @@ class _Student:
 
     def _run(self, feed: Feed, fetches: Sequence[Any]) -> list[np.ndarray]:
         wanted = self.executor.run(self.teacher, feed=feed, fetch_list=list(self.answers), scope=self.dense)
-        targets = {f"wanted_{i}": array for i, array in enumerate(wanted)}
+        targets = {f"{GIVEN}{i}": array for i, array in enumerate(wanted)}
         found: list[np.ndarray] = self.executor.run(
             self.program, feed={**feed, **targets}, fetch_list=list(fetches), scope=self.model.scope
         )

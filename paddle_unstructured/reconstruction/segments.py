@@ -15,6 +15,8 @@ from ..graph.splice import clone_op, is_input, is_variable, variable_name
 from ..graph.values import exists
 
 Live = dict[str, np.ndarray]  # value id -> array: what is known of one batch at a cut
+# How the names of all inputs begin that are not the model's own: Paddle leaves what they last were in the scope.
+GIVEN = "paddle_unstructured_given_"
 
 
 @dataclass
@@ -93,8 +95,8 @@ class Pieces:
         program, mapping, feeds = paddle.static.Program(), pir.IrMapping(), {}
         done: set[str] = set()
         with paddle.static.program_guard(program):
-            for value in given:
-                name = f"value_{value.id}"
+            for i, value in enumerate(given):
+                name = f"{GIVEN}{i}"  # the same ones in each piece, so that the next one's take their place
                 mapping.add(value, paddle.static.data(name, list(value.shape), value.dtype))
                 feeds[value.id] = name
                 done.add(value.id)
@@ -147,3 +149,8 @@ def _read(op: Any) -> Iterator[Any]:
         inside = {value.id for inner in block.ops for value in inner.results()}
         for inner in block.ops:
             yield from (value for value in _read(inner) if value.id not in inside)
+
+
+def forget_given(scope: Any) -> None:
+    """Take out of a scope what pieces were given; those that ran in it may not run again."""
+    scope.erase([name for name in scope.local_var_names() if name.startswith(GIVEN)])

@@ -77,7 +77,8 @@ def solve(
     a, t, scale = _scaled(second, cross, weight, damping)
     start = (weight * scale[:, None, :]).astype(np.float32)
     mask = _admm(a, t, start, project, penalty, effort or Effort.for_inputs(weight.shape[-1]))
-    a, *_ = _scaled(second, cross, weight, damping)  # once more: one such matrix at a time
+    del a  # one such matrix at a time
+    a, *_ = _scaled(second, cross, weight, damping)
     kept = _conjugate_gradients(a, t, start, mask)
     return kept / scale[:, None, :].astype(np.float32), mask
 
@@ -104,7 +105,7 @@ def _scaled(
     for rows in slices(second.shape[-1]):
         some = second[:, rows] / (scale[:, rows][:, :, None] * scale[:, None, :])
         a[:, rows] = np.where(dead[:, rows][:, :, None] != dead[:, None, :], 0.0, some)
-    let_go(second)
+        let_go(second)
     step = np.arange(a.shape[-1])
     a[:, step, step] = 1.0
     t = (cross + ridge[:, :, None] * weight) / scale[:, None, :]

@@ -19,6 +19,8 @@ from ..graph.testing import test_program
 from ..masking.update import PrunedLayer
 from ..pruner import UnstructuredPruner
 from ..saved_model import Files, Model, in_inference_mode, open_model
+from .segments import forget_given
+from .spill import collect
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,13 @@ class Subject:
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        """Static mode, in which the model can be run."""
+        """Static mode, in which the model can be run; nothing that it was given stays in its scope."""
         with mode(paddle.enable_static) if isinstance(self.owner, paddle.nn.Layer) else contextlib.nullcontext():
-            yield
+            try:
+                yield
+            finally:
+                forget_given(self.model.scope)
+                collect()
 
     def pruner(self, **words: Any) -> UnstructuredPruner:
         """A pruner of the owner."""

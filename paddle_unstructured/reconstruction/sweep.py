@@ -8,7 +8,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import groupby, product
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -25,12 +25,13 @@ from .rounding import compensated, nearest
 from .samples import PARTS, Feed
 from .segments import Live, Piece, Pieces
 from .solve import Effort, refit, solve
-from .spill import Spill, let_go, trim
+from .spill import Spill, collect, let_go, trim
 from .worth import Worth
 
 _log = logging.getLogger(__name__)
 
 DAMPINGS = (0.01, 0.1, 1.0)
+_LARGE = 1e6  # bytes of a batch: what is left of it is worth looking for
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Batch:
     sparse: Live
     part: str  # one of PARTS
 
+    @property
+    def is_large(self) -> bool:
+        return sum(array.nbytes for array in self.dense.values()) > _LARGE
+
     def settle(self, spill: Spill) -> None:
         """Leave to `spill` where the arrays wait for the next piece."""
         same = self.sparse is self.dense
@@ -107,7 +112,7 @@ def sweep(
     """
     pieces, random, spill = Pieces(graph.program, graph.place), np.random.default_rng(seed), Spill(memory)
     state = []
-    for feeds, part in batches:
+    for feeds, part in sorted(batches, key=lambda pair: PARTS.index(pair[1])):
         live = pieces.start(feeds)
         state.append(Batch(live, live, part))
     cost, spent = {layer: _cost(pruned) for pruned, layer in layers}, 0.0
@@ -115,11 +120,18 @@ def sweep(
     for group in _groups(pieces, layers):
         cut_at = pieces.index(group[0][1].op)
         asked = [_Asked.of(graph.scope, dense, pruned, layer, worth.get(pruned.param.name)) for pruned, layer in group]
-        for batch in _advanced(pieces.between(at, cut_at), state, graph.scope, dense, changed):
+        coming = _advanced(pieces.between(at, cut_at), state, graph.scope, dense, changed)
+        for part, some in groupby(coming, lambda batch: batch.part):  # large sums of one part at a time
+            for batch in some:
+                for one in asked:
+                    one.take(batch, random)
+                batch.settle(spill)
+                trim()
             for one in asked:
-                one.take(batch, random)
-            batch.settle(spill)
-            trim()
+                if not one.layer.also:
+                    one.moments[part].wait()
+        if state[0].is_large:
+            collect()
         for one in asked:
             for reader in one.layer.also:
                 ahead = pieces.between(0, pieces.index(reader.op))

@@ -19,6 +19,7 @@ from ..graph.values import channel_axis, exists, kind_of
 from ..saved_model import Model
 from .layers import SolvableLayer
 from .samples import Feed, portions, rows_within
+from .segments import GIVEN
 from .spill import trim
 
 _log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def _passes(
     forward, ends_there = test_program(program, ends)
     with paddle.static.program_guard(program):
         pir.reset_insertion_point_to_end()
-        given = [paddle.static.data(f"cotangent_{i}", list(end.shape), end.dtype) for i, end in enumerate(ends)]
+        given = [paddle.static.data(f"{GIVEN}{i}", list(end.shape), end.dtype) for i, end in enumerate(ends)]
         gradients = paddle.static.gradients(ends, values, target_gradients=given)
         wanted = []
         for layer, gradient, value, x in zip(layers, gradients, values, inputs):
@@ -158,7 +159,7 @@ def _passes(
         sizes = sizes or [float(np.sqrt(np.mean(np.square(z, dtype=np.float64)) or 1.0)) for z in answers]
         kind = count % 2
         r = [_random(z, size, kind, random) for z, size in zip(answers, sizes)]
-        cotangents = {f"cotangent_{i}": one.astype(z.dtype) for i, (one, z) in enumerate(zip(r, answers))}
+        cotangents = {f"{GIVEN}{i}": one.astype(z.dtype) for i, (one, z) in enumerate(zip(r, answers))}
         got = executor.run(program, feed={**feed, **cotangents}, fetch_list=wanted, scope=model.scope)
         arrays = [np.asarray(array, np.float64) for array in got]
         trim()

@@ -56,6 +56,13 @@ class TestProgram:
         assert pruner.sparsity() == pytest.approx(0.8, abs=1 / total)
         assert not owner.get("linear_0.w_0")[~kept].any()  # what was pruned stays pruned
 
+    def test_what_layers_were_given_does_not_stay_in_the_scope(self):
+        owner = self.trained()
+        before = set(owner.scope.local_var_names())
+        done = reconstruct(owner.program, data(), ratio=0.5, fetch=[owner.output], scope=owner.scope, steps=1)
+        left = set(owner.scope.local_var_names()) - before - set(done.pruner.masks.values())
+        assert not [name for name in left if "given" in name], left
+
     def test_a_program_without_outputs_must_be_told_them(self):
         owner = self.trained()
         with pytest.raises(ValueError, match="`fetch` must say which values of the Program are to stay as they are"):
