@@ -44,14 +44,14 @@ def meet_symbols(reader: Reader, *given: Symbol) -> tuple[Layer, Layer, View, st
     full = constant.reshape((1,) * (view.rank - constant.ndim) + constant.shape)
     extents: tuple[int, ...] = full.shape
     if any(extent > 1 and known(axis) == 1 for extent, axis in zip(extents, view.axes)):
-        wide = _with_own_axes(full)
+        wide = with_own_axes(full)
         return meet_views(reader, *((view, wide) if first else (wide, view)))
     whole = _constant(view, constant)
     return (view.layer, whole, view, "axes") if first else (whole, view.layer, view, "axes")
 
 
-def _with_own_axes(constant: np.ndarray) -> View:
-    """A constant that is larger than what it meets as a view of its own."""
+def with_own_axes(constant: np.ndarray) -> View:
+    """A constant as a view of its own: where it is 1, it is repeated by what it meets."""
     axes = tuple(map(axis_of, constant.shape))
     return View(constant_layer(constant, [constant.size, 1, 1]), axes, tuple(atom for axis in axes for atom in axis))
 

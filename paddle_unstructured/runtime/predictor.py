@@ -28,7 +28,8 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
     """Open a converted model (or any inference model) in Paddle's Predictor, on the CPU.
 
     What Paddle's Predictor does wrong by default is put right: a variable that two recurrent layers share, a oneDNN
-    pass with wrong numbers, interpolations on which oneDNN fails (such a model runs without it; that is logged).
+    pass with wrong numbers, interpolations on which oneDNN fails, and models that it cannot open (these run without it;
+    that is logged).
 
     Args:
         path: The prefix of its two files.
@@ -72,21 +73,21 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
             draft = os.path.join(folder, "model.json")
             with open(draft, "w", encoding="utf-8") as stream:
                 json.dump(program, stream)
-        config = make_config(
-            draft,
-            files.params,
-            threads=threads,
-            onednn=not failing,
-            kinds=kinds,
-            in_place=not overwrites(reads_of(program)),
-        )
-        try:
-            return paddle.inference.create_predictor(config)
-        except Exception as error:  # of any kind that Paddle's C++ comes to Python with
-            raise ValueError(
-                f"{files.program} with {files.params} cannot be opened by paddle.inference on this CPU: "
-                f"{reason(error)}; save or copy the model again if it is damaged."
-            ) from error
+        faults, in_place = list[Exception](), not overwrites(reads_of(program))
+        for onednn in (False,) if failing else (True, False):
+            config = make_config(draft, files.params, threads=threads, onednn=onednn, kinds=kinds, in_place=in_place)
+            try:
+                predictor = paddle.inference.create_predictor(config)
+            except Exception as error:  # of any kind that Paddle's C++ comes to Python with
+                faults.append(error)
+                continue
+            if faults:
+                _LOG.warning("%s runs without oneDNN, with which Paddle cannot open it: %s", path, reason(faults[0]))
+            return predictor
+    raise ValueError(
+        f"{files.program} with {files.params} cannot be opened by paddle.inference on this CPU: "
+        f"{reason(faults[0])}; save or copy the model again if it is damaged."
+    ) from faults[0]
 
 
 def _check(ours: Operator, files: Files) -> None:

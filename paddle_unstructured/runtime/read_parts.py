@@ -14,7 +14,7 @@ from .edges import batch_of, border, output
 from .net import Net, Output
 from .read_net import note, read_op, unforeseen
 from .reader import Reader, Refusal, Symbol
-from .views import Atom, Prefix
+from .views import OPEN, Atom, Prefix
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def read_part(model: Model, ops: Iterable[int], inputs: Sequence[Any], outputs: 
     returned = list[Output]()
     for at, values in outputs.items() if not refused else ():
         try:
-            returned.extend(output(reader, value) for value in values)
+            returned.extend(_whole_output(reader, value) for value in values)
         except Refusal as refusal:
             refused[at] = str(refusal)
             for behind in _ranges_behind(
@@ -131,6 +131,14 @@ def read_part(model: Model, ops: Iterable[int], inputs: Sequence[Any], outputs: 
     if refused:
         raise RefusedAt(refused)
     return Net(layers, returned)
+
+
+def _whole_output(reader: Reader, value: Any) -> Output:
+    """`output` of what is not 1 along an axis that only the next reader would have repeated."""
+    view = reader.view_of(value)
+    if any(extent == OPEN and not axis for extent, axis in zip(list(value.shape)[1:], view.axes[1:])):
+        raise Refusal("numbers would leave the part before they are repeated as often as the input's size says")
+    return output(reader, value)
 
 
 def _ranges_behind(reader: Reader, block: Sequence[Any], makers: Mapping[int, int], op: Any) -> Iterator[int]:

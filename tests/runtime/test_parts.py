@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import paddle
 import pytest
 from paddle import nn
@@ -42,6 +43,19 @@ def test_an_unknown_op_costs_only_itself(tmp_path, layers, parts):
         x = image(batch)
         for found, want in zip(run(str(tmp_path / "fast"), x, threads=batch), open_model(dense).run(x=x)):
             assert relative_error(found, want) < 1e-5
+
+
+def test_what_is_repeated_behind_a_part_costs_only_its_op(tmp_path):
+    def layers(x):
+        tokens = nn.Linear(6, 8)(x)
+        mean = nn.Linear(8, 8)(tokens.mean(1, keepdim=True)) * paddle.ones_like(tokens)
+        return nn.Linear(8, 4)(unknown(mean) + tokens)
+
+    dense = save_net(tmp_path, layers, [-1, -1, 6])
+    table = convert(dense, tmp_path / "fast")
+    assert table.covered == 1.0 and "before they are repeated as often as the input's size says" in str(table)
+    x = np.random.default_rng(0).normal(size=(2, 7, 6)).astype("float32")
+    assert relative_error(run(str(tmp_path / "fast"), x)[0], open_model(dense).run(x=x)[0]) < 1e-5
 
 
 def test_parts_run_in_a_predictor_that_knows_nothing_of_them(tmp_path):

@@ -218,6 +218,21 @@ def test_more_axes_than_onednn_knows_run_without_it(tmp_path, caplog):
         assert relative_error(predict(create_predictor(prefix), x), open_model(dense).run(x=x)[0]) < 1e-5
 
 
+def test_what_paddle_cannot_open_with_onednn_runs_without_it(models, monkeypatch, caplog):
+    """A linear layer behind a reshape to several open sizes, for example, of which a pass makes a shape below zero."""
+    opens = paddle.inference.create_predictor
+
+    def fails(config):
+        if config.mkldnn_enabled():
+            raise ValueError("(InvalidArgument) The input's second dimension is -512.")
+        return opens(config)
+
+    monkeypatch.setattr(paddle.inference, "create_predictor", fails)
+    x = np.ones([1, 3, 20, 20], np.float32)
+    assert relative_error(predict(create_predictor(models[1]), x), open_model(models[0]).run(x=x)[0]) < 1e-5
+    assert "runs without oneDNN, with which Paddle cannot open it: (InvalidArgument) The input's second" in caplog.text
+
+
 def test_benchmark_compares_two_models_side_by_side(models):
     result = benchmark(*models, threads=1, rounds=3, inputs={"x": image(4, 3, 32, 32)})
     assert result.difference < 1e-5 and result.agreement == 1.0

@@ -7,22 +7,36 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..meet import aligned, constant_layer
+from ..meet import aligned, constant_layer, with_own_axes
 from ..net import Layer
 from ..reader import Reader
 from ..slots import SLOTS, led, replaced
-from ..views import OPEN, Axis, View, axis_of, known, spread_over
+from ..views import OPEN, Axis, Size, View, axis_of, known, size_of, spread_over
 from .common import Converter, Made, extent_of, require
 from .cut import cut, whole
+from .repeat import expanded
 
 
 def joined(reader: Reader, views: Sequence[View], i: int) -> View:
     """Some views side by side along axis i."""
     if len(views) == 1:
         return views[0]
-    views = aligned(views, but=i)
+    views = aligned(_as_long(reader, views, i), but=i)
     model = next((view for view in views if view.axes[i]), views[0])
     return _joined(reader, views, led(reader, model, i), i)
+
+
+def _as_long(reader: Reader, views: Sequence[View], i: int) -> list[View]:
+    """The same, repeated along axes but i where others are longer: what is the same everywhere is 1 till then."""
+    made = list(views)
+    for k, view in enumerate(views):
+        longest: list[Size] = [-1] * view.rank
+        for other in views:
+            for j in range(1, view.rank):
+                if j != i and known(view.axes[j]) == 1 and known(other.axes[j]) != 1:
+                    longest[j] = size_of(other.axes[j])
+        made[k] = expanded(reader, view, longest)
+    return made
 
 
 def _joined(reader: Reader, views: Sequence[View], model: tuple[View, str, Axis], i: int) -> View:
@@ -81,7 +95,8 @@ def _constant(model: View, constant: np.ndarray, axis: int) -> View:
     slots[home] = (*own, *slots[home])
     view = View(model.layer, tuple(axes), **slots)
     over = tuple(atom for slot in slots.values() for atom in slot)
-    require(not any(atom.is_open for atom in over), "a constant is joined with an activation of open size")
+    if any(atom.is_open for atom in over):
+        return with_own_axes(constant)
     flat = spread_over(constant, view, over)
     require(flat is not None, "a constant is joined that does not fit")
     return view.of(constant_layer(np.asarray(flat), [int(np.prod([a.extent for a in s])) for s in slots.values()]))

@@ -32,6 +32,7 @@
   KIND("less_equal", 2, Type::kFloat32, f32, make_less_equal)          \
   KIND("keep", 2, Type::kFloat32, f32, make_keep)                      \
   KIND("drop", 2, Type::kFloat32, f32, make_drop)                      \
+  KIND("expand", 2, Type::kFloat32, f32, make_expand)                  \
   KIND("norm", 1, Type::kFloat32, f32, make_norm)                      \
   KIND("matmul", 2, Type::kFloat32, f32, make_matmul)                  \
   KIND("attention", kAnyNumber, Type::kFloat32, f32, make_attention)   \

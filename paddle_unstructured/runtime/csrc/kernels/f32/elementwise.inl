@@ -157,6 +157,7 @@ PU_INLINE Vec paired(Vec a, Vec b) {
   if constexpr (function == Pair::kDivide) return a / b;
   if constexpr (function == Pair::kMaximum) return choose(~(a <= b), a, b);  // a NaN stays one
   if constexpr (function == Pair::kMinimum) return choose(~(a >= b), a, b);
+  if constexpr (function == Pair::kFirst) return a;
   const Vec zero{}, one = broadcast(1.0f);
   if constexpr (function == Pair::kEqual) return choose(a == b, one, zero);
   if constexpr (function == Pair::kNotEqual) return choose(a != b, one, zero);
@@ -205,8 +206,10 @@ PU_INLINE auto with_pair(Pair function, const Run& run) {
       return run.template with<Pair::kLessEqual>();
     case Pair::kKeep:
       return run.template with<Pair::kKeep>();
-    default:
+    case Pair::kDrop:
       return run.template with<Pair::kDrop>();
+    default:
+      return run.template with<Pair::kFirst>();
   }
 }
 

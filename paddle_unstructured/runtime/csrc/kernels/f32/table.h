@@ -93,6 +93,7 @@ struct Pool {  // channels [first, last)
 
 // Of two numbers; the order is that of the table of functions in elementwise.inl.
 // Comparisons make 1 or 0. kKeep: a != 0 ? b : 0.  kDrop: a == 0 ? b : 0.
+// kFirst: a, whatever b is.
 enum class Pair : int32_t {
   kAdd,
   kSubtract,
@@ -105,7 +106,8 @@ enum class Pair : int32_t {
   kLess,
   kLessEqual,
   kKeep,
-  kDrop
+  kDrop,
+  kFirst
 };
 
 // Whose first number stands for all.

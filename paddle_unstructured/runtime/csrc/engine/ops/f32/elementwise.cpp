@@ -170,6 +170,7 @@ PU_MAKE_PAIR(make_less, kLess)
 PU_MAKE_PAIR(make_less_equal, kLessEqual)
 PU_MAKE_PAIR(make_keep, kKeep)
 PU_MAKE_PAIR(make_drop, kDrop)
+PU_MAKE_PAIR(make_expand, kFirst)
 #undef PU_MAKE_PAIR
 
 std::unique_ptr<Operation> make_activation(const Node& node) { return std::make_unique<Activating>(node); }
