@@ -87,11 +87,6 @@ def pick_weight8(random, values, source, step):
     return Int8Weight(values, scale.astype("float32"), bias.astype("float32"))
 
 
-def at_least(window, height, width):
-    (top, bottom, left, right), reach = window.pad, (window.kernel[0] - 1) * window.dilation[0] + 1
-    return max(height, reach - top - bottom), max(width, reach - left - right)
-
-
 def makes_the_same_in_a_fork(engine, x, want) -> bool:
     """Whether a fork of this process computes the same bits with the engine."""
     child = os.fork()

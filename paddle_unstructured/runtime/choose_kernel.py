@@ -30,15 +30,8 @@ def sparsity(weight: np.ndarray) -> float:
 
 def is_depthwise(layer: Layer) -> bool:
     """Whether the depthwise kernels cover this convolution."""
-    window = layer.window
-    return (
-        layer.groups == len(layer.weight)
-        and layer.weight.shape[1] == 1
-        and layer.groups > 1
-        and window.kernel in ((3, 3), (5, 5))
-        and window.stride in ((1, 1), (2, 2))
-        and window.dilation == (1, 1)
-    )
+    filters, depth = layer.weight.shape[:2]
+    return layer.groups == filters > 1 == depth and layer.window.stride[1] <= 2
 
 
 def choose_block(layer: Layer) -> tuple[int, str]:

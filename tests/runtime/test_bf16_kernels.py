@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from any_layer import CONVOLUTION
+from any_layer import CONVOLUTION, at_least
 from bf16_reference import convolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from int8_plans import at_least, makes_the_same_in_a_fork
+from int8_plans import makes_the_same_in_a_fork
 
 from paddle_unstructured.runtime.bf16.numbers import rounded, widened
 from paddle_unstructured.runtime.bf16.plan_lines import Bf16Writer

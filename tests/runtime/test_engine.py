@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from any_layer import CONVOLUTION, DEPTHWISE
+from any_layer import CONVOLUTION, DEPTHWISE, at_least
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtime_nets import ISAS, blocks_of_zeros, convolve, relative_error
@@ -66,9 +66,7 @@ def test_a_1x1_convolution_written_out():
 def test_convolutions_of_any_shape_equal_the_slow_one(
     window, inputs, outputs, height, width, batch, threads, block, sparsity, isa, seed
 ):
-    top, bottom, left, right = window.pad
-    reach = (window.kernel[0] - 1) * window.dilation[0] + 1
-    height, width = max(height, reach - top - bottom), max(width, reach - left - right)
+    height, width = at_least(window, height, width)
     random = np.random.default_rng(seed)
     weight = blocks_of_zeros(
         random, random.normal(size=(outputs, inputs, *window.kernel)).astype("float32"), sparsity, max(block, 1)
@@ -82,13 +80,10 @@ def test_convolutions_of_any_shape_equal_the_slow_one(
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(isa=st.sampled_from(ISAS), **DEPTHWISE)
-def test_depthwise_convolutions_of_any_shape_equal_the_slow_one(
-    kernel, stride, pad, channels, height, width, threads, isa, seed
-):
-    pad = tuple(min(p, kernel - 1) for p in pad)
-    height, width = max(height, kernel - pad[0] - pad[1]), max(width, kernel - pad[2] - pad[3])
-    window, random = Window((kernel, kernel), (stride, stride), pad), np.random.default_rng(seed)
-    weight, bias = (random.normal(size=s).astype("float32") for s in ((channels, 1, kernel, kernel), channels))
+def test_depthwise_convolutions_of_any_shape_equal_the_slow_one(window, channels, height, width, threads, isa, seed):
+    height, width = at_least(window, height, width)
+    random = np.random.default_rng(seed)
+    weight, bias = (random.normal(size=s).astype("float32") for s in ((channels, 1, *window.kernel), channels))
     x = random.normal(size=(2, channels, height, width)).astype("float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PADDLE_UNSTRUCTURED_ISA", isa)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import int8_reference
 import numpy as np
 import pytest
-from any_layer import CONVOLUTION, DEPTHWISE, windows
+from any_layer import CONVOLUTION, DEPTHWISE, at_least, windows
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from int8_plans import UNIT, at_least, net, pick_bytes, pick_weight8, pick_weights, require_equal
+from int8_plans import UNIT, net, pick_bytes, pick_weight8, pick_weights, require_equal
 
 from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
@@ -90,12 +90,11 @@ def test_convolutions_of_any_shape(
     **DEPTHWISE,
 )
 def test_depthwise_convolutions_of_any_shape(
-    kernel, stride, pad, channels, height, width, threads, source, to, kind, weights, act, seed
+    window, channels, height, width, threads, source, to, kind, weights, act, seed
 ):
-    window = Window((kernel, kernel), (stride, stride), tuple(min(p, kernel - 1) for p in pad))
     height, width = at_least(window, height, width)
     random = np.random.default_rng(seed)
-    weight = pick_weight8(random, pick_weights(random, channels, 1, kernel, kernel, kind=weights), source, to.scale)
+    weight = pick_weight8(random, pick_weights(random, channels, 1, *window.kernel, kind=weights), source, to.scale)
     writer = net(lambda w, v: w.depthwise(v, weight, window, to, act=act), channels, source)
     x = source.scale * (pick_bytes(random, 2, channels, height, width, kind=kind) - source.zero)
     require_equal(writer, x.astype("float32"), threads)
@@ -112,6 +111,8 @@ def test_depthwise_convolutions_of_planes_larger_and_smaller_than_a_square_of_ou
         Window((3, 3), (2, 2), (0, 1, 0, 1)),
         Window((3, 3), pad=(3, 0, 40, 40)),
         Window((3, 3), (2, 2), (0, 9, 33, 70)),
+        Window((3, 3), (2, 1), (0, 9, 33, 70)),
+        Window((3, 3), (1, 2), (3, 0, 40, 40), (2, 18)),
     ):
         writer = net(lambda w, v: w.depthwise(v, weight, window, Quantizer(1.0, 100)), 5)  # noqa: B023
         require_equal(writer, pick_bytes(random, 1, 5, height, width), 2)

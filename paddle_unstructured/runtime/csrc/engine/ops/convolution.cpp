@@ -18,10 +18,7 @@ Shape ConvolutionSize::output_shape(const Shape& input) const {
 }
 
 DepthwiseSize::DepthwiseSize(const Node& node) : channels(node.integer("out", 1, kLargest)), window(node) {
-  const int32_t kernel = window.kernel[0], stride = window.stride[0];
-  if (kernel != window.kernel[1] || (kernel != 3 && kernel != 5) || stride != window.stride[1] || stride > 2 ||
-      window.dilation[0] != 1 || window.dilation[1] != 1)
-    node.refuse("has a depthwise window that no kernel covers");
+  if (window.stride[1] > 2) node.refuse("has a depthwise window that no kernel covers");
 }
 
 Shape DepthwiseSize::output_shape(const Shape& input) const {

@@ -27,7 +27,7 @@ struct ConvolutionSize {
   }
 };
 
-// The words of a convolution with one filter for each channel, which kernels take in 3x3 and 5x5, stride 1 and 2.
+// The words of a convolution with one filter for each channel, whose columns have stride 1 or 2.
 struct DepthwiseSize {
   int32_t channels;
   WindowSize window;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise 3x3 and 5x5, stride 1 and 2, straight from the plane.
+// Depthwise 3x3 and 5x5, stride 1 and 2, straight from the plane; depthwise_any.inl has the others.
 //
 //   for each channel                                                  depthwise_planes
 //     for each `Rows` output rows                                     rows_of_outputs
@@ -10,6 +10,8 @@
 //         output = clamp(sums)                                        store_row
 //
 // An input row is loaded once for all the output rows it reaches; lanes outside the plane are masked away.
+
+#include "depthwise_any.inl"
 
 namespace paddle_unstructured::f32 {
 namespace {
@@ -62,17 +64,6 @@ PU_INLINE void load_row(const float* row, int32_t column, const Lanes (&inside)[
   PU_UNROLL(5)
   for (int j = 0; j < Kernel; ++j)
     if (Place == Edge::kMasked) x[j] = keep(x[j], inside[j] & exists);
-}
-
-// Rows are stored in order, so where a row is shorter than a vector the next one overwrites the surplus; only what
-// would reach beyond the plane is cut off (masked stores are slow).
-PU_INLINE void store_row(const Depthwise& task, float* output, ptrdiff_t at, Vec v) {
-  if (at + kLanes <= task.output_pitch) {
-    store(output + at, v);
-  } else {
-    const auto left = static_cast<int32_t>(task.output_pitch - at);
-    store_first(output + at, v, least(task.window.output_width, left));
-  }
 }
 
 // At the edges without branches, as where the edge is changes with every group of rows.
@@ -154,9 +145,10 @@ void depthwise3(const Depthwise& task) {
 }
 
 void depthwise(const Depthwise& task) {
-  const bool three = task.window.kernel_height == 3, one = task.window.stride_height == 1;
-  if (three) return one ? depthwise3<1>(task) : depthwise3<2>(task);
-  return one ? depthwise_planes<5, 1, 2>(task) : depthwise_planes<5, 2, 2>(task);
+  const bool one = task.window.stride_width == 1;
+  if (is_square(task.window, 3)) return one ? depthwise3<1>(task) : depthwise3<2>(task);
+  if (is_square(task.window, 5)) return one ? depthwise_planes<5, 1, 2>(task) : depthwise_planes<5, 2, 2>(task);
+  return one ? depthwise_any<1>(task) : depthwise_any<2>(task);
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ struct Pack {
   float* panel;  // pitch: vectors * lanes
 };
 
-struct Depthwise {  // channels [first, last), one filter each; dilation 1, kernel 3x3 or 5x5, stride 1 or 2
+struct Depthwise {  // channels [first, last), one filter each; columns have stride 1 or 2
   Planes input;
   Window window;
   int32_t first_row, last_row;  // of the output

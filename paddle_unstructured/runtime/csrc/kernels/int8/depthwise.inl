@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise 3x3 and 5x5, stride 1 and 2, straight from the plane.
+// Depthwise 3x3 and 5x5, stride 1 and 2, straight from the plane; depthwise_any.inl has the others.
 //
 //   for each group of 4 channels                                      depthwise_groups
 //     for each `Rows` output rows                                     rows_of_outputs
@@ -13,21 +13,16 @@
 // A 3x3 filter has a zero in the fourth place of a word; 5x5 takes a second word. An input row is loaded once for all
 // the output rows it reaches, and a square is made from as few loads as hold what its windows reach.
 
+#include "depthwise_any.inl"
+
 namespace paddle_unstructured::int8 {
 namespace {
 
-constexpr int kPixelLanes = kLanes / kGroup;  // pixels of one vector of sums: a lane for each channel
-
-// `Swish`: a hard-swish follows. The kernels without one must not pay for it: its constants would take the filter's
-// registers.
 template <int Kernel, bool Swish>
 struct Filter {
   static constexpr int kWords = (Kernel + 3) / 4;
   Weights tap[Kernel][kWords];
-  IntVec bias, beyond;
-  Vec scale, zero;
-  ByteClamp clamp;
-  Requantization finish;
+  Terms<Swish> terms;
 };
 
 template <int Kernel, bool Swish>
@@ -37,33 +32,8 @@ PU_INLINE Filter<Kernel, Swish> load_filter(const Depthwise& task, int32_t group
   const int32_t* const weight = task.weight + static_cast<ptrdiff_t>(group) * Kernel * kWords * kGroup;
   for (int i = 0; i < Kernel; ++i)
     for (int j = 0; j < kWords; ++j) filter.tap[i][j] = weights(repeated(weight + (i * kWords + j) * kGroup));
-  filter.bias = repeated(task.bias + group * kGroup);
-  filter.beyond = broadcast_int(four_times(task.zero));
-  filter.scale = reinterpret_cast<Vec>(repeated(reinterpret_cast<const int32_t*>(task.finish.scale) + group * kGroup));
-  filter.zero = broadcast(task.finish.zero);
-  filter.clamp = clamp_of(task.finish);
-  if (Swish) filter.finish = task.finish;
+  filter.terms = load_terms<Swish>(task, group);
   return filter;
-}
-
-struct Group {  // of one group
-  const uint8_t* input;
-  uint8_t* output;
-  int64_t pixels;  // of the output plane and its padding
-};
-
-// In rows that are shorter than a square the next row overwrites the surplus; what would reach beyond the plane is cut
-// off (masked stores are slow). In longer ones the next square does, and the last one stores what it has to.
-template <int Pixels, int Square>
-PU_INLINE void store_square(const Group& planes, int64_t at, IntVec bytes, bool exact) {
-  uint8_t* const to = planes.output + at * kGroup;
-  if (exact) {
-    store_last<Square>(to, bytes);
-  } else if (at + Pixels <= planes.pixels) {
-    std::memcpy(to, &bytes, Pixels * kGroup);
-  } else {
-    store_first(reinterpret_cast<float*>(to), reinterpret_cast<Vec>(bytes), static_cast<int>(planes.pixels - at));
-  }
 }
 
 // `Vectors` vectors of outputs in each of `Rows` rows. `Edge`: some windows may reach beyond the plane.
@@ -83,7 +53,7 @@ PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Fil
   IntVec sums[Rows][4] = {};
   PU_UNROLL(4)
   for (int r = 0; r < Rows; ++r) PU_UNROLL(4)
-  for (int v = 0; v < Vectors; ++v) sums[r][v] = filter.bias;
+  for (int v = 0; v < Vectors; ++v) sums[r][v] = filter.terms.bias;
   PU_UNROLL(16)
   for (int i = 0; i < (Rows - 1) * Stride + Kernel; ++i) {
     const int32_t y = top + i;
@@ -96,7 +66,7 @@ PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Fil
       PU_UNROLL(4)
       for (int p = 0; p < kParts; ++p) {
         const uint8_t* const at = from + (j * 4 + p * kStep) * kGroup;
-        reach[p] = Edge ? load_inside(at, inside[j][p] & any, filter.beyond) : load_ints(at);
+        reach[p] = Edge ? load_inside(at, inside[j][p] & any, filter.terms.beyond) : load_ints(at);
       }
       PU_UNROLL(4)
       for (int v = 0; v < Vectors; ++v) {
@@ -110,16 +80,10 @@ PU_INLINE void square_of_outputs(const Window& w, const Group& planes, const Fil
     }
   }
   PU_UNROLL(4)
-  for (int r = 0; r < Rows; ++r) {
-    PU_UNROLL(4)
-    for (int v = 0; v < Vectors; ++v) {
-      const Vec real = fused(floats(sums[r][v]), filter.scale, filter.zero);
-      sums[r][v] = quantized(Swish ? hard_swished(real, filter.finish) : real);
-    }
-    const IntVec bytes = in_order(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
+  for (int r = 0; r < Rows; ++r)
     store_square<Vectors * kPixelLanes, kSquare>(planes, static_cast<int64_t>(row + r) * w.output_width + column,
-                                                 clamped(bytes, filter.clamp), Edge && w.output_width >= kSquare);
-  }
+                                                 finished<Vectors>(sums[r], filter.terms),
+                                                 Edge && w.output_width >= kSquare);
 }
 
 // Squares side by side from column `first` on; the last one begins at `most_column` at the latest. A function of its
@@ -179,9 +143,10 @@ void depthwise_groups(const Depthwise& task) {
 
 template <bool Swish>
 void depthwise_by_size(const Depthwise& task) {
-  const bool three = task.window.kernel_height == 3, one = task.window.stride_height == 1;
-  if (three) return one ? depthwise_groups<3, 1, Swish>(task) : depthwise_groups<3, 2, Swish>(task);
-  return one ? depthwise_groups<5, 1, Swish>(task) : depthwise_groups<5, 2, Swish>(task);
+  const bool one = task.window.stride_width == 1;
+  if (is_square(task.window, 3)) return one ? depthwise_groups<3, 1, Swish>(task) : depthwise_groups<3, 2, Swish>(task);
+  if (is_square(task.window, 5)) return one ? depthwise_groups<5, 1, Swish>(task) : depthwise_groups<5, 2, Swish>(task);
+  return one ? depthwise_any<1, Swish>(task) : depthwise_any<2, Swish>(task);
 }
 
 void depthwise(const Depthwise& task) {

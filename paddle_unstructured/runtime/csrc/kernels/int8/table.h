@@ -92,13 +92,16 @@ struct TileVector {
   int32_t* output;
 };
 
-// Groups [first, last); dilation 1, kernel 3x3 or 5x5, stride 1 or 2.
-struct Depthwise {
+// A row of a depthwise filter lies in words of four neighbouring taps, or of one if the columns are dilated.
+inline int32_t depthwise_step(int32_t dilation) { return dilation == 1 ? 4 : dilation; }
+inline int32_t depthwise_words(int32_t kernel, int32_t dilation) { return dilation == 1 ? (kernel + 3) / 4 : kernel; }
+
+struct Depthwise {  // groups [first, last); columns have stride 1 or 2
   Planes input;
   Window window;
   uint8_t* output;
   ptrdiff_t output_pitch;  // bytes between groups
-  const int32_t* weight;   // [groups][kernel rows][ceil(kernel / 4)][4 channels]: words of four neighbouring taps
+  const int32_t* weight;   // [groups][kernel rows][depthwise_words][4 channels]
   const int32_t* bias;     // [groups][4]
   int32_t first, last;
   uint8_t zero;  // stands beyond the edge

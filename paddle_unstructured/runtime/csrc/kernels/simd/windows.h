@@ -33,6 +33,14 @@ PU_INLINE void for_each_run(const Window& w, int64_t pixel, int32_t pixels, Pixe
   }
 }
 
+// ---- depthwise convolutions ---------------------------------------------------------------------------------------
+
+// Whether it is kernel x kernel with one stride for both axes, without dilation.
+PU_INLINE bool is_square(const Window& w, int32_t kernel) {
+  return w.kernel_height == kernel && w.kernel_width == kernel && w.stride_height == w.stride_width &&
+         w.dilation_height == 1 && w.dilation_width == 1;
+}
+
 // ---- pooling ------------------------------------------------------------------------------------------------------
 
 struct Reach {  // of the window of one output pixel, inside the plane

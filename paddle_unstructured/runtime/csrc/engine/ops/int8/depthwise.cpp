@@ -22,22 +22,25 @@ class DepthwiseConvolution : public Operation {
   }
 
   void load(const Node& node, const LoadContext& context) override {
-    const int32_t channels = size_.channels, kernel = size_.window.kernel[0], taps = kernel * kernel;
-    const int32_t words = (kernel + 3) / 4;
+    const WindowSize& window = size_.window;
+    const int32_t channels = size_.channels, width = window.kernel[1], taps = window.kernel[0] * width;
+    const int32_t words = depthwise_words(width, window.dilation[1]);
+    const int32_t together = window.dilation[1] == 1 ? 4 : 1;  // taps of a word
     const int8_t* const values = context.parameters.bytes(node, 0, int64_t{channels} * taps);
     const float* const scale = context.parameters.floats(node, 1, channels);
     const float* const bias = context.parameters.floats(node, 2, channels);
     WeightSums sums(channels);
-    weight_.assign(static_cast<size_t>(round_up(channels, kGroup) * kernel * words), 0);
+    weight_.assign(static_cast<size_t>(round_up(channels, kGroup) * window.kernel[0] * words), 0);
     for (int32_t channel = 0; channel < channels; ++channel)
       for (int32_t tap = 0; tap < taps; ++tap) {
         const int8_t weight = values[int64_t{channel} * taps + tap];
         if (weight == -128) node.refuse("has a weight of -128");
         sums.add(static_cast<size_t>(channel), weight);
-        const int32_t row = tap / kernel, column = tap % kernel;
-        const int64_t word = ((int64_t{channel / kGroup} * kernel + row) * words + column / 4) * kGroup;
+        const int32_t row = tap / width, column = tap % width;
+        const int64_t word =
+            ((int64_t{channel / kGroup} * window.kernel[0] + row) * words + column / together) * kGroup;
         weight_[static_cast<size_t>(word + channel % kGroup)] |=
-            static_cast<int32_t>(uint32_t{static_cast<uint8_t>(weight)} << 8 * (column % 4));
+            static_cast<int32_t>(uint32_t{static_cast<uint8_t>(weight)} << 8 * (column % together));
       }
     terms_ = output_terms(node, channels, scale, bias, sums, input_, &output_, finish_.swish != 0);
     add_shift(&terms_, sums, kernels_for(context.kernels.int8, terms_.fits).shift);
