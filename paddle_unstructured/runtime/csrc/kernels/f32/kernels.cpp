@@ -28,6 +28,7 @@ constexpr int kDenseVectors = PU_REGISTERS == 32 ? 6 : 2;
 #include "attention.inl"
 #include "norm.inl"
 #include "product.inl"
+#include "recurrent.inl"
 
 namespace paddle_unstructured::f32 {
 
@@ -60,6 +61,8 @@ const KernelTable PU_TABLE = {
     sum_of_squares,
     product,
     transpose,
+    lstm,
+    gru,
 };
 
 }  // namespace paddle_unstructured::f32

@@ -224,11 +224,11 @@ void dense_vector(const DenseVector& task) {
       sums[0] += load(value + k * kGroup) * __builtin_shuffle(x, repeat);
       sums[1] += load(value + (k + kStep) * kGroup) * __builtin_shuffle(load(task.input + k + kStep), repeat);
     }
+    Vec all = sums[0] + sums[1];
+    PU_UNROLL(4)
+    for (int by = kLanes / 2; by >= kGroup; by /= 2) all += shifted(all, by);
     float total[kGroup];
-    for (int m = 0; m < kGroup; ++m) {
-      total[m] = task.bias[row + m];
-      for (int i = m; i < kLanes; i += kGroup) total[m] += sums[0][i] + sums[1][i];
-    }
+    for (int m = 0; m < kGroup; ++m) total[m] = task.bias[row + m] + all[m];
     for (; k < depth; ++k)
       for (int m = 0; m < kGroup; ++m) total[m] += value[k * kGroup + m] * task.input[k];
     for (int m = 0; m < kGroup && row + m < task.rows.last_row; ++m) task.output[row + m] = total[m];

@@ -164,6 +164,15 @@ struct Product {
   bool adds;             // to what the output holds
 };
 
+// One step; gates and product are [gates][hidden], in the order of the file that uses them.
+struct RecurrentStep {
+  const float* gates;    // what the input adds to them
+  const float* product;  // what the last state does
+  float* cell;           // of an LSTM
+  float* state;
+  int64_t hidden;
+};
+
 struct KernelTable {
   const char* name;
   int32_t lanes;              // floats of what counts as a vector of a tile: of one, or of four (NEON)
@@ -198,6 +207,8 @@ struct KernelTable {
   // to[column][row] = from[row][column]
   void (*transpose)(const float* from, ptrdiff_t from_pitch, float* to, ptrdiff_t to_pitch, int64_t rows,
                     int64_t columns);
+  void (*lstm)(const RecurrentStep& task);
+  void (*gru)(const RecurrentStep& task);
 };
 
 extern const KernelTable kAvx512;

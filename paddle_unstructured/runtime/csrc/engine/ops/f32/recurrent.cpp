@@ -19,13 +19,8 @@ namespace {
 
 constexpr int64_t kSteps = kPlaneAlign;  // that are turned from planes into vectors together
 
-const Activation kSigmoid{ActivationKind::kSigmoid, 0, 0}, kTanh{ActivationKind::kTanh, 0, 0};
+const Activation kTanh{ActivationKind::kTanh, 0, 0};
 const Activation kRelu{ActivationKind::kClamp, 0, __builtin_inff()};
-
-// to += from
-void add(const KernelTable& kernels, float* to, const float* from, int64_t count) {
-  kernels.pair(Pair::kAdd, Repeated::kNone, to, from, to, count);
-}
 
 class Recurrent : public Operation {
  public:
@@ -57,7 +52,7 @@ class Recurrent : public Operation {
   }
 
   int64_t scratch_bytes(const std::vector<Shape>&) const override {
-    return ((kSteps + 1) * pitch(size_.outputs) + (2 * kSteps + 3) * pitch(hidden())) * int64_t{sizeof(float)};
+    return ((kSteps + 1) * pitch(size_.outputs) + (2 * kSteps + 2) * pitch(hidden())) * int64_t{sizeof(float)};
   }
 
   void run(const Context& context) const override {
@@ -69,7 +64,7 @@ class Recurrent : public Operation {
     };
     const int64_t wide = pitch(size_.outputs), state = pitch(hidden()), made = has_cell() && states_ ? 2 : 1;
     float *const gates = take(kSteps * wide), *const made_states = take(kSteps * 2 * state);
-    const State now{take(state), take(state), take(wide), take(state)};
+    const State now{take(state), take(state), take(wide)};
     begin(context, now);
     const Value &input = context.inputs[0], &output = context.output;
     const int64_t pixels = input.shape.pixels(), steps = length_of(context, pixels);
@@ -104,7 +99,6 @@ class Recurrent : public Operation {
   struct State {
     float *h, *c;
     float* product;  // W h
-    float* spare;
   };
 
   static Mode mode_of(const Node& node) {
@@ -139,31 +133,16 @@ class Recurrent : public Operation {
     std::copy(c, c + hidden(), now.c);
   }
 
-  // `x`, what the input adds to the gates, is overwritten.
-  void step(const Context& context, float* x, const State& now) const {
+  // `x`: what the input adds to the gates.
+  void step(const Context& context, const float* x, const State& now) const {
     const KernelTable& kernels = context.kernels.f32;
-    const int64_t h = hidden();
     for (int32_t slice = 0; slice < matrix_->slices(); ++slice)
       matrix_->multiply_vector(kernels, slice, now.h, now.product);
-    if (mode_ == Mode::kGru) {
-      float *const candidate = x + 2 * h, *const reset = x, *const update = x + h;
-      add(kernels, x, now.product, 2 * h);
-      kernels.activate(kSigmoid, x, x, 2 * h);
-      kernels.pair(Pair::kMultiply, Repeated::kNone, reset, now.product + 2 * h, now.spare, h);
-      add(kernels, candidate, now.spare, h);
-      kernels.activate(kTanh, candidate, candidate, h);
-      for (int64_t i = 0; i < h; ++i) now.h[i] = (now.h[i] - candidate[i]) * update[i] + candidate[i];
-      return;
-    }
-    add(kernels, x, now.product, size_.outputs);
-    if (mode_ != Mode::kLstm) return kernels.activate(mode_ == Mode::kTanh ? kTanh : kRelu, x, now.h, h);
-    float *const in = x, *const forget = x + h, *const cell = x + 2 * h, *const out = x + 3 * h;
-    kernels.activate(kSigmoid, x, x, 2 * h);
-    kernels.activate(kTanh, cell, cell, h);
-    kernels.activate(kSigmoid, out, out, h);
-    for (int64_t i = 0; i < h; ++i) now.c[i] = forget[i] * now.c[i] + in[i] * cell[i];
-    kernels.activate(kTanh, now.c, now.spare, h);
-    kernels.pair(Pair::kMultiply, Repeated::kNone, out, now.spare, now.h, h);
+    const RecurrentStep task{x, now.product, now.c, now.h, hidden()};
+    if (mode_ == Mode::kLstm) return kernels.lstm(task);
+    if (mode_ == Mode::kGru) return kernels.gru(task);
+    kernels.pair(Pair::kAdd, Repeated::kNone, x, now.product, now.h, hidden());
+    kernels.activate(mode_ == Mode::kTanh ? kTanh : kRelu, now.h, now.h, hidden());
   }
 
   ConvolutionSize size_;  // of the recurrent weights, as those of a linear layer
