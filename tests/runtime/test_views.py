@@ -76,6 +76,7 @@ def test_a_reshape_that_does_not_fit_is_refused(target):
         (open_size(H, W) // open_size(H, W), 1),
         (open_size(H) - open_size(H), 0),
         (np.int64(3) * open_size(H), open_size(H, ratio=3)),
+        (open_size(H, ratio=8) % np.int64(4), 0),
     ],
 )
 def test_open_sizes_are_multiplied_and_divided(made, expected):
@@ -85,6 +86,8 @@ def test_open_sizes_are_multiplied_and_divided(made, expected):
 def test_what_is_no_product_of_open_sizes_is_refused():
     with pytest.raises(Refusal, match="sum"):
         open_size(H) + 1
+    with pytest.raises(Refusal, match="remainder"):
+        open_size(H, ratio=6) % 4
 
 
 def test_a_constant_is_spread_over_the_channels_as_they_lie():

@@ -11,7 +11,7 @@ from ..meet import aligned, constant_layer, with_own_axes
 from ..net import Layer
 from ..reader import Reader
 from ..slots import SLOTS, led, replaced
-from ..views import OPEN, Axis, Size, View, axis_of, known, size_of, spread_over
+from ..views import OPEN, Axis, Prefix, Size, View, axis_of, known, size_of, spread_over
 from .common import Converter, Made, extent_of, require
 from .cut import cut, whole
 from .repeat import expanded
@@ -74,6 +74,8 @@ def _stack(reader: Reader, op: Any) -> Made:
         np.expand_dims(part, axis)
         if isinstance(part, np.ndarray)
         else part.with_axes([*part.axes[:axis], (), *part.axes[axis:]])
+        if isinstance(part, View)
+        else part
         for part in (found if isinstance(found, tuple) else (found,))
     ]
     return joined(reader, _as_views(reader, parts, axis), axis)
@@ -81,6 +83,7 @@ def _stack(reader: Reader, op: Any) -> Made:
 
 def _as_views(reader: Reader, parts: Sequence[Any], axis: int) -> list[View]:
     """Activations as they are; constants, a class token say, as layers that make them for every sample."""
+    require(not any(isinstance(part, Prefix) for part in parts), "places of an open size are joined with an activation")
     model = next(part for part in parts if isinstance(part, View))
     return [part if isinstance(part, View) else _constant(model, part, axis) for part in parts]
 

@@ -10,6 +10,7 @@ from runtime_nets import assert_like_paddle
 
 from paddle_unstructured.runtime.engine import Engine
 from paddle_unstructured.runtime.plan import PlanWriter, image
+from paddle_unstructured.runtime.reader import Refusal
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -59,6 +60,14 @@ PLANES = {
 @pytest.mark.parametrize("name", PLANES)
 def test_planes_are_repeated_as_in_paddle(tmp_path, name):
     assert_like_paddle(tmp_path, PLANES[name], [-1, 12, -1, -1])
+
+
+def test_what_is_cut_to_an_open_size_is_not_joined(tmp_path):
+    def layers(x):
+        return paddle.stack([paddle.arange(length(x)).astype("float32"), x[0, :, 0]], axis=0)
+
+    with pytest.raises(Refusal, match="places of an open size are joined with an activation"):
+        assert_like_paddle(tmp_path, layers, [-1, -1, 12])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
