@@ -68,8 +68,33 @@ def convolution(x, weight, bias, window, *, added=None, low=-np.inf, high=np.inf
     return sums if real else widened(rounded(sums))
 
 
+@np.errstate(invalid="ignore", over="ignore")
+def depthwise(x, weight, bias, window, *, low=-np.inf, high=np.inf):
+    """One sample; each channel's taps one after the other, from the bias on."""
+    weight = widened(rounded(weight)).astype(np.float64)
+    made = []
+    for channel, filter_, start in zip(x, weight[:, 0], flushed(bias)):
+        taps, size = panel(channel[None], window)
+        total = np.full(taps.shape[2], start)
+        for tap, by in zip(taps[:, 0].astype(np.float64), filter_.ravel()):
+            total = flushed(by * tap + total)
+        made.append(np.minimum(np.maximum(total, np.float32(low)), np.float32(high)).reshape(size))
+    return widened(rounded(np.stack(made)))
+
+
 def is_dense(words):
     """As engine/tile_words.cpp weighs it."""
     rows = words.reshape(-1, TILE, *words.shape[1:])
     gathered = sum(-(-np.count_nonzero((row != 0).any((0, 2))) // TILE) for row in rows)
     return 86 * -(-words.shape[1] // TILE) * len(rows) <= 126 * gathered
+
+
+def maxima(x, window):
+    """One sample; a NaN is larger than any number, and nothing is -infinity."""
+    x = widened(rounded(x))
+    (top, bottom, left, right), (kh, kw), (sh, sw) = window.pad, window.kernel, window.stride
+    height, width = x.shape[1] + top + bottom, x.shape[2] + left + right
+    x = np.pad(x, ((0, 0), (top, bottom), (left, right)), constant_values=-np.inf)
+    rows, columns = range(0, height - kh + 1, sh), range(0, width - kw + 1, sw)
+    made = [[x[:, i : i + kh, j : j + kw].max((1, 2)) for j in columns] for i in rows]
+    return np.array(made).transpose(2, 0, 1)

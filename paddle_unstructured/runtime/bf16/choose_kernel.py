@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which layers run in bfloat16: those that are faster there than in float32 on a processor with tiles."""
+"""Which layers compute in bfloat16, and which stay in float32 and why."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..choose_kernel import sparsity
-from ..net import Layer, step_of
-from ..precision.layers import is_matrix, is_single_pixel
+from ..net import Layer, Net, layers_of, step_of
+from ..plan import Window
+from ..precision.layers import is_clamp, is_matrix, is_single_pixel
 from ..precision.words import reordered
 from .numbers import rounded_weight
 from .plan_lines import INPUTS, OUTPUTS
@@ -15,20 +16,52 @@ from .plan_lines import INPUTS, OUTPUTS
 LEAST_EMPTY = 0.1  # blocks of 16x2 that are zero, from which a file without them is smaller
 # ResNet-50 takes as long on dense tiles as in float32 with 90 % zeros: `python benchmarks/runtime.py --bf16`.
 MOST_FOR_ONE = 10  # products on tiles for each weight that is kept
+# A single pixel leaves 15 of 16 columns of a tile empty, and yet 1024 -> 1000 takes half the time of float32, which
+# reads twice as much: 37 against 77 us at 75 % zeros. 512 -> 100 takes 1.3 times as long.
+LEAST_SINGLE = 1 << 18  # weights
 
 
-def why_float32(layer: Layer) -> str:
-    """Why a layer with weights stays in float32; empty if it runs in bfloat16."""
-    if not is_matrix(layer) or layer.groups > 1 or step_of(layer):
+def float_layers(net: Net) -> dict[Layer, str]:
+    """The layers that stay in float32 -> why."""
+    layers = layers_of(net)
+    floats = {layer: why for layer in layers if (why := _why_float32(layer))}
+    ours = {layer for layer in layers if layer not in floats and is_matrix(layer)}
+    others = {layer for layer in layers if layer not in floats and layer not in ours}
+    for layer in layers:  # they gain where a convolution rounds what they read, or reads what they make
+        if layer in others and layer.inputs[0] in ours:
+            ours.add(layer)
+    for layer in reversed(layers):
+        if layer in ours:
+            ours |= others & set(layer.inputs)
+    floats.update(dict.fromkeys(others - ours, "between layers in float32"))
+    return floats
+
+
+def _why_float32(layer: Layer) -> str:
+    """Empty if it can run in bfloat16."""
+    if layer.kind == "pool" and layer.words["type"] == "max" and max(layer.window.stride) <= 2:
+        return ""
+    if layer.kind not in ("conv", "linear") or step_of(layer):
         return "no bfloat16 kernel"
-    if layer.kind == "linear" or is_single_pixel(layer):
-        return "a tile of one pixel is mostly empty"
     if not np.isfinite(layer.weight).all():
         return "its weights are not finite"
+    if not is_matrix(layer):
+        if not _is_small_square(layer.window):
+            return "no bfloat16 kernel for its window"
+        return "" if is_clamp(layer.act) else "no bfloat16 kernel for its activation"
+    if layer.groups > 1:
+        return "no bfloat16 kernel for groups"
+    if is_single_pixel(layer) and layer.weight.size < LEAST_SINGLE:
+        return "a tile of one pixel is mostly empty"
     zeros, empty = sparsity(layer.weight), empty_blocks(layer)
     if 1.0 - empty > MOST_FOR_ONE * (1.0 - zeros):
         return f"its zeros leave {empty:.0%} of the {OUTPUTS}x{INPUTS} blocks out"
     return ""
+
+
+def _is_small_square(window: Window) -> bool:
+    kernel, stride, dilation = window.kernel, window.stride, window.dilation
+    return kernel in ((3, 3), (5, 5)) and stride in ((1, 1), (2, 2)) and dilation == (1, 1)
 
 
 def empty_blocks(layer: Layer) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Mapping
 
 import numpy as np
 
@@ -59,3 +60,12 @@ class Bf16Writer:
         rows = sparse_groups(matrix, OUTPUTS)
         params = self.plan.keep(rows.values, rows.columns, rows.counts, bias)
         return self.plan.add("bf16.conv", values, **words, weights="sparse", block=OUTPUTS, params=params)
+
+    def depthwise(self, value: int, weight: np.ndarray, bias: np.ndarray, window: Window, *, act: str = "none") -> int:
+        """One filter for each channel, to bfloat16: weight [channels, 1, k, k], k 3 or 5, stride 1 or 2."""
+        params = self.plan.keep(rounded_weight(weight), bias)
+        return self.plan.add("bf16.depthwise", [value], out=len(weight), **window.words, act=act, params=params)
+
+    def pool(self, value: int, window: Window, words: Mapping[str, int | str]) -> int:
+        """A maximum, of stride 1 or 2."""
+        return self.plan.add("bf16.pool", [value], **window.words, **words)

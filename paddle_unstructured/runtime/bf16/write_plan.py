@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from ..choose_kernel import sparsity
 from ..net import Layer, Net, layers_of
 from ..plan import PlanWriter
-from ..precision.layers import is_clamp, sums_in_convolutions
+from ..precision.layers import is_clamp, is_matrix, sums_in_convolutions
 from ..write_plan import KernelChoice, emitter_of
-from .choose_kernel import LEAST_EMPTY, empty_blocks, why_float32
+from .choose_kernel import LEAST_EMPTY, empty_blocks, float_layers
 from .plan_lines import INPUTS, OUTPUTS, Bf16Writer
 
 
@@ -22,7 +22,7 @@ def emit(net: Net) -> tuple[PlanWriter, list[KernelChoice]]:
 @dataclass
 class Bf16Emitter:
     """Writes layers one after the other; each value is made in bfloat16 or in float32, and in the other when it is read
-    so. Between two convolutions it stays in bfloat16.
+    so.
 
     Args:
         net: the net, with float32 weights.
@@ -32,13 +32,12 @@ class Bf16Emitter:
     rounded: dict[Layer, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        layers = layers_of(self.net)
         self.outside = emitter_of(self.net)
         self.writer = Bf16Writer(self.outside.writer)
-        self.reasons = {layer: why for layer in layers if (why := why_float32(layer))}
-        sums = {layer for layer in layers if layer.kind == "add" and is_clamp(layer.act)}
-        self.fused = sums_in_convolutions(self.net, set(self.reasons) - sums)
-        ours = [layer for layer in layers if layer not in self.reasons]
+        self.floats = float_layers(self.net)
+        sums = {layer for layer in self.floats if layer.kind == "add" and is_clamp(layer.act)}
+        self.fused = sums_in_convolutions(self.net, self.floats.keys() - sums)
+        ours = [layer for layer in layers_of(self.net) if layer not in self.floats]
         self.read_rounded = {source for layer in ours for source in layer.inputs}
         self.read_rounded |= {side for whole, layer in self.fused.items() for side in whole.inputs if side is not layer}
 
@@ -49,10 +48,12 @@ class Bf16Emitter:
                 continue  # its sum is computed with it
             if layer in self.fused:
                 self._convolution(self.fused[layer], layer)
-            elif layer in self.reasons:
+            elif layer in self.floats:
                 self._stay_outside(layer)
-            else:
+            elif is_matrix(layer):
                 self._convolution(layer)
+            else:
+                self.rounded[layer] = self._on_planes(layer, self._rounded(layer.inputs[0]))
         for output in self.net.outputs:
             self.outside.writer.output(self._real(output.layer), dims=output.dims, dtype=output.dtype)
         return self.outside.writer, self.outside.choices
@@ -76,8 +77,14 @@ class Bf16Emitter:
         self.outside.emit(layer)
         for i in range(before, len(self.outside.choices)):
             choice = self.outside.choices[i]
-            why = f"{choice.why}; in float32: {self.reasons[layer]}"
+            why = f"{choice.why}; in float32: {self.floats[layer]}"
             self.outside.choices[i] = replace(choice, kernel=f"fp32 {choice.kernel}", why=why)
+
+    def _on_planes(self, layer: Layer, value: int) -> int:
+        if layer.kind == "pool":
+            return self.writer.pool(value, layer.window, layer.words)
+        self.outside.note(layer, "bf16 depthwise", "one filter per channel")
+        return self.writer.depthwise(value, layer.weight, layer.bias, layer.window, act=layer.act)
 
     def _convolution(self, layer: Layer, whole: Layer | None = None) -> None:
         """A convolution; with `whole`, and the sum behind it."""

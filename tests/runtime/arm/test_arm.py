@@ -17,8 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 RECORDED = (  # tests whose plans are run: every kind, drawn at random, and whole nets that were pruned
     "runtime/int8",
     "runtime/ops",
-    "runtime/test_bf16_kernels.py",
-    "runtime/test_bf16_convert.py",
+    "runtime/bf16",
     "runtime/test_engine.py",
     "runtime/test_numbers.py",
     "runtime/test_token_kernels.py",

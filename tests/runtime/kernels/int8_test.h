@@ -83,23 +83,13 @@ std::string plan_of_int8(const Case& c, Arrays& arrays) {
 
 std::vector<float> run_bytes(const Case& c, const std::string& plan, const Arrays& arrays,
                              const std::vector<float>& x) {
-  char error[512] = "";
-  const auto described = static_cast<int32_t>(arrays.described.size());
-  pu_model* const model =
-      pu_model_create(plan.c_str(), arrays.described.data(), described, c.threads, error, sizeof error);
-  if (model == nullptr) give_up(c.text() + ": " + error);
-  const auto count = static_cast<size_t>(2 * c.outputs * c.output_size(c.height) * c.output_size(c.width) * c.batch);
-  std::vector<float> plane(count), flat(count);
-  float* outputs[] = {plane.data(), flat.data()};
-  if (run_images(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
-    give_up(c.text() + ": " + error);
-  pu_model_free(model);
-  if (plane != flat) give_up("flattened bytes differ: " + c.text());
-  return plane;
+  const std::vector<std::vector<float>> made = run_plan(c, plan, arrays, x, 2 * c.results());
+  if (made[0] != made[1]) give_up("flattened bytes differ: " + c.text());
+  return made[0];
 }
 
-bool is_here_int8(const char* isa) {
-  setenv("PADDLE_UNSTRUCTURED_ISA_INT8", isa, 1);
+bool is_here(const char* variable, const char* isa) {
+  setenv(variable, isa, 1);
   char error[512] = "";
   pu_model_create("paddle_unstructured plan 2\ncontents digest=0\ninput channels=1 rank=4\noutput from=0 rank=4",
                   nullptr, 0, 1, error, sizeof error);
@@ -121,7 +111,7 @@ void test_int8() {
   std::vector<const char*> here;
   for (const char* isa : {"amx", "amx_only", "plain_tiles", "avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2",
                           "neon_i8mm", "neon_dotprod", "neon"})
-    if (is_here_int8(isa)) here.push_back(isa);
+    if (is_here("PADDLE_UNSTRUCTURED_ISA_INT8", isa)) here.push_back(isa);
   for (int i = 0; i < 100; ++i) {
     Case c = random_case();
     if (c.block == 4) c.block = 4 << pick(0, 3);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <sstream>
 #include <string>
@@ -81,6 +82,7 @@ struct Case {
   int inputs, outputs, kernel, stride, pad, dilation, height, width, batch, threads, block;  // block 0: dense
   bool depthwise;
 
+  size_t results() const { return static_cast<size_t>(batch * outputs * output_size(height) * output_size(width)); }
   int output_size(int size) const { return (size + 2 * pad - (kernel - 1) * dilation - 1) / stride + 1; }
   std::string text() const {
     std::ostringstream s;
@@ -343,7 +345,25 @@ void test_borders() {
   run_damaged(kBorders, {});
 }
 
+// What a plan of one image and two outputs of `count` numbers makes.
+std::vector<std::vector<float>> run_plan(const Case& c, const std::string& plan, const Arrays& arrays,
+                                         const std::vector<float>& x, size_t count) {
+  char error[512] = "";
+  const auto described = static_cast<int32_t>(arrays.described.size());
+  pu_model* const model =
+      pu_model_create(plan.c_str(), arrays.described.data(), described, c.threads, error, sizeof error);
+  if (model == nullptr) give_up(c.text() + ": " + error);
+  std::vector<std::vector<float>> made(2, std::vector<float>(count));
+  float* outputs[] = {made[0].data(), made[1].data()};
+  if (run_images(model, x.data(), c.batch, c.height, c.width, outputs, error, sizeof error) != 0)
+    give_up(c.text() + ": " + error);
+  pu_model_free(model);
+  return made;
+}
+
 #include "int8_test.h"
+
+#include "bf16_test.h"
 
 }  // namespace
 
@@ -368,5 +388,6 @@ int main() {
   test_int8();
   unsetenv("PADDLE_UNSTRUCTURED_ISA_INT8");
   test_damaged_plans_of_int8();
+  test_bf16();
   std::printf("all tests passed\n");
 }

@@ -69,6 +69,8 @@
   KIND("int8.flatten", 1, Type::kInt8, int8, make_flatten)             \
   KIND("bf16.round", 1, Type::kFloat32, bf16, make_round)              \
   KIND("bf16.widen", 1, Type::kBfloat16, bf16, make_widen)             \
+  KIND("bf16.pool", 1, Type::kBfloat16, bf16, make_pool)               \
+  KIND("bf16.depthwise", 1, Type::kBfloat16, bf16, make_depthwise)     \
   KIND("bf16.conv", kAnyNumber, Type::kBfloat16, bf16, make_convolution)
 
 #define PU_DECLARE(name, inputs, reads, space, make) \

@@ -14,6 +14,9 @@ constexpr int kSparseVectors1 = 0;  // the widest tile is one of kTileVectors
 #include "../tile_run.inl"
 #include "numbers.h"
 #include "tiles.inl"
+#include "../depthwise_rows.inl"
+#include "depthwise.inl"
+#include "pooling.inl"
 
 namespace paddle_unstructured::bf16 {
 namespace {
@@ -34,6 +37,6 @@ void widen(const uint8_t* words, int32_t channel, float* output, int64_t count) 
 }  // namespace
 
 extern const KernelTable PU_TABLE;
-const KernelTable PU_TABLE = {PU_ISA, kLanes, multiply, int8::split, int8::pack, round, widen};
+const KernelTable PU_TABLE = {PU_ISA, kLanes, multiply, int8::split, int8::pack, depthwise, pool, round, widen};
 
 }  // namespace paddle_unstructured::bf16

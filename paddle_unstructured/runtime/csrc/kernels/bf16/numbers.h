@@ -71,10 +71,10 @@ PU_INLINE IntVec words_of(Vec low, Vec high) {
 #else
 // In the upper half; the lower one is what is left of rounding.
 PU_INLINE IntVec rounded(Vec v) {
-  constexpr int32_t kExponent = 0x7f800000, kQuiet = 0x400000;
-  const IntVec bits = reinterpret_cast<IntVec>(v), nearest = bits + 0x7fff + (bits >> 16 & 1);
-  const IntVec number = (v == v) & ((bits & kExponent) != 0), zero = (bits & kExponent) == 0;
-  return (nearest & number) | (bits & static_cast<int32_t>(0x80000000u) & zero) | ((bits | kQuiet) & ~number & ~zero);
+  constexpr int32_t kSign = INT32_MIN, kExponent = 0x7f800000, kQuiet = 0x400000;
+  const IntVec bits = reinterpret_cast<IntVec>(v), number = v == v, small = (bits & kExponent) == 0;
+  const IntVec finite = bits & number, nearest = finite + 0x7fff + (finite >> 16 & 1);  // a NaN would overflow
+  return (nearest & number & ~small) | (bits & kSign & small) | ((bits | kQuiet) & ~number);
 }
 
 PU_INLINE IntVec words_of(Vec low, Vec high) {

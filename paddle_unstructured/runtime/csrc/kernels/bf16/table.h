@@ -11,6 +11,7 @@
 // in float32, rounded to the nearest even; and whatever is below 2^-126 is a zero of its sign, before and after.
 #pragma once
 
+#include "../depthwise.h"
 #include "../tiles.h"
 #include "../words.h"
 
@@ -31,12 +32,23 @@ struct Tile {
   ptrdiff_t added_pitch;
 };
 
+struct Pool {  // pairs [first, last); maxima, of stride 1 or 2
+  words::Planes input;
+  Window window;
+  uint8_t* output;
+  ptrdiff_t output_pitch;
+  int32_t first, last;
+  int32_t channels;
+};
+
 struct KernelTable {
   const char* name;
   int32_t lanes;  // pixels of a vector
   void (*multiply)(const TileRows& rows, const Tile& tile);
   void (*split)(const words::Split& task);
   void (*pack)(const words::Pack& task);
+  void (*depthwise)(const Depthwise& task);  // weights are bfloat16 numbers; a channel that is not there has zeros
+  void (*pool)(const Pool& task);
   // Two planes of float32 to one of words, and one channel of words (0 or 1) to float32. Planes of whole vectors.
   void (*round)(const float* low, const float* high, uint8_t* words, int64_t count);  // high null: zeros
   void (*widen)(const uint8_t* words, int32_t channel, float* output, int64_t count);

@@ -11,17 +11,6 @@
 namespace paddle_unstructured::f32 {
 namespace {
 
-// Rows are stored in order, so where a row is shorter than a vector the next one overwrites the surplus; only what
-// would reach beyond the plane is cut off (masked stores are slow).
-PU_INLINE void store_row(const Depthwise& task, float* output, ptrdiff_t at, Vec v) {
-  if (at + kLanes <= task.output_pitch) {
-    store(output + at, v);
-  } else {
-    const auto left = static_cast<int32_t>(task.output_pitch - at);
-    store_first(output + at, v, least(task.window.output_width, left));
-  }
-}
-
 template <int Stride, int Vectors>
 PU_INLINE void columns_of_outputs(const Depthwise& task, int32_t channel, const float* plane, float* output,
                                   int32_t row, int32_t column) {
@@ -58,7 +47,7 @@ void depthwise_any(const Depthwise& task) {
   constexpr int32_t kTile = 4 * kLanes;
   const int32_t width = task.window.output_width;
   for (int32_t channel = task.first; channel < task.last; ++channel) {
-    const float* const plane = task.input.data + channel * task.input.pitch;
+    const float* const plane = task.input + channel * task.input_pitch;
     float* const output = task.output + channel * task.output_pitch;
     for (int32_t row = task.first_row; row < task.last_row; ++row) {
       int32_t column = 0;

@@ -21,6 +21,7 @@ constexpr int kDenseVectors = PU_REGISTERS == 32 ? 6 : 2;
 
 #include "multiply.inl"
 #include "pack.inl"
+#include "../depthwise_rows.inl"
 #include "depthwise.inl"
 #include "elementwise.inl"
 #include "pooling.inl"

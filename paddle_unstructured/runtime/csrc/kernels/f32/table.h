@@ -2,7 +2,7 @@
 // The kernels for float32: what each one is told, and the table that holds them.
 #pragma once
 
-#include "../planes.h"
+#include "../depthwise.h"
 
 namespace paddle_unstructured::f32 {
 
@@ -67,18 +67,6 @@ struct Pack {
   int64_t pixel;
   int32_t vectors;
   float* panel;  // pitch: vectors * lanes
-};
-
-struct Depthwise {  // channels [first, last), one filter each; columns have stride 1 or 2
-  Planes input;
-  Window window;
-  int32_t first_row, last_row;  // of the output
-  float* output;                // of first_row
-  ptrdiff_t output_pitch;
-  const float* weight;
-  const float* bias;
-  int32_t first, last;
-  float low, high;
 };
 
 struct Pool {  // channels [first, last)

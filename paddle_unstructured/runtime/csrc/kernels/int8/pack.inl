@@ -12,13 +12,18 @@ namespace {
 
 constexpr int kMostPackVectors = kSparseVectors1 > 8 ? kSparseVectors1 : 8;  // of a tile of any kernel
 
-// Lanes whose column lies in [0, width), else `beyond`; reads `stride` vectors.
+// from[0], from[stride], ..., stride 1 or 2; reads `stride` vectors.
+PU_INLINE IntVec load_strided(const int32_t* from, int32_t stride) {
+  const float* const words = reinterpret_cast<const float*>(from);
+  return reinterpret_cast<IntVec>(stride == 1 ? load(words) : load_even(words));
+}
+
+// The same where the column lies in [0, width), else `beyond`.
 PU_INLINE IntVec load_within(const int32_t* row, int32_t column, int32_t stride, int32_t width, IntVec beyond) {
-  const float* const from = reinterpret_cast<const float*>(row + column);
   const IntVec columns = lane_numbers() * stride + column;
   const IntVec inside = (columns >= 0) & (columns < width);
-  return reinterpret_cast<IntVec>(
-      choose(inside, stride == 1 ? load(from) : load_even(from), reinterpret_cast<Vec>(beyond)));
+  const IntVec words = load_strided(row + column, stride);
+  return (words & inside) | (beyond & ~inside);
 }
 
 PU_INLINE void copy_run(const Pack& task, const int32_t* plane, int ky, int kx, Run run, int32_t* to) {
@@ -42,8 +47,7 @@ PU_INLINE void copy_run(const Pack& task, const int32_t* plane, int ky, int kx, 
   for (int32_t i = 0; i < run.length; i += kLanes) {
     const int32_t column = x + i * w.stride_width;
     if (column >= 0 && column + last < w.width) {
-      const float* const from = reinterpret_cast<const float*>(row + column);
-      store(reinterpret_cast<float*>(to + i), w.stride_width == 1 ? load(from) : load_even(from));
+      store_ints(to + i, load_strided(row + column, w.stride_width));
     } else {
       const bool reaches = column < w.width && column + last >= 0;
       store_ints(to + i, reaches ? load_within(row, column, w.stride_width, w.width, beyond) : beyond);

@@ -193,7 +193,10 @@ class Convolution : public Operation {
       made.added = added;
       spread(context.inputs[1].bytes(), context.inputs[1].shape.pairs(), added, pitch);
     }
-    kernels.multiply(matrix_->chunks.rows(0, cuts().rows()), made);
+    context.share(cuts().slices(), [&](int64_t slice, int) {
+      const auto which = static_cast<int32_t>(slice);
+      kernels.multiply(matrix_->chunks.rows(cuts().slice_begin(which), cuts().slice_end(which)), made);
+    });
     for (int64_t i = 0; i < std::min(results, is_real() ? size_.outputs : context.output.shape.pairs()); ++i)
       std::memcpy(static_cast<uint8_t*>(context.output.data) + i * kPixelBytes, output + i * pitch, kPixelBytes);
     if (!activation_.is_clamp())

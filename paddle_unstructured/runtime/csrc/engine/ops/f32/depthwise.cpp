@@ -34,7 +34,8 @@ void DepthwiseConvolution::run(const Context& context) const {
 void DepthwiseConvolution::run_part(const KernelTable& kernels, const Value& input, const Shape& whole,
                                     const Part& part) const {
   Depthwise task{};
-  task.input = planes_of(input);
+  task.input = input.floats();
+  task.input_pitch = static_cast<ptrdiff_t>(input.pitch());
   task.window = size_.window.bind(input.shape, whole);
   task.first_row = static_cast<int32_t>(part.first_row);
   task.last_row = static_cast<int32_t>(part.last_row);

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from any_layer import CONVOLUTION, at_least
+from bf16_plans import ISAS, changed, in_blocks, layer, require_equal, run
 from bf16_reference import convolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,59 +18,11 @@ from int8_plans import makes_the_same_in_a_fork
 
 from paddle_unstructured.runtime.bf16.numbers import rounded, widened
 from paddle_unstructured.runtime.bf16.plan_lines import Bf16Writer
-from paddle_unstructured.runtime.engine import Engine, signed
+from paddle_unstructured.runtime.engine import Engine
 from paddle_unstructured.runtime.plan import Window, one_image
 
-NAMES = ("amx_bf16", "avx512", "avx2", "portable")
-
-
-def is_here(name):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PADDLE_UNSTRUCTURED_ISA_BF16", name)
-        writer = one_image(1)
-        writer.output(0)
-        try:
-            return Engine(writer.text, []).isa_bf16 == name
-        except ValueError as error:
-            assert "one that this processor has" in str(error)
-            return False
-
-
-ISAS = [name for name in NAMES if is_here(name)]
 needs_amx = pytest.mark.skipif("amx_bf16" not in ISAS, reason="this processor has no tiles of bfloat16")
 SAME = Window((3, 3), pad=(1, 1, 1, 1))
-
-
-def run(writer, x, isa=None, threads=1):
-    with pytest.MonkeyPatch.context() as patch:
-        if isa is not None:
-            patch.setenv("PADDLE_UNSTRUCTURED_ISA_BF16", isa)
-        return Engine(writer.text, writer.arrays, threads=threads).run(x)[0]
-
-
-def layer(weight, bias, window, *, real=True, added=False, sparse=False, act="none"):
-    writer = one_image(weight.shape[1])
-    write = Bf16Writer(writer)
-    x = write.round(0)
-    value = write.convolution(x, weight, bias, window, real=real, sparse=sparse, act=act, added=x if added else None)
-    writer.output(value if real else write.widen(value))
-    return writer
-
-
-def require_equal(writer, x, want, threads=1):
-    """Numbers of the reference, and among the instruction sets the same bits."""
-    bits = set()
-    for isa in ISAS:
-        got = run(writer, x, isa, threads)
-        np.testing.assert_array_equal(got, want, err_msg=isa)
-        bits.add(np.where(np.isnan(got), np.float32(np.nan), got).tobytes())
-    assert len(bits) == 1
-
-
-def in_blocks(random, shape, sparsity, outputs=16, inputs=2):
-    weight = random.normal(size=shape).astype("float32")
-    kept = random.random((-(-shape[0] // outputs), -(-shape[1] // inputs), *shape[2:])) >= sparsity
-    return weight * kept.repeat(outputs, 0)[: shape[0]].repeat(inputs, 1)[:, : shape[1]]
 
 
 def test_a_product_is_what_the_formula_says():
@@ -167,11 +120,6 @@ def test_any_activation_follows_in_float32():
     np.testing.assert_allclose(got, 1 / (1 + np.exp(-sums)), rtol=1e-5)
 
 
-def changed(writer, old, new):
-    assert old in writer.text
-    return signed(writer.text.replace(old, new), writer.arrays)
-
-
 @pytest.mark.parametrize(
     "old, new, why",
     [
@@ -232,7 +180,9 @@ class Stack(ctypes.Structure):
 memory = ctypes.create_string_buffer(6000)
 assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(memory), 0, 6000)), None) == 0
 sys.path[:0] = {folders!r}
-from test_bf16_kernels import *
+import numpy as np
+from bf16_plans import *
+from paddle_unstructured.runtime.plan import Window
 writer = layer(np.ones((16, 4, 1, 1), "float32"), np.zeros(16, "float32"), Window())
 print(Engine(writer.text, writer.arrays).isa_bf16)
 """
@@ -241,7 +191,7 @@ print(Engine(writer.text, writer.arrays).isa_bf16)
 @needs_amx
 def test_a_refused_permission_falls_back_to_vectors():
     here = os.path.dirname(os.path.abspath(__file__))
-    script = REFUSED.format(folders=[here, os.path.dirname(here)])
+    script = REFUSED.format(folders=[os.path.dirname(os.path.dirname(here))])
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)
     assert said.stdout.split() == ["avx512"]
 
