@@ -14,7 +14,10 @@ from runtime_nets import save_net
 from paddle_unstructured.cli import main
 from paddle_unstructured.runtime import Bf16, Int8, Session, convert
 from paddle_unstructured.runtime.agreement import compare
+from paddle_unstructured.runtime.bf16.choose_kernel import float_layers
 from paddle_unstructured.runtime.bf16.write_plan import emit
+from paddle_unstructured.runtime.border import image
+from paddle_unstructured.runtime.net import Layer, Net, Output, input_layer
 from paddle_unstructured.runtime.read_net import read_net
 from paddle_unstructured.saved_model import open_model
 
@@ -123,6 +126,14 @@ def test_very_sparse_layers_that_are_not_in_blocks_stay_in_float32(tmp_path):
     choices = convert(prefix, str(tmp_path / "fast"), bf16=Bf16()).choices
     assert [choice.kernel for choice in choices] == ["fp32 sparse"] * 2
     assert all("its zeros leave" in choice.why for choice in choices)
+
+
+@pytest.mark.parametrize("inputs, sparsity, stays", [(64, 0.85, False), (2048, 0.85, True), (2048, 0.7, False)])
+def test_of_large_layers_fewer_zeros_at_random_are_enough_to_stay_in_float32(inputs, sparsity, stays):
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(512, inputs, 1, 1)) * (random.random((512, inputs, 1, 1)) >= sparsity)
+    layer = Layer("conv", (input_layer(image(inputs)),), weight=weight, bias=np.zeros(512))
+    assert (layer in float_layers(Net([layer.inputs[0]], [Output(layer)]))) == stays
 
 
 def test_what_stays_in_float32_says_why(tmp_path):
