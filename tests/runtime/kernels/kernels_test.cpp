@@ -255,14 +255,16 @@ int64_t count_values(const pu_tensor& tensor) {
 }
 
 // A model of any inputs, on zeros, with 6 where a size is open; on memory of exactly the size that is asked for.
-void run_small(const pu_model* model) {
+// Whether it ran.
+bool run_small(const pu_model* model) {
   char error[256] = "";
   std::vector<pu_tensor> inputs, made(static_cast<size_t>(pu_model_output_count(model)));
   std::vector<std::vector<char>> memory;
   std::vector<const void*> data;
   std::vector<void*> outputs;
   const auto allocate = [&memory](const pu_tensor& tensor) {
-    const int64_t bytes = count_values(tensor) * (tensor.dtype == 4 ? 8 : tensor.dtype == 5 ? 1 : 4);
+    const int64_t bytes_of[] = {4, 2, 4, 1, 8, 1, 1, 2, 8};  // as the types are numbered in api.h
+    const int64_t bytes = count_values(tensor) * bytes_of[tensor.dtype];
     memory.emplace_back(static_cast<size_t>(bytes < 1 << 22 ? bytes : 0), char{0});
     return bytes < 1 << 22 ? memory.back().data() : nullptr;
   };
@@ -270,15 +272,15 @@ void run_small(const pu_model* model) {
     inputs.push_back(pu_model_input(model, i));
     for (int64_t& extent : inputs.back().dims) extent = extent < 0 ? 6 : extent;
     data.push_back(allocate(inputs.back()));
-    if (data.back() == nullptr) return;
+    if (data.back() == nullptr) return false;
   }
   const auto count = static_cast<int32_t>(inputs.size());
-  if (pu_model_infer(model, inputs.data(), count, made.data(), error, sizeof error) != 0) return;
+  if (pu_model_infer(model, inputs.data(), count, made.data(), error, sizeof error) != 0) return false;
   for (const pu_tensor& each : made) {
     outputs.push_back(allocate(each));
-    if (outputs.back() == nullptr) return;
+    if (outputs.back() == nullptr) return false;
   }
-  pu_model_run(model, inputs.data(), data.data(), count, outputs.data(), error, sizeof error);
+  return pu_model_run(model, inputs.data(), data.data(), count, outputs.data(), error, sizeof error) == 0;
 }
 
 // Digits and letters of a plan exchanged at random: refused or run, but never beyond any memory.
@@ -362,6 +364,7 @@ std::vector<std::vector<float>> run_plan(const Case& c, const std::string& plan,
 }
 
 #include "int8_test.h"
+#include "moves_test.h"
 
 #include "bf16_test.h"
 
@@ -382,6 +385,7 @@ int main() {
     test_shared_model();
     test_damaged_plans();
     test_borders();
+    test_moves();
     std::printf("%s: ok\n", isa);
   }
   unsetenv("PADDLE_UNSTRUCTURED_ISA");
