@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence, Union
 import numpy as np
 
 from ..masking.update import PrunedLayer
+from ..reconstruction.answers import relative
 from ..reconstruction.layers import SolvableLayer, solvable
 from ..reconstruction.moments import Moments
 from ..reconstruction.samples import Feed
@@ -182,10 +183,3 @@ def _pruned(
     weight = scale * way.matrix(dense.astype(np.float32))
     found, mask = solve(second, cross, weight, _DAMPING, projection(layer, way, zeros), effort=_EFFORT)
     return way.stored(found * mask / scale), np.abs(way.stored(found * mask))
-
-
-def relative(expected: Sequence[Sequence[np.ndarray]], outputs: Sequence[Sequence[np.ndarray]]) -> float:
-    """|y' - y|² / |y|²."""
-    pairs = [(a.astype(np.float64), b) for one, other in zip(expected, outputs) for a, b in zip(one, other)]
-    scale = sum(float(np.square(a).sum()) for a, _ in pairs)
-    return sum(float(np.square(a - b).sum()) for a, b in pairs) / max(scale, 1e-30)

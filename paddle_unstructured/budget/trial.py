@@ -12,6 +12,7 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from ..masking.update import PrunedLayer
+from ..reconstruction.answers import relative
 from ..reconstruction.layers import SolvableLayer
 from ..reconstruction.moments import Moments
 from ..reconstruction.samples import Feed
@@ -19,7 +20,7 @@ from ..reconstruction.segments import Piece, Pieces
 from ..reconstruction.solve import refit
 from ..reconstruction.spill import Spill
 from ..saved_model import Model
-from .errors import Alone, in_order, relative
+from .errors import Alone, in_order
 
 _DAMPING = 0.1
 _MEMORY = 0.5e9  # bytes of the layers' outputs in the dense net, and as many of activations

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps",
         metavar="N",
         type=int,
-        help="with --calibrate: training steps of the whole net at the end; default: 500, or 0 where that is slow",
+        help="with --calibrate: steps of training the whole net at the end; default: 2000, or fewer where it is slow",
     )
     add_selection(parser, "prune")
     add_image_words(parser)

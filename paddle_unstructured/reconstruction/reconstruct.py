@@ -20,6 +20,7 @@ from ..pruner import UnstructuredPruner
 from ..reporting.table import aligned
 from ..saved_model import Model
 from ..selection import Select, all_weights
+from .answers import agreement, relative
 from .damage import Damage
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
@@ -51,7 +52,8 @@ class Reconstruction:
         rows: what became of each layer, in the order of execution.
         agreement: part of held-back inputs whose largest output is that of the dense net; None where outputs are not
             [n, answers].
-        error: |outputs - dense outputs| / |dense outputs| on held-back inputs, in the Euclidean norm.
+        error: |outputs - dense outputs| / |dense outputs| on held-back inputs, in the Euclidean norm; outputs of
+            another shape than the dense net's, such as fewer boxes, count as zeros.
         recalibrated: whether batch norms were measured anew.
         refined: steps in which all weights that stay were moved together; 0 if that did not help.
         budget: of an allocation by time: what each layer was given, predicted and measured; prints as a table.
@@ -128,7 +130,8 @@ def reconstruct(
         bits: round weights to that many bits, 2 to 8, so that each makes up for what rounding takes from others: they
             stay float32, on a grid that int8 finds exact. Default: they are not rounded.
         steps: of moving all weights that stay together, towards the dense net's answers, after the layers are solved
-            and before weights are rounded; default: 500 where these cost a minute or two, none where they cost more.
+            and before weights are rounded; default: 2000, fewer where these would take more than some minutes, none
+            where not even 50 can be made.
         told: called with the row of each layer when it is done, and the part of the work that is done, in (0, 1]; then
             after each step with a row "all together".
         fetch: of a Program that is no saved model: values of it that are to stay as they are, such as [logits].
@@ -219,8 +222,8 @@ def reconstruct(
         whose.model,
         pruner,
         tuple(found),
-        _agreement(expected, outputs),
-        _error(expected, outputs),
+        agreement(expected, outputs),
+        relative(expected, outputs) ** 0.5,
         again,
         refined,
         fit,
@@ -330,29 +333,15 @@ def _recalibrated(
     if not names:
         return False
     before = {name: model.graph.stored(name) for name in names}
-    error = _error(expected, _answers(model, held))
+    error = relative(expected, _answers(model, held))
     try:
         recalibrate(model, solved)
     except ValueError:
         if must:
             raise
         return False
-    if must or _error(expected, _answers(model, held)) < error:
+    if must or relative(expected, _answers(model, held)) < error:
         return True
     for name, array in before.items():
         model.graph.store(name, array)
     return False
-
-
-def _error(expected: Sequence[Sequence[np.ndarray]], outputs: Sequence[Sequence[np.ndarray]]) -> float:
-    pairs = [(a.astype(np.float64), b) for one, other in zip(expected, outputs) for a, b in zip(one, other)]
-    of = sum(float(np.square(a).sum()) for a, _ in pairs)
-    return float(np.sqrt(sum(float(np.square(a - b).sum()) for a, b in pairs) / max(of, 1e-30)))
-
-
-def _agreement(expected: Sequence[Sequence[np.ndarray]], outputs: Sequence[Sequence[np.ndarray]]) -> float | None:
-    pairs = [(one[0], other[0]) for one, other in zip(expected, outputs)]
-    if any(a.ndim != 2 or a.shape[1] < 2 for a, _ in pairs):
-        return None
-    same = np.concatenate([a.argmax(1) == b.argmax(1) for a, b in pairs])
-    return float(same.mean())

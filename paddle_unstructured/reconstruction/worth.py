@@ -32,6 +32,8 @@ _ENDS = {"softmax", "sigmoid", "log_softmax"}  # flat where they are sure of the
 _LISTS = ("builtin.combine", "builtin.split")
 # Paddle has no gradient of an rnn's state alone, and one of a maximum takes the square of the time of its extents.
 _OPAQUE = {"rnn", "max", "min", "amax", "amin"}
+# How many values these give depends on what they read: those of two nets cannot be compared, nor what is made of them.
+_CHOOSING = {"masked_select", "nonzero", "unique", "unique_consecutive", "nms", "multiclass_nms3", "matrix_nms"}
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -192,10 +194,12 @@ def differentiable(program: Any, values: Sequence[Any], fetches: Sequence[Any]) 
         fetches: its outputs.
 
     Returns:
-        The ends: what an op without a gradient reads, what a last softmax or sigmoid reads, and what is returned.
+        The ends: what an op without a gradient reads, or one that chooses among values, what a last softmax or sigmoid
+        reads, and what is returned.
     """
     asked, returned = {value.id for value in values}, {value.id for value in fetches}
     reached, ends = {value.id for value in values if is_variable(value.get_defining_op())}, dict[str, Any]()
+    chosen = set[str]()  # values of which there may be more or fewer in another net
     for value in values:
         value.stop_gradient = False
     for op in program.global_block().ops:
@@ -205,6 +209,9 @@ def differentiable(program: Any, values: Sequence[Any], fetches: Sequence[Any]) 
         last = kind_of(op) in _ENDS and op.result(0).id in returned
         smooth = (core.has_vjp(op) or op.name() in _LISTS) and not last
         smooth = smooth and not list(op.blocks()) and kind_of(op) not in _OPAQUE
+        if kind_of(op) in _CHOOSING or any(value.id in chosen for value in _operands(op)):
+            chosen.update(value.id for value in op.results())
+            smooth = False
         for value in op.results():
             let_through = value.id in asked or (bool(reads) and smooth and _is_float(value))
             value.stop_gradient = not let_through

@@ -56,11 +56,28 @@ def test_answers_to_other_inputs_are_nearer_and_zeros_stay(path):
 
 def test_what_does_not_help_is_taken_back(path, monkeypatch):
     plain = reconstruct(open_model(path), data(), ratio=0.6, steps=0)
-    monkeypatch.setattr(refine, "RATE", 100.0)
+    for word in ("RATE", "REACH"):
+        monkeypatch.setattr(refine, word, 100.0)
     done = reconstruct(open_model(path), data(), ratio=0.6, steps=5)
     assert done.refined == 0
     before, after = weights(plain.model), weights(done.model)
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_weights_go_as_far_as_held_back_inputs_like_it(path, monkeypatch):
+    found = []
+    for losses in ([1.0, 2.0, 3.0, 4.0], [1.0, 0.1, 0.2, 0.3], [1.0, 2.0, 0.2, 0.3], [1.0, 2.0, 0.4, 0.3]):
+        told = iter(losses)
+        monkeypatch.setattr(refine._Student, "loss", lambda self, feeds, told=told: next(told))
+        done = reconstruct(open_model(path), data(), ratio=0.6, steps=5)
+        assert done.refined == (5 if min(losses) < 1.0 else 0)
+        found.append(weights(done.model))
+    start, *others = found
+    for part, other in zip((1.0, 0.5, 0.25), others):
+        assert all(
+            np.allclose(other[name], start[name] + part * (others[0][name] - start[name]), atol=1e-6) for name in start
+        )
+    assert any(np.abs(others[0][name] - start[name]).max() > 1e-3 for name in start)
 
 
 def test_a_net_without_gradients_is_left_as_its_layers_are(path, monkeypatch):

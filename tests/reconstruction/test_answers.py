@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outputs are compared with those of the dense net, also where they are not as many."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from saved_nets import saved, structured
+
+from paddle_unstructured.reconstruction.answers import agreement, relative
+from paddle_unstructured.reconstruction.reconstruct import METHODS, reconstruct
+
+
+def test_an_output_of_another_shape_counts_as_zeros():
+    boxes, scores = np.ones((3, 4), np.float32), np.array([2.0, 0.0], np.float32)
+    assert relative([[boxes, scores]], [[boxes, scores]]) == 0
+    assert relative([[boxes, scores]], [[boxes[:2], scores]]) == pytest.approx(12 / 16)
+    assert relative([[boxes, scores]], [[boxes[:2], scores + [1, 0]]]) == pytest.approx(13 / 16)
+
+
+def test_agreement_is_of_as_many_samples_only():
+    a, b = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 2, 2]]
+    assert agreement([[a]], [[b]]) == pytest.approx(2 / 3)
+    assert agreement([[a]], [[b[:2]]]) is None and agreement([[a[0]]], [[b[0]]]) is None
+
+
+@pytest.mark.usefixtures("static")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_net_that_chooses_among_its_outputs_is_pruned(tmp_path, method):
+    """As a detector does that returns what is left of its boxes."""
+
+    def build(x):
+        scores = nn.Linear(8, 6)(nn.functional.relu(nn.Conv2D(3, 8, 3)(x)).mean([2, 3]))
+        return paddle.masked_select(scores, scores > 0)
+
+    images = structured(np.random.default_rng(0), 32)
+    done = reconstruct(
+        saved(tmp_path, build), [{"x": images[i : i + 8]} for i in range(0, 32, 8)], ratio=0.7, method=method
+    )
+    assert 0 < done.error <= 1.5 and done.agreement is None
