@@ -16,7 +16,7 @@ from ..graph import open_graph
 from ..graph.testing import test_program
 from ..saved_model import Model
 from .layers import SolvableLayer
-from .samples import Feed, count_of, moved, portions, rows_within
+from .samples import Feed, count_of, is_open, moved, portions, rows_within
 from .segments import GIVEN
 from .spill import trim
 from .worth import ROOM, differentiable
@@ -124,7 +124,7 @@ def _moved(
     kept = [np.ones(1, np.float32) if (m := masks[name]) is None else m.astype(np.float32) for name in student.names]
     sizes = [_size(weight, mask) for weight, mask in zip(weights, kept)]
     mean, square = ([np.zeros_like(weight) for weight in weights] for _ in range(2))
-    batches = _batches(seen, random)
+    batches = _batches(student.model, seen, random)
     for step in range(1, steps + 1):
         gradients = student.gradients(moved(student.model, next(batches), random))
         rate = np.float32(most * min(1.0, step / (0.1 * steps)) * 0.5 * (1.0 + np.cos(np.pi * step / steps)))
@@ -148,10 +148,10 @@ def _size(weight: np.ndarray, mask: np.ndarray) -> np.float32:
     return size
 
 
-def _batches(seen: Sequence[Feed], random: np.random.Generator) -> Any:
+def _batches(model: Model, seen: Sequence[Feed], random: np.random.Generator) -> Any:
     """Samples without end, in a new order each time; feeds of other shapes, or of one size only, one by one."""
     shapes = {tuple((name, array.shape[1:]) for name, array in feed.items()) for feed in seen}
-    if len(shapes) > 1:
+    if len(shapes) > 1 or not is_open(model):
         while True:
             for i in random.permutation(len(seen)):
                 yield seen[i]
@@ -233,9 +233,9 @@ class _Student:
         return list(portions(self.model, feeds, rows_within(self.model, feeds, ROOM, sum)))
 
     def _run(self, feed: Feed, fetches: Sequence[Any]) -> list[np.ndarray]:
-        wanted = self.executor.run(self.teacher, feed=feed, fetch_list=list(self.answers), scope=self.dense)
-        targets = {f"{GIVEN}{i}": array for i, array in enumerate(wanted)}
         try:
+            wanted = self.executor.run(self.teacher, feed=feed, fetch_list=list(self.answers), scope=self.dense)
+            targets = {f"{GIVEN}{i}": array for i, array in enumerate(wanted)}
             found: list[np.ndarray] = self.executor.run(
                 self.program, feed={**feed, **targets}, fetch_list=list(fetches), scope=self.model.scope
             )

@@ -146,7 +146,7 @@ def _read(op: Any) -> Iterator[Any]:
     """What an op reads, in its blocks too."""
     yield from (value for value in op.operands_source() if exists(value))
     for block in op.blocks():
-        inside = {value.id for inner in block.ops for value in inner.results()}
+        inside = {value.id for inner in block.ops for value in inner.results()} | {value.id for value in block.args()}
         for inner in block.ops:
             yield from (value for value in _read(inner) if value.id not in inside)
 

@@ -109,6 +109,19 @@ def test_weights_are_moved_together_first_and_rounded_then(path):
     assert len(runs) == 3 and all(run[-1] == pytest.approx(1.0) for run in runs)  # each only goes on
 
 
+def test_a_model_of_one_number_of_samples_is_refined_with_as_many(tmp_path):
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [8, 3, 8, 8])
+        y = nn.Linear(8, 6)(nn.functional.relu(nn.Conv2D(3, 8, 3)(x)).mean([2, 3]).reshape([8, 8]))
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    paddle.static.save_inference_model(str(tmp_path / "m"), [x], [y], executor, program=program)
+    x = images(0)
+    done = reconstruct(tmp_path / "m", [{"x": x[i : i + 8]} for i in range(0, len(x), 8)], ratio=0.8, steps=40)
+    assert done.refined == 40
+
+
 def test_steps_that_take_long_are_not_made_unasked(path, monkeypatch):
     assert reconstruct(open_model(path), data(), ratio=0.6).refined == refine.STEPS
     monkeypatch.setattr(refine, "BUDGET", 1e6)

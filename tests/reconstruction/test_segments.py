@@ -23,11 +23,24 @@ def branched(x):
     return nn.Linear(8, 5)(pooled)
 
 
+def looped(x):
+    """A layer before a loop, which has one inside, and one behind it."""
+    first = nn.functional.relu(nn.Conv2D(3, 5, 1)(x)).mean([2, 3])
+    inside, times = nn.Linear(5, 5), paddle.zeros([1], "int64")
+
+    def body(i, y):
+        return [i + 1, nn.functional.relu(inside(y)) + first]
+
+    _, y = paddle.static.nn.while_loop(lambda i, y: (i < 3).all(), body, [times, first])
+    return nn.Linear(5, 4)(y)
+
+
+@pytest.mark.parametrize("net", [branched, looped])
 @pytest.mark.parametrize("cuts", [[0.5], [0.2, 0.4, 0.6, 0.8], [i / 40 for i in range(1, 40)]])
-def test_pieces_give_what_the_whole_gives(cuts):
+def test_pieces_give_what_the_whole_gives(net, cuts):
     program, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(program, startup):
-        y = branched(paddle.static.data("x", [-1, 3, 6, 6]))
+        y = net(paddle.static.data("x", [-1, 3, 6, 6]))
     executor = paddle.static.Executor(PLACE)
     executor.run(startup)
     x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
