@@ -32,6 +32,7 @@ BATCH = 32
 # answers are from the dense net's. What is nearly right is harmed by steps that repair what is far off.
 RATE, REACH = 0.02, 0.04
 BACK = (1.0, 0.5, 0.25)  # of the way that weights have gone: where held-back inputs do not like all of it
+_NOTHING = 1e-7  # of the loss: float32 parts equal answers by as much
 _MOMENTUM, _DECAY = 0.9, 0.99  # of Adam
 
 
@@ -89,6 +90,8 @@ def refine(
     try:
         student = _Student.of(model, dense, list(masks))
         before = student.loss(held)
+        if before < _NOTHING:
+            return False
         old = {name: model.graph.stored(name) for name in student.names}
         new = _moved(student, masks, seen, min(RATE, REACH * before**0.5), steps, seed, told)
         losses = {0.0: before}

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, product
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -105,12 +105,13 @@ def sweep(
         batches: (feeds, which of PARTS they are).
         worth: of layers, by name of the weight: errors of outputs are weighted with it.
         seed: of the positions that are looked at.
-        memory: bytes that activations may take; what is more waits in files.
+        memory: bytes that activations and the sums of one layer may take; what is more waits in files.
         most: largest level of the grid that weights are rounded to; None: they are not.
         told: called after each layer.
         fixed: masks stay as they are; weights are found anew where inputs have changed, and rounded.
     """
-    pieces, random, spill = Pieces(graph.program, graph.place), np.random.default_rng(seed), Spill(memory)
+    pieces, random = Pieces(graph.program, graph.place), np.random.default_rng(seed)
+    spill = Spill(max(memory - _room_for_sums(pruned for pruned, _ in layers), 0.0))
     state = []
     for feeds, part in sorted(batches, key=lambda pair: PARTS.index(pair[1])):
         live = pieces.start(feeds)
@@ -149,11 +150,19 @@ def sweep(
     return found
 
 
+def _inputs(pruned: PrunedLayer) -> float:
+    param = pruned.param
+    return param.size / max(param.shape[param.output_axis or 0], 1)
+
+
 def _cost(pruned: PrunedLayer) -> float:
     """About what a layer costs, in multiplications: the solver's, and a pass of some rows."""
-    param = pruned.param
-    inputs = param.size / max(param.shape[param.output_axis or 0], 1)
-    return param.size * (inputs + 1000.0)
+    return pruned.param.size * (_inputs(pruned) + 1000.0)
+
+
+def _room_for_sums(layers: Iterable[PrunedLayer]) -> float:
+    """Bytes of the largest layer's sums, and of the two that the solver makes of them: activations make room."""
+    return 3.0 * max((4.0 * _inputs(pruned) ** 2 for pruned in layers), default=0.0)
 
 
 def _groups(

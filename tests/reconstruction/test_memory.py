@@ -9,7 +9,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from paddle_unstructured.reconstruction import solve, spill
+from paddle_unstructured.reconstruction import solve, spill, sweep
 from paddle_unstructured.reconstruction.moments import Moments, energy
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
 from paddle_unstructured.reconstruction.spill import Spill, let_go, waiting
@@ -73,6 +73,22 @@ def test_large_sums_in_files_are_those_in_memory(monkeypatch):
             )
         )
     assert all(np.array_equal(a, b) for a, b in zip(*found))
+
+
+def test_activations_make_room_for_the_sums_of_the_largest_layer(tmp_path, monkeypatch):
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [-1, 3, 8, 8])
+        y = nn.Linear(512, 5)(nn.functional.relu(nn.Conv2D(3, 32, 5)(x)).flatten(1))
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    paddle.static.save_inference_model(str(tmp_path / "m"), [x], [y], executor, program=program)
+    asked = []
+    monkeypatch.setattr(sweep, "Spill", lambda limit: asked.append(limit) or Spill(limit))
+    images = np.random.default_rng(0).normal(size=(32, 3, 8, 8)).astype(np.float32)
+    for memory in (0.25, 1e-3):
+        reconstruct(open_model(tmp_path / "m"), [{"x": images}], ratio=0.5, memory=memory, steps=0)
+    assert asked == [pytest.approx(0.75 * 0.25e9 - 3 * 4 * 512**2), 0.0]
 
 
 def peak() -> int:
