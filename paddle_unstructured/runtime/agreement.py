@@ -15,19 +15,26 @@ class Agreement:
 
     Attributes:
         samples: number of inputs that both got.
-        same_first: Fraction of them for which both rank the same output first.
+        same_first: Fraction of the answers for which both rank the same class first. An output [samples, classes] has
+            an answer for each sample, [samples, positions, classes] for each position, [samples, classes, h, w] for
+            each pixel.
+        answers: number of answers.
+        each: what has an answer: "samples", "positions" or "pixels".
         largest: The largest difference of an output, as a fraction of the first model's largest |output|.
         mean: The mean difference, as the same fraction.
     """
 
     samples: int
     same_first: float
+    answers: int
+    each: str
     largest: float
     mean: float
 
     def __str__(self) -> str:
+        of = f" of {self.samples} samples" if self.each != "samples" else ""
         return (
-            f"same first answer {self.same_first:.2%} of {self.samples} samples; outputs differ by at most "
+            f"same first answer {self.same_first:.2%} of {self.answers} {self.each}{of}; outputs differ by at most "
             f"{self.largest:.1e} of the largest, {self.mean:.1e} on average"
         )
 
@@ -48,13 +55,24 @@ def compare(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Agreement:
         np.abs(x - y) / max(float(np.abs(x).max()), 1e-30) for x, y in zip(_reals(a), _reals(b)) if x.size
     ] or [np.zeros(1)]
     ranked = [np.atleast_1d(outputs[0]) for outputs in (a, b)]
-    first = [one.reshape(len(one), -1).argmax(1) if one.size else np.zeros(1) for one in ranked]
+    first, each = zip(*map(first_answers, ranked))
     return Agreement(
         len(ranked[0]),
         float((first[0] == first[1]).mean()),
+        first[0].size if ranked[0].size else 0,
+        each[0],
         max(float(d.max()) for d in differences),
         max(float(d.mean()) for d in differences),
     )
+
+
+def first_answers(output: np.ndarray) -> tuple[np.ndarray, str]:
+    """The class that each answer of an output ranks first, and what has an answer: samples, positions or pixels."""
+    if not output.size:
+        return np.zeros(1), "samples"
+    if output.ndim < 3:
+        return output.reshape(len(output), -1).argmax(1), "samples"
+    return (output.argmax(2), "positions") if output.ndim == 3 else (output.argmax(1), "pixels")
 
 
 def _reals(outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
