@@ -101,9 +101,8 @@ def child(args: argparse.Namespace) -> int:
         found = asdict(look(known[name], args.folder, small=args.small))
         if args.time:
             prefix = timing.prepare(known[name], args.folder, small=args.small)
-            found["milliseconds"] = timing.measure(
-                prefix, whole=found["state"] == "whole", rounds=args.rounds, clock=args.clock
-            )
+            columns = timing.columns(whole=found["state"] == "whole")
+            found["milliseconds"] = timing.measure(prefix, columns, rounds=args.rounds, clock=args.clock)
         print("RESULT " + json.dumps(found), flush=True)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 from speed.measuring import Worker, in_turns
@@ -60,15 +60,22 @@ def _names(file: str) -> list[str]:
     return [each.name for each in onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).get_inputs()]
 
 
-def measure(prefix: str, *, whole: bool, rounds: int, clock: str) -> dict[str, float]:
-    """Best milliseconds of each engine that runs the net; ours in a Session if it is whole, else in the Predictor."""
+def columns(*, whole: bool) -> dict[str, tuple[str, str]]:
+    """Ours in a Session if the net is whole, else in the Predictor."""
+    return {
+        column: ("ours in Predictor" if engine == "ours" and not whole else engine, ending)
+        for column, (engine, ending) in COLUMNS.items()
+    }
+
+
+def measure(prefix: str, columns: Mapping[str, tuple[str, str]], *, rounds: int, clock: str) -> dict[str, float]:
+    """Best milliseconds of each engine that runs the net."""
     workers = {}
-    for column, (rival, ending) in COLUMNS.items():
+    for column, (engine, ending) in columns.items():
         file = prefix + ending
         if not Path(file if Path(file).suffix in (".onnx", ".xml") else file + ".json").exists():
             continue
-        name = "ours in Predictor" if rival == "ours" and not whole else rival
-        worker = Worker.start(sys.executable, name, file, 1, 1, clock, prefix + "_inputs.npz")
+        worker = Worker.start(sys.executable, engine, file, 1, 1, clock, prefix + "_inputs.npz")
         if worker is not None:
             workers[column] = worker
     in_turns(list(workers.values()), rounds)
