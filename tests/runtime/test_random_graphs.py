@@ -28,8 +28,9 @@ def conv(x, pick):
 
 
 def depthwise(x, pick):
-    kernel = pick.choice([3, 5])
-    return nn.Conv2D(x.shape[1], x.shape[1], kernel, 1, kernel // 2, groups=x.shape[1])(x)
+    rows, columns = pick.choice([(3, 3), (5, 5), (7, 7), (1, 5), (3, 1)])
+    stride = pick.choice([1, 1, (2, 1), (1, 2)])
+    return nn.Conv2D(x.shape[1], x.shape[1], (rows, columns), stride, (rows // 2, columns // 2), groups=x.shape[1])(x)
 
 
 def function(x, pick):
