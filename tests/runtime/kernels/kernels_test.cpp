@@ -96,17 +96,16 @@ struct Case {
 Case random_case() {
   Case c{pick(1, 40), pick(1, 70), 1, pick(1, 3), 0, 1, pick(1, 20), pick(1, 40), pick(1, 3), pick(1, 3), 0, false};
   c.depthwise = pick(0, 3) == 0;
-  const int kernels[] = {1, 3, 5};
-  c.kernel = kernels[pick(c.depthwise ? 1 : 0, 2)];
+  const int kernels[] = {1, 3, 5, 7};
+  c.kernel = kernels[c.depthwise ? pick(1, 3) : pick(0, 2)];
   c.pad = pick(0, c.kernel - 1);
   const int blocks[] = {0, 1, 2, 4};
   c.block = blocks[pick(0, 3)];
   if (c.depthwise) {
     c.outputs = c.inputs;
     c.stride = pick(1, 2);
-  } else {
-    c.dilation = pick(1, 2);
   }
+  c.dilation = pick(1, 2);
   const int reach = (c.kernel - 1) * c.dilation + 1 - 2 * c.pad;
   c.height = std::max(c.height, reach);
   c.width = std::max(c.width, reach);
