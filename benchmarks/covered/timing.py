@@ -13,9 +13,7 @@ from speed.measuring import Worker, in_turns
 from .rival_files import to_nncf, to_onnx, to_qdq
 
 # column -> engine of speed/rivals.py, ending of its file
-COLUMNS = {
-    "ours int8, 75%": ("ours", "_bytes"),
-    "ours float32, 90%": ("ours", "_fast90"),
+OTHERS = {
     "Paddle": ("Paddle oneDNN", ""),
     "ONNX Runtime": ("ONNX Runtime", ".onnx"),
     "ONNX Runtime int8": ("ONNX Runtime int8", "_qdq.onnx"),
@@ -23,6 +21,7 @@ COLUMNS = {
     "OpenVINO float32": ("OpenVINO fixed", ".onnx"),
     "OpenVINO int8": ("OpenVINO fixed default", "_nncf.xml"),
 }
+COLUMNS = {"ours int8, 75%": ("ours", "_bytes"), "ours float32, 90%": ("ours", "_fast90"), **OTHERS}
 
 
 def prepare(one: Any, folder: Path, *, small: bool) -> str:
