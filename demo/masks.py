@@ -67,7 +67,8 @@ class MaskFolder:
         return mask.astype(np.uint8)
 
     def _read(self, image: str, mask: str, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-        pixels, classes = read_rgb(self.folder / image), self._mask(mask)
+        classes = self._mask(mask)
+        pixels = read_rgb(self.folder / image, classes.shape)
         if pixels.shape[:2] != classes.shape:
             raise ValueError(
                 f"{self.folder / mask} must be as large as its image {image}, got {classes.shape[::-1]} instead of "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 log = logging.getLogger("train")
 
@@ -36,20 +36,40 @@ class Picture:
         return Picture(self.pixels, self.boxes[which], self.kinds[which], self.counted[which])
 
 
-def read_rgb(file: Path) -> np.ndarray:
+def read_rgb(file: Path, said: tuple[int | None, int | None] = (None, None)) -> np.ndarray:
     """Decode an image as [h, w, 3] uint8: gray, 16 bits, palette, transparent and CMYK ones too.
+
+    It is turned as its EXIF tag says, as every viewer and OpenCV show it; unless it has the (height, width) that an
+    annotation says only without that.
 
     Raises:
         ValueError: It cannot be decoded; the message names the file.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file) as read:
+            shown = ImageOps.exif_transpose(read)
+            image = read if said == read.size[::-1] != shown.size[::-1] else shown
             if image.mode.startswith("I"):  # 16 bits of gray, which PIL would cut at 255
                 gray = (np.asarray(image) // 257).astype(np.uint8)
                 return np.repeat(gray[..., None], 3, axis=2)
             return np.asarray(image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # PIL's ways to say that a file is broken
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL's ways to say: broken
         raise ValueError(f"{file} must be an image, but {error}; replace it, or take it out of the list") from error
+
+
+def read_sized(file: Path, said: tuple[int | None, int | None], by: Path) -> np.ndarray:
+    """The same, of the (height, width) that the file `by` says; 0 or None: it does not say.
+
+    Raises:
+        ValueError: It has another size; the message names both files.
+    """
+    pixels = read_rgb(file, said)
+    if all(said) and said != pixels.shape[:2]:
+        raise ValueError(
+            f"{file} must be of {said[1]} x {said[0]} pixels as {by} says, got {pixels.shape[1]} x {pixels.shape[0]}; "
+            "boxes would not fit: correct the file, or the image"
+        )
+    return pixels
 
 
 def must_be_there(files: Sequence[Path], listed_in: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from pictures import Picture, inside, must_be_there, read_rgb
+from pictures import Picture, inside, must_be_there, read_sized
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
@@ -58,23 +58,18 @@ class Voc(paddle.io.Dataset):
 
     def __getitem__(self, index: int) -> Picture:
         image, xml = self.files[index]
-        pixels = read_rgb(image)
         try:
             root = Tree.parse(xml).getroot()
         except Tree.ParseError as error:
             raise ValueError(f"{xml} must be xml as VOC has it, but {error}; correct it") from error
-        said, is_ = tuple(int(number(root, f"size/{side}", xml, 0)) for side in ("height", "width")), pixels.shape[:2]
-        if all(said) and said != is_:
-            raise ValueError(
-                f"{image} must be of {said[1]} x {said[0]} pixels as {xml} says, got {is_[1]} x {is_[0]}; boxes would "
-                "not fit: correct the file, or the image (it may have been turned by its EXIF tag)"
-            )
+        height, width = (int(number(root, f"size/{side}", xml, 0)) for side in ("height", "width"))
+        pixels = read_sized(image, (height, width), xml)
         objects = root.findall("object")
         boxes = [[number(each, f"bndbox/{side}", xml) for side in ("xmin", "ymin", "xmax", "ymax")] for each in objects]
         corners = np.array(boxes, np.float64).reshape(-1, 4) - [1, 1, 0, 0]  # VOC counts pixels from 1
         kinds = np.array([self._kind(each, xml) for each in objects], np.int64)
         counted = np.array([not number(each, "difficult", xml, 0) for each in objects], bool)
-        cut, left = inside(corners, is_, str(xml))
+        cut, left = inside(corners, pixels.shape[:2], str(xml))
         return Picture(pixels, cut, kinds, counted).chosen(left)
 
     def _kind(self, each: Tree.Element, xml: Path) -> int:

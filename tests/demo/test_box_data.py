@@ -16,6 +16,7 @@ from pictures import Picture, read_rgb
 from PIL import Image
 from voc import Voc
 
+EMPTY = [[3, 4, 0, 6], [3, 4, 5, -6], [3, 4, 0.5, 0.5], [-9, -9, 5, 5]]
 GRAY = np.full((20, 30, 3), 110, np.uint8)
 
 
@@ -59,6 +60,12 @@ def change(coco, what):
         "size": lambda: coco["images"][0].update(height=30, width=20),
         "part": lambda: coco.pop("images"),
         "twice": lambda: coco["categories"].append({"id": 1, "name": "cat"}),
+        "same id": lambda: coco["images"][1].update(id=7),
+        "no name": lambda: coco["images"][1].pop("file_name"),
+        "no id": lambda: coco["categories"][0].pop("id"),
+        "words": lambda: coco["annotations"][0].update(bbox=["1", 2, 3, None]),
+        "null": lambda: coco.update(annotations=None),
+        "text": lambda: coco["annotations"].append("person"),
     }[what]()
     return coco
 
@@ -68,13 +75,19 @@ def change(coco, what):
     [
         ("category", r"one of the file's \[1, 18\], got 99 in annotation 1 of .*train.json; add it"),
         ("image", "got image_id 99 in annotation 1 of .*train.json"),
-        ("no box", "must have `bbox`, but annotation 1 of .*train.json has none"),
+        ("no box", "annotation 1 of .*train.json must have `bbox`, but it has none; add it"),
         ("three", r"must be \[left, top, width, height\], got \[1, 2, 3\] in annotation 1 of"),
         ("nan", "finite numbers, got .* in .*train.json, a.png"),
         ("file", "train.json lists 1 of 2 files that are not there: .*c.png; put them there"),
         ("size", "a.png must be of 20 x 30 pixels as .*train.json says, got 30 x 20"),
-        ("part", "train.json must be json as COCO has it, .*'images'. is missing"),
+        ("part", "train.json must be json as COCO has it, .* no list of images"),
         ("twice", "train.json must have categories with ids of their own"),
+        ("same id", "images must have ids of their own, got 7 more than once in .*train.json"),
+        ("no name", "image 1 of .*train.json must have `file_name`, but it has none"),
+        ("no id", "category 0 of .*train.json must have `id`"),
+        ("words", r"must be \[left, top, width, height\], got \['1', 2, 3, None\] in annotation 1 of"),
+        ("null", "train.json must be json as COCO has it, .* no list of annotations"),
+        ("text", "annotations must hold objects with keys, got 'person' as number 3 in .*train.json"),
     ],
 )
 def test_a_coco_file_that_does_not_fit_is_refused_by_name(coco, tmp_path, what, message):
@@ -155,6 +168,26 @@ def test_images_of_every_kind_are_read_as_three_channels(mode, tmp_path):
     found = read_rgb(file)
     assert found.shape == (20, 30, 3) and found.dtype == np.uint8
     assert mode == "1" or abs(int(found[5, 5, 0]) - 110) < 10  # of the palette
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_photo_is_turned_as_its_exif_tag_says_unless_only_the_annotation_knows_better(turned, coco, tmp_path):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, :10] = 255  # the left third, which is the upper third as a viewer shows it
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png", exif=tag)
+    assert read_rgb(tmp_path / "images" / "a.png").shape == (30, 20, 3)
+    coco["images"][0].update(dict(zip(("height", "width"), (30, 20) if turned else (20, 30))))
+    found = read(tmp_path, coco)[0].pixels
+    assert (found[:10] if turned else found[:, :10]).all() and found.mean() == 85
+
+
+def test_boxes_without_area_are_left_out_with_a_word(coco, tmp_path, caplog):
+    coco["annotations"] = [{"id": i, "image_id": 7, "category_id": 1, "bbox": box} for i, box in enumerate(EMPTY)]
+    with caplog.at_level("WARNING", "train"):
+        assert len(read(tmp_path, coco)[0].boxes) == 0
+    assert caplog.text.count("train.json, a.png: a box of less than one pixel") == len(EMPTY)
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path):
