@@ -34,7 +34,7 @@ def slim_python(paddle: str, say=print) -> Path:
 def pins() -> list[str]:
     """The requirements of the extra "slim", and what the demo's data need."""
     needs = re.search(r"^slim = (\[.*?\])", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
-    return [*ast.literal_eval(needs), "pillow", "tqdm"]
+    return [*ast.literal_eval(needs), "pillow", "tqdm", "pycocotools"]
 
 
 def python_of(side: str, paddle: str) -> str:

@@ -7,7 +7,7 @@ import functools
 import math
 import sys
 from pathlib import Path
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Protocol, Sequence
 
 import numpy as np
 import paddle
@@ -75,7 +75,7 @@ class Net:
         paddle.seed(seed)
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.program, self.startup):
             self.logits = forward(setting)
-            self.test, self.test_logits = for_test(self.program, self.logits)
+            self.test, (self.test_logits,) = for_test(self.program, [self.logits])
             label = paddle.static.data("label", [None, 1], "int64")
             self.loss = side.loss(paddle.nn.functional.cross_entropy(self.logits, label), self.logits, self)
             self.rate = paddle.optimizer.lr.LambdaDecay(peak, self.cosine)
@@ -161,17 +161,17 @@ def depthwise(layer: Any, x: Any) -> Any:
     return (layer.weight.reshape([1, channels, 1, side * side]) @ patches).reshape([-1, channels, size, size])
 
 
-def for_test(program: Any, logits: Any) -> tuple[Any, Any]:
-    """The Program with BatchNorm in test mode, and the logits in it."""
+def for_test(program: Any, answers: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """The Program with BatchNorm in test mode, and some values in it."""
     if hasattr(program, "all_parameters"):  # legacy
         test = program.clone(for_test=True)
-        return test, test.global_block().var(logits.name)
+        return test, [test.global_block().var(answer.name) for answer in answers]
     mapping = paddle.pir.IrMapping()
     test = program.clone(mapping)
     for op in test.global_block().ops:
         if op.has_attr("is_test"):
             op.set_bool_attr("is_test", True)
-    return test, mapping.look_up(logits)
+    return test, [mapping.look_up(answer) for answer in answers]
 
 
 def parameters(program: Any) -> list[Any]:

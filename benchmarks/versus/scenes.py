@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PaddleSlim's GMP and this library's on nets for masks and boxes: one code, one set of weights, data, order and rates.
+
+    PYTHONPATH=benchmarks python -m versus.scenes [--folder RUNS] [--nets HumanSeg YOLOv3] [--seeds 0 1]
+
+Nets as benchmarks/boxes_and_masks.py trained them densely into RUNS: 75 % of their 1x1 convolutions fall within as many
+epochs, at the same rate, as its other rows have. PaddleSlim gets legacy Programs in an environment of its own, this
+library PIR. A line is mIoU or mAP of the training net on all test scenes, the zeros of the 1x1 convolutions, and the
+processor's seconds of the training. HumanSeg takes about two minutes for each seed, a detector five.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from boxes_and_masks import BATCH, NETS, SIZE, Net
+
+from .environment import ROOT, python_of, variables
+
+KNOWN = {net.model: net for net in NETS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "benchmark_scenes", help="of boxes_and_masks.py")
+    parser.add_argument("--nets", nargs="+", choices=KNOWN, default=["HumanSeg", "YOLOv3"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--worker", choices=("ours", "slim"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        with contextlib.redirect_stdout(io.StringIO()):  # PaddleSlim prints
+            found = trained(args.worker, KNOWN[args.nets[0]], args.folder, args.seeds[0])
+        print(json.dumps(found))
+        return
+    import paddle
+
+    for net, seed, side in ((net, seed, side) for net in args.nets for seed in args.seeds for side in ("ours", "slim")):
+        words = ["--worker", side, "--folder", str(args.folder), "--nets", net, "--seeds", str(seed)]
+        command = [python_of(side, paddle.__version__), "-m", "versus.scenes", *words]
+        ran = subprocess.run(command, env=variables(side), stdout=subprocess.PIPE, text=True, check=True)
+        line = json.loads(ran.stdout.splitlines()[-1])
+        print(json.dumps({"net": net, "side": side, "seed": seed, **line}), flush=True)
+
+
+def trained(side: str, net: Net, folder: Path, seed: int) -> dict[str, Any]:
+    """Train and judge one side's net."""
+    import paddle
+    from data import SPECS, load_source
+    from models import build_model
+
+    from .sides import gmp_configs
+    from .training import for_test, parameters
+
+    paddle.enable_static()
+    paddle.seed(seed)
+    spec = replace(SPECS[net.data], image_shape=(3, SIZE, SIZE))
+    task = spec.task(net.model)
+    score = task.score()
+    train, test = (load_source(net.data, str(folder / "scenes"), split, SIZE) for split in ("train", "test"))
+    steps = net.epochs * (len(train) // BATCH)
+    place, program, startup = paddle.CPUPlace(), paddle.static.Program(), paddle.static.Program()
+    exe = paddle.static.Executor(place)
+    words = {"ratio": 0.75, "prune_params_type": "conv1x1_only", "configs": gmp_configs(steps), "place": place}
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+        image = paddle.static.data("image", [None, *spec.image_shape], "float32")
+        outputs = build_model(net.model, image_shape=spec.image_shape, classes=spec.classes, width=net.width)(image)
+        answers = task.found(outputs) if spec.kind == "detection" else task.answers(outputs)
+        tested, answers = for_test(program, answers)
+        labels = [paddle.static.data(each.name, [None, *each.shape], each.dtype) for each in task.labels]
+        loss = task.measure(outputs, labels)[0]
+        rate = paddle.optimizer.lr.CosineAnnealingDecay(net.rate / 2, steps)
+        optimizer = paddle.optimizer.Momentum(rate, 0.9, weight_decay=paddle.regularizer.L2Decay(3e-5))
+        if side == "slim":
+            from paddleslim.prune import GMPUnstructuredPruner
+
+            pruner = GMPUnstructuredPruner(program, **words)
+            optimizer.minimize(loss, no_grad_set=pruner.no_grad_set)
+        else:
+            optimizer.minimize(loss)
+    exe.run(startup)
+    started = max((folder / f"{net.model}_{seed}_start").glob("epoch_*"), key=lambda epoch: int(epoch.name[6:]))
+    stored = paddle.load(str(started / "model.pdparams"))
+    scope = paddle.static.global_scope()
+    for name in [value.name for value in parameters(tested)]:
+        scope.find_var(name).get_tensor().set(np.asarray(stored[name]), place)
+    if side == "ours":
+        from paddle_unstructured import GMPUnstructuredPruner as OurPruner
+
+        pruner = OurPruner(program, **words)
+    begun = time.process_time()
+    for epoch in range(net.epochs):
+        order = np.random.RandomState(1000 * seed + epoch).permutation(len(train))
+        for indices in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH):
+            images, *wanted = train.fetch(indices, None)
+            fed = {each.name: array for each, array in zip(task.labels, wanted)}
+            exe.run(program, feed={"image": images, **fed}, fetch_list=[loss])
+            pruner.step()
+            rate.step()
+    seconds = time.process_time() - begun
+    if side == "slim":
+        pruner.update_params()
+    for first in range(0, len(test), BATCH):
+        images, *wanted = test.fetch(np.arange(first, min(first + BATCH, len(test))), None)
+        given = exe.run(tested, feed={"image": images}, fetch_list=list(answers))
+        score.add(chosen(given) if spec.kind == "detection" else given, wanted)
+    pointwise = [
+        array
+        for value in parameters(tested)
+        if (array := np.asarray(scope.find_var(value.name).get_tensor())).ndim == 4 and array.shape[2:] == (1, 1)
+    ]
+    zeros = sum(int((array == 0).sum()) for array in pointwise) / sum(array.size for array in pointwise)
+    metric = score.result()[task.metric]
+    return {task.metric: round(metric, 4), "zeros": round(zeros, 4), "seconds": round(seconds, 1)}
+
+
+def chosen(answers: list[np.ndarray]) -> Any:
+    import nms
+
+    return nms.choose(*answers)
+
+
+if __name__ == "__main__":
+    main()
