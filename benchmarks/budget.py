@@ -5,6 +5,7 @@
     python benchmarks/budget.py time  [--nets ...]       # clocks layers; wants a quiet machine: taskset -c 1 python ...
     python benchmarks/budget.py prune [--nets ...]       # to the budget, and by others to the same predicted time
     python benchmarks/budget.py measure [--nets ...]     # clocks what was pruned, in turn; wants a quiet machine
+    python benchmarks/budget.py room [--nets ...]        # errors in trials: more of them, and a long local search
     python benchmarks/budget.py predict [--sizes ...]    # the clock alone, on nets of usual size; wants a quiet machine
     python benchmarks/budget.py                          # the tables of what has been run
 
@@ -33,7 +34,8 @@ from dense_nets import DenseNet, Split, data_for, right, trained
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path.home() / ".cache" / "paddle_unstructured" / "no_training"
 SAMPLES, BATCH, JUDGED = 256, 32, 1000
-STEPS = ("train", "time", "prune", "measure", "prepare", "predict", "table")
+STEPS = ("train", "time", "prune", "measure", "room", "prepare", "predict", "table")
+MOVES = 200  # of the local search
 OTHERS = ("Uniform", "Global", "LAMP")
 
 
@@ -123,7 +125,9 @@ def main() -> None:
             if args.what == "predict":
                 _write(args, {"net": name, **predicted(name, path, args.int8)})
         return
-    step: Callable[..., list[dict[str, Any]]] = {"time": timed, "prune": pruned, "measure": measured}.get(args.what)
+    step: Callable[..., list[dict[str, Any]]] = {"time": timed, "prune": pruned, "measure": measured, "room": room}.get(
+        args.what
+    )
     for name in args.nets:
         case = CASES[name]
         train, test = data_for(case.net, args.data_dir)
@@ -259,6 +263,56 @@ def measured(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     inputs = [np.ascontiguousarray(run.samples[:1])]
     seconds = [one.whole for one in clock(nets, inputs, threads=1)]
     return [{"allocation": name, "measured": s} for name, s in zip(["dense", *names], seconds)]
+
+
+def room(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How much less error a choice within the time can have, as trials tell it.
+
+    Of what allocations choose; after 16 and 64 trials; and after moves of single layers to neighbouring levels from
+    there, each answered by the others, 200 of them, each kept that is better.
+    """
+    from paddle_unstructured.budget import choice
+    from paddle_unstructured.budget.races import races
+    from paddle_unstructured.budget.search import search
+    from paddle_unstructured.reconstruction.samples import split
+
+    if run.lines(found, "room"):
+        return []
+    model, data = run.open()
+    batches = split(model, data)
+    known = run.budget().tuned(model, batches, pattern=run.pattern)
+    args = (known.model, known.layers, known.levels, known.times)
+    question, worth = choice.asked(*args, known.times.dense / run.budget().speedup, batches, seed=0)
+    trials = choice.tried(known.model, known.layers, question, batches, seed=0)
+    layers, seconds = question.layers, question.seconds
+    competing = [one.layer for one in question.alone.values()]
+    starts = races(known.model.graph, competing, worth, known.times, known.levels, seconds)
+    line = {name: trials.error(zeros) ** 0.5 for name, zeros in starts.items()}
+    for count in (16, 64):
+        best = search(layers, seconds, trials.error, starts=starts, trials=count, seed=0)
+        line[f"{count} trials"] = best.error**0.5
+    moved, random = dict(best.zeros), np.random.default_rng(0)
+    for _ in range(MOVES):
+        if (other := neighbour(layers, moved, seconds, random)) and trials.error(other) < trials.error(moved):
+            moved = other
+    return [{**line, "moves": trials.error(moved) ** 0.5}]
+
+
+def neighbour(layers: Any, zeros: dict[str, int], seconds: float, random: np.random.Generator) -> dict[str, int] | None:
+    """A choice in which one layer has another level, and others make room for it: each two levels away at most."""
+    from paddle_unstructured.budget.knapsack import within
+
+    at = [int(np.abs(np.asarray(own) - zeros[name]).argmin()) for name, own in zip(layers.names, layers.zeros)]
+    forced, options = int(random.integers(len(at))), []
+    for i, (here, own) in enumerate(zip(at, layers.zeros)):
+        near = [level for level in range(here - 2, here + 3) if 0 <= level < len(own)]
+        jump = [0] if random.random() < 0.2 else near
+        options.append([int(random.choice([k for k in jump if k != here] or near))] if i == forced else [0, *near])
+    errors = [error[own] * np.exp(0.5 * random.normal()) for error, own in zip(layers.errors, options)]
+    found = within([time[own] for time, own in zip(layers.times, options)], errors, seconds)
+    if found is None:
+        return None
+    return {n: z[own[k]] for n, z, own, k in zip(layers.names, layers.zeros, options, found)}
 
 
 def fresh(name: str, folder: Path) -> Path:

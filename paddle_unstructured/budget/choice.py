@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from dataclasses import dataclass
+from typing import Mapping, Sequence
 
 import numpy as np
 
 from ..masking.update import PrunedLayer
 from ..reconstruction.layers import SolvableLayer, solvable
 from ..reconstruction.samples import Feed, of
-from ..reconstruction.worth import worth_of
+from ..reconstruction.worth import Worth, worth_of
 from ..saved_model import Model
 from .errors import Alone, output_errors
 from .levels import Levels
@@ -22,6 +23,21 @@ from .trial import Trials
 _FITTED = 128  # samples that layers are repaired on
 _ALONE = 32  # samples that outputs are compared on, one layer pruned
 _TOGETHER = 64  # all layers pruned
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be chosen.
+
+    Attributes:
+        layers: those that can be faster, with what each level takes and costs alone.
+        seconds: that they may take together.
+        alone: what each costs alone, and its masks; by name of the weight.
+    """
+
+    layers: Layers
+    seconds: float
+    alone: dict[str, Alone]
 
 
 def choose(
@@ -45,9 +61,30 @@ def choose(
         trials: choices that are tried, beside those of single layers and of the allocations; 0: none is tried.
         seed: of the positions of images that are looked at, and of what is tried.
     """
+    question, worth = asked(model, layers, levels, times, seconds, batches, seed=seed)
+    if not trials:
+        found = search(question.layers, question.seconds, lambda choice: 0.0, starts={}, trials=0, seed=seed)
+        return found, question.alone
+    together = tried(model, layers, question, batches, seed=seed)
+    competing = [one.layer for one in question.alone.values()]
+    starts = races(model.graph, competing, worth, times, levels, question.seconds)
+    found = search(question.layers, question.seconds, together.error, starts=starts, trials=trials, seed=seed)
+    return found, question.alone
+
+
+def asked(
+    model: Model,
+    layers: Sequence[PrunedLayer],
+    levels: Levels,
+    times: Times,
+    seconds: float,
+    batches: Sequence[tuple[Feed, str]],
+    *,
+    seed: int,
+) -> tuple[Question, Mapping[str, Worth]]:
+    """The question, and what outputs of layers are worth; arguments as `choose` has them."""
     useful = [layer for layer in layers if np.ptp(times.layers[layer.param.name]) > 0.0]
     idle = sum(float(times.layers[layer.param.name][0]) for layer in layers if layer not in useful)
-    left = seconds - times.fixed - idle
     fitted, held = _first(of(batches, "fit"), _FITTED), of(batches, "choose")
     ways = [way for way in (solvable(model.graph, layer.param) for layer in layers) if isinstance(way, SolvableLayer)]
     worth = worth_of(model, ways, of(batches, "fit", "choose"), seed=seed)
@@ -59,11 +96,20 @@ def choose(
         [times.layers[name] for name in names],
         [alone[name].errors for name in names],
     )
-    if not trials:
-        return search(choices, left, lambda choice: 0.0, starts={}, trials=0, seed=seed), alone
-    together = Trials(model, layers, alone, fitted, _first(held, _TOGETHER), seed=seed)
-    starts = races(model.graph, [alone[name].layer for name in names], worth, times, levels, left)
-    return search(choices, left, together.error, starts=starts, trials=trials, seed=seed), alone
+    return Question(choices, seconds - times.fixed - idle, alone), worth
+
+
+def tried(
+    model: Model,
+    layers: Sequence[PrunedLayer],
+    question: Question,
+    batches: Sequence[tuple[Feed, str]],
+    *,
+    seed: int,
+) -> Trials:
+    """What tries choices: all layers together, as long as `model` stays as it is."""
+    fitted, judged = _first(of(batches, "fit"), _FITTED), _first(of(batches, "choose"), _TOGETHER)
+    return Trials(model, layers, question.alone, fitted, judged, seed=seed)
 
 
 def _first(feeds: Sequence[Feed], most: int) -> list[Feed]:
