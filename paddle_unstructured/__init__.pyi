@@ -27,8 +27,8 @@ from .patterns import Element as Element
 from .patterns import Filter as Filter
 from .patterns import Int8Block as Int8Block
 from .pruner import UnstructuredPruner as UnstructuredPruner
-from .reconstruction.reconstruct import Reconstruction as Reconstruction
 from .reconstruction.reconstruct import reconstruct as reconstruct
+from .reconstruction.result import Reconstruction as Reconstruction
 from .reporting.html import html_report as html_report
 from .reporting.plots import plot_pattern as plot_pattern
 from .reporting.plots import plot_sparsity as plot_sparsity

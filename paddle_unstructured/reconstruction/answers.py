@@ -3,11 +3,70 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Sequence
 
 import numpy as np
 
+from ..saved_model import Model
+from .samples import Feed, count_of
+from .spill import let_go, trim
+
 Answers = Sequence[Sequence[np.ndarray]]  # of each batch its outputs
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near a pruned net's outputs are to the dense net's.
+
+    Attributes:
+        error: |outputs - dense outputs| / |dense outputs|, in the Euclidean norm; outputs of another shape than the
+            dense net's, such as fewer boxes, count as zeros.
+        agreement: part of the inputs whose largest output is that of the dense net; None where outputs are not
+            [n, answers].
+    """
+
+    error: float
+    agreement: float | None
+
+    def is_beyond(self, other: Nearness) -> bool:
+        """Whether outputs are further away than those of another net; what is not a number is."""
+        return self.error > other.error or (math.isnan(self.error) and not math.isnan(other.error))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Inputs that nothing is learned from, and what the dense net answers to them."""
+
+    model: Model
+    held: Sequence[Feed]
+    expected: Answers
+
+    @classmethod
+    def of(cls, model: Model, held: Sequence[Feed]) -> Judge:
+        """For a model that is dense still."""
+        return cls(model, held, _answers(model, held))
+
+    @property
+    def count(self) -> int:
+        """Inputs."""
+        return sum(count_of(feed) for feed in self.held)
+
+    def near(self) -> Nearness:
+        """How near the model is as it is now."""
+        outputs = _answers(self.model, self.held)
+        return Nearness(relative(self.expected, outputs) ** 0.5, agreement(self.expected, outputs))
+
+
+def _answers(model: Model, feeds: Sequence[Feed]) -> list[list[np.ndarray]]:
+    found = []
+    for feed in feeds:
+        found.append(model.run(**feed))
+        for array in feed.values():
+            let_go(array)
+        trim()
+    return found
 
 
 def relative(expected: Answers, outputs: Answers) -> float:

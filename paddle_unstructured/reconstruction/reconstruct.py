@@ -4,31 +4,30 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 import paddle
 
 from .. import arguments
-from ..allocation import LAMP, Allocation, FittedAllocation, OfModel
+from ..allocation import LAMP, Allocation, OfModel
 from ..compat.config_list import Rules
 from ..export.recalibration import recalibrate
 from ..masking.update import PrunedLayer
 from ..patterns import Pattern
-from ..pruner import UnstructuredPruner
-from ..reporting.table import aligned
 from ..saved_model import Model
 from ..selection import Select, all_weights
-from .answers import agreement, relative
-from .damage import Damage
+from .answers import Judge, Nearness
+from .cut import Cut
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
 from .recurrent import recurrent
 from .refine import affordable, refine
-from .rounding import levels
+from .result import Reconstruction
+from .rounding import levels, nearest
 from .samples import Feed, of, portions, rows_within, shifted, split
-from .spill import Spill, let_go, trim, trimmed
+from .spill import Spill, trim, trimmed
 from .subject import Subject, subject
 from .sweep import Refit, Told, sweep
 from .worth import Worth, worth_of
@@ -37,55 +36,9 @@ _log = logging.getLogger(__name__)
 
 LARGEST = 8e6  # bytes of one value of the net, where fewer samples at a time make it so: several live at once
 ENOUGH = 8  # samples whose variance is near that of all
-_CONSTANTS = ("bias", "norm scale", "norm bias")
+_CONSTANTS, _STATISTICS = ("bias", "norm scale", "norm bias"), ("norm mean", "norm variance")
 _LAYERS, _TOGETHER = 0.5, 0.8  # of the work: about the part that is done when layers are, and when weights have moved
 METHODS = ("reconstruct", "recalibrate", "magnitude")
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A model pruned without training; prints as a table.
-
-    Attributes:
-        model: the pruned model.
-        pruner: its masks, to export with or to go on training from.
-        rows: what became of each layer, in the order of execution.
-        agreement: part of held-back inputs whose largest output is that of the dense net; None where outputs are not
-            [n, answers].
-        error: |outputs - dense outputs| / |dense outputs| on held-back inputs, in the Euclidean norm; outputs of
-            another shape than the dense net's, such as fewer boxes, count as zeros.
-        recalibrated: whether batch norms were measured anew.
-        refined: steps in which all weights that stay were moved together; 0 if that did not help.
-        budget: of an allocation by time: what each layer was given, predicted and measured; prints as a table.
-    """
-
-    model: Model
-    pruner: UnstructuredPruner
-    rows: tuple[Refit, ...]
-    agreement: float | None
-    error: float
-    recalibrated: bool
-    refined: int = 0
-    budget: FittedAllocation | None = None
-
-    def __str__(self) -> str:
-        def part(value: float | None) -> str:
-            return "" if value is None else f"{value:.4f}"
-
-        head = ["name", "weights", "sparsity", "error by magnitude", "error now", "note"]
-        cells = [
-            [r.name, f"{r.weights}", f"{r.zeros / r.weights:.4f}", part(r.before), part(r.after), r.note]
-            for r in self.rows
-        ]
-        if any(row.rounded is not None for row in self.rows):
-            head[5:5] = ["+ rounding to nearest", "+ rounding"]
-            for row, cell in zip(self.rows, cells):
-                cell[5:5] = ["" if value is None else f"{value:.1e}" for value in (row.nearest, row.rounded)]
-        table = aligned(head, cells, numbers=tuple(range(1, len(head) - 1)))
-        same = "" if self.agreement is None else f"; first answers that agree with the dense net: {self.agreement:.4f}"
-        above = f"{table}\n\n" if self.rows else ""  # by magnitude no layer is solved for
-        below = "" if self.budget is None else f"\n\n{self.budget}"
-        return f"{above}on held-back inputs: relative error of the outputs {self.error:.4f}{same}{below}"
 
 
 def reconstruct(
@@ -112,7 +65,8 @@ def reconstruct(
 
     Magnitudes and the allocation say how many weights each layer loses. Then, layer after layer, mask and weights are
     found that minimise |W X - W' X'|² on the inputs: X as the layer sees them in the dense net, X' in the net pruned so
-    far. One input of eight is held back; where the refit does not help on these, the layer stays as it was.
+    far. One input of eight is held back; where the refit does not help on these, the layer stays as it was. Where the
+    whole net is further from the dense one on these than by magnitudes alone, it is pruned by magnitudes alone.
 
     Args:
         model: what `open_model` gave, or the path of a saved model; a static Program; or an nn.Layer. Its weights and
@@ -167,9 +121,9 @@ def reconstruct(
         batches = [(spill.kept(feed), part) for feed, part in split(whose.model, data)]
         rows = rows_within(whose.model, [feed for feed, _ in batches], LARGEST, max)
         few = [(feed, part) for whole, part in batches for feed in portions(whose.model, [whole], rows)]
-        seen, held = of(few, "fit", "choose"), of(few, "judge")
+        seen = of(few, "fit", "choose")
         warn_if_unfamiliar(whose.model.graph, seen)
-        dense, expected = _copy(whose.model), _answers(whose.model, held)
+        dense, judge = _copy(whose.model), Judge.of(whose.model, of(few, "judge"))
         worth = _worth(whose.model, seen, seed) if method == "reconstruct" else {}
         if method != "reconstruct":
             steps = 0
@@ -184,19 +138,17 @@ def reconstruct(
         allocation = fit = fit.named({param: whose.name(param) for param in whose.model.param_names})
     if allocation is None and rules is None and ratio is not None:
         allocation = LAMP()  # an n:m pattern without a ratio means the same sparsity for every layer
-    criterion = None if rules is not None or fit is not None or not worth else Damage(whose.owners(worth))
-    words = {
-        "criterion": criterion,
-        "ratio": ratio,
-        "pattern": pattern,
-        "allocation": allocation,
-        "select": select,
-        "rules": rules,
-    }
-    with whose.whole_or_not_at_all(dense):
-        pruner = whose.pruner(**{name: value for name, value in words.items() if value is not None})
-        pruner.step()
-        layers, found = whose.take(pruner), list[Refit]()
+    words = {"ratio": ratio, "pattern": pattern, "allocation": allocation, "select": select, "rules": rules}
+    words = {name: value for name, value in words.items() if value is not None}
+    ranks = bool(worth) and rules is None and fit is None
+    with whose.whole_or_not_at_all(dense) as back:
+        cut = Cut(whose, back, words, ranks=ranks)
+        layers, found = cut.by_magnitude(), list[Refit]()
+        with whose.computing():
+            _to_nearest(whose.model, layers, most)
+            near = by_magnitude = judge.near()
+        if ranks or most is not None:
+            layers = cut.by_damage(worth)
         trim()
         with whose.computing():
             later = most is not None and steps > 0  # weights on a grid cannot be moved
@@ -205,28 +157,37 @@ def reconstruct(
             known: dict[str, Any] = {"batches": few, "worth": worth, "seed": seed, "memory": 0.75 * limit}
             if method == "reconstruct":
                 found = _reconstructed(whose, dense, layers, told=ways[0], most=None if later else most, **known)
-            many = trimmed(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
-            again = method != "magnitude" and _recalibrated(
-                whose.model, many, held, expected, must=method == "recalibrate"
-            )
-            refined = steps if steps and _refined(whose, dense, layers, seen, held, steps, seed, ways[1]) else 0
+            again, refined = False, 0
+            if method != "magnitude":
+                many = trimmed(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
+                again, near = _recalibrated(whose.model, many, judge, must=method == "recalibrate")
+            if steps and _refined(whose, dense, layers, seen, judge.held, steps, seed, ways[1]):
+                refined, near = steps, judge.near()
             if later:
                 rounded = _reconstructed(
                     whose, _copy(whose.model), layers, told=ways[2], most=most, fixed=True, **known
                 )
                 found = [replace(row, nearest=r.nearest, rounded=r.rounded) for row, r in zip(found, rounded)]
-            outputs = _answers(whose.model, held)
+                near = judge.near()
+        refused = near if method == "reconstruct" and near.is_beyond(by_magnitude) else None
+        if refused is not None:
+            layers, again, refined = cut.by_magnitude(), False, 0
+            with whose.computing():
+                _to_nearest(whose.model, layers, most)
+                notes = {row.name: row.note for row in found}
+                near, found = by_magnitude, [_row(whose, layer, notes) for layer in layers]
+            _log.warning(
+                "weights computed anew bring the outputs of %d held-back inputs to a relative error of %.4f, the "
+                "largest weights as they are to %.4f: these are kept; more inputs help",
+                judge.count,
+                refused.error,
+                near.error,
+            )
+        with whose.computing():
             fit = fit and fit.measure(whose.model)
-        whose.give_back(pruner)
+        whose.give_back(cut.pruner)
     return Reconstruction(
-        whose.model,
-        pruner,
-        tuple(found),
-        agreement(expected, outputs),
-        relative(expected, outputs) ** 0.5,
-        again,
-        refined,
-        fit,
+        whose.model, cut.pruner, tuple(found), near, by_magnitude, judge.count, refused, again, refined, fit
     )
 
 
@@ -239,15 +200,10 @@ def _reconstructed(
     **how: Any,
 ) -> list[Refit]:
     """Rows of all layers, those last that no solver can do anything for; arguments as `sweep` has them."""
-    graph, chosen, left = whose.model.graph, [], []
-    for pruned in layers:
-        param = pruned.param
-        layer = recurrent(graph, param) if param.role == "rnn" else solvable(graph, param, shared=True)
-        if isinstance(layer, SolvableLayer):
-            chosen.append((pruned, layer))
-        else:
-            zeros = int(param.size - graph.mask(param).sum())
-            left.append(Refit(whose.name(param.name), param.size, zeros, note=layer))
+    graph, found = whose.model.graph, [(pruned, _solvable(whose.model, pruned)) for pruned in layers]
+    chosen = [(pruned, layer) for pruned, layer in found if isinstance(layer, SolvableLayer)]
+    notes = {whose.name(pruned.param.name): layer for pruned, layer in found if isinstance(layer, str)}
+    left = [_row(whose, pruned, notes) for pruned, layer in found if isinstance(layer, str)]
 
     def named(row: Refit, done: float) -> None:
         told(replace(row, name=whose.name(row.name)), done)
@@ -255,6 +211,30 @@ def _reconstructed(
     more = shifted(whose.model, batches, how["seed"])
     rows = sweep(graph, dense, chosen, [*batches, *more], told=named, **how)
     return [replace(row, name=whose.name(row.name)) for row in rows] + left
+
+
+def _solvable(model: Model, pruned: PrunedLayer) -> SolvableLayer | str:
+    """How a layer reads its weight, or why that cannot be said."""
+    param = pruned.param
+    return recurrent(model.graph, param) if param.role == "rnn" else solvable(model.graph, param, shared=True)
+
+
+def _row(whose: Subject, pruned: PrunedLayer, notes: Mapping[str, str]) -> Refit:
+    """Of a layer that stays as it was cut."""
+    param, name = pruned.param, whose.name(pruned.param.name)
+    zeros = int(param.size - whose.model.graph.mask(param).sum())
+    return Refit(name, param.size, zeros, note=notes.get(name, ""))
+
+
+def _to_nearest(model: Model, layers: Sequence[PrunedLayer], most: int | None) -> None:
+    """Round all weights of layers, each by itself, if they are to be rounded."""
+    if most is None:
+        return
+    for pruned in layers:
+        layer, stored = _solvable(model, pruned), model.graph.array(pruned.param.name)
+        if isinstance(layer, SolvableLayer):
+            rounded = layer.stored(nearest(layer.matrix(stored.astype(np.float32)), most))
+            model.graph.store(pruned.param.name, rounded.astype(stored.dtype))
 
 
 def _between(told: Told, low: float, high: float) -> Told:
@@ -310,38 +290,25 @@ def _copy(model: Model) -> Any:
     return scope
 
 
-def _answers(model: Model, feeds: Sequence[Feed]) -> list[list[np.ndarray]]:
-    found = []
-    for feed in feeds:
-        found.append(model.run(**feed))
-        for array in feed.values():
-            let_go(array)
-        trim()
-    return found
+def _recalibrated(model: Model, solved: Iterable[Feed], judge: Judge, *, must: bool) -> tuple[bool, Nearness]:
+    """Measure batch norms anew, if there are any and, unless it must be, if held-back outputs are nearer then.
 
-
-def _recalibrated(
-    model: Model,
-    solved: Iterable[Feed],
-    held: Sequence[Feed],
-    expected: Sequence[Sequence[np.ndarray]],
-    *,
-    must: bool,
-) -> bool:
-    """Measure batch norms anew, if there are any and, unless it must be, if held-back outputs are nearer then."""
-    names = [p.name for p in model.graph.params() if p.role in ("norm mean", "norm variance")]
-    if not names:
-        return False
-    before = {name: model.graph.stored(name) for name in names}
-    error = relative(expected, _answers(model, held))
+    Returns:
+        Whether they were, and how near outputs are now.
+    """
+    before = {p.name: model.graph.stored(p.name) for p in model.graph.params() if p.role in _STATISTICS}
+    near = judge.near()
+    if not before:
+        return False, near
     try:
         recalibrate(model, solved)
     except ValueError:
         if must:
             raise
-        return False
-    if must or relative(expected, _answers(model, held)) < error:
-        return True
+        return False, near
+    now = judge.near()
+    if must or now.error < near.error:
+        return True, now
     for name, array in before.items():
         model.graph.store(name, array)
-    return False
+    return False, near

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -94,23 +94,34 @@ class Subject:
         return {self.name(its): what for its, what in found.items()}
 
     @contextlib.contextmanager
-    def whole_or_not_at_all(self, dense: Any) -> Iterator[None]:
+    def whole_or_not_at_all(self, dense: Any) -> Iterator[Callable[[], None]]:
         """Put weights and masks of the owner back as they are now if what is done inside fails or is stopped.
 
         Args:
             dense: a scope with all variables of the model as they are now.
+
+        Yields:
+            What puts them back, and the model's weights too.
         """
         graph = self._graph()
         masks = {param.name: graph.mask(param) for param in graph.params() if _has_mask(graph, param)}
-        try:
-            yield
-        except BaseException:
+
+        def back() -> None:
             for param in graph.params():
                 if _has_mask(graph, param):
                     graph.set_mask(param, masks.get(param.name, np.ones(param.shape, bool)))
             for name, its in (self.names or {name: name for name in self.model.param_names}).items():
                 if dense.find_var(its) is not None:
                     self._store(name, np.array(dense.find_var(its).get_tensor()))
+            if self.names:
+                with self.computing():
+                    for its in set(self.names.values()) & self.model.param_names:
+                        self.model.graph.store(its, np.array(dense.find_var(its).get_tensor()))
+
+        try:
+            yield back
+        except BaseException:
+            back()
             raise
 
     def _graph(self) -> LayerGraph | PirGraph:

@@ -25,6 +25,7 @@ from .spill import trim
 _log = logging.getLogger(__name__)
 
 PASSES = 64  # at most; more samples change little
+LEAST = 12  # of them: a few samples are looked at again, each time with another r, which is noise otherwise
 PORTION = 16  # samples of a pass, at most
 ROOM = 2.5e8 / 3  # bytes that its activations may take, roughly
 FLOOR = 0.01  # of the largest in a layer
@@ -156,16 +157,26 @@ def _passes(
     executor = paddle.static.Executor(model.place)
     sizes: list[float] = []
     rows = min(PORTION, rows_within(model, batches, ROOM, sum)) if batches else 1
-    for count, feed in enumerate(islice(portions(model, batches, rows), PASSES)):
+    for kind, feed in _in_turn(model, batches, rows):
         answers = executor.run(forward, feed=feed, fetch_list=ends_there, scope=model.scope)
         sizes = sizes or [float(np.sqrt(np.mean(np.square(z, dtype=np.float64)) or 1.0)) for z in answers]
-        kind = count % 2
         r = [_random(z, size, kind, random) for z, size in zip(answers, sizes)]
         cotangents = {f"{GIVEN}{i}": one.astype(z.dtype) for i, (one, z) in enumerate(zip(r, answers))}
         got = executor.run(program, feed={**feed, **cotangents}, fetch_list=wanted, scope=model.scope)
         arrays = [np.asarray(array, np.float64) for array in got]
         trim()
         yield kind, float(sum(np.square(one).sum() for one in r)), zip(*(arrays[i::3] for i in range(3)))
+
+
+def _in_turn(model: Model, batches: Sequence[Feed], rows: int) -> Iterator[tuple[int, Feed]]:
+    """The kind of r and the samples of each pass; over some rounds each sample meets both kinds."""
+    count = 0
+    for round_ in range(LEAST):
+        for i, feed in enumerate(islice(portions(model, batches, rows), PASSES - count)):
+            yield (i + round_) % 2, feed
+            count += 1
+        if count >= LEAST:
+            return
 
 
 def _others(value: Any, axis: int) -> list[int]:

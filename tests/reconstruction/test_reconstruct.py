@@ -93,8 +93,9 @@ def test_outputs_on_other_inputs_are_nearer_than_by_magnitude(tmp_path, build, w
         assert counted == done.pruner.pruned_by_layer()  # stored weights are as sparse as the masks say
         zeros[method] = sum(counted.values())
         asked = words["ratio"] * sum(p.size for p in done.pruner.params)
-    assert list(zeros.values()) == pytest.approx([asked, asked], rel=0.1)  # blocks and filters fall as a whole
-    much = 0.95 if isinstance(words.get("pattern"), Filter) else 0.75  # whole filters leave little to make up with
+    of_filters = isinstance(words.get("pattern"), Filter)  # blocks and filters fall as a whole, these of 64 weights
+    assert list(zeros.values()) == pytest.approx([asked, asked], rel=0.1, abs=64 if of_filters else 0)
+    much = 0.95 if of_filters else 0.75  # whole filters leave little to make up with
     assert errors["reconstruct"] < much * errors["magnitude"]
 
 

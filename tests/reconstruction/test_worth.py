@@ -11,7 +11,7 @@ from paddle_unstructured.distributed.collectives import mode
 from paddle_unstructured.graph import Param
 from paddle_unstructured.reconstruction.damage import Damage
 from paddle_unstructured.reconstruction.layers import solvable
-from paddle_unstructured.reconstruction.worth import Worth, differentiable, worth_of
+from paddle_unstructured.reconstruction.worth import LEAST, Worth, _in_turn, differentiable, worth_of
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -112,3 +112,17 @@ def test_gradients_end_at_a_maximum(tmp_path):
     conv, largest = (next(op for op in ops if op.name() == name) for name in ("pd_op.conv2d", "pd_op.max"))
     ends = differentiable(model.program, [conv.result(0)], list(model.fetches))
     assert [end.id for end in ends] == [largest.operand_source(0).id]
+
+
+def test_a_few_samples_are_looked_at_again_with_other_random_numbers(tmp_path):
+    model = saved(tmp_path, two_layers, (4,))
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    first, bias, last = (model.graph.array(name) for name in ("linear_0.w_0", "linear_0.b_0", "linear_1.w_0"))
+    expected = ((x @ first + bias) > 0).mean(0) * last[:, 0] ** 2
+    ratio = looked_at(model, [{"x": x}])["linear_0.w_0"].outputs / expected
+    assert np.allclose(ratio, ratio.mean(), rtol=0.4)  # of one pass 12 random numbers differ by half and more
+    batches = [{"x": x[i : i + 4]} for i in range(0, 12, 4)]
+    met = [(kind, float(feed["x"][0, 0])) for kind, feed in _in_turn(model, batches, 4)]
+    assert len(met) == LEAST and len(set(met)) == 6 and all(met.count(one) == 2 for one in met)
+    many = [(kind, len(feed["x"])) for kind, feed in _in_turn(model, [{"x": np.zeros((1000, 4))}], 16)]
+    assert many == [(i % 2, min(16, 1000 - 16 * i)) for i in range(63)]
