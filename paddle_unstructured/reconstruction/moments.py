@@ -13,12 +13,13 @@ import numpy as np
 from .spill import let_go, waiting
 
 MANY = 1024  # inputs: from here on sums are kept in float32, for the memory
+FEW = 64  # rows at a time, where each number is by itself
 _ROUNDING = 1e-6
 
 
-def slices(count: int) -> list[slice]:
+def slices(count: int, rows: int = 512) -> list[slice]:
     """Some rows at a time, where all of them would take much memory on the way."""
-    return [slice(i, i + 512) for i in range(0, count, 512)]
+    return [slice(i, i + rows) for i in range(0, count, rows)]
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Moments:
         """Take the rows of another one, too."""
         for name in (field.name for field in fields(self) if field.name != "second"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        second = np.empty_like(self.second)
+        second = np.empty(self.second.shape, self.second.dtype)
         for rows in slices(second.shape[-1]):
             np.add(self.second[:, rows], other.second[:, rows], out=second[:, rows])
             let_go(self.second)
@@ -77,13 +78,13 @@ class Moments:
         self.second = second
 
     def wait(self) -> None:
-        """Large sums wait in a file from now on; there is nothing to add to them."""
-        self.second = waiting(self.second)
+        """Large sums wait in files from now on; there is nothing to add to them."""
+        self.second, self.cross = waiting(self.second), waiting(self.cross)
 
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """`second` and `cross` of what is left without the means: for a layer whose bias takes the means up."""
-        second = np.empty_like(self.second)
-        for rows in slices(second.shape[-1]):
+        second = np.empty(self.second.shape, self.second.dtype)
+        for rows in slices(second.shape[-1], FEW):
             second[:, rows] = self.second[:, rows] - self.inputs[:, rows, None] * self.inputs[:, None, :] / self.count
         cross = self.cross - self.outputs[:, :, None] * self.inputs[:, None, :] / self.count
         varies = np.einsum("gii->gi", second) > _ROUNDING * np.einsum("gii->gi", self.second)
@@ -92,6 +93,7 @@ class Moments:
             second *= varies[:, None, :]
             cross = np.where(varies[:, None, :], cross, 0.0)
         let_go(self.second)
+        let_go(self.cross)
         return waiting(second), cross
 
     def shift(self, weight: np.ndarray) -> np.ndarray:
@@ -103,6 +105,7 @@ class Moments:
         """Sum over rows of |y - weight x - shift|²; weight float [groups, outputs, inputs]."""
         weight = weight.astype(np.float64)
         fit = _squares(self.second, weight) - 2.0 * (self.cross * weight).sum((1, 2))
+        let_go(self.cross)
         left = self.outputs - (weight @ self.inputs[:, :, None])[..., 0]
         total = self.energy.sum(1) + fit + (self.count * np.square(shift) - 2.0 * shift * left).sum(-1)
         return max(float(total.sum()), 0.0)

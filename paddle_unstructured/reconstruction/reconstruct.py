@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
-import paddle
 
 from .. import arguments
 from ..allocation import LAMP, Allocation, OfModel
@@ -20,6 +19,7 @@ from ..saved_model import Model
 from ..selection import Select, all_weights
 from .answers import Judge, Nearness
 from .cut import Cut
+from .dense import kept
 from .familiarity import warn_if_unfamiliar
 from .layers import SolvableLayer, solvable
 from .recurrent import recurrent
@@ -123,7 +123,7 @@ def reconstruct(
         few = [(feed, part) for whole, part in batches for feed in portions(whose.model, [whole], rows)]
         seen = of(few, "fit", "choose")
         warn_if_unfamiliar(whose.model.graph, seen)
-        dense, judge = _copy(whose.model), Judge.of(whose.model, of(few, "judge"))
+        judge = Judge.of(whose.model, of(few, "judge"))
         worth = _worth(whose.model, seen, seed) if method == "reconstruct" else {}
         if method != "reconstruct":
             steps = 0
@@ -141,7 +141,7 @@ def reconstruct(
     words = {"ratio": ratio, "pattern": pattern, "allocation": allocation, "select": select, "rules": rules}
     words = {name: value for name, value in words.items() if value is not None}
     ranks = bool(worth) and rules is None and fit is None
-    with whose.whole_or_not_at_all(dense) as back:
+    with whose.whole_or_not_at_all() as (dense, back):
         cut = Cut(whose, back, words, ranks=ranks)
         layers, found = cut.by_magnitude(), list[Refit]()
         with whose.computing():
@@ -164,9 +164,8 @@ def reconstruct(
             if steps and _refined(whose, dense, layers, seen, judge.held, steps, seed, ways[1]):
                 refined, near = steps, judge.near()
             if later:
-                rounded = _reconstructed(
-                    whose, _copy(whose.model), layers, told=ways[2], most=most, fixed=True, **known
-                )
+                with kept(whose.model) as moved:
+                    rounded = _reconstructed(whose, moved, layers, told=ways[2], most=most, fixed=True, **known)
                 found = [replace(row, nearest=r.nearest, rounded=r.rounded) for row, r in zip(found, rounded)]
                 near = judge.near()
         refused = near if method == "reconstruct" and near.is_beyond(by_magnitude) else None
@@ -280,14 +279,6 @@ def _refined(
 
 def _worth(model: Model, seen: Sequence[Feed], seed: int) -> dict[str, Worth]:
     return worth_of(model, _readings(model), seen, seed=seed)
-
-
-def _copy(model: Model) -> Any:
-    """A scope with the weights as they are now."""
-    scope = paddle.static.Scope()
-    for name in model.param_names:
-        scope.var(name).get_tensor().set(model.graph.stored(name), model.place)
-    return scope
 
 
 def _recalibrated(model: Model, solved: Iterable[Feed], judge: Judge, *, must: bool) -> tuple[bool, Nearness]:

@@ -19,7 +19,7 @@ from typing import Callable
 
 import numpy as np
 
-from .moments import MANY, slices
+from .moments import FEW, MANY, slices
 from .spill import let_go
 
 Project = Callable[[np.ndarray, float], np.ndarray]  # values [groups, outputs, inputs], part of the way -> bool mask
@@ -102,7 +102,7 @@ def _scaled(
     scale = np.sqrt(np.where(dead, 0.0, diagonal) + ridge)
     scale = np.where(dead, 1e-3 * scale.min(-1, keepdims=True), scale)  # worth less than any input that is seen
     a: np.ndarray = np.empty(second.shape, np.float32)
-    for rows in slices(second.shape[-1]):
+    for rows in slices(second.shape[-1], FEW):
         some = second[:, rows] / (scale[:, rows][:, :, None] * scale[:, None, :])
         a[:, rows] = np.where(dead[:, rows][:, :, None] != dead[:, None, :], 0.0, some)
         let_go(second)

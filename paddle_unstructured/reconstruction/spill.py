@@ -19,6 +19,8 @@ from ..formats.atomic import full_disk_said
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # of glibc
 _SMALL = 1 << 16  # bytes of an array that stays in memory anyway
 _LARGE = 1 << 22  # of one that waits in a file if there are several of it
+_ALIGNED = 64  # as kernels like it
+_READ = weakref.WeakSet[mmap.mmap]()  # files of arrays that are read by whoever has them
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Spill:
         return {name: self._kept(array) for name, array in arrays.items()}
 
     def _kept(self, array: np.ndarray) -> np.ndarray:
-        if array.nbytes <= _SMALL or isinstance(array, (np.memmap, _Held)):
+        if array.nbytes <= _SMALL or isinstance(array, _Held) or _mapping(array) is not None:
             return array
         if self._held + array.nbytes <= self.limit:
             self._held += array.nbytes
@@ -63,8 +65,27 @@ def waiting(array: np.ndarray) -> np.ndarray:
     return Spill(0.0).kept({"": array})[""] if array.nbytes >= _LARGE else array
 
 
+def together(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The arrays in one file; `trim` lets go of what was read of it, whoever has read."""
+    folder, found = tempfile.gettempdir(), list[tuple[int, np.dtype[Any], tuple[int, ...]]]()
+    with full_disk_said(folder), tempfile.TemporaryFile(prefix="paddle_unstructured_", dir=folder) as file:
+        for array in arrays:
+            file.seek(-(-file.tell() // _ALIGNED) * _ALIGNED)
+            found.append((file.tell(), array.dtype, array.shape))
+            array.tofile(file)
+        file.flush()
+        if not found:
+            return []
+        mapped = np.memmap(file, np.uint8, "c")
+    _READ.add(mapped._mmap)  # type: ignore[attr-defined]
+    return [np.ndarray(shape, dtype, mapped, start) for start, dtype, shape in found]
+
+
 def trim() -> None:
-    """Give the system back what has been freed: each of Paddle's threads hoards some of it."""
+    """Give the system back what has been freed, of which each of Paddle's threads hoards some, and what was read of
+    arrays that wait together."""
+    for mapped in list(_READ):
+        _forget(mapped)
     if _TRIM is not None:
         _TRIM(0)
 
@@ -88,7 +109,17 @@ def let_go(array: np.ndarray) -> None:
     """Give back the memory that what was read of a file takes; it is read anew when it is wanted again."""
     of: Any = array
     while isinstance(of, np.ndarray):  # a view knows whose it is
-        mapped, of = getattr(of, "_mmap", None), of.base
-        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)
-            return
+        mapped, of = _mapping(of), of.base
+        if mapped is not None:
+            return _forget(mapped)
+
+
+def _mapping(array: np.ndarray) -> mmap.mmap | None:
+    """The file of an array; None of one that numpy made like another in a file, and calls a memmap too."""
+    found: mmap.mmap | None = getattr(array, "_mmap", None)
+    return found
+
+
+def _forget(mapped: mmap.mmap) -> None:
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

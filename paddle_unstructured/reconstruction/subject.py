@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -19,8 +20,9 @@ from ..graph.testing import test_program
 from ..masking.update import PrunedLayer
 from ..pruner import UnstructuredPruner
 from ..saved_model import Files, Model, in_inference_mode, open_model
+from .dense import kept
 from .segments import forget_given
-from .spill import collect
+from .spill import collect, trim
 
 
 @dataclass(frozen=True)
@@ -94,35 +96,37 @@ class Subject:
         return {self.name(its): what for its, what in found.items()}
 
     @contextlib.contextmanager
-    def whole_or_not_at_all(self, dense: Any) -> Iterator[Callable[[], None]]:
+    def whole_or_not_at_all(self) -> Iterator[tuple[Any, Callable[[], None]]]:
         """Put weights and masks of the owner back as they are now if what is done inside fails or is stopped.
 
-        Args:
-            dense: a scope with all variables of the model as they are now.
-
         Yields:
-            What puts them back, and the model's weights too.
+            A scope with all variables of the model as they are now, and what puts them back, in the model too.
         """
         graph = self._graph()
         masks = {param.name: graph.mask(param) for param in graph.params() if _has_mask(graph, param)}
+        with contextlib.ExitStack() as stack:
+            with self.computing():
+                dense = stack.enter_context(kept(self.model))
+            back = partial(self._put_back, dense, masks)
+            try:
+                yield dense, back
+            except BaseException:
+                back()
+                raise
 
-        def back() -> None:
-            for param in graph.params():
-                if _has_mask(graph, param):
-                    graph.set_mask(param, masks.get(param.name, np.ones(param.shape, bool)))
-            for name, its in (self.names or {name: name for name in self.model.param_names}).items():
-                if dense.find_var(its) is not None:
-                    self._store(name, np.array(dense.find_var(its).get_tensor()))
-            if self.names:
-                with self.computing():
-                    for its in set(self.names.values()) & self.model.param_names:
-                        self.model.graph.store(its, np.array(dense.find_var(its).get_tensor()))
-
-        try:
-            yield back
-        except BaseException:
-            back()
-            raise
+    def _put_back(self, dense: Any, masks: Mapping[str, np.ndarray]) -> None:
+        graph = self._graph()
+        for param in graph.params():
+            if _has_mask(graph, param):
+                graph.set_mask(param, masks.get(param.name, np.ones(param.shape, bool)))
+        for name, its in (self.names or {name: name for name in self.model.param_names}).items():
+            if dense.find_var(its) is not None:
+                self._store(name, np.array(dense.find_var(its).get_tensor()))
+        if self.names:
+            with self.computing():
+                for its in set(self.names.values()) & self.model.param_names:
+                    self.model.graph.store(its, np.array(dense.find_var(its).get_tensor()))
+        trim()
 
     def _graph(self) -> LayerGraph | PirGraph:
         return LayerGraph(self.owner) if isinstance(self.owner, paddle.nn.Layer) else self.model.graph

@@ -346,12 +346,14 @@ def projection(pruned: PrunedLayer, layer: SolvableLayer, zeros: int) -> Callabl
         size = of_units if isinstance(of_units, int) else of_units.numpy()
     at_once = pattern.limit(param) < param.size  # n:m means one sparsity only
 
+    def units(values: np.ndarray) -> np.ndarray:
+        scores = paddle.to_tensor(np.abs(layer.stored(values)), place=paddle.CPUPlace())
+        return np.asarray(pattern.units(scores, param).numpy())
+
     def project(values: np.ndarray, part: float) -> np.ndarray:
         fall = zeros if at_once else round(zeros * part)
         with mode(paddle.disable_static), paddle.no_grad():
-            scores = paddle.to_tensor(np.abs(layer.stored(values)), place=paddle.CPUPlace())
-            units = pattern.units(scores, param)
-            kept = keep_highest(units.numpy(), size, fall)
+            kept = keep_highest(units(values), size, fall)
             keep = pattern.spread(paddle.to_tensor(kept.astype(np.float32)), param).numpy() != 0
         return layer.matrix(keep)
 

@@ -8,11 +8,12 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from saved_nets import saved
 
-from paddle_unstructured.reconstruction import solve, spill, sweep
+from paddle_unstructured.reconstruction import dense, solve, spill, sweep
 from paddle_unstructured.reconstruction.moments import Moments, energy
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
-from paddle_unstructured.reconstruction.spill import Spill, let_go, waiting
+from paddle_unstructured.reconstruction.spill import Spill, let_go, together, trim, waiting
 from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -50,6 +51,43 @@ def test_what_was_read_of_a_file_is_given_back_by_any_view_of_it():
     let_go(small)
 
 
+def test_an_array_that_numpy_makes_like_one_in_a_file_is_not_in_a_file_yet():
+    array = waiting(np.arange(2.0 * BYTES))
+    other = np.empty_like(array)
+    assert isinstance(other, np.memmap) and other._mmap is None
+    other[:] = array
+    again = waiting(other)
+    assert again._mmap is not None and waiting(again) is again and np.array_equal(again, array)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_arrays_together_in_a_file_are_read_anew_once_memory_is_trimmed():
+    arrays = [np.arange(n, dtype=kind) for n, kind in ((3, np.int8), (BYTES, np.float32), (BYTES, np.float64))]
+    found = together(iter(arrays))
+    assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(arrays, found))
+    assert all(one.__array_interface__["data"][0] % 64 == 0 for one in found)
+    assert resident(found[0]) > 11 * BYTES
+    trim()
+    assert resident(found[0]) == 0 and all(np.array_equal(a, b) for a, b in zip(arrays, found))
+    assert together([]) == []
+
+
+def test_large_weights_that_are_kept_are_read_from_a_file_by_paddle_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(dense, "_LARGE", 64)
+    paddle.seed(0)
+    model = saved(tmp_path, lambda x: nn.Linear(8, 5)(nn.functional.relu(nn.Linear(6, 8)(x))), (6,))
+    x, before = np.ones((2, 6), np.float32), model.graph.stored("linear_0.w_0")
+    (expected,) = model.run(x=x)
+    with dense.kept(model) as scope:
+        model.graph.store("linear_0.w_0", 0 * before)
+        trim()
+        executor = paddle.static.Executor(model.place)
+        (found,) = executor.run(model.program, feed={"x": x}, fetch_list=list(model.fetches), scope=scope)
+        assert np.array_equal(found, expected)
+        assert np.array_equal(np.array(scope.find_var("linear_0.w_0").get_tensor()), before)
+    assert not [name for name in scope.local_var_names() if "linear" in name]
+
+
 def test_large_sums_in_files_are_those_in_memory(monkeypatch):
     random, found = np.random.default_rng(0), []
     x, y = (random.normal(size=(2, 50, n)).astype(np.float32) + 1 for n in (6, 3))
@@ -63,8 +101,9 @@ def test_large_sums_in_files_are_those_in_memory(monkeypatch):
             one.wait()
         seen.include(other)
         seen.wait()
-        assert isinstance(seen.second, np.memmap) == (least == 1)
         second, cross = seen.centred()
+        for sums in (other.second, seen.second, seen.cross, second):
+            assert (getattr(sums, "_mmap", None) is not None) == (least == 1)
         found.append(
             (
                 seen.error(weight),
