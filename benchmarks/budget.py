@@ -298,17 +298,20 @@ def room(run: Run, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def neighbour(layers: Any, zeros: dict[str, int], seconds: float, random: np.random.Generator) -> dict[str, int] | None:
-    """A choice in which one layer has another level, and others make room for it: each two levels away at most."""
+    """A choice in which one layer has another level, up to three away, and others one away make room for it.
+
+    Levels that are no faster than one with fewer zeros are left out.
+    """
     from paddle_unstructured.budget.knapsack import within
 
-    at = [int(np.abs(np.asarray(own) - zeros[name]).argmin()) for name, own in zip(layers.names, layers.zeros)]
-    forced, options = int(random.integers(len(at))), []
-    for i, (here, own) in enumerate(zip(at, layers.zeros)):
-        near = [level for level in range(here - 2, here + 3) if 0 <= level < len(own)]
-        jump = [0] if random.random() < 0.2 else near
-        options.append([int(random.choice([k for k in jump if k != here] or near))] if i == forced else [0, *near])
+    forced, options = int(random.integers(len(zeros))), []
+    for i, (name, own, taken) in enumerate(zip(layers.names, layers.zeros, layers.times)):
+        faster = [k for k in range(len(own)) if not k or taken[k] < taken[:k].min()]
+        at = int(np.abs(np.asarray(own)[faster] - zeros[name]).argmin())
+        far = [k for k in faster[max(at - 3, 0) : at + 4] if k != faster[at]]
+        options.append([int(random.choice(far))] if i == forced and far else faster[max(at - 1, 0) : at + 2])
     errors = [error[own] * np.exp(0.5 * random.normal()) for error, own in zip(layers.errors, options)]
-    found = within([time[own] for time, own in zip(layers.times, options)], errors, seconds)
+    found = within([taken[own] for taken, own in zip(layers.times, options)], errors, seconds)
     if found is None:
         return None
     return {n: z[own[k]] for n, z, own, k in zip(layers.names, layers.zeros, options, found)}
