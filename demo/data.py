@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Iterator, Protocol
 
 import numpy as np
 import paddle
@@ -27,6 +27,10 @@ from voc import LISTS, Voc, classes_of
 
 CACHE = Path.home() / ".cache" / "paddle" / "dataset"  # where Paddle's own downloaders leave their files
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # and Debian's package
+
+
+class BadData(ValueError):
+    """A file of the data does not fit; the message names it, and says the way out."""
 
 
 class MissingData(FileNotFoundError):
@@ -315,7 +319,30 @@ class Batches(paddle.io.Dataset):
         if index >= len(self):
             raise IndexError(index)
         rng = None if self.shuffle is None else np.random.default_rng((*self.shuffle, index))
-        return self.source.fetch(self.order[index * self.batch_size : (index + 1) * self.batch_size], rng)
+        try:
+            return self.source.fetch(self.order[index * self.batch_size : (index + 1) * self.batch_size], rng)
+        except (ValueError, OSError) as error:  # of a process of its own Paddle would say only that it has died
+            return (np.frombuffer(str(error).encode(), np.uint8),)
+
+
+class Loaded:
+    """Batches of a loader; what could not be read is an error where it is asked for.
+
+    Raises:
+        BadData: A file does not fit.
+    """
+
+    def __init__(self, loader: paddle.io.DataLoader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
+        for batch in self.loader:
+            if len(batch) == 1:
+                raise BadData(bytes(np.asarray(batch[0])).decode())
+            yield batch
 
 
 def batches(
@@ -326,7 +353,7 @@ def batches(
     num_workers: int = 0,
     rank: int = 0,
     ranks: int = 1,
-) -> paddle.io.DataLoader:
+) -> Loaded:
     """Return a loader of [images, labels], with as many labels as the task has.
 
     Args:
@@ -342,11 +369,13 @@ def batches(
         sampler = paddle.io.BatchSampler(sampler=range(rank, len(data), ranks), batch_size=1)
     else:
         sampler = paddle.io.DistributedBatchSampler(data, 1, num_replicas=ranks, rank=rank)
-    return paddle.io.DataLoader(
-        data,
-        batch_sampler=sampler,
-        collate_fn=lambda items: items[0],
-        num_workers=num_workers,
-        return_list=True,
-        places=[paddle.CPUPlace()],
+    return Loaded(
+        paddle.io.DataLoader(
+            data,
+            batch_sampler=sampler,
+            collate_fn=lambda items: items[0],
+            num_workers=num_workers,
+            return_list=True,
+            places=[paddle.CPUPlace()],
+        )
     )

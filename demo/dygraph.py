@@ -26,7 +26,7 @@ import interrupts
 import numpy as np
 import paddle
 from checkpoints import MASKS, MODEL, BadCheckpoint, State, atomic_folder
-from data import MissingData, Source, batches, spec_of
+from data import BadData, MissingData, Source, batches, spec_of
 from detection import Detection
 from inference import BEFORE_NMS
 from metrics import Average, judge
@@ -284,7 +284,10 @@ def main(argv: list[str] | None = None) -> None:
         except (MissingData, ValueError, TypeError) as error:
             sys.exit(f"dygraph.py: error: {error}")
         interrupts.wait_for_a_step("dygraph.py")
-        train(run)
+        try:
+            train(run)
+        except BadData as error:
+            sys.exit(f"dygraph.py: error: {error}; {how_to_resume(args)}")
     except KeyboardInterrupt:
         interrupts.end(f"dygraph.py: interrupted; {how_to_resume(args)}")
 

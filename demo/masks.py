@@ -30,7 +30,7 @@ class MaskFolder:
 
     def __init__(self, listing: Path, *, size: tuple[int, int], classes: int) -> None:
         self.folder, self.size, self.classes = listing.parent, size, classes
-        lines = [line.split() for line in listing.read_text().splitlines() if line.strip()]
+        lines = [line.split() for line in listing.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         wrong = [number for number, words in enumerate(lines, 1) if len(words) != 2]
         if wrong or not lines:
             raise ValueError(

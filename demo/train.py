@@ -21,7 +21,7 @@ import checkpoints
 import interrupts
 import metrics
 import paddle
-from data import MissingData, batches, spec_of
+from data import BadData, MissingData, batches, spec_of
 from inference import export
 from metrics import Average
 from rules import parse_args
@@ -187,6 +187,8 @@ def main(argv: list[str] | None = None) -> None:
         interrupts.wait_for_a_step("train.py")
         try:
             train(run)
+        except BadData as error:
+            sys.exit(f"train.py: error: {error}; {how_to_resume(args)}")
         except OSError as error:  # a disk that is full, say
             reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
             sys.exit(f"train.py: error: {reason}; {how_to_resume(args)}")

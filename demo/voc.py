@@ -36,7 +36,8 @@ class Voc(paddle.io.Dataset):
 
     def __init__(self, listing: Path, classes: list[str]) -> None:
         self.number, self.listing = {name: i for i, name in enumerate(classes)}, listing
-        lines = [(i, line.strip()) for i, line in enumerate(listing.read_text().splitlines(), 1) if line.strip()]
+        text = listing.read_text(encoding="utf-8-sig")  # Windows writes a mark at the start
+        lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
         if not lines:
             raise ValueError(f"{listing} must list images, but it is empty")
         self.files = [self._files(line, f"line {number} of {listing}") for number, line in lines]
@@ -96,7 +97,7 @@ def classes_of(folder: Path) -> list[str]:
     file = folder / LABELS
     if not file.is_file():
         return CLASSES
-    found = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    found = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if not found or len({*found}) < len(found):
         raise ValueError(f"{file} must list each class once, one a line, got {found}")
     return found

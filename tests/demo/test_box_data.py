@@ -10,7 +10,7 @@ from augment import augment, crop, expand, mirror
 from box_source import BoxSource
 from coco import Coco
 from commands import run
-from data import load_source, spec_of
+from data import BadData, batches, load_source, spec_of
 from masks import MaskFolder
 from pictures import Picture, read_rgb
 from PIL import Image
@@ -146,6 +146,19 @@ def test_an_xml_file_that_does_not_fit_is_refused_by_name(voc, old, new, message
     (voc / "Annotations" / "a.xml").write_text(VOC.replace(old, new))
     with pytest.raises(ValueError, match=message):
         Voc(voc / "trainval.txt", ["person", "dog"])[0]
+
+
+def test_a_list_that_windows_wrote_is_read(voc):
+    (voc / "trainval.txt").write_bytes(b"\xef\xbb\xbfJPEGImages/a.png Annotations/a.xml\r\n")
+    assert len(Voc(voc / "trainval.txt", ["person", "dog"])[0].boxes) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_breaks_a_run_is_named_by_the_process_that_asks(workers, coco, tmp_path):
+    source = BoxSource(read(tmp_path, coco), size=(32, 32), most=1)
+    (tmp_path / "images" / "b.png").write_bytes(b"not an image")
+    with pytest.raises(BadData, match="b.png must be an image, but"):
+        list(batches(source, 1, num_workers=workers))
 
 
 def test_a_list_of_voc_that_does_not_fit_is_refused(voc):
