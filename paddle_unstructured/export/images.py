@@ -81,7 +81,7 @@ def read_images(
     std: Sequence[float] | None = None,
     count: int = 256,
 ) -> np.ndarray:
-    """Read images, spread evenly over the sorted files of a folder and its subfolders.
+    """Read images, spread evenly over the sorted files of a folder and its subfolders, hidden ones left out.
 
     The shorter side is scaled to 8/7 of the size, and the middle cut out; x = (pixel / 255 - mean) / std.
 
@@ -114,7 +114,9 @@ def read_images(
     spread = _per_channel("std", usual[1] if std is None else std, wanted.channels)
     if (spread <= 0).any():
         raise ValueError(f"`std` must be above 0, got {spread.ravel().tolist()}.")
-    files = sorted(file for file in Path(path("folder", folder)).rglob("*") if file.suffix.lower() in ENDINGS)
+    # A Mac puts "._a.jpg" beside "a.jpg" into archives, which is no image.
+    found = (file for file in Path(path("folder", folder)).rglob("*") if not file.name.startswith("."))
+    files = sorted(file for file in found if file.suffix.lower() in ENDINGS)
     if not files:
         raise FileNotFoundError(f"no image in {os.fspath(folder)}: looked for files that end in {', '.join(ENDINGS)}.")
     chosen = [files[i * len(files) // min(count, len(files))] for i in range(min(count, len(files)))]

@@ -37,3 +37,8 @@ def widened(bits: np.ndarray) -> np.ndarray:
     wide = bits.astype(np.uint32)
     wide <<= np.uint32(16)
     return wide.view(np.float32)
+
+
+def numbers(array: np.ndarray) -> np.ndarray:
+    """The numbers of an array as Paddle gives it: it has no uint16, so that these are bits of bfloat16."""
+    return widened(array) if array.dtype == np.uint16 else array

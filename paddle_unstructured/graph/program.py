@@ -133,6 +133,11 @@ class PirGraph:
         """Set a variable from what `stored` gave."""
         self.scope.var(name).get_tensor().set(np.asarray(array, order="C"), self.place)
 
+    def put(self, name: str, numbers: np.ndarray) -> None:
+        """Set a variable to numbers, rounded to its own type: the way back from `array`."""
+        of = self.stored(name).dtype
+        self.store(name, bfloat16.nearest(numbers) if of == np.uint16 else numbers.astype(of))
+
     def mask(self, param: Param) -> np.ndarray:
         """A copy of a mask on the host, bool."""
         return np.asarray(self.array(param.mask_name) != 0)

@@ -130,6 +130,7 @@ class MaskUpdate:
                 sums[-1] = sums[-1] + paddle.sum(weight)
             units.append(layer.pattern.units(scores, layer.param, mask))
             alive.append(layer.pattern.alive(mask, layer.param))
+        sums, units, alive = _comparable(sums), _comparable(units), _comparable(alive)
         doubtful = [pair for pair, finite in zip(informed, np.isfinite(_stacked(sums))) if not finite]
         flawed = [layer.param.name for layer, known in doubtful if not is_sound(*_scores(layer, tensors, known))]
         if flawed:
@@ -176,6 +177,11 @@ def _drop(mask: Tensor, keep: Tensor, layer: PrunedLayer) -> None:
 def as_scored(tensor: Tensor) -> Tensor:
     """A weight or mask in the dtype that scores have: half precision as float32."""
     return tensor if str(tensor.dtype).split(".")[-1] in _EXACT else tensor.cast("float32")
+
+
+def _comparable(tensors: list[Tensor]) -> list[Tensor]:
+    """In one dtype, where layers of float32 and of float64 are in one race."""
+    return tensors if len({tensor.dtype for tensor in tensors}) < 2 else [tensor.cast("float64") for tensor in tensors]
 
 
 def is_sound(weight: Tensor, scores: Tensor) -> bool:

@@ -9,10 +9,12 @@ from typing import Sequence
 
 import numpy as np
 
+from ..formats import bfloat16
 from ..saved_model import Model
 from .samples import Feed, count_of
 from .spill import let_go, trim
 
+_LEAST = float(np.finfo(np.float64).tiny)
 Answers = Sequence[Sequence[np.ndarray]]  # of each batch its outputs
 
 
@@ -62,7 +64,7 @@ class Judge:
 def _answers(model: Model, feeds: Sequence[Feed]) -> list[list[np.ndarray]]:
     found = []
     for feed in feeds:
-        found.append(model.run(**feed))
+        found.append([bfloat16.numbers(output) for output in model.run(**feed)])
         for array in feed.values():
             let_go(array)
         trim()
@@ -73,7 +75,7 @@ def relative(expected: Answers, outputs: Answers) -> float:
     """|y' - y|² / |y|²; an output of another shape, such as other boxes of a detector, counts as zeros would."""
     pairs = [(a.astype(np.float64), b) for one, other in zip(expected, outputs) for a, b in zip(one, other)]
     scale = sum(float(np.square(a).sum()) for a, _ in pairs)
-    return sum(float(np.square(a - b if a.shape == b.shape else a).sum()) for a, b in pairs) / max(scale, 1e-30)
+    return sum(float(np.square(a - b if a.shape == b.shape else a).sum()) for a, b in pairs) / max(scale, _LEAST)
 
 
 def agreement(expected: Answers, outputs: Answers) -> float | None:

@@ -84,15 +84,17 @@ class Moments:
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """`second` and `cross` of what is left without the means: for a layer whose bias takes the means up."""
         second = np.empty(self.second.shape, self.second.dtype)
+        power = np.empty(self.inputs.shape)
         for rows in slices(second.shape[-1], FEW):
             second[:, rows] = self.second[:, rows] - self.inputs[:, rows, None] * self.inputs[:, None, :] / self.count
+            power[:, rows] = np.einsum("gii->gi", self.second[:, rows, rows])
+            let_go(self.second)
         cross = self.cross - self.outputs[:, :, None] * self.inputs[:, None, :] / self.count
-        varies = np.einsum("gii->gi", second) > _ROUNDING * np.einsum("gii->gi", self.second)
+        varies = np.einsum("gii->gi", second) > _ROUNDING * power
         if not varies.all():  # what is left of a constant input is the rounding of products in float32
             second *= varies[:, :, None]
             second *= varies[:, None, :]
             cross = np.where(varies[:, None, :], cross, 0.0)
-        let_go(self.second)
         let_go(self.cross)
         return waiting(second), cross
 

@@ -230,10 +230,10 @@ def _to_nearest(model: Model, layers: Sequence[PrunedLayer], most: int | None) -
     if most is None:
         return
     for pruned in layers:
-        layer, stored = _solvable(model, pruned), model.graph.array(pruned.param.name)
+        layer, weight = _solvable(model, pruned), model.graph.array(pruned.param.name)
         if isinstance(layer, SolvableLayer):
-            rounded = layer.stored(nearest(layer.matrix(stored.astype(np.float32)), most))
-            model.graph.store(pruned.param.name, rounded.astype(stored.dtype))
+            rounded = nearest(layer.matrix(weight.astype(np.float32)), most)
+            model.graph.put(pruned.param.name, layer.stored(rounded))
 
 
 def _between(told: Told, low: float, high: float) -> Told:

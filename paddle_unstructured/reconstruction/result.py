@@ -79,7 +79,7 @@ class Reconstruction:
             said.append(f"first answers that agree with the dense net: {same}")
         if self.refused is not None:
             said.append(f"by magnitude alone, as weights computed anew came to an error of {self.refused.error:.4f}")
-        return f"on {self.judges} held-back inputs: {'; '.join(said)}"
+        return f"on {self.judges} held-back {'input' if self.judges == 1 else 'inputs'}: {'; '.join(said)}"
 
 
 def _beside(value: float, alone: float | None) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import paddle
 
 from ..distributed.collectives import mode
+from ..formats import bfloat16
 from ..graph import PirGraph
 from ..masking.update import PrunedLayer
 from ..ranking.one_layer import keep_highest
@@ -219,7 +220,6 @@ class _Asked:
     """
 
     layer: SolvableLayer
-    stored: np.ndarray
     scale: np.ndarray
     weight: np.ndarray
     moments: dict[str, Moments]
@@ -228,15 +228,15 @@ class _Asked:
 
     @classmethod
     def of(cls, own: Any, dense: Any, pruned: PrunedLayer, layer: SolvableLayer, worth: Worth | None) -> _Asked:
-        stored = np.array(dense.find_var(pruned.param.name).get_tensor())
+        stored = _array(dense, pruned.param.name)
         scale = np.ones((1, 1, 1), np.float32) if worth is None else worth.scale(layer)
-        weight = scale * layer.matrix(stored.astype(np.float32))
+        weight = scale * layer.matrix(stored)
         moments = {part: Moments.empty(*weight.shape) for part in PARTS}
-        return cls(layer, stored, scale, weight, moments, *(partial(_array, scope) for scope in (own, dense)))
+        return cls(layer, scale, weight, moments, *(partial(_array, scope) for scope in (own, dense)))
 
     def take(self, batch: Batch, random: np.random.Generator) -> None:
         """Look at the rows that the layer reads."""
-        wanted, had = batch.dense[self.layer.input.id], batch.sparse[self.layer.input.id]
+        wanted, had = (bfloat16.numbers(live[self.layer.input.id]) for live in (batch.dense, batch.sparse))
         if isinstance(self.layer, RecurrentLayer):
             x, of = (
                 self.layer.reads(live, arrays, self.dense)
@@ -252,7 +252,7 @@ class _Asked:
 
     def add(self, reader: SolvableLayer, dense: Live, part: str, random: np.random.Generator) -> None:
         """Look at what a further op will read with the same weight, in the dense net: the pruned one is not so far."""
-        x = dense[reader.input.id]
+        x = bfloat16.numbers(dense[reader.input.id])
         rows = reader.rows(x, reader.places(x.shape, random))
         self.moments[part].add(rows, rows @ self.weight.transpose(0, 2, 1))
 
@@ -263,7 +263,7 @@ class _Asked:
 
 
 def _array(scope: Any, name: str) -> np.ndarray:
-    return np.array(scope.find_var(name).get_tensor(), np.float32)
+    return bfloat16.numbers(np.array(scope.find_var(name).get_tensor())).astype(np.float32, copy=False)
 
 
 def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None, changed: bool, fixed: bool) -> Refit:
@@ -272,7 +272,7 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     A layer that loses nothing is found anew too where its inputs have changed: it repairs what earlier ones lost.
     """
     param, layer = pruned.param, asked.layer
-    scale, weight, stored = asked.scale, asked.weight, asked.stored
+    scale, weight = asked.scale, asked.weight
     kept = scale * layer.matrix(graph.array(param.name).astype(np.float32))
     mask = layer.matrix(graph.mask(param))
     zeros = int(mask.size - mask.sum())
@@ -319,7 +319,7 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
         unscaled = rounded[better < plain]
         matrix = scale * unscaled
     if best or most is not None:
-        graph.store(param.name, layer.stored(unscaled).astype(stored.dtype))
+        graph.put(param.name, layer.stored(unscaled))
         graph.set_mask(param, layer.stored(mask))
     if layer.sink:
         _shift(graph, layer, fit.shift(matrix) / scale[..., 0])
@@ -363,5 +363,5 @@ def projection(pruned: PrunedLayer, layer: SolvableLayer, zeros: int) -> Callabl
 def _shift(graph: PirGraph, layer: SolvableLayer, shift: np.ndarray) -> None:
     """Add a constant to each output."""
     assert layer.sink is not None
-    stored = graph.stored(layer.sink)
-    graph.store(layer.sink, (stored + (layer.sign * shift).reshape(stored.shape)).astype(stored.dtype))
+    before = graph.array(layer.sink)
+    graph.put(layer.sink, before + (layer.sign * shift).reshape(before.shape))

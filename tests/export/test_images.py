@@ -57,6 +57,11 @@ def test_few_of_many_are_spread_over_the_folder(folder):
     assert found[:, 0, 0, 0].tolist() == pytest.approx([0.2, 0.0])  # a and c
 
 
+def test_hidden_files_are_left_out(folder):
+    (folder / "._a.png").write_bytes(b"\0\5\26\7")  # as archives from a Mac have it
+    assert len(read_images(folder, RGB)) == 4
+
+
 def test_levels_of_16_bits_are_scaled_and_not_cut_off(tmp_path):
     image = pytest.importorskip("PIL.Image")
     levels = np.full((8, 8), 257 * 100, np.uint16)

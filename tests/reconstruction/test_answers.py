@@ -18,6 +18,11 @@ def test_an_output_of_another_shape_counts_as_zeros():
     assert relative([[boxes, scores]], [[boxes[:2], scores + [1, 0]]]) == pytest.approx(13 / 16)
 
 
+def test_tiny_outputs_are_compared_in_relation_to_their_size():
+    tiny = np.full(4, 1e-25, np.float32)
+    assert relative([[tiny]], [[1.5 * tiny]]) == pytest.approx(0.25) and relative([[0 * tiny]], [[0 * tiny]]) == 0
+
+
 def test_agreement_is_of_as_many_samples_only():
     a, b = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 2, 2]]
     assert agreement([[a]], [[b]]) == pytest.approx(2 / 3)
