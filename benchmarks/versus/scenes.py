@@ -6,7 +6,7 @@
 Nets as benchmarks/boxes_and_masks.py trained them densely into RUNS: 75 % of their 1x1 convolutions fall within as many
 epochs, at the same rate, as its other rows have. PaddleSlim gets legacy Programs in an environment of its own, this
 library PIR. A line is mIoU or mAP of the training net on all test scenes, the zeros of the 1x1 convolutions, and the
-processor's seconds of the training. HumanSeg takes about two minutes for each seed, a detector five.
+processor's seconds of the training. HumanSeg takes about two minutes for each seed, YOLOv3 three.
 """
 
 from __future__ import annotations
