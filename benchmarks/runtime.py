@@ -7,6 +7,7 @@
     python benchmarks/runtime.py --bf16                       # for bfloat16; prepare knows it too
     python benchmarks/runtime.py break-even [--int8]          # sparse against dense kernels, layer by layer
     python benchmarks/runtime.py ways                         # int8: vectors against tiles, on a processor with AMX
+    python benchmarks/runtime.py scaling [--int8 | --bf16]    # two threads, beside two runs at once
     python benchmarks/runtime.py roofline                     # what the processor can do, and what of it we reach
 
 MobileNetV1, ResNet-50 and others, random weights, pruned at random or in blocks; 224 x 224. Each engine has a process
@@ -49,13 +50,16 @@ def main() -> None:
             prepare_all(folder, args.cases, args.int8, args.bf16)
             if args.what == "table":
                 table(folder, args)
+            elif args.what == "scaling":
+                from speed.scaling import scaling
+
+                scaling(folder, args)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "what", nargs="?", choices=["table", "prepare", "break-even", "ways", "roofline"], default="table"
-    )
+    steps = ["table", "prepare", "scaling", "break-even", "ways", "roofline"]
+    parser.add_argument("what", nargs="?", choices=steps, default="table")
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="thread counts (default: 1)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default: 1)")
     parser.add_argument("--rounds", type=int, default=12, help="rounds of each comparison (default: 12)")
