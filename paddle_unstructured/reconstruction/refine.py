@@ -15,11 +15,12 @@ from paddle.base.libpaddle import pir
 from ..graph import open_graph
 from ..graph.testing import test_program
 from ..saved_model import Model
+from .ends import End, ends_of
 from .layers import SolvableLayer
 from .samples import Feed, count_of, is_open, moved, portions, rows_within
 from .segments import GIVEN
 from .spill import trim
-from .worth import ROOM, differentiable
+from .worth import ROOM
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +67,10 @@ def refine(
 
         minimise mean |z - z'|² / mean |z|² + KL(softmax(z) || softmax(z'))
 
-    the second of answers `[n, k]` only. Adam, with steps in relation to the size of a tensor's weights and to the root
-    of what is minimised, that fall to nothing by a cosine; each time 32 samples, images moved by some pixels. What a
-    mask has taken stays zero. Of the way, a half and a quarter of it the one is kept that held-back inputs like best.
+    the second of answers `[n, k]` and of what a last softmax reads, along its axis. Adam, with steps in relation to
+    the size of a tensor's weights and to the root of what is minimised, that fall to nothing by a cosine; each time 32
+    samples, images moved by some pixels. What a mask has taken stays zero. Of the way, a half and a quarter of it the
+    one is kept that held-back inputs like best.
 
     Args:
         model: the pruned model; its scope is changed.
@@ -193,14 +195,17 @@ class _Student:
         program, outputs = test_program(model.program, list(model.fetches))
         graph = open_graph(program, model.scope, model.place)
         values = [graph.persistable(name) for name in names]
-        ends = differentiable(program, values, outputs)
+        ends = ends_of(program, values, outputs)
         if not ends:
             raise _Unable("its outputs do not depend smoothly on any weight")
-        teacher, answers = test_program(program, ends)
+        teacher, answers = test_program(program, [end.value for end in ends])
         try:
             with paddle.static.program_guard(program):
                 pir.reset_insertion_point_to_end()
-                wanted = [paddle.static.data(f"{GIVEN}{i}", list(end.shape), end.dtype) for i, end in enumerate(ends)]
+                wanted = [
+                    paddle.static.data(f"{GIVEN}{i}", list(end.value.shape), end.value.dtype)
+                    for i, end in enumerate(ends)
+                ]
                 loss = sum((_apart(end, want) for end, want in zip(ends, wanted)), start=paddle.zeros([]))
                 found = paddle.static.gradients([loss], values)
         except Exception as error:
@@ -248,11 +253,11 @@ class _Student:
         return found
 
 
-def _apart(answer: Any, wanted: Any) -> Any:
+def _apart(end: End, wanted: Any) -> Any:
     """How far answers are from those that are wanted."""
-    answer, wanted = answer.astype("float32"), wanted.astype("float32")
+    answer, wanted = end.value.astype("float32"), wanted.astype("float32")
     apart = paddle.square(answer - wanted).mean() / (paddle.square(wanted).mean() + 1e-12)
-    if len(answer.shape) != 2 or answer.shape[1] == 1:
+    if end.axis is None:
         return apart
-    log, of = (paddle.nn.functional.log_softmax(z, 1) for z in (answer, wanted))
-    return apart + (paddle.exp(of) * (of - log)).sum(1).mean()
+    log, of = (paddle.nn.functional.log_softmax(z, end.axis) for z in (answer, wanted))
+    return apart + (paddle.exp(of) * (of - log)).sum(end.axis).mean()

@@ -10,13 +10,12 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 import paddle
-from paddle.base import core
 from paddle.base.libpaddle import pir
 
-from ..graph.splice import is_input, is_variable
 from ..graph.testing import test_program
-from ..graph.values import channel_axis, exists, kind_of
+from ..graph.values import channel_axis
 from ..saved_model import Model
+from .ends import ends_of
 from .layers import SolvableLayer
 from .samples import Feed, portions, rows_within
 from .segments import GIVEN
@@ -29,13 +28,6 @@ LEAST = 12  # of them: a few samples are looked at again, each time with another
 PORTION = 16  # samples of a pass, at most
 ROOM = 2.5e8 / 3  # bytes that its activations may take, roughly
 FLOOR = 0.01  # of the largest in a layer
-_ENDS = {"softmax", "sigmoid", "log_softmax"}  # flat where they are sure of themselves; what they read is looked at
-_LISTS = ("builtin.combine", "builtin.split")
-# Paddle has no gradient of an rnn's state alone, and one of a maximum takes the square of the time of its extents.
-_OPAQUE = {"rnn", "max", "min", "amax", "amin"}
-# How many values these give depends on what they read: those of two nets cannot be compared, nor what is made of them.
-_CHOOSING = {"masked_select", "nonzero", "unique", "unique_consecutive", "nms", "multiclass_nms3", "matrix_nms"}
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +132,15 @@ def _passes(
     program, found = test_program(model.program, [*model.fetches, *asked])
     returned, found = found[: len(model.fetches)], found[len(model.fetches) :]
     values, inputs = found[: len(layers)], found[len(layers) :]
-    ends = differentiable(program, values, returned)
+    ends = ends_of(program, values, returned)
     if not ends:
         raise ValueError("its outputs do not depend smoothly on any layer")
-    forward, ends_there = test_program(program, ends)
+    found_ends = [end.value for end in ends]
+    forward, ends_there = test_program(program, found_ends)
     with paddle.static.program_guard(program):
         pir.reset_insertion_point_to_end()
-        given = [paddle.static.data(f"{GIVEN}{i}", list(end.shape), end.dtype) for i, end in enumerate(ends)]
-        gradients = paddle.static.gradients(ends, values, target_gradients=given)
+        given = [paddle.static.data(f"{GIVEN}{i}", list(end.shape), end.dtype) for i, end in enumerate(found_ends)]
+        gradients = paddle.static.gradients(found_ends, values, target_gradients=given)
         wanted = []
         for layer, gradient, value, x in zip(layers, gradients, values, inputs):
             squares = paddle.zeros([1]) if gradient is None else paddle.square(gradient.astype("float32"))
@@ -194,49 +187,3 @@ def _random(answer: np.ndarray, size: float, kind: int, random: np.random.Genera
     drawn = (part.cumsum(1) >= random.random((len(part), 1)) * (1.0 - 1e-9)).argmax(1)
     likely: np.ndarray = np.eye(part.shape[1])[drawn] - part  # d log p(drawn) / dz
     return likely
-
-
-def differentiable(program: Any, values: Sequence[Any], fetches: Sequence[Any]) -> list[Any]:
-    """Let gradients through from where they are asked for to the net's outputs, or as far as ops have any.
-
-    Args:
-        program: an inference Program.
-        values: parameters, or what ops of it make.
-        fetches: its outputs.
-
-    Returns:
-        The ends: what an op without a gradient reads, or one that chooses among values, what a last softmax or sigmoid
-        reads, and what is returned.
-    """
-    asked, returned = {value.id for value in values}, {value.id for value in fetches}
-    reached, ends = {value.id for value in values if is_variable(value.get_defining_op())}, dict[str, Any]()
-    chosen = set[str]()  # values of which there may be more or fewer in another net
-    for value in values:
-        value.stop_gradient = False
-    for op in program.global_block().ops:
-        if is_input(op) or is_variable(op):
-            continue
-        reads = [value for value in _operands(op) if value.id in reached]
-        last = kind_of(op) in _ENDS and op.result(0).id in returned
-        smooth = (core.has_vjp(op) or op.name() in _LISTS) and not last
-        smooth = smooth and not list(op.blocks()) and kind_of(op) not in _OPAQUE
-        if kind_of(op) in _CHOOSING or any(value.id in chosen for value in _operands(op)):
-            chosen.update(value.id for value in op.results())
-            smooth = False
-        for value in op.results():
-            let_through = value.id in asked or (bool(reads) and smooth and _is_float(value))
-            value.stop_gradient = not let_through
-            if let_through:
-                reached.add(value.id)
-        if reads and not smooth:
-            ends.update({value.id: value for value in reads if value.is_dense_tensor_type() and _is_float(value)})
-    ends.update({value.id: value for value in fetches if value.id in reached})
-    return list(ends.values())
-
-
-def _operands(op: Any) -> list[Any]:
-    return [value for value in op.operands_source() if exists(value)]
-
-
-def _is_float(value: Any) -> bool:
-    return not value.is_dense_tensor_type() or str(value.dtype).rsplit(".", 1)[-1].lower() in _FLOATS

@@ -10,8 +10,9 @@ from saved_nets import saved
 from paddle_unstructured.distributed.collectives import mode
 from paddle_unstructured.graph import Param
 from paddle_unstructured.reconstruction.damage import Damage
+from paddle_unstructured.reconstruction.ends import ends_of
 from paddle_unstructured.reconstruction.layers import solvable
-from paddle_unstructured.reconstruction.worth import LEAST, Worth, _in_turn, differentiable, worth_of
+from paddle_unstructured.reconstruction.worth import LEAST, Worth, _in_turn, worth_of
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -110,8 +111,8 @@ def test_gradients_end_at_a_maximum(tmp_path):
     model = saved(tmp_path, build, (2, 6, 6))
     ops = model.program.global_block().ops
     conv, largest = (next(op for op in ops if op.name() == name) for name in ("pd_op.conv2d", "pd_op.max"))
-    ends = differentiable(model.program, [conv.result(0)], list(model.fetches))
-    assert [end.id for end in ends] == [largest.operand_source(0).id]
+    ends = ends_of(model.program, [conv.result(0)], list(model.fetches))
+    assert [end.value.id for end in ends] == [largest.operand_source(0).id]
 
 
 def test_a_few_samples_are_looked_at_again_with_other_random_numbers(tmp_path):
@@ -126,3 +127,20 @@ def test_a_few_samples_are_looked_at_again_with_other_random_numbers(tmp_path):
     assert len(met) == LEAST and len(set(met)) == 6 and all(met.count(one) == 2 for one in met)
     many = [(kind, len(feed["x"])) for kind, feed in _in_turn(model, [{"x": np.zeros((1000, 4))}], 16)]
     assert many == [(i % 2, min(16, 1000 - 16 * i)) for i in range(63)]
+
+
+@pytest.mark.parametrize(
+    ("last", "axis"),
+    [
+        (lambda z: nn.functional.softmax(z, axis=1), 1),
+        (lambda z: nn.functional.log_softmax(z, axis=-1), 3),
+        (nn.functional.sigmoid, None),
+        (nn.functional.relu, None),
+        (lambda z: z.mean([2, 3]), 1),
+    ],
+)
+def test_classes_are_along_the_axis_of_a_last_softmax(tmp_path, last, axis):
+    model = saved(tmp_path, lambda x: last(nn.Conv2D(2, 5, 3)(x)), (2, 6, 6))
+    conv = next(op for op in model.program.global_block().ops if op.name() == "pd_op.conv2d")
+    (end,) = ends_of(model.program, [conv.result(0)], list(model.fetches))
+    assert end.axis == axis
