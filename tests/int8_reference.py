@@ -176,7 +176,7 @@ def finished(
     line: Line, total: np.ndarray, sums: np.ndarray, arrays: list, x: Bytes, added: Bytes | None = None
 ) -> Value:
     """From the sums of products [n, out, height, width] to the line's value; sums: of each output's weights."""
-    weight_scale, bias = (np.float64(array.ravel()) for array in arrays)
+    weight_scale, bias = (array.ravel().astype(np.float64) for array in arrays)
     step = float(x.scale) * weight_scale
     bias32 = np.clip(np.rint(bias / step), -(2.0**31), 2.0**31 - 1).astype(np.int64) - x.zero * sums
     total = total + bias32[:, None, None]
@@ -184,14 +184,14 @@ def finished(
     real = total.astype(np.int32).astype(np.float32)
     if line.get("to") == "float":
         low, high = (np.float32(bound) for bound in bounds(line["act"]))
-        return np.minimum(np.maximum(real * np.float32(step)[:, None, None], low), high)
+        return np.minimum(np.maximum(real * step.astype(np.float32)[:, None, None], low), high)
     scale, zero = scale_of(line)
     swishes = line["act"] == "hard_swish"  # of a real number, which is rounded behind it
     unit, start = (1.0, np.float32(0)) if swishes else (float(scale), np.float32(zero))
     if added is not None:
         by = np.float32(float(added.scale) / unit)
         start = fma(np.float32(added.q), by, np.float32(float(start) - added.zero * float(by)))
-    made = fma(real, np.float32(step / unit)[:, None, None], start)
+    made = fma(real, (step / unit).astype(np.float32)[:, None, None], start)
     if swishes:
         return Bytes(saturated(hard_swished(made, scale, zero)), scale, zero)
     return Bytes(saturated(made, *byte_bounds(line["act"], scale, zero)), scale, zero)

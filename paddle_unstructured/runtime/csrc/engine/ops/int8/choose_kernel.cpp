@@ -12,7 +12,7 @@ namespace {
 // within 5 %.
 // ../../tile_words.cpp has those of tiles.
 constexpr double kBeginVectors = 49;
-constexpr double kVectorsDense = 13, kVectorsOf1 = 25, kVectorsOf2 = 20,
+constexpr double kVectorsDense = 13, kVectorsOf1 = 30, kVectorsOf2 = 20,
                  kVectorsOf4 = 17;  // outputs that share an entry
 
 double cost_of_vectors(const Stored& stored, int32_t rows) {
