@@ -42,7 +42,8 @@ def fma(a: Any, b: Any, c: Any) -> np.ndarray:
     bit), after which rounding to float32 is as if the exact sum had been rounded. Source: Boldo and Melquiond,
     "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008.
     """
-    product, c = np.asarray(np.float64(np.float32(a)) * np.float64(np.float32(b))), np.float64(np.float32(c))
+    a, b, c = (np.asarray(number, np.float32).astype(np.float64) for number in (a, b, c))
+    product = np.asarray(a * b)
     total = np.asarray(product + c)
     with np.errstate(invalid="ignore"):
         part = total - product
@@ -190,7 +191,7 @@ def finished(
     unit, start = (1.0, np.float32(0)) if swishes else (float(scale), np.float32(zero))
     if added is not None:
         by = np.float32(float(added.scale) / unit)
-        start = fma(np.float32(added.q), by, np.float32(float(start) - added.zero * float(by)))
+        start = fma(added.q.astype(np.float32), by, np.float32(float(start) - added.zero * float(by)))
     made = fma(real, (step / unit).astype(np.float32)[:, None, None], start)
     if swishes:
         return Bytes(saturated(hard_swished(made, scale, zero)), scale, zero)
@@ -233,7 +234,7 @@ def added(sign: int) -> Callable[..., Bytes]:
         scale, zero = scale_of(line)
         by_a, by_b = np.float32(float(a.scale) / float(scale)), np.float32(sign * float(b.scale) / float(scale))
         offset = np.float32(zero - a.zero * float(by_a) - b.zero * float(by_b))
-        real = fma(np.float32(a.q), by_a, fma(np.float32(b.q), by_b, offset))
+        real = fma(a.q.astype(np.float32), by_a, fma(b.q.astype(np.float32), by_b, offset))
         return Bytes(saturated(real, *byte_bounds(line["act"], scale, zero)), scale, zero)
 
     return line_of
@@ -243,7 +244,7 @@ def int8_multiply(line: Line, arrays: list, a: Bytes, b: Bytes) -> Bytes:
     a, b = broadcast(line, a, b)
     scale, zero = scale_of(line)
     factor = np.float32(float(a.scale) * float(b.scale) / float(scale))
-    real = fma(np.float32(a.centered * b.centered), factor, zero)
+    real = fma((a.centered * b.centered).astype(np.float32), factor, zero)
     return Bytes(saturated(real, *byte_bounds(line["act"], scale, zero)), scale, zero)
 
 
@@ -256,7 +257,7 @@ def int8_pool(line: Line, arrays: list, x: Bytes) -> Bytes:
         return Bytes(taps(line, x.q, 0).max((0, 1)), x.scale, x.zero)
     scale, zero = scale_of(line)
     factor = np.float32(float(x.scale) / (counted(line, *x.q.shape[2:]) * float(scale)))
-    return Bytes(saturated(fma(np.float32(taps(line, x.centered, 0).sum((0, 1))), factor, zero)), scale, zero)
+    return Bytes(saturated(fma(taps(line, x.centered, 0).sum((0, 1)).astype(np.float32), factor, zero)), scale, zero)
 
 
 def int8_global_pool(line: Line, arrays: list, x: Bytes) -> Bytes:
