@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -42,3 +44,8 @@ def widened(bits: np.ndarray) -> np.ndarray:
 def numbers(array: np.ndarray) -> np.ndarray:
     """The numbers of an array as Paddle gives it: it has no uint16, so that these are bits of bfloat16."""
     return widened(array) if array.dtype == np.uint16 else array
+
+
+def as_paddle(numbers: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Numbers rounded to a dtype that Paddle has given an array in: the way back from `numbers`."""
+    return nearest(numbers.astype(np.float32, copy=False)) if dtype == np.uint16 else numbers.astype(dtype)

@@ -135,8 +135,7 @@ class PirGraph:
 
     def put(self, name: str, numbers: np.ndarray) -> None:
         """Set a variable to numbers, rounded to its own type: the way back from `array`."""
-        of = self.stored(name).dtype
-        self.store(name, bfloat16.nearest(numbers) if of == np.uint16 else numbers.astype(of))
+        self.store(name, bfloat16.as_paddle(numbers, self.stored(name).dtype))
 
     def mask(self, param: Param) -> np.ndarray:
         """A copy of a mask on the host, bool."""

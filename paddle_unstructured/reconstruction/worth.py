@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 from paddle.base.libpaddle import pir
 
+from ..formats import bfloat16
 from ..graph.testing import test_program
 from ..graph.values import channel_axis
 from ..saved_model import Model
@@ -151,10 +152,11 @@ def _passes(
     sizes: list[float] = []
     rows = min(PORTION, rows_within(model, batches, ROOM, sum)) if batches else 1
     for kind, feed in _in_turn(model, batches, rows):
-        answers = executor.run(forward, feed=feed, fetch_list=ends_there, scope=model.scope)
+        given_back = executor.run(forward, feed=feed, fetch_list=ends_there, scope=model.scope)
+        answers = [bfloat16.numbers(z) for z in given_back]
         sizes = sizes or [float(np.sqrt(np.mean(np.square(z, dtype=np.float64)) or 1.0)) for z in answers]
         r = [_random(z, size, kind, random) for z, size in zip(answers, sizes)]
-        cotangents = {f"{GIVEN}{i}": one.astype(z.dtype) for i, (one, z) in enumerate(zip(r, answers))}
+        cotangents = {f"{GIVEN}{i}": bfloat16.as_paddle(one, z.dtype) for i, (one, z) in enumerate(zip(r, given_back))}
         got = executor.run(program, feed={**feed, **cotangents}, fetch_list=wanted, scope=model.scope)
         arrays = [np.asarray(array, np.float64) for array in got]
         trim()

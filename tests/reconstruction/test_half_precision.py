@@ -7,6 +7,8 @@ import pytest
 from paddle import nn
 
 from paddle_unstructured import reconstruct
+from paddle_unstructured.reconstruction.layers import solvable
+from paddle_unstructured.reconstruction.worth import worth_of
 from paddle_unstructured.saved_model import open_model
 
 
@@ -43,3 +45,25 @@ def test_weights_of_another_type_are_found_anew(tmp_path, dtype):
         assert done.refused is None and errors[1] < 0.6 * errors[0]
     finally:
         paddle.disable_static()
+
+
+def test_outputs_of_a_net_that_answers_in_bfloat16_are_worth_what_they_are_in_float32(tmp_path):
+    class Whole(Mixed):
+        def forward(self, x):
+            return self.last(nn.functional.relu(self.first(x.astype(self.dtype))))
+
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        paddle.seed(0)
+        net, spec = Whole(dtype), [paddle.static.InputSpec([None, 12], "float32", "x")]
+        net.to(dtype=dtype)
+        paddle.jit.save(net, str(tmp_path / dtype), input_spec=spec)
+        paddle.enable_static()
+        try:
+            model = open_model(tmp_path / dtype)
+            param = next(p for p in model.graph.params() if p.shape == (12, 24))
+            worth = worth_of(model, [solvable(model.graph, param)], [{"x": data(0, 256)}], seed=0)
+        finally:
+            paddle.disable_static()
+        found.append(worth[param.name].outputs)
+    assert np.corrcoef(*found)[0, 1] > 0.95

@@ -8,6 +8,7 @@ from paddle import nn
 from saved_nets import saved, structured
 
 from paddle_unstructured.reconstruction import refine
+from paddle_unstructured.reconstruction.ends import End
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
 from paddle_unstructured.reconstruction.rounding import grid
 from paddle_unstructured.reconstruction.samples import moved
@@ -148,3 +149,18 @@ def test_images_move_by_two_pixels_at_most_and_other_inputs_stay(path):
 def test_words_that_would_do_nothing_are_refused(path, words, message):
     with pytest.raises(ValueError, match=message):
         reconstruct(str(path), [{"x": images(0)}], ratio=0.5, **words)
+
+
+def test_answers_are_apart_by_squares_and_by_the_likelihood_along_their_axis():
+    random = np.random.default_rng(0)
+    z, wanted = random.normal(size=(2, 2, 3, 4)).astype(np.float32)
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program):
+        values = [paddle.static.data(name, [2, 3, 4], "float32") for name in ("z", "wanted")]
+        losses = [refine._apart(End(values[0], axis), values[1]) for axis in (None, 1)]
+    feed = {"z": z, "wanted": wanted}
+    alone, both = paddle.static.Executor(paddle.CPUPlace()).run(program, feed=feed, fetch_list=losses)
+    squares = np.square(z - wanted).mean() / np.square(wanted).mean()
+    p, q = (np.exp(each) / np.exp(each).sum(1, keepdims=True) for each in (wanted, z))
+    assert alone == pytest.approx(squares, rel=1e-5)
+    assert both == pytest.approx(squares + (p * np.log(p / q)).sum(1).mean(), rel=1e-5)
