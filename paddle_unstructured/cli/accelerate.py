@@ -7,7 +7,7 @@ import argparse
 from contextlib import contextmanager
 from typing import Any, Iterator
 
-from ..formats.atomic import scratch
+from ..formats.scratch import scratch
 from .arguments import add_model, give
 from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator
 
 from ..arguments import WrongKind
-from ..formats.atomic import scratch
+from ..formats.scratch import scratch
 
 
 def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:

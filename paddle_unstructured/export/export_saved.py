@@ -14,7 +14,8 @@ import paddle
 from .. import checkpoint
 from ..arguments import StrPath, flag, instance, one_of, path, whole
 from ..formats import pdparams
-from ..formats.atomic import check_readable, scratch
+from ..formats.atomic import check_readable
+from ..formats.scratch import scratch
 from ..inference import warn_of_onednn
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .export_program import finish

@@ -17,7 +17,8 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..arguments import StrPath, number, path, whole
-from ..formats.atomic import replace_file, scratch
+from ..formats.atomic import replace_file
+from ..formats.scratch import scratch
 from ..graph.program import walk
 from ..graph.values import exists
 from ..saved_model import Model, in_inference_mode, open_model

@@ -10,8 +10,8 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from ..export.inputs import dtype_of
-from ..formats.atomic import scratch
 from ..formats.pir_json import read_program
+from ..formats.scratch import scratch
 from ..inference import reason
 from ..saved_model import Model, open_model, save_model
 from .bf16.note import bf16_note
