@@ -11,6 +11,7 @@ from ..formats.scratch import scratch
 from .arguments import add_model, give
 from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
+from .names import stands_for
 from .reconstruction import pattern_beside, reconstructed
 
 ABOUT = "write a pruned model that runs faster on x86 CPUs, whole or in parts; exit code 3 if it stays as it is"
@@ -129,8 +130,9 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
         words["allocation"] = budget(args, model, bool(args.int8) and _int8(args, {"data": arrays, **known}))
     done = reconstructed(model, arrays, **{name: value for name, value in words.items() if value is not None})
     with scratch() as folder:
-        export(done.model.program, done.model.feeds, done.model.fetches, f"{folder}/model", done.pruner)
-        yield f"{folder}/model", arrays, done
+        made = stands_for(f"{folder}/model", args.model)
+        export(done.model.program, done.model.feeds, done.model.fetches, made, done.pruner)
+        yield made, arrays, done
 
 
 def _samples(args: argparse.Namespace, files: list[str]) -> Any:

@@ -47,6 +47,12 @@ pytestmark = pytest.mark.usefixtures("static")
         ("prune in --ratio 0.5 --calibrate odd.npy -o p", r"--calibrate must fit the input 'x', .* got \[3, 7\]"),
         ("benchmark in in --data odd.npy", r"--data must fit the input 'x', .* got \[3, 7\]"),
         ("export in --to int8 --shape 2,2,4,5 -o p", r"--shape must fit the input 'x' of shape \[2, 2, 4, 4\]"),
+        ("prune in --ratio 0.5 --calibrate rules.yaml -o p", "rules.yaml must be a .npy or .npz .* begins as neither"),
+        (
+            "prune in --ratio 0.5 --calibrate a.ranges.json -o p",
+            "neither; ranges of training are for accelerate",
+        ),
+        ("prune in --ratio 0.5 --calibrate cut.npy -o p", "cut.npy must be .* it is cut short"),
         ("prune in --ratio 0.5 -o p/", "must be the prefix of the files to write, such as 'p/model'"),
         ("prune in --ratio 0.5 -o in/model.json/p", "exists|Not a directory"),
         ("export train -o p", "is a training checkpoint, and does not say what its outputs are"),
@@ -71,6 +77,8 @@ def test_what_cannot_be_done_is_said_on_stderr_and_nothing_is_written(model, run
     Path("broken.pdparams").write_bytes(b"\x80\x04}")
     np.save("x.npy", np.ones(3))
     np.save("odd.npy", np.ones((3, 7)))
+    Path("cut.npy").write_bytes(Path("odd.npy").read_bytes()[:-9])
+    Path("a.ranges.json").write_text("{}")
     before = sorted(os.listdir())
     refused(run(*words.split()), words.split()[0], message)
     assert sorted(os.listdir()) == before
