@@ -117,7 +117,9 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
 
     pattern = pattern_beside(args.pattern, args.prune, "--prune")
     if args.prune is None and not is_asked(args) and ":" not in args.pattern:
-        raise ValueError(f"--pattern {args.pattern} says not how much is to be pruned; give --prune R.")
+        raise ValueError(
+            f"--pattern {args.pattern} does not say how much is to be pruned; give --prune R, --target-ms or --speedup."
+        )
     if len(files) != 1:
         flag = "--target-ms" if args.target_ms else "--speedup" if args.speedup else "--prune"
         raise ValueError(f"{flag} needs inputs to prune on; give --calibrate DATA.")

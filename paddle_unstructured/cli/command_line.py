@@ -35,6 +35,7 @@ _CALLED = {  # the library's argument -> the flags that may be meant
     "inputs": ("data", "calibrate"),
     "batches": ("calibrate", "data"),
     "shapes": ("shape",),
+    "ms": ("target_ms",),
     "out": ("output",),
     "path": ("output",),
     "select": ("params",),

@@ -68,6 +68,12 @@ pytestmark = pytest.mark.usefixtures("static")
         ("export in --recalibrate in/model.json -o p", "must be an .npz file"),
         ("export in --recalibrate broken.npz -o p", "must be an .npz file"),
         ("export in --recalibrate x.npy -o p", "must be an .npz file"),
+        ("export in --align-channels 4 -o p", "--align-channels has no meaning without --shrink"),
+        ("prune in --pattern 4:2 -o p", "--pattern must be kept:of, 1 <= kept < of, got '4:2'"),
+        ("prune in --target-ms -1 --calibrate x16.npy -o p", "--target-ms must be a finite number > 0"),
+        ("report packed.pu", "no model at packed.pu: .*; it is compressed; `decompress` it first"),
+        ("report .", "no model at .: .*; in its folders there are in/model, train/model"),
+        ("accelerate in -o in/model", "--output must be another name than the model's, got in/model"),
         ("export in --to tflite -o p", "invalid choice: 'tflite'"),
     ],
 )
@@ -78,6 +84,8 @@ def test_what_cannot_be_done_is_said_on_stderr_and_nothing_is_written(model, run
     np.save("x.npy", np.ones(3))
     np.save("odd.npy", np.ones((3, 7)))
     Path("cut.npy").write_bytes(Path("odd.npy").read_bytes()[:-9])
+    np.save("x16.npy", np.ones((16, 2, 4, 4), np.float32))
+    Path("packed.pu").write_bytes(b"")
     Path("a.ranges.json").write_text("{}")
     before = sorted(os.listdir())
     refused(run(*words.split()), words.split()[0], message)
