@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator
 
 from ..arguments import WrongKind
-from ..formats.scratch import scratch
-from .names import stands_for
+from ..formats.atomic import scratch
 
 
 def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -70,9 +69,8 @@ def translated(path: str) -> Iterator[str]:
         yield path
         return
     with scratch() as folder:
-        made = stands_for(f"{folder}/model", path)
-        save_model(open_model(path), made)
-        yield made
+        save_model(open_model(path), f"{folder}/model")
+        yield f"{folder}/model"
 
 
 def _parsed(text: str, feeds: tuple[str, ...]) -> tuple[str, list[int]]:
