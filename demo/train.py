@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import re
 import shlex
 import sys
 import time
@@ -154,10 +155,17 @@ def best_of(run: Run) -> str:
     return f"best test {named} at the final sparsity: {best[metric]:.4f} in epoch {best['epoch']}"
 
 
+class _Plain(logging.Formatter):
+    """Files by the names that they will have: what is being written is in a hidden folder until it is whole."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return re.sub(r"\.(\w+)\.writing/", r"\1/", super().format(record))
+
+
 def log_to_stdout() -> None:
     """Print plain log lines; paddle has already given the root logger a format of its own."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Plain("%(message)s"))
     told = logging.INFO if distributed.rank() == 0 else logging.WARNING
     for name, level in (("train", told), ("paddle_unstructured", logging.WARNING)):
         logger = logging.getLogger(name)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from typing import Any, Collection, Iterable
 
@@ -139,12 +140,6 @@ def check_opens(program: str, params: str, *, half: bool = False, kinds: Collect
             f"the model was not written, since paddle.inference of Paddle {paddle.__version__} cannot open it: "
             f"{faults[1]}; look for what the message names in the model, and leave it out of what is exported."
         )
-    elif crashes(kinds):
-        _LOG.warning(
-            "paddle.inference with its defaults crashes on leaky_relu behind a convolution; call "
-            "config.delete_pass(%r), or open the model with create_predictor, which does.",
-            CRASHING_PASS,
-        )
     elif faults:
         _LOG.warning(
             "paddle.inference opens the model only without oneDNN (%s); call config.disable_mkldnn().", faults[0]
@@ -172,7 +167,14 @@ def _faults(program: str, params: str, kinds: Collection[str]) -> list[str]:
 def reason(error: Exception) -> str:
     """The line of an error of Paddle's C++ that says what is wrong; the others are its stack and its hints."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if line.startswith("(")), lines[-1] if lines else repr(error))
+    says = [line for line in lines if re.match(r"\(\w|\w+Error: ", line)]
+    others = [line for line in lines if not line.startswith("[")]
+    return (says[:1] or others[-1:] or lines[-1:] or [repr(error)])[0]
+
+
+def is_paddles(error: Exception) -> bool:
+    """Whether an error was raised by Paddle's C++, which says where."""
+    return re.search(r"\(at \S+:\d+\)|\[operator <|C\+\+ Traceback", str(error)) is not None
 
 
 def is_half(program: Any) -> bool:
@@ -203,6 +205,8 @@ def warn_of_onednn(program: Any, name: str) -> None:
         )
     if overwrites((kind_of(op).rstrip("_"), [v.id for v in op.operands_source() if exists(v)]) for op in ops):
         _LOG.warning(WITHOUT, name, "writes over numbers that are read again", f"delete_pass({OVERWRITING_PASS!r})")
+    if not failing and crashes({kind_of(op) for op in ops}):  # without oneDNN there is no such pass
+        _LOG.warning(WITHOUT, name, "crashes on leaky_relu behind a convolution", f"delete_pass({CRASHING_PASS!r})")
 
 
 def _is_misread(value: Any) -> bool:

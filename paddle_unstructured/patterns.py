@@ -146,7 +146,10 @@ class NM(Element):
         match = re.fullmatch(r"(\d+):(\d+)", text)
         if not match:
             raise ValueError(sentence("pattern", _WORDS, text))
-        return cls(int(match[1]), int(match[2]))
+        kept, of = int(match[1]), int(match[2])
+        if not 1 <= kept < of:
+            raise ValueError(sentence("pattern", "kept:of, 1 <= kept < of", text))
+        return cls(kept, of)
 
     @property
     def sparsity(self) -> float:

@@ -152,12 +152,12 @@ def find_model(path: StrPath) -> Files:
     if not found:
         raise FileNotFoundError(
             f"no model at {path}: looked for .json with .pdiparams (inference), .pdmodel with "
-            f".pdiparams (legacy) and .json with .pdparams (training checkpoint){_halves(stem)}."
+            f".pdiparams (legacy) and .json with .pdparams (training checkpoint){_halves(stem) or _near(path)}."
         )
     return found[0]
 
 
-def _inside(folder: str) -> list[Files]:
+def _inside(folder: StrPath) -> list[Files]:
     """The models that a folder holds."""
     found = (
         Files(kind, str(file)[: -len(endings[1])])
@@ -178,6 +178,17 @@ def _halves(prefix: str) -> str:
     there = [prefix + end for end in sorted({end for ends in KINDS.values() for end in ends}, reverse=True)]
     found = [file for file in there if os.path.isfile(file)]
     return f"; only {', '.join(found)} is there" if found else ""
+
+
+def _near(path: str) -> str:
+    """What is there instead of a model."""
+    others = {".pu": "it is compressed; `decompress` it first", ".onnx": "it is an ONNX model, which is not read"}
+    said = next((text for end, text in others.items() if path.endswith(end) and os.path.isfile(path)), "")
+    if os.path.isdir(path):
+        folders = sorted(each for each in Path(path).iterdir() if each.is_dir())
+        models = [files.prefix for folder in folders for files in _inside(folder)]
+        said = f"in its folders there are {', '.join(models[:4])}{', ...' * (len(models) > 4)}" if models else ""
+    return said and f"; {said}"
 
 
 def _exists(files: Files) -> bool:

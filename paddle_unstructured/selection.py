@@ -174,7 +174,7 @@ def tell_share(verdicts: Sequence[Verdict], target: float) -> None:
         pruned, whole = share(verdicts)
         _log.log(
             logging.WARNING if held > RELEVANT * whole else logging.INFO,
-            "the target %g is reached in the %d selected of %d weights (%.1f %%); explain() has the others",
+            "the target %g is reached in the %d selected of %d weights (%.1f %%); explain() names the others",
             target,
             pruned,
             whole,

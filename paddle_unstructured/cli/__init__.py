@@ -5,6 +5,19 @@ One file per command: `ABOUT` is its one line, `add_arguments(parser)` what may 
 import Paddle only when they run, so that --help is there at once.
 """
 
-from .command_line import main
+from __future__ import annotations
+
+import sys
+from typing import Sequence
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; Ctrl-C while its parts are still being imported ends as quietly as later on."""
+    try:
+        from .command_line import main as run
+    except KeyboardInterrupt:
+        print("paddle_unstructured: interrupted; nothing was begun", file=sys.stderr)
+        return 130
+    return run(argv)

@@ -7,10 +7,11 @@ import argparse
 from contextlib import contextmanager
 from typing import Any, Iterator
 
-from ..formats.atomic import scratch
+from ..formats.scratch import scratch
 from .arguments import add_model, give
 from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
+from .names import stands_for
 from .reconstruction import pattern_beside, reconstructed
 
 ABOUT = "write a pruned model that runs faster on x86 CPUs, whole or in parts; exit code 3 if it stays as it is"
@@ -116,7 +117,9 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
 
     pattern = pattern_beside(args.pattern, args.prune, "--prune")
     if args.prune is None and not is_asked(args) and ":" not in args.pattern:
-        raise ValueError(f"--pattern {args.pattern} says not how much is to be pruned; give --prune R.")
+        raise ValueError(
+            f"--pattern {args.pattern} does not say how much is to be pruned; give --prune R, --target-ms or --speedup."
+        )
     if len(files) != 1:
         flag = "--target-ms" if args.target_ms else "--speedup" if args.speedup else "--prune"
         raise ValueError(f"{flag} needs inputs to prune on; give --calibrate DATA.")
@@ -129,8 +132,9 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
         words["allocation"] = budget(args, model, bool(args.int8) and _int8(args, {"data": arrays, **known}))
     done = reconstructed(model, arrays, **{name: value for name, value in words.items() if value is not None})
     with scratch() as folder:
-        export(done.model.program, done.model.feeds, done.model.fetches, f"{folder}/model", done.pruner)
-        yield f"{folder}/model", arrays, done
+        made = stands_for(f"{folder}/model", args.model)
+        export(done.model.program, done.model.feeds, done.model.fetches, made, done.pruner)
+        yield made, arrays, done
 
 
 def _samples(args: argparse.Namespace, files: list[str]) -> Any:

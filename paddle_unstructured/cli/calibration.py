@@ -85,21 +85,24 @@ def _from_reader(file: str, name: str) -> Any:
     spec = importlib.util.spec_from_file_location("calibration_reader", file)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
-    with _said_of(f"{file} cannot be imported"):
-        spec.loader.exec_module(module)
-    function = getattr(module, name, None)
-    what = f"{file} must have a function {name}() that gives arrays, or dicts of them by input name"
-    if not callable(function):
-        raise ValueError(f"{what}.")
-    with _said_of(f"{name}() of {file} fails"):
-        found = function()
-    if isinstance(found, (np.ndarray, Mapping)):
-        return found
-    if isinstance(found, str) or not isinstance(found, Iterable):
-        raise ValueError(f"{what}, got {type(found).__name__}.")
+    from ..runtime.precision.samples import joined
+
     batches: list[Any] = []
-    with _said_of(f"{name}() of {file} fails"):
-        batches.extend(_ended(iter(found)))
+    with _static_mode_again():  # a reader of Paddle's may leave it
+        with _said_of(f"{file} cannot be imported"):
+            spec.loader.exec_module(module)
+        function = getattr(module, name, None)
+        what = f"{file} must have a function {name}() that gives arrays, or dicts of them by input name"
+        if not callable(function):
+            raise ValueError(f"{what}.")
+        with _said_of(f"{name}() of {file} fails"):
+            found = function()
+        if isinstance(found, (np.ndarray, Mapping)):
+            return found
+        if isinstance(found, str) or not isinstance(found, Iterable):
+            raise ValueError(f"{what}, got {type(found).__name__}.")
+        with _said_of(f"{name}() of {file} fails"):
+            batches.extend(_ended(iter(found)))
     if not batches or not isinstance(batches[0], Mapping):
         return batches
     keys = sorted(batches[0])
@@ -109,17 +112,40 @@ def _from_reader(file: str, name: str) -> Any:
             raise ValueError(
                 f"{name}() of {file} must give the inputs {keys} in every batch, got {got} as batch {count}."
             )
-    return {key: np.concatenate([np.asarray(batch[key]) for batch in batches]) for key in keys}
+    return {key: joined(key, [batch[key] for batch in batches]) for key in keys}
 
 
 def _ended(batches: Iterator[Any]) -> Iterator[Any]:
-    """Batches, of which there must not be more than fit into memory: many readers of training never end."""
+    """Batches of arrays, of which there must not be more than fit into memory: many readers of training never end."""
     size = 0
-    for batch in batches:
-        size += sum(np.asarray(part).nbytes for part in (batch.values() if isinstance(batch, Mapping) else [batch]))
+    for given in batches:
+        batch = {key: np.asarray(part) for key, part in given.items()} if isinstance(given, Mapping) else _array(given)
+        size += sum(part.nbytes for part in (batch.values() if isinstance(batch, dict) else [batch]))
         if size > _MOST:
             raise ValueError(f"it must end, and gave more than {_MOST >> 30} GB; some hundred samples are enough")
         yield batch
+
+
+def _array(given: Any) -> np.ndarray:
+    """A batch of the one input; readers of training give its labels, too."""
+    parts = [np.shape(part) for part in given] if isinstance(given, (tuple, list)) else []
+    if len(parts) > 1 and (isinstance(given, tuple) or len(set(parts)) > 1):
+        shapes = " and ".join(str(list(shape)) for shape in parts[:4])
+        raise ValueError(
+            f"a batch must be an array, or a dict of arrays by input name, got a {type(given).__name__} of "
+            f"{len(parts)}, {shapes}; leave labels out"
+        )
+    return np.asarray(given)
+
+
+@contextmanager
+def _static_mode_again() -> Iterator[None]:
+    import paddle
+
+    try:
+        yield
+    finally:
+        paddle.enable_static()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from ..needs_paddle import explained
 from ..runtime.build import listening
 from . import accelerate, benchmark, check, compress, decompress, export, lite, prune, report, tune
 from .compilation_bar import compilation_bar
+from .names import forget_names, in_users_names
 from .results import only_results_on_stdout
 
 COMMANDS = (report, check, prune, compress, decompress, export, lite, accelerate, benchmark, tune)
@@ -34,6 +35,7 @@ _CALLED = {  # the library's argument -> the flags that may be meant
     "inputs": ("data", "calibrate"),
     "batches": ("calibrate", "data"),
     "shapes": ("shape",),
+    "ms": ("target_ms",),
     "out": ("output",),
     "path": ("output",),
     "select": ("params",),
@@ -54,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
     command = f"paddle_unstructured {args.command}"
+    forget_names()
     with only_results_on_stdout(), warnings.catch_warnings(), _warnings_on_stderr(), listening(compilation_bar()):
         warnings.simplefilter("ignore")
         try:
@@ -64,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{command}: interrupted; what was there before is unchanged", file=sys.stderr)
             return 130
         except (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError) as error:
-            print(f"{command}: error: {_in_flags(_in_words(error), args.flags)}", file=sys.stderr)
+            print(f"{command}: error: {in_users_names(_in_flags(_in_words(error), args.flags))}", file=sys.stderr)
             return 2
 
 
@@ -112,6 +115,13 @@ def _in_words(error: Exception) -> str:
     return str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
+class _Plain(logging.Formatter):
+    """Without paths of ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_users_names(super().format(record))
+
+
 class _Once(logging.Filter):
     """Lets each message through once: several steps of one command may have the same to say."""
 
@@ -129,7 +139,7 @@ class _Once(logging.Filter):
 def _warnings_on_stderr() -> Iterator[None]:
     """The library's warnings in plain words; Paddle has given the root logger a format of its own."""
     logger, handler = logging.getLogger(__package__.split(".")[0]), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    handler.setFormatter(_Plain("warning: %(message)s"))
     handler.addFilter(_Once())
     before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [handler], False

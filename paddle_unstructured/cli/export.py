@@ -24,12 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recalibrate", metavar="FILE", help="an .npz of inputs [batches, ...] for batch norms")
     parser.add_argument("--shrink", action="store_true", help="remove channels whose filters are zero")
     add_inputs(parser, "what the written model is tried on, for int8 and onnx")
-    parser.add_argument("--align-channels", metavar="N", type=positive, default=1, help="with --shrink; default: 1")
+    parser.add_argument("--align-channels", metavar="N", type=positive, help="with --shrink; default: 1")
 
 
 def run(args: argparse.Namespace) -> None:
     from ..export import export_model, open_model
 
+    if args.align_channels is not None and not args.shrink:
+        raise ValueError("--align-channels has no meaning without --shrink; add it, or leave this out.")
     tried_on = {} if args.to == "paddle" else inputs_of(args, open_model(args.model))
     written = export_model(
         args.model,
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         masks=args.masks,
         recalibrate=args.recalibrate,
         shrink=args.shrink,
-        align_channels=args.align_channels,
+        align_channels=args.align_channels or 1,
         **tried_on,
     )
     give(str(written))

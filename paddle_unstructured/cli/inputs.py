@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any, Iterator
 
 from ..arguments import WrongKind
-from ..formats.atomic import scratch
+from ..formats.scratch import scratch
+from .names import stands_for
 
 
 def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -69,8 +70,9 @@ def translated(path: str) -> Iterator[str]:
         yield path
         return
     with scratch() as folder:
-        save_model(open_model(path), f"{folder}/model")
-        yield f"{folder}/model"
+        made = stands_for(f"{folder}/model", path)
+        save_model(open_model(path), made)
+        yield made
 
 
 def _parsed(text: str, feeds: tuple[str, ...]) -> tuple[str, list[int]]:

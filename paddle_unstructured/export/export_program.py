@@ -15,7 +15,7 @@ import paddle
 
 from ..arguments import StrPath, flag, instance, shown, whole, wrong_kind
 from ..channels.shrink import Removal, remove_channels
-from ..formats.atomic import scratch
+from ..formats.scratch import scratch
 from ..graph import LayerGraph, Param, PirGraph, open_graph
 from ..graph.program import walk
 from ..graph.values import channel_axis, kind_of

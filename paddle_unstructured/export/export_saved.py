@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,8 @@ import paddle
 from .. import checkpoint
 from ..arguments import StrPath, flag, instance, one_of, path, whole
 from ..formats import pdparams
-from ..formats.atomic import check_readable, scratch
+from ..formats.atomic import check_readable
+from ..formats.scratch import scratch
 from ..inference import warn_of_onednn
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .export_program import finish
@@ -82,12 +84,14 @@ def export_model(
         draft = os.path.join(folder, "model")
         finish(opened, draft, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
         if to == "onnx":
-            from .onnx import to_onnx
+            from .onnx import write_onnx
 
-            return to_onnx(draft, target, inputs=None if inputs is None else [inputs], shapes=shapes)
+            made = replace(open_model(draft), files=opened.files)  # messages name the user's file, not ours
+            return write_onnx(made, target, inputs=None if inputs is None else [inputs], shapes=shapes)
         from .weight_only_int8 import quantize_weights
 
-        small, report = quantize_weights(open_model(draft), inputs=inputs, shapes=shapes)
+        made = replace(open_model(draft), files=opened.files)
+        small, report = quantize_weights(made, inputs=inputs, shapes=shapes)
         save_model(small, target)
         return report
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from ..arguments import path, whole
 from ..saved_model import Model
 from .inputs import dtype_of
 
+_log = logging.getLogger(__name__)
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+_OTHERS = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".jfif", ".dng")
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of red, green and blue
 _AROUND = 256 / 224  # what ImageNet's nets are tested with: the shorter side at 256, and the middle of 224 cut out
 
@@ -115,8 +119,13 @@ def read_images(
     if (spread <= 0).any():
         raise ValueError(f"`std` must be above 0, got {spread.ravel().tolist()}.")
     # A Mac puts "._a.jpg" beside "a.jpg" into archives, which is no image.
-    found = (file for file in Path(path("folder", folder)).rglob("*") if not file.name.startswith("."))
+    found = [file for file in Path(path("folder", folder)).rglob("*") if not file.name.startswith(".")]
     files = sorted(file for file in found if file.suffix.lower() in ENDINGS)
+    others = sorted(file.name for file in found if file.suffix.lower() in _OTHERS)
+    if others:
+        _log.warning(
+            "%d images of other kinds than %s are left out, %s", len(others), ", ".join(ENDINGS), ", ".join(others[:3])
+        )
     if not files:
         raise FileNotFoundError(f"no image in {os.fspath(folder)}: looked for files that end in {', '.join(ENDINGS)}.")
     chosen = [files[i * len(files) // min(count, len(files))] for i in range(min(count, len(files)))]

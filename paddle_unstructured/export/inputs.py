@@ -83,7 +83,8 @@ def as_feed(argument: str, model: Model, batch: Any, count: int) -> dict[str, np
     """A batch as the Program wants it."""
     if not isinstance(batch, Mapping):
         raise TypeError(
-            f"`{argument}` must give dicts input name -> array, got {type(batch).__name__} as batch {count}."
+            f"`{argument}` must give dicts input name -> array, {{{model.feeds[0]!r}: array}} say, got "
+            f"{type(batch).__name__} as batch {count}."
         )
     if set(batch) != set(model.feeds):
         raise ValueError(

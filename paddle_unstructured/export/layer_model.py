@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..formats.atomic import scratch
+from ..formats.scratch import scratch
 from ..graph import LayerGraph, Param
 from ..graph.converted import unconverted
 from ..graph.trace import reason_of

@@ -17,9 +17,10 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..arguments import StrPath, number, path, whole
-from ..formats.atomic import replace_file, scratch
+from ..formats.atomic import replace_file
+from ..formats.scratch import scratch
 from ..graph.program import walk
-from ..graph.values import exists
+from ..graph.values import exists, kind_of
 from ..saved_model import Model, in_inference_mode, open_model
 from .inputs import check_inputs, random_inputs
 from .onnx_ops import save_for_onnx
@@ -34,6 +35,12 @@ paddle2onnx.export(prefix + ".json", prefix + ".pdiparams", prefix + ".onnx", in
 """
 _ROUNDING = 2 * float(np.finfo(np.float32).eps)  # of a number near 1: all that is known of a sigmoid near 0
 _COMMON = ("float32", "float64", "int32", "int64", "bool")
+_USUAL = frozenset(  # kinds of ops that every model has, and that paddle2onnx converts
+    "parameter combine data fetch full full_int_array assign assign_value scale cast shape slice concat split stack "
+    "conv2d depthwise_conv2d conv2d_transpose pool2d batch_norm layer_norm matmul add subtract multiply divide maximum "
+    "minimum mean sum max exp sqrt relu relu6 leaky_relu sigmoid tanh gelu hardswish hardsigmoid swish softmax "
+    "dropout reshape flatten squeeze unsqueeze transpose pad3d nearest_interp bilinear_interp embedding".split()
+)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -46,7 +53,7 @@ class OnnxReport:
         opset: version of its ops.
         largest: Largest |onnxruntime - Paddle| over all outputs and inputs tried.
         relative: difference, divided by the largest |Paddle| of that output.
-        tries: Batch sizes tried, or the number of inputs given.
+        tries: Batch sizes tried, or the number of samples given.
         zeros, weights: Exact zeros, and size, of the weights that are initializers of their own name.
         renamed: Weights that are not: paddle2onnx has folded them into others.
     """
@@ -103,11 +110,24 @@ def to_onnx(
     Example:
         >>> print(to_onnx("runs/gmp90/inference", "gmp90.onnx"))  # doctest: +SKIP
     """
-    model, out = path("model", model), path("out", out)
+    opened = open_model(path("model", model))
+    return write_onnx(opened, out, opset=opset, tolerance=tolerance, inputs=inputs, shapes=shapes)
+
+
+def write_onnx(
+    opened: Model,
+    out: StrPath,
+    *,
+    opset: int = 13,
+    tolerance: float = 1e-4,
+    inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> OnnxReport:
+    """Convert an inference model that is open, as `to_onnx` does; its Program is changed."""
+    out = path("out", out)
     whole("opset", opset, least=1)
     number("tolerance", tolerance, above=0)
     onnx, onnxruntime = _packages()
-    opened = open_model(model)
     if not opened.fetches:
         raise ValueError(
             f"`model` must be an inference model, got {opened.files.program}, which returns nothing "
@@ -131,7 +151,9 @@ def _tries(
 ) -> tuple[list[dict[str, np.ndarray]], str]:
     """The inputs to compare on, and what they are in words."""
     if inputs is not None:
-        return [dict(given) for given in inputs], f"{len(inputs)} given input{'s' * (len(inputs) != 1)}"
+        feeds = [dict(given) for given in inputs]
+        count = sum(max((np.shape(array)[0] for array in feed.values() if np.ndim(array)), default=1) for feed in feeds)
+        return feeds, f"{count} given sample{'s' * (count != 1)}"
     if shapes is None:
         return [random_inputs(model, batch) for batch in (1, 3)], "random inputs of 1 and 3 rows"
     tried = random_inputs(model, shapes=shapes)
@@ -168,10 +190,12 @@ def _converted(model: Model, opset: int) -> bytes:
             return Path(prefix + ".onnx").read_bytes()
     printed = done.stdout.replace(prefix, model.files.prefix)  # the user's file, not ours
     said = [_COLOURS.sub("", line) for line in printed.splitlines() if "ERROR" in line]
-    ops = sorted({op.name().split(".")[-1] for op in model.program.global_block().ops})
+    ops = {kind_of(op).rstrip("_") for op in model.program.global_block().ops}
+    suspects = sorted(ops - _USUAL) or sorted(ops)
     raise ValueError(
         f"paddle2onnx cannot convert {model.files.prefix} to opset {opset}: "
-        f"{' '.join(said) or printed[-500:]} It does not say which; the ops are {', '.join(ops)}{_rare(model)}."
+        f"{' '.join(said) or printed[-500:]} It does not say which; of the model's ops probably "
+        f"{' or '.join(suspects)}{_rare(model)}."
     )
 
 
@@ -237,7 +261,7 @@ def _rare(model: Model) -> str:
     for op in walk(model.program.global_block()):
         for value in op.results():
             dtype = str(value.dtype).split(".")[-1].lower() if exists(value) and value.is_dense_tensor_type() else ""
-            if dtype and dtype not in _COMMON:
+            if dtype and dtype not in _COMMON and not value.use_empty():
                 called = value.name if value.has_name and not op.num_operands() else f"a result of {op.name()}"
                 found.setdefault(dtype, {})[called] = None
     said = [f"{', '.join(list(names)[:8])} in {dtype}" for dtype, names in sorted(found.items())]

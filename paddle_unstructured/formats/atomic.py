@@ -18,10 +18,7 @@ import tempfile
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator
 
-try:
-    import fcntl
-except ImportError:  # Windows: nobody knows who is alive, so what is left lies there
-    fcntl = None  # type: ignore[assignment]
+from .locks import lock_of, locked
 
 _WRITING, _WHOLE = ".writing", ".whole"  # endings of folders
 _OLD, _ALIVE = ".old", ".alive"  # in them: what is replaced, and the file whose lock says that the writer lives
@@ -53,12 +50,12 @@ def aside(path: str | os.PathLike[str]) -> Iterator[str]:
     if not os.path.isdir(real):  # beside a folder of that name there may be files that begin with it
         _check_regular(real)
     folder, name = os.path.split(real)
-    with _in_words(folder):
+    with _in_words(real):
         os.makedirs(folder, exist_ok=True)
-        with _locked(folder):
+        with locked(folder):
             _clean(folder, name)
             draft = tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=_WRITING)
-            alive = _lock(os.path.join(draft, _ALIVE))
+            alive = lock_of(os.path.join(draft, _ALIVE))
         try:
             yield os.path.join(draft, name)
             _name(draft, folder)
@@ -81,7 +78,7 @@ def finish(path: str | os.PathLike[str]) -> None:
     real = os.path.realpath(path)
     folder, name = (real, None) if os.path.isdir(real) else os.path.split(real)
     if _left(folder, name, _WHOLE):
-        with _locked(folder):  # whoever is alive and at it is done now
+        with locked(folder):  # whoever is alive and at it is done now
             for draft in _left(folder, name, _WHOLE):
                 try:
                     _finish(draft, folder)
@@ -112,7 +109,7 @@ def _name(draft: str, folder: str) -> None:
         _check_regular(target)
         os.chmod(os.path.join(draft, file), _mode(target))
         sync(os.path.join(draft, file))
-    with _locked(folder):
+    with locked(folder):
         whole = draft[: -len(_WRITING)] + _WHOLE
         os.chmod(draft, 0o755)  # others may finish it
         os.rename(draft, whole)
@@ -160,7 +157,7 @@ def _replace(source: str, target: str) -> None:
 
 def _finish(whole: str, folder: str) -> None:
     """Move what a dead process left, if it is dead."""
-    lock = _lock(os.path.join(whole, _ALIVE))
+    lock = lock_of(os.path.join(whole, _ALIVE))
     if lock is None:
         return
     try:
@@ -178,7 +175,7 @@ def _clean(folder: str, name: str) -> None:
         for draft in _left(folder, name, _WHOLE):
             _finish(draft, folder)
         for draft in _left(folder, name, _WRITING):
-            lock = _lock(os.path.join(draft, _ALIVE))
+            lock = lock_of(os.path.join(draft, _ALIVE))
             if lock is not None:
                 shutil.rmtree(draft, ignore_errors=True)
                 os.close(lock)
@@ -194,50 +191,6 @@ def _left(folder: str, name: str | None, ending: str) -> list[str]:
         return [os.path.join(folder, entry) for entry in sorted(os.listdir(folder)) if pattern.fullmatch(entry)]
     except OSError:
         return []
-
-
-@contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """One process at a time, where the file system knows locks."""
-    lock = _lock(folder, wait=True)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(path: str, *, wait: bool = False) -> int | None:
-    """A descriptor that holds the lock of a folder or file; None if another process has it, or there are no locks."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        return descriptor
-    except OSError:
-        os.close(descriptor)
-        return None
-
-
-@contextmanager
-def scratch() -> Iterator[str]:
-    """A folder where the system keeps what is needed for a while; gone at the end. A full disk there is said."""
-    with tempfile.TemporaryDirectory(prefix="paddle_unstructured_") as folder, full_disk_said(folder):
-        yield folder
-
-
-@contextmanager
-def full_disk_said(folder: str) -> Iterator[None]:
-    """What fails where no space is left says that, whatever the writer, or the reader of half a file, says."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        is_said = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename != folder
-        if shutil.disk_usage(folder).free >= 1 << 20 or is_said:
-            raise
-        said = "no space left for what is kept meanwhile; let TMPDIR name a folder with more"
-        raise OSError(errno.ENOSPC, said, folder) from error
 
 
 def _check_regular(path: str) -> None:
@@ -268,8 +221,9 @@ def _mode(target: str) -> int:
 
 
 @contextmanager
-def _in_words(folder: str) -> Iterator[None]:
-    """What the system says of a full disk, with the place and what has become of the old file."""
+def _in_words(real: str) -> Iterator[None]:
+    """What the system says of a full disk, with the place and what has become of the old file; nothing of drafts."""
+    folder, name = os.path.split(real)
     said: dict[int, Any] = {
         errno.ENOSPC: "no space left",
         errno.EDQUOT: "no space left (quota)",
@@ -278,10 +232,12 @@ def _in_words(folder: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in said:
+        if error.errno in said:
+            unchanged = "nothing was written, what was there before is unchanged"
+            raise OSError(error.errno, f"{said[error.errno]}; {unchanged}", folder) from error
+        if not os.fspath(error.filename or "").startswith(os.path.join(folder, f".{name}.")):
             raise
-        unchanged = "nothing was written, what was there before is unchanged"
-        raise OSError(error.errno, f"{said[error.errno]}; {unchanged}", folder) from error
+        raise OSError(error.errno, f"it cannot be written: {error.strerror}", real) from error
 
 
 def sync(path: str | os.PathLike[str]) -> None:

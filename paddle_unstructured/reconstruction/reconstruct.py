@@ -26,7 +26,7 @@ from .recurrent import recurrent
 from .refine import affordable, refine
 from .result import Reconstruction
 from .rounding import levels, nearest
-from .samples import Feed, of, portions, rows_within, shifted, split
+from .samples import Feed, check_rows, of, portions, rows_within, shifted, split
 from .spill import Spill, trim, trimmed
 from .subject import Subject, subject
 from .sweep import Refit, Told, sweep
@@ -122,6 +122,7 @@ def reconstruct(
         rows = rows_within(whose.model, [feed for feed, _ in batches], LARGEST, max)
         few = [(feed, part) for whole, part in batches for feed in portions(whose.model, [whole], rows)]
         seen = of(few, "fit", "choose")
+        check_rows(whose.model, seen[0])
         warn_if_unfamiliar(whose.model.graph, seen)
         judge = Judge.of(whose.model, of(few, "judge"))
         worth = _worth(whose.model, seen, seed) if method == "reconstruct" else {}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,14 +12,21 @@ import numpy as np
 
 from ..export.inputs import as_feed, batches_of
 from ..graph.splice import is_variable
+from ..inference import is_paddles, reason
 from ..saved_model import Model
 from .spill import let_go
+
+_log = logging.getLogger(__name__)
 
 Feed = Mapping[str, np.ndarray]
 PARTS = ("fit", "choose", "judge")  # for weights; for damping, and then weights too; only to judge on
 _MANY = ("fit", "fit", "choose", "fit", "fit", "fit", "choose", "judge")  # in turn
 _FEW = ("fit", "choose", "fit", "judge")
 _ENOUGH = 32
+_NODES = (
+    "Where a first axis counts something else, the nodes of a graph, save the net with all sizes fixed, and give each "
+    "graph as a batch."
+)
 _SMALL_IMAGE, _SHIFT, _COPIES = 64, 2, 3  # pixels, pixels, of each image
 
 
@@ -166,6 +174,38 @@ def rows_within(model: Model, feeds: Sequence[Feed], room: float, of: Callable[[
             if value.is_dense_tensor_type():
                 sizes.append(4 * prod(largest if extent < 0 else max(extent, 1) for extent in value.shape[1:]))
     return max(1, int(room / of(sizes)))
+
+
+def check_rows(model: Model, feed: Feed) -> None:
+    """See that the rows of several inputs are samples, by running two of them with and without a third.
+
+    They are not where a first axis counts the nodes of a graph: what rows of several batches would give then, put
+    together anew, is an error of Paddle's, or nonsense.
+
+    Raises:
+        ValueError: The net fails on some rows of its inputs.
+    """
+    if len(feed) < 2 or not is_open(model):
+        return
+    three = {name: np.resize(array, (3, *array.shape[1:])) for name, array in feed.items()}
+    two = {name: array[:2] for name, array in three.items()}
+    try:
+        answers = [model.run(**rows) for rows in (two, three)]
+    except (ValueError, RuntimeError) as error:
+        if not is_paddles(error):
+            raise
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in two.items())
+        raise ValueError(
+            f"`data` must have samples along the first axis of every input, but the net fails on two of them, "
+            f"{shapes}: {reason(error)} {_NODES}"
+        ) from error
+    apart = [
+        not np.allclose(a, b[:2], rtol=1e-2, atol=1e-3 * float(np.abs(a).max(initial=0.0)), equal_nan=True)
+        for a, b in zip(*answers)
+        if (a.ndim, b.ndim) != (0, 0) and (len(a), len(b)) == (2, 3) and a.shape[1:] == b.shape[1:]
+    ]
+    if any(apart):
+        _log.warning("answers to a sample depend on the others of its batch, which are not kept together. %s", _NODES)
 
 
 def is_open(model: Model) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from ..formats.atomic import full_disk_said
+from ..formats.scratch import full_disk_said
 
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # of glibc
 _SMALL = 1 << 16  # bytes of an array that stays in memory anyway

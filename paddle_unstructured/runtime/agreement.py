@@ -22,6 +22,8 @@ class Agreement:
         each: what has an answer: "samples", "positions" or "pixels".
         largest: The largest difference of an output, as a fraction of the first model's largest |output|.
         mean: The mean difference, as the same fraction.
+        rows: Rows of an output of which the two return different numbers, as detectors do behind NMS, so that nobody
+            knows which belong together: nothing is compared then, and the other numbers are NaN or 0. Else None.
     """
 
     samples: int
@@ -30,8 +32,11 @@ class Agreement:
     each: str
     largest: float
     mean: float
+    rows: tuple[int, int] | None = None
 
     def __str__(self) -> str:
+        if self.rows:
+            return f"outputs of {self.rows[0]} and {self.rows[1]} rows, which of them belong together is not known"
         of = f" of {self.samples} samples" if self.each != "samples" else ""
         return (
             f"same first answer {self.same_first:.2%} of {self.answers} {self.each}{of}; outputs differ by at most "
@@ -44,13 +49,16 @@ def compare(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Agreement:
     ranks.
 
     Raises:
-        ValueError: They are of different shapes.
+        ValueError: They are of different shapes, beyond the number of rows.
     """
-    if [x.shape for x in a] != [x.shape for x in b]:
+    if [x.shape[1:] for x in a] != [x.shape[1:] for x in b]:
         raise ValueError(
             f"`a` and `b` must be models of the same net, but return {[list(x.shape) for x in a]} and "
             f"{[list(x.shape) for x in b]}."
         )
+    unlike = [(len(x), len(y)) for x, y in zip(a, b) if x.shape != y.shape]
+    if unlike:
+        return Agreement(0, np.nan, 0, "samples", np.nan, np.nan, unlike[0])
     differences = [
         np.abs(x - y) / max(float(np.abs(x).max()), 1e-30) for x, y in zip(_reals(a), _reals(b)) if x.size
     ] or [np.zeros(1)]

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..arguments import StrPath, instance, path, whole
 from ..export.inputs import check_inputs, random_inputs
+from ..inference import reason
 from ..saved_model import Model, open_model
 from .agreement import Agreement, compare
 from .engine import MOST_THREADS
 from .precision.samples import Data, read_named
 from .predictor import create_predictor
+from .session import Session
 
 MOST_ROUNDS, MOST_ROWS = 1_000_000, 65_536  # what ends in an hour, and fits into memory
 _RANDOM = 16  # samples to compare outputs on, where there are no data
@@ -106,8 +109,8 @@ def benchmark(
 
     Raises:
         FileNotFoundError: A model is not there.
-        ValueError: `rounds` is not positive, or inputs must be given; or the outputs are of different shapes; or the
-            data do not fit.
+        ValueError: `rounds` is not positive, or inputs must be given; or the two take other inputs, or return outputs
+            of other shapes; or the data do not fit, or hold NaN.
 
     Example:
         >>> print(benchmark("runs/gmp90/inference", "runs/gmp90/fast", threads=2))  # doctest: +SKIP
@@ -117,7 +120,13 @@ def benchmark(
     a, b = path("a", a), path("b", b)
     samples = _samples(open_model(a), batch, seed, inputs, data, shapes)
     predictors = [create_predictor(each, threads=threads) for each in (a, b)]
-    outputs = [_outputs(predictor, samples) for predictor in predictors]  # the first run of each prepares it, too
+    read = [sorted(predictor.get_input_names()) for predictor in predictors]
+    if read[0] != read[1]:
+        raise ValueError(f"`a` and `b` must be models of the same net, but read {read[0]} and {read[1]}.")
+    outputs = []
+    for each, predictor in zip((a, b), predictors):
+        with _refusal_said(each, samples[0]):
+            outputs.append(_outputs(predictor, samples))  # the first run of each prepares it, too
     runs = [_runner(predictor, samples[0]) for predictor in predictors]
     for run in runs:  # the last of the samples were fewer, maybe
         run()
@@ -154,12 +163,36 @@ def _samples(
         rows = max(1, len(next(iter(first.values()))))
         return [first, *(random_inputs(model, batch, seed + i, shapes) for i in range(1, -(-_RANDOM // rows)))]
     whole = read_named(data, model)
+    for name, array in whole.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(f"`data` must be numbers, but {name} has NaN, which nothing equals; look at the data.")
     fixed = [value.shape[0] for value in model.inputs.values() if value.shape[0] > 0]
     count, rows = len(next(iter(whole.values()))), fixed[0] if fixed else batch
     if count < rows:
         raise ValueError(f"`data` must have at least {rows} samples (a batch), got {count}.")
     parts = [{name: array[at : at + rows] for name, array in whole.items()} for at in range(0, count, rows)]
     return parts[: count // rows] if fixed else parts
+
+
+@contextmanager
+def _refusal_said(model: str, inputs: dict[str, np.ndarray]) -> Iterator[None]:
+    """A model that does not run on inputs of the other is not of the same net; Paddle has no words for an operator's.
+
+    Raises:
+        ValueError: Instead of what Paddle's C++ came to Python with.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = reason(error)
+        if why == "std::exception":
+            with suppress(ImportError, FileNotFoundError):
+                try:
+                    Session(model).run(inputs)
+                except ValueError as said:
+                    why = str(said)
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+        raise ValueError(f"`a` and `b` must be models of the same net, but {model} fails on {shapes}: {why}") from error
 
 
 def _outputs(predictor: Any, samples: list[dict[str, np.ndarray]]) -> list[np.ndarray]:

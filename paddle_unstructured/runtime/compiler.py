@@ -238,10 +238,16 @@ def run(command: Sequence[str]) -> None:
     """Run a compiler.
 
     Raises:
-        BuildError: It failed; its words are quoted.
+        BuildError: It failed; its words are quoted, but for those of a full disk.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
+        places = os.path.dirname(os.path.dirname(command[-1])), tempfile.gettempdir()  # the draft's folder; g++'s own
+        if "No space left on device" in done.stderr or min(shutil.disk_usage(at).free for at in places) < 1 << 20:
+            raise BuildError(
+                f"the runtime's kernels cannot be compiled: no space left in {' or in '.join(places)}; let "
+                "PADDLE_UNSTRUCTURED_CACHE and TMPDIR name folders with some ten megabytes."
+            )
         raise BuildError(
             f"the runtime's kernels cannot be compiled: {' '.join(command[:1])} ended with "
             f"{done.returncode} on\n  {' '.join(command)}\n{done.stderr[-3000:]}"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,15 +21,15 @@ from .int8.errors import LayerError
 from .int8.errors import table as error_table
 from .int8.note import int8_note
 from .int8.options import Int8
-from .int8.quantize import batches_of, calibrate, report
+from .int8.quantize import calibrate, report
 from .net import Net, input_of
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
-from .precision.samples import read_batches
+from .precision.samples import Data, read_batches
 from .read_net import read_net
 from .reader import Refusal
 from .refusals import RefusedOp, table
-from .trial import are_close, trial_inputs
+from .trial import are_close, look_familiar, trial_inputs
 from .write_plan import KernelChoice, emit
 
 
@@ -151,6 +151,11 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None, bf16: Bf1
         if int8 is not None:
             raise ValueError("`bf16` must be left out with `int8`: a model is rounded to one or the other.")
     opened = open_model(arguments.path("model", model))
+    if os.path.realpath(prefix) == os.path.realpath(opened.files.prefix):
+        raise ValueError(
+            f"`out` must be another name than the model's, got {out}: what is converted can be neither pruned nor "
+            "exported nor trained any more."
+        )
     before = _bytes(opened.files.program, opened.files.params)
     opened = in_inference_mode(opened) if opened.fetches else opened
     try:
@@ -176,8 +181,7 @@ def _converted(
     net = read_net(model)
     feeds = _compare_with_paddle(model, net)
     if bf16 is not None:
-        inputs = [input_of(layer) for layer in net.inputs]
-        samples = [list(feeds.values())] if bf16.data is None else read_batches(bf16.data, inputs)
+        samples = [list(feeds.values())] if bf16.data is None else _batches(model, net, bf16.data)
         writer, choices = emit_bf16(net)
         note = bf16_note(net, samples, Engine(writer.text, writer.arrays), given=bf16.data is not None)
         return writer, choices, note, ()
@@ -185,11 +189,19 @@ def _converted(
         writer, choices = emit(net)
         Engine(writer.text, writer.arrays)  # loads it once, with all checks, before anything is written
         return writer, choices, "", ()
-    batches = batches_of(net, int8)
+    batches = [] if int8.data is None else _batches(model, net, int8.data)
     found = calibrate(net, int8, batches)
     writer, choices = found.emitter().run()
     note = int8_note(net, int8, Engine(writer.text, writer.arrays), batches, found)
     return writer, choices, note, tuple(report(found, batches)) if int8.report else ()
+
+
+def _batches(model: Model, net: Net, data: Data) -> list[list[np.ndarray]]:
+    """Data as the net takes them, of the sizes that the model declares: of others the net may make something, too."""
+    taken = [input_of(layer) for layer in net.inputs]
+    batches = read_batches(data, [replace(one, dims=tuple(model.inputs[one.name].shape)) for one in taken])
+    look_familiar(model, [dict(zip((one.name for one in taken), batch)) for batch in batches])
+    return batches
 
 
 def _compare_with_paddle(model: Model, net: Net) -> dict[str, np.ndarray]:

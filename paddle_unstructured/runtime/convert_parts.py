@@ -10,8 +10,8 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from ..export.inputs import dtype_of
-from ..formats.atomic import scratch
 from ..formats.pir_json import read_program
+from ..formats.scratch import scratch
 from ..inference import reason
 from ..saved_model import Model, open_model, save_model
 from .bf16.note import bf16_note
@@ -31,7 +31,7 @@ from .parts import Finder, Part
 from .precision.samples import Data, read_batches
 from .reader import Refusal
 from .splice import Piece, write_parts
-from .trial import few_samples, trial_inputs
+from .trial import few_samples, look_familiar, trial_inputs
 from .try_parts import look, tried, values_of
 from .write_plan import KernelChoice, emit
 
@@ -170,7 +170,9 @@ def _batches(model: Model, data: Data | None) -> list[dict[str, np.ndarray]]:
         Input(name, dtype_of(value), ("n", *["c"] * (len(value.shape) - 1)), tuple(value.shape))
         for name, value in model.inputs.items()
     ]
-    return [dict(zip(model.feeds, arrays)) for arrays in read_batches(data, inputs)]
+    batches = [dict(zip(model.feeds, arrays)) for arrays in read_batches(data, inputs)]
+    look_familiar(model, batches)
+    return batches
 
 
 def _check_skip(int8: Int8, names: Sequence[str]) -> None:

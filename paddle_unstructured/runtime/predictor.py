@@ -12,9 +12,9 @@ import paddle
 
 from ..arguments import StrPath, whole
 from ..formats import pair
-from ..formats.atomic import scratch
 from ..formats.pdiparams import read, scan
 from ..formats.pir_json import all_ops, ops_of, ranks_of, read_program, reads_of, share_params
+from ..formats.scratch import scratch
 from ..inference import make_config, many_axes, overwrites, reason, without_onednn
 from ..saved_model import Files, find_model
 from .engine import MOST_THREADS, Engine

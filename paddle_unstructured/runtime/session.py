@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -27,7 +29,7 @@ class Session:
     What is not ours of a model in parts is run by ONNX Runtime, which does not work in forks.
 
     Args:
-        path: The prefix of the `.json` and `.pdiparams` that `convert` wrote, or one of the two files.
+        path: The prefix of the `.json` and `.pdiparams` that `convert` wrote, one of the two files, or their folder.
         threads: threads of one run, 1 to 256.
 
     Raises:
@@ -46,6 +48,8 @@ class Session:
         prefix = _prefix(path)
         program, params = prefix + ".json", prefix + ".pdiparams"
         finish(prefix)
+        if not os.path.isfile(program):
+            raise FileNotFoundError(f"no model at {os.fspath(path)}: looked for {program} with {params}.")
         content = read_program(program)
         found = operators(content, program)
         if not found:
@@ -116,7 +120,15 @@ class Session:
 
 
 def _prefix(path: StrPath) -> str:
+    """A path without its ending; of a folder that holds one model, that model's."""
     path = arguments.path("path", path)
+    if os.path.isdir(path):
+        finish(path)
+        inside = [str(file)[: -len(".pdiparams")] for file in sorted(Path(path).glob("*.pdiparams"))]
+        if len(inside) > 1:
+            raise ValueError(f"{path} must hold one model, but holds {', '.join(inside)}; name one.")
+        if inside and not os.path.isfile(path + ".json"):
+            return inside[0]
     return next((path[: -len(end)] for end in (".json", ".pdiparams") if path.endswith(end)), path)
 
 

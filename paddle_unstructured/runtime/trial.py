@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Mapping
+from contextlib import suppress
+from typing import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..export.inputs import random_inputs
+from ..reconstruction.familiarity import warn_if_unfamiliar
 from ..saved_model import Model
 
 _CLOSE = 2e-3  # of the largest number: what badly conditioned norms make of sums in another order, at most
@@ -25,6 +27,12 @@ def trial_inputs(model: Model) -> Iterator[dict[str, np.ndarray]]:
             shape, size = list(value.shape), pixels if len(value.shape) >= 4 else tokens
             shapes[name] = [extent if extent > 0 else 2 if i == 0 else size for i, extent in enumerate(shape)]
         yield random_inputs(model, 2, 0, shapes)
+
+
+def look_familiar(model: Model, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Log a warning where data cannot be what the model was trained on."""
+    with suppress(Exception):  # of any kind that Paddle's C++ comes to Python with; whether data fit is said elsewhere
+        warn_if_unfamiliar(model.graph, batches)
 
 
 def few_samples(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,8 +14,8 @@ from typing import Any, Dict, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..formats import pdiparams
-from ..formats.atomic import scratch
 from ..formats.pir_json import attribute, ops_of, read_program
+from ..formats.scratch import scratch
 from ..saved_model import Model, drafts, save_model
 
 Op = Dict[str, Any]  # an op, or a value: as the file holds them

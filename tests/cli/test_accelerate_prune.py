@@ -49,7 +49,7 @@ def test_one_command_prunes_and_converts(photos, run, words):
         (["--prune", "0.5"], "--prune needs inputs to prune on; give --calibrate DATA"),
         (["--int8", "--calibrate", "x.npy", "--most-error", "0"], "--most-error must be a finite number > 0 and <= 1"),
         (["--most-error", "0"], "--most-error has no meaning without --int8"),
-        (["--pattern", "1x4", "--calibrate", "x.npy"], "says not how much is to be pruned; give --prune R"),
+        (["--pattern", "1x4", "--calibrate", "x.npy"], "does not say how much is to be pruned; give --prune R"),
         (["--prune", "0.6", "--pattern", "2:4", "--calibrate", "x.npy"], "--prune 0.6 is not what --pattern 2:4 means"),
         (["--int8", "--calibrate", "x.npy", "--mean", "0"], "--mean has no meaning without a folder of images"),
         (["--calibrate", "x.npy"], "--calibrate has no meaning without --int8"),

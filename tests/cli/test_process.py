@@ -54,6 +54,19 @@ def test_help_needs_no_paddle(tmp_path):
     )
 
 
+def test_an_interruption_while_it_is_imported_has_no_traceback(tmp_path):
+    code = (
+        "import sys\n"
+        "class Ctrl(type(sys)):\n    def __getattr__(self, name): raise KeyboardInterrupt\n"
+        "sys.modules['paddle_unstructured.cli.command_line'] = Ctrl('command_line')\n"
+        "from paddle_unstructured.cli import main; sys.exit(main(['report', 'in']))"
+    )
+    folder = str(Path(paddle_unstructured.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": folder}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (found.returncode, found.stderr) == (130, "paddle_unstructured: interrupted; nothing was begun\n")
+
+
 def test_the_console_script_is_the_same_command():
     project = Path(paddle_unstructured.__file__).parents[1] / "pyproject.toml"
     if not project.is_file():

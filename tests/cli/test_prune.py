@@ -140,6 +140,9 @@ def fails_later():
     raise KeyError("x")
 def none(): pass
 def mixed(): return [{"x": sample}, {"y": sample}]
+def labelled(): yield sample, np.arange(2)
+def listed(): yield [sample, np.arange(2)]
+def sizes(): return [{"x": sample}, {"x": sample[:, :, 1:]}]
 def endless():
     while True:
         yield sample
@@ -163,6 +166,9 @@ def endless():
         (["in", "--calibrate", "reader.py:fails_later"], "fails_later() of reader.py fails: KeyError: 'x'"),
         (["in", "--calibrate", "reader.py:none"], "that gives arrays, or dicts of them by input name, got NoneType"),
         (["in", "--calibrate", "reader.py:mixed"], "must give the inputs ['x'] in every batch, got ['y'] as batch 2"),
+        (["in", "--calibrate", "reader.py:labelled"], "got a tuple of 2, [2, 2, 4, 4] and [2]; leave labels out"),
+        (["in", "--calibrate", "reader.py:listed"], "got a list of 2, [2, 2, 4, 4] and [2]; leave labels out"),
+        (["in", "--calibrate", "reader.py:sizes"], "give x in one shape, got [2, 2, 4, 4] and [2, 2, 3, 4]; bring"),
         (["in", "--calibrate", "reader.py:endless"], "it must end, and gave more than"),
         (["in", "--calibrate", "wrong.py:batches"], "wrong.py cannot be imported: SyntaxError"),
     ],
@@ -186,8 +192,11 @@ def batches():
 """
 
 
-def test_a_python_reader_gives_the_inputs(model, run, tmp_path):
-    (tmp_path / "reader.py").write_text(READER)
+@pytest.mark.parametrize("of_paddle", [False, True])
+def test_a_python_reader_gives_the_inputs(model, run, tmp_path, of_paddle):
+    reader = READER.replace('{"x": np', '{"x": paddle.to_tensor(np').replace('"float32")', '"float32"))')
+    leaves_static_mode = "import paddle\npaddle.disable_static()\n" + reader
+    (tmp_path / "reader.py").write_text(leaves_static_mode if of_paddle else READER)
     code, said, err = run("prune", "in", "--ratio", "0.5", "--calibrate", "reader.py:batches", "-o", "p")
     assert (code, err) == (0, "") and "held-back inputs: relative error" in said and zeros("p", *WEIGHTS) == 68
 

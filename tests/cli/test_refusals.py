@@ -47,6 +47,12 @@ pytestmark = pytest.mark.usefixtures("static")
         ("prune in --ratio 0.5 --calibrate odd.npy -o p", r"--calibrate must fit the input 'x', .* got \[3, 7\]"),
         ("benchmark in in --data odd.npy", r"--data must fit the input 'x', .* got \[3, 7\]"),
         ("export in --to int8 --shape 2,2,4,5 -o p", r"--shape must fit the input 'x' of shape \[2, 2, 4, 4\]"),
+        ("prune in --ratio 0.5 --calibrate rules.yaml -o p", "rules.yaml must be a .npy or .npz .* begins as neither"),
+        (
+            "prune in --ratio 0.5 --calibrate a.ranges.json -o p",
+            "neither; ranges of training are for accelerate",
+        ),
+        ("prune in --ratio 0.5 --calibrate cut.npy -o p", "cut.npy must be .* it is cut short"),
         ("prune in --ratio 0.5 -o p/", "must be the prefix of the files to write, such as 'p/model'"),
         ("prune in --ratio 0.5 -o in/model.json/p", "exists|Not a directory"),
         ("export train -o p", "is a training checkpoint, and does not say what its outputs are"),
@@ -62,6 +68,12 @@ pytestmark = pytest.mark.usefixtures("static")
         ("export in --recalibrate in/model.json -o p", "must be an .npz file"),
         ("export in --recalibrate broken.npz -o p", "must be an .npz file"),
         ("export in --recalibrate x.npy -o p", "must be an .npz file"),
+        ("export in --align-channels 4 -o p", "--align-channels has no meaning without --shrink"),
+        ("prune in --pattern 4:2 -o p", "--pattern must be kept:of, 1 <= kept < of, got '4:2'"),
+        ("prune in --target-ms -1 --calibrate x16.npy -o p", "--target-ms must be a finite number > 0"),
+        ("report packed.pu", "no model at packed.pu: .*; it is compressed; `decompress` it first"),
+        ("report .", "no model at .: .*; in its folders there are in/model, train/model"),
+        ("accelerate in -o in/model", "--output must be another name than the model's, got in/model"),
         ("export in --to tflite -o p", "invalid choice: 'tflite'"),
     ],
 )
@@ -71,6 +83,10 @@ def test_what_cannot_be_done_is_said_on_stderr_and_nothing_is_written(model, run
     Path("broken.pdparams").write_bytes(b"\x80\x04}")
     np.save("x.npy", np.ones(3))
     np.save("odd.npy", np.ones((3, 7)))
+    Path("cut.npy").write_bytes(Path("odd.npy").read_bytes()[:-9])
+    np.save("x16.npy", np.ones((16, 2, 4, 4), np.float32))
+    Path("packed.pu").write_bytes(b"")
+    Path("a.ranges.json").write_text("{}")
     before = sorted(os.listdir())
     refused(run(*words.split()), words.split()[0], message)
     assert sorted(os.listdir()) == before

@@ -62,6 +62,13 @@ def test_hidden_files_are_left_out(folder):
     assert len(read_images(folder, RGB)) == 4
 
 
+def test_images_of_other_kinds_are_said_to_be_left_out(folder, caplog):
+    for name in ("b.GIF", "a.heic", "notes.txt"):
+        (folder / name).write_text("")
+    read_images(folder, RGB)
+    assert "2 images of other kinds than .jpg" in caplog.text and caplog.text.rstrip().endswith("a.heic, b.GIF")
+
+
 def test_levels_of_16_bits_are_scaled_and_not_cut_off(tmp_path):
     image = pytest.importorskip("PIL.Image")
     levels = np.full((8, 8), 257 * 100, np.uint16)

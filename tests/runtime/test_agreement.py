@@ -28,5 +28,13 @@ def test_each_answer_counts(turned, said):
     assert f"same first answer {said}; outputs" in str(found)
 
 
+def test_other_numbers_of_rows_are_said_and_not_compared():
+    found = compare([np.ones((5, 6)), np.ones(2)], [np.ones((3, 6)), np.ones(2)])
+    assert str(found) == "outputs of 5 and 3 rows, which of them belong together is not known"
+    assert np.isnan(found.same_first) and np.isnan(found.largest)
+    with pytest.raises(ValueError, match="models of the same net"):
+        compare([np.ones((5, 6))], [np.ones((5, 7))])
+
+
 def test_no_samples_are_alike():
     assert compare([np.zeros((0, 3))], [np.zeros((0, 3))]).same_first == 1.0

@@ -56,6 +56,15 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
         compiler.build_kernels(tmp_path, compiler.find_compiler())
 
 
+def test_a_full_disk_is_said_without_the_compilers_words(tmp_path):
+    program = tmp_path / "g++"
+    program.write_text('#!/bin/sh\necho "Fatal error: can\'t write 46 bytes: No space left on device" >&2; exit 1\n')
+    program.chmod(0o755)
+    with pytest.raises(build.BuildError, match=f"no space left in {tmp_path} or in .*; let PADDLE_U.* and TMPDIR") as e:
+        compiler.run([str(program), "-c", "kernels.cpp", "-o", str(tmp_path / "draft" / "kernels.o")])
+    assert "Fatal error" not in str(e.value)
+
+
 def compiler_for(folder, target, order="__ORDER_LITTLE_ENDIAN__", pointer=8, macro="__unknown__"):
     """A compiler that says for what it compiles, and can no more."""
     program = folder / f"{target}-g++"

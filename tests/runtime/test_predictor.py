@@ -247,6 +247,24 @@ def test_benchmark_refuses_models_of_different_nets(models, tmp_path):
         benchmark(models[0], other, rounds=1, inputs={"x": image(1, 3, 8, 8)})
 
 
+def test_benchmark_says_why_a_model_does_not_take_what_the_other_takes(models, tmp_path):
+    _, fast = models
+    (tmp_path / "other").mkdir()
+    wide = save_net(tmp_path / "other", lambda x: nn.Conv2D(5, 2, 1)(x), [-1, 5, -1, -1])
+    with pytest.raises(ValueError, match=r"same net, but .* fails on x \[1, 5, 8, 8\]: the input must be float32 of"):
+        benchmark(wide, fast, rounds=1, inputs={"x": image(1, 5, 8, 8)})
+    with pytest.raises(ValueError, match="`data` must be numbers, but x has NaN"):
+        benchmark(wide, wide, rounds=1, data=np.full([2, 5, 8, 8], np.nan, np.float32))
+    program, executor = paddle.static.Program(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.program_guard(program, paddle.static.default_startup_program()):
+        y = paddle.static.data("y", [-1, 4])
+        z = nn.Linear(4, 2)(y)
+    executor.run(paddle.static.default_startup_program())
+    paddle.static.save_inference_model(str(tmp_path / "y"), [y], [z], executor, program=program)
+    with pytest.raises(ValueError, match=r"the same net, but read \['x'\] and \['y'\]"):
+        benchmark(wide, str(tmp_path / "y"), rounds=1, inputs={"x": image(1, 5, 8, 8)})
+
+
 def test_an_operator_of_a_damaged_plan_is_refused_before_it_is_built(models):
     dense, fast = models
     [ours] = operators(read_program(fast + ".json"), fast + ".json")

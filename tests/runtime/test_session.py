@@ -53,6 +53,21 @@ def test_inputs_are_given_in_order_in_a_dict_or_by_keyword(sessions):
     assert (two.run({"gate": GATE, "image": IMAGE})[0] == expected).all()
 
 
+def test_a_folder_that_holds_one_model_means_it(sessions, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model at .*: looked for .*missing.json with .*missing.pdiparams"):
+        Session(tmp_path / "missing")
+    paddle.jit.save(nn.Conv2D(3, 5, 4), str(tmp_path / "dense"), [InputSpec([None, 3, 4, 4], name="image")])
+    paddle.enable_static()
+    try:
+        convert(tmp_path / "dense", tmp_path / "fast" / "one")
+        assert Session(tmp_path / "fast").inputs == ("image",)
+        convert(tmp_path / "dense", tmp_path / "fast" / "two")
+    finally:
+        paddle.disable_static()
+    with pytest.raises(ValueError, match="must hold one model, but holds .*one, .*two; name one"):
+        Session(tmp_path / "fast")
+
+
 def test_what_is_given_twice_or_not_at_all_is_refused(sessions):
     one, two = sessions
     with pytest.raises(TypeError, match="`run` must get its inputs in order or by name, got both; give gate in order"):

@@ -20,5 +20,5 @@ def bf16_note(net: Net, batches: Sequence[Batch], engine: Engine, *, given: bool
         engine: the net in bfloat16.
         given: whether the user gave them; else they are random.
     """
-    where = "on the data" if given else "on random inputs (give data for its own)"
+    where = "on the data" if given else "on random inputs, for want of data"
     return f"bfloat16 against float32, {where}: {agreement(net, batches, engine)}"

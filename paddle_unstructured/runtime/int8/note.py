@@ -8,9 +8,11 @@ from typing import Sequence
 from ..engine import Engine
 from ..net import Net
 from ..precision.agreement import agreement
-from ..precision.batches import Batch
+from ..precision.batches import Batch, count_samples
 from .errors import Calibrated
 from .options import Int8
+
+FEW = 16  # samples of which nobody should expect good ranges
 
 
 def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch], found: Calibrated) -> str:
@@ -27,4 +29,7 @@ def int8_note(net: Net, int8: Int8, engine: Engine, batches: Sequence[Batch], fo
         return "activations: ranges learned in training"
     how = found.calibration + ", equalized" * int8.equalize + ", ranges from training" * (int8.ranges is not None)
     said = f"activations: {how}; against float32, on the calibration data: {agreement(net, batches, engine)}"
-    return f"{said}; error of the outputs {found.error:.2%} on samples held out"
+    count = sum(count_samples(net, batch) for batch in batches)
+    where = "samples held out" if count > 1 else "the same sample"
+    few = f"; {count} sample{'s' * (count > 1)} of data: some hundred are usual" if count < FEW else ""
+    return f"{said}; error of the outputs {found.error:.2%} on {where}{few}"

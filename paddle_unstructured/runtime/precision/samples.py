@@ -16,6 +16,7 @@ from ...formats.atomic import check_readable
 from ...saved_model import Model
 from ..border import Input
 
+_NPY, _ZIP = b"\x93NUMPY", b"PK"  # how such files begin
 _KINDS = "samples (an array, batches of it, or a .npy or .npz file)"
 Data = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], Iterable[Any]]
 
@@ -127,7 +128,7 @@ def read_named(data: Any, model: Model) -> dict[str, np.ndarray]:
             f"`data` must give an array for each of {', '.join(model.feeds)}: an .npz file or a dict, by input name."
         )
     found = {
-        name: np.concatenate(read_inputs(data, name, list(value.shape), dtype=dtype_of(value)))
+        name: joined(name, read_inputs(data, name, list(value.shape), dtype=dtype_of(value)))
         for name, value in model.inputs.items()
     }
     if len({len(array) for array in found.values()}) > 1:
@@ -136,8 +137,30 @@ def read_named(data: Any, model: Model) -> dict[str, np.ndarray]:
     return found
 
 
+def joined(name: str, batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Batches of an input as one array.
+
+    Raises:
+        ValueError: They have different shapes, beyond the number of samples.
+    """
+    for batch in batches[1:]:
+        if batch.shape[1:] != batches[0].shape[1:]:
+            raise ValueError(
+                f"`data` must give {name} in one shape, got {list(batches[0].shape)} and {list(batch.shape)}; bring "
+                "them to one size. (`reconstruct` and `Int8(data)` in Python take batches of several.)"
+            )
+    return np.concatenate(batches)
+
+
 def _read(file: str) -> Any:
     check_readable(file)
+    with open(file, "rb") as opened:
+        if not opened.read(6).startswith((_NPY, _ZIP)):
+            ranges = "; ranges of training are for accelerate --int8" if str(file).endswith(".ranges.json") else ""
+            raise ValueError(
+                f"{file} must be a .npy or .npz file of arrays, as np.save(file, x) or np.savez(file, x=...) writes "
+                f"it, and begins as neither{ranges}."
+            )
     try:
         found = np.load(file, mmap_mode="r")  # of an .npy: what the file does not hold is not allocated
         if isinstance(found, np.ndarray):
@@ -149,7 +172,7 @@ def _read(file: str) -> Any:
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{file} must be a .npy or .npz file of arrays, as np.save(file, x) or np.savez(file, x=...) "
-            f"writes it: {error}"
+            f"writes it: {'it is cut short' if 'mmap length' in str(error) else error}"
         ) from error
 
 

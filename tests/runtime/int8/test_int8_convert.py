@@ -316,6 +316,28 @@ def test_nothing_is_written_for_data_that_do_not_fit(tmp_path):
     assert not (tmp_path / "fast.json").exists()
 
 
+def test_data_that_the_net_was_not_trained_on_are_warned_of(tmp_path, caplog):
+    dense = saved(tmp_path, "residual")
+    convert(dense, str(tmp_path / "fast"), int8=Int8(DATA))
+    assert "does not look like" not in caplog.text
+    convert(dense, str(tmp_path / "fast"), int8=Int8(255 * np.abs(DATA)))
+    assert "the data does not look like what the net was trained on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "count, said", [(1, "on the same sample; 1 sample of"), (5, "on samples held out; 5 samples of")]
+)
+def test_few_samples_are_said(tmp_path, count, said):
+    table = convert(saved(tmp_path, "residual"), str(tmp_path / "fast"), int8=Int8(DATA[:count]))
+    assert f"{said} of data: some hundred are usual" in table.note
+
+
+def test_data_of_another_size_than_the_model_declares_do_not_fit(tmp_path):
+    dense = save_net(tmp_path, lambda x: nn.Linear(48, 2)(x.flatten(1)), [-1, 3, 4, 4])
+    with pytest.raises(ValueError, match=r"must fit the input 'x', \[-1, 3, 4, 4\] .* got \[16, 3, 8, 8\]"):
+        convert(dense, str(tmp_path / "fast"), int8=Int8(np.ones((16, 3, 8, 8), np.float32)))
+
+
 def test_benchmark_says_how_far_outputs_are_apart(models, tmp_path):
     dense, fast, _ = models
     np.save(tmp_path / "x.npy", images(10, seed=5))

@@ -28,6 +28,15 @@ int64_t find_place(const std::vector<Piece>& pieces, int64_t first, int64_t last
   return begin;
 }
 
+// The last use of each place: a value's own, or that of the last one which takes its place.
+std::vector<int64_t> last_uses(const Lifetimes& lifetimes) {
+  std::vector<int64_t> last = lifetimes.last_use;
+  for (size_t value = last.size(); value-- > 0;)
+    if (const int64_t before = lifetimes.takes_place_of[value]; before != Lifetimes::kNobody)
+      last[static_cast<size_t>(before)] = last[value];
+  return last;
+}
+
 }  // namespace
 
 // Each value is followed by a guard that nobody writes; the arena begins with one. Larger values choose first.
@@ -37,11 +46,12 @@ Layout lay_out(const std::vector<int64_t>& sizes, const Lifetimes& lifetimes) {
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sizes[a] > sizes[b]; });
   Layout layout{std::vector<int64_t>(sizes.size()), kGuardBytes};
   std::vector<Piece> pieces;
+  const std::vector<int64_t> last_use = last_uses(lifetimes);
   for (const size_t value : order) {
-    if (lifetimes.last_use[value] == Lifetimes::kNever) continue;
+    if (last_use[value] == Lifetimes::kNever || lifetimes.takes_place_of[value] != Lifetimes::kNobody) continue;
     const int64_t bytes = round_up(sizes[value], kAlign) + kGuardBytes;
     const auto first = static_cast<int64_t>(value);
-    const int64_t last = lifetimes.last_use[value];
+    const int64_t last = last_use[value];
     const int64_t begin = find_place(pieces, first, last, bytes);
     layout.offset[value] = begin;
     layout.bytes = std::max(layout.bytes, begin + bytes);
@@ -50,6 +60,9 @@ Layout lay_out(const std::vector<int64_t>& sizes, const Lifetimes& lifetimes) {
                                    [](const Piece& a, const Piece& b) { return a.begin < b.begin; }),
                   piece);
   }
+  for (size_t value = 0; value < sizes.size(); ++value)
+    if (const int64_t before = lifetimes.takes_place_of[value]; before != Lifetimes::kNobody)
+      layout.offset[value] = layout.offset[static_cast<size_t>(before)];
   require(layout.bytes <= kMostBytes, "the input is too large for this model; give a smaller one");
   return layout;
 }

@@ -10,10 +10,13 @@
 
 namespace paddle_unstructured {
 
-// Value `i` is made by step `i` and read last by step `last_use[i]`.
+// Value `i` is made by step `i` and read last by step `last_use[i]`. It lies where `takes_place_of[i]` did, an earlier
+// value that this step reads last, if there is one.
 struct Lifetimes {
   static constexpr int64_t kNever = -1;  // the value is not made, and gets no place
+  static constexpr int64_t kNobody = -1;
   std::vector<int64_t> last_use;
+  std::vector<int64_t> takes_place_of;
 };
 
 struct Layout {

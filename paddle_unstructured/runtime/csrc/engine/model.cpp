@@ -101,6 +101,21 @@ void Network::find_lifetimes() {
     for (const size_t read : step_of(value).inputs) lifetimes_.last_use[read] = static_cast<int64_t>(value);
   }
   for (const Output& output : outputs_) lifetimes_.last_use[output.value()] = static_cast<int64_t>(values);
+  lifetimes_.takes_place_of.assign(values, Lifetimes::kNobody);
+  for (size_t value = inputs_.size(); value < values; ++value)
+    if (!step_of(value).fused_away) lifetimes_.takes_place_of[value] = place_of_an_input(value);
+}
+
+// The input of the step that makes `value` whose place it takes, or kNobody.
+int64_t Network::place_of_an_input(size_t value) const {
+  const Step& step = step_of(value);
+  const int which = step.runs->overwrites();
+  if (which < 0 || static_cast<size_t>(which) >= step.inputs.size()) return Lifetimes::kNobody;
+  const size_t read = step.inputs[static_cast<size_t>(which)];
+  const bool dies = lifetimes_.last_use[read] == static_cast<int64_t>(value) &&
+                    std::count(step.inputs.begin(), step.inputs.end(), read) == 1;
+  const bool fits = !is_input(read) && format_of(read).type == format_of(value).type;
+  return dies && fits ? static_cast<int64_t>(read) : Lifetimes::kNobody;
 }
 
 void Network::load(const Plan& plan, const LoadContext& context) {

@@ -49,6 +49,7 @@ class Network {
   void fuse_steps();
   bool is_read_once(size_t value) const;
   void find_lifetimes();
+  int64_t place_of_an_input(size_t value) const;
 
   std::vector<Input> inputs_;
   std::vector<bool> is_read_in_place_;  // each input

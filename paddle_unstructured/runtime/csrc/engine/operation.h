@@ -32,6 +32,9 @@ class Operation {
   }
   // Whether it reads nothing of a plane but its pixels, wherever these lie: then it takes the caller's input as it is.
   virtual bool reads_pixels_only() const { return false; }
+  // The input whose place the output may take: it is of the same type and shape, and each vector of it is read for the
+  // last time right before that of the output is written there. Negative: none.
+  virtual int overwrites() const { return -1; }
   // Of one sample; sizes may be kUnknown. Throws ModelError if the inputs do not fit.
   virtual Shape output_shape(const std::vector<Shape>& inputs) const { return inputs[0]; }
   virtual int64_t scratch_bytes(const std::vector<Shape>& inputs) const {

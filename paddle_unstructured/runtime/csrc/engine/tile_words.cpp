@@ -4,7 +4,7 @@
 #include <limits>
 #include <numeric>
 
-#include "matrix.h"
+#include "value.h"
 
 namespace paddle_unstructured {
 namespace {
@@ -35,6 +35,13 @@ TileCosts tile_costs(const TileWords& words) {
   const double dense = begin + kChunkInPlace * static_cast<double>(chunks(static_cast<size_t>(words.depth))) * rows;
   if (words.depth > kMostColumns) return {dense, std::numeric_limits<double>::infinity()};
   return {dense, begin + kChunkGathered * static_cast<double>(gathered)};
+}
+
+// 1x1 from 1024 inputs takes 0.85 of the time with two, 3x3 from 128 inputs 0.87 and from 64 inputs 0.95.
+Tiling tile_tiling(int32_t depth, bool dense) {
+  constexpr int64_t kStays = 32 * 1024, kMayStay = 40 * 1024, kVectorBytes = kTileDepth * kPixelBytes;
+  const bool two = dense && depth * kTileVectors * kVectorBytes > kStays && depth * 2 * kVectorBytes <= kMayStay;
+  return {depth, two ? 2 : kTileVectors};
 }
 
 TileChunks::TileChunks(const TileWords& words, bool dense, WeightMemory& memory) : depth_(words.depth) {

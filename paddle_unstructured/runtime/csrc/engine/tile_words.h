@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../kernels/tiles.h"
+#include "matrix.h"
 #include "memory.h"
 
 namespace paddle_unstructured {
@@ -32,6 +33,10 @@ struct TileCosts {
   double dense, sparse;
 };
 TileCosts tile_costs(const TileWords& words);
+
+// How the panel of such a matrix is cut: its whole depth, and kTileVectors vectors at once; or two, if only so many
+// stay in the first-level cache, from which two dense rows at a time read them.
+Tiling tile_tiling(int32_t depth, bool dense);
 
 // The same as the kernels read them.
 class TileChunks {

@@ -52,7 +52,7 @@ class PairTiles {
   PU_INLINE Row row_at(int32_t row) const { return row; }
   PU_INLINE bool waits() const { return true; }
   template <int Vectors>
-  PU_INLINE void keep(const int32_t*, int32_t) const {}
+  PU_INLINE void keep(const int32_t*, int32_t, int) const {}
 
   PU_TILE_WORK void vector(const int32_t* sums, int32_t at, int v) const {
     const int32_t first = at * kTileOutputs;

@@ -107,28 +107,28 @@ PU_INLINE bool is_shifted(const Pack& task) {
   return task.split || (same && w.kernel_height <= kMostTaps && w.kernel_width <= kMostTaps);
 }
 
-// Where a row or column of taps looks: in which phase, how far away, and how far that reaches.
+// Where a row or column of taps looks: how far away, how far that reaches, and the bytes to there from the pixel.
 struct TapPlace {
-  int32_t phase, step, length;
-
-  PU_INLINE TapPlace(const Pack& task, int32_t offset, int32_t length)
-      : phase(task.split ? offset & 1 : 0),
-        step(task.split ? offset >> 1 : offset),
-        length(task.split ? (length + 1 - phase) / 2 : length) {}
+  int32_t step, length;
+  ptrdiff_t bytes;
 };
 
-PU_INLINE TapPlace row_place(const Pack& task, int32_t ky) {
-  return {task, ky * task.window.dilation_height - task.window.pad_top, task.window.height};
+// `phases`: planes of groups between even and odd ones; `stride`: pixels between neighbours.
+PU_INLINE TapPlace tap_place(const Pack& task, int32_t offset, int32_t length, int32_t phases, int32_t stride) {
+  const int32_t phase = task.split ? offset & 1 : 0, step = task.split ? offset >> 1 : offset;
+  return {step, task.split ? (length + 1 - phase) / 2 : length,
+          ptrdiff_t{phase} * phases * task.groups * task.input.pitch + ptrdiff_t{step} * stride * kGroup};
 }
 
-PU_INLINE TapPlace column_place(const Pack& task, int32_t kx) {
-  return {task, kx * task.window.dilation_width - task.window.pad_left, task.window.width};
-}
-
-// Which of the output pixels of a tile have an input pixel under a row or column of taps; none beyond the plane has.
+// Where all rows and columns of taps look, and which of the output pixels of a tile have an input pixel there; none
+// beyond the plane has.
 template <int Vectors>
 struct PixelPlaces {
-  Lanes rows[kMostTaps][Vectors], columns[kMostTaps][Vectors];
+  struct Taps {
+    ptrdiff_t bytes[kMostTaps];
+    Lanes inside[kMostTaps][Vectors];
+  };
+  Taps rows, columns;
 
   explicit PU_INLINE PixelPlaces(const Pack& task) {
     constexpr int32_t kFarAway = -(1 << 24);
@@ -146,19 +146,18 @@ struct PixelPlaces {
       row[v] |= (row[v] >= w.output_height) & kFarAway;
       for (x += kLanes; x >= w.output_width; x -= w.output_width) ++y;
     }
-    for (int32_t ky = 0; ky < w.kernel_height; ++ky) mark(row_place(task, ky), row, rows[ky]);
-    for (int32_t kx = 0; kx < w.kernel_width; ++kx) mark(column_place(task, kx), column, columns[kx]);
-  }
-
-  PU_INLINE Lanes inside(int v, int32_t ky, int32_t kx) const {
-    return static_cast<Lanes>(rows[ky][v] & columns[kx][v]);
+    for (int32_t ky = 0; ky < w.kernel_height; ++ky)
+      mark(tap_place(task, ky * w.dilation_height - w.pad_top, w.height, 2, w.output_width), row, ky, &rows);
+    for (int32_t kx = 0; kx < w.kernel_width; ++kx)
+      mark(tap_place(task, kx * w.dilation_width - w.pad_left, w.width, 1, 1), column, kx, &columns);
   }
 
  private:
-  static PU_INLINE void mark(const TapPlace& tap, const IntVec (&places)[Vectors], Lanes (&inside)[Vectors]) {
+  static PU_INLINE void mark(const TapPlace& place, const IntVec (&places)[Vectors], int32_t tap, Taps* taps) {
+    taps->bytes[tap] = place.bytes;
     for (int v = 0; v < Vectors; ++v) {
-      const IntVec place = places[v] + tap.step;
-      inside[v] = lanes_where((place >= 0) & (place < tap.length));
+      const IntVec at = places[v] + place.step;
+      taps->inside[tap][v] = lanes_where((at >= 0) & (at < place.length));
     }
   }
 };
@@ -172,20 +171,23 @@ struct PackShifted {
     const Window& w = task.window;
     const PixelPlaces<Vectors> places(task);
     const IntVec beyond = broadcast_int(four_times(task.zero));
+    const uint8_t* const pixels = task.input.data + task.pixel * kGroup;
     uint8_t* to = task.panel;
-    for (int32_t k = task.first; k < task.last;) {
-      const int32_t tap = k / task.groups, end = least(task.last, (tap + 1) * task.groups);
-      const int32_t ky = tap / w.kernel_width, kx = tap % w.kernel_width;
-      const TapPlace down = row_place(task, ky), right = column_place(task, kx);
-      const ptrdiff_t plane =
-          static_cast<ptrdiff_t>(down.phase * 2 + right.phase) * task.groups + k - tap * task.groups;
-      const ptrdiff_t step = task.pixel + static_cast<ptrdiff_t>(down.step) * w.output_width + right.step;
-      const uint8_t* from = task.input.data + plane * task.input.pitch + step * kGroup;
+    const int32_t first_tap = task.first / task.groups;
+    int32_t group = task.first % task.groups;
+    int32_t ky = first_tap / w.kernel_width, kx = first_tap % w.kernel_width;
+    for (int32_t k = task.first; k < task.last; group = 0) {
+      const int32_t end = least(task.last, k + task.groups - group);
+      const uint8_t* from = pixels + places.rows.bytes[ky] + places.columns.bytes[kx] + group * task.input.pitch;
       Lanes inside[Vectors];
       bool all_reach = true;
       for (int v = 0; v < Vectors; ++v) {
-        inside[v] = places.inside(v, ky, kx);
+        inside[v] = static_cast<Lanes>(places.rows.inside[ky][v] & places.columns.inside[kx][v]);
         all_reach = all_reach && any(inside[v]);
+      }
+      if (++kx == w.kernel_width) {
+        kx = 0;
+        ++ky;
       }
       if (all_reach) {
         for (; k < end; ++k, from += task.input.pitch, to += Vectors * kLanes * kGroup) {

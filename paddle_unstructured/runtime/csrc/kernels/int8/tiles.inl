@@ -79,13 +79,11 @@ class ByteTiles {
 
   // As sums, [output][vector].
   template <int Vectors>
-  PU_TILE_WORK void keep(const int32_t* sums, int32_t row) const {
+  PU_TILE_WORK void keep(const int32_t* sums, int32_t row, int v) const {
     const ptrdiff_t output = ptrdiff_t{row} * kTileOutputs;
-    int32_t* to = tile_.sums + output * Vectors * kLanes;
-    for (int m = 0; m < kTileOutputs; ++m)
-      for (int v = 0; v < Vectors; ++v, to += kLanes)
-        store_aligned_ints(
-            to, load_aligned_ints(sums + (v * kTileOutputs + m) * kLanes) + broadcast_int(tile_.bias[output + m]));
+    int32_t* to = tile_.sums + (output * Vectors + v) * kLanes;
+    for (int m = 0; m < kTileOutputs; ++m, to += Vectors * kLanes)
+      store_aligned_ints(to, load_aligned_ints(sums + m * kLanes) + broadcast_int(tile_.bias[output + m]));
   }
 
  private:

@@ -36,16 +36,12 @@ struct Matrix {
   TileChunks chunks;
   AlignedArray<float> bias;
 
-  Matrix(const MatrixCuts& cuts, const TileWords& words, const float* from, int32_t outputs, WeightMemory& memory)
+  Matrix(const MatrixCuts& cuts, const TileWords& words, bool dense, const float* from, int32_t outputs,
+         WeightMemory& memory)
       : cuts(cuts),
-        chunks(words, is_dense(words), memory),
+        chunks(words, dense, memory),
         bias(cuts.rows()) {
     std::transform(from, from + outputs, bias.data(), flushed);
-  }
-
-  static bool is_dense(const TileWords& words) {
-    const TileCosts costs = tile_costs(words);
-    return costs.dense <= costs.sparse;
   }
 };
 
@@ -77,9 +73,11 @@ std::unique_ptr<Matrix> load_matrix(const Node& node, const LoadContext& context
   } else {
     node.refuse("has unknown weights: " + node.text("weights"));
   }
+  const TileCosts costs = tile_costs(words);
+  const bool dense = costs.dense <= costs.sparse;
   const MatrixCuts cuts(words.rows() * kTileOutputs, depth, count_slices(size.outputs, context.threads), kTileOutputs,
-                        {depth, kTileVectors});
-  return std::make_unique<Matrix>(cuts, words, parameters.floats(node, bias, size.outputs), size.outputs,
+                        tile_tiling(depth, dense));
+  return std::make_unique<Matrix>(cuts, words, dense, parameters.floats(node, bias, size.outputs), size.outputs,
                                   context.memory);
 }
 
@@ -98,6 +96,8 @@ class Convolution : public Operation {
     if (inputs.size() > 2) node.refuse("reads another number of values than its kind does");
     return output_;
   }
+
+  int overwrites() const override { return 1; }  // what is added
 
   void load(const Node& node, const LoadContext& context) override { matrix_ = load_matrix(node, context, size_); }
 

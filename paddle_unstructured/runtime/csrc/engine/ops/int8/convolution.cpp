@@ -31,6 +31,8 @@ class Convolution : public Operation {
     return output_;
   }
 
+  int overwrites() const override { return 1; }  // what is added
+
   void load(const Node& node, const LoadContext& context) override {
     matrix_ = load_matrix(node, context, size_, input_,
                           {output_.is_int8() ? &output_.quantization : nullptr, swishes(), added_fits_});

@@ -195,7 +195,7 @@ struct Loader {
   std::unique_ptr<Matrix> on_tiles(const KernelTable& kernels, const TileWords& words, Way way,
                                    OutputTerms made) const {
     const MatrixCuts cut(words.rows() * kTileOutputs, depth, count_slices(size.outputs, context.threads), kTileOutputs,
-                         {depth, kTileVectors});
+                         tile_tiling(depth, way == Way::kDenseTiles));
     return make_tile_matrix(cut, kernels, words, way == Way::kDenseTiles, std::move(made), context.memory);
   }
 
