@@ -23,6 +23,7 @@ from programs import build_net, parameters
 from rules import has_gpu
 
 from paddle_unstructured import all_weights, conv1x1_only, sparsity_report
+from paddle_unstructured.inference import is_paddles, reason
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -121,6 +122,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         result = evaluate(args)
     except (BadCheckpoint, MissingData, ValueError) as error:
+        if is_paddles(error):
+            sys.exit(f"evaluate.py: error: the model does not take the images of --data {args.data}: {reason(error)}")
         sys.exit(f"evaluate.py: error: {error}")
     show(result, args.json)
 

@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, least in (("train", 1), ("test", 1), ("size", 32), ("kinds", 1), ("seed", 0)):
         if getattr(args, name) < least:
             parser.error(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    if args.kinds > 10:
+        parser.error(f"--kinds must be at most 10, which --data {args.data} has, got {args.kinds}")
     if args.size % 32:
         parser.error(f"--size must be a multiple of 32, got {args.size}")
 

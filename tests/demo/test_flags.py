@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad flags end at the door, with a message that names them."""
 
+import calibration_images
+import evaluate
+import make_scenes
 import pytest
 from rules import parse_args
 
@@ -80,3 +83,36 @@ def test_flags_read_as_paddleslim_users_write_them():
     args = parse_args(["--use_gpu", "False", "--local_sparsity=True", "--ce_test", "--sparse_block", "2", "1"])
     assert (args.use_gpu, args.local_sparsity, args.sparse_block) == (False, True, [2, 1])
     assert (args.seed, args.num_workers) == (111, 0)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--data", "nosuch"], "invalid choice: 'nosuch'"),
+        (["--data", "digits", "--count", "0"], "--count: must be an integer of at least 1"),
+        (["--data", "scenes", "--data_dir", "nosuch"], "there is no folder 'nosuch'"),
+    ],
+)
+def test_images_to_calibrate_on_are_refused_in_a_line(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit):
+        calibration_images.main([str(tmp_path / "x.npy"), *words])
+    assert message in capsys.readouterr().err and not (tmp_path / "x.npy").exists()
+
+
+def test_scenes_have_no_more_kinds_than_the_objects(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        make_scenes.main([str(tmp_path), "--kinds", "11"])
+    assert "--kinds must be at most 10, which --data digits has, got 11" in capsys.readouterr().err
+
+
+def test_a_model_for_other_images_is_said_without_paddles_stack(tmp_path, monkeypatch):
+    def fails(args):
+        raise ValueError(
+            "In user code:\n\n    InvalidArgumentError: The number of channels.\n"
+            "      [Hint: no.] (at /paddle/paddle/phi/infermeta/binary.cc:642)\n      [operator < conv2d > error]"
+        )
+
+    monkeypatch.setattr(evaluate, "evaluate", fails)
+    (tmp_path / "model").write_text("")
+    with pytest.raises(SystemExit, match=r"not take the images of --data digits: .*The number of channels\.$"):
+        evaluate.main(["--pruned_model", str(tmp_path / "model"), "--data", "digits"])
