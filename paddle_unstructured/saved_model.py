@@ -17,7 +17,7 @@ import paddle
 from . import arguments
 from .arguments import StrPath
 from .formats import pair, pdiparams, pdparams
-from .formats.atomic import aside, finish
+from .formats.atomic import aside, check_writable, finish
 from .graph import PirGraph, open_graph
 from .graph.inference_mode import to_inference
 from .graph.program import walk
@@ -281,6 +281,24 @@ def drafts(path: StrPath, *, stamped: bool = True) -> Iterator[str]:
             new one; or a file would stand in the place of what is no file.
         OSError: There is no space left, say; what was there before is still there.
     """
+    check_out(path)
+    with aside(prefix_of(path)) as draft:
+        yield draft
+        files = Files("inference", draft)
+        if _exists(files):
+            _check_whole(files)
+            if stamped:
+                pair.stamp(files.program, files.params)
+
+
+def check_out(path: StrPath) -> None:
+    """See that a model may be written there; for the beginning of what takes minutes.
+
+    Raises:
+        ValueError: `path` ends as a folder does, or is one that holds a model, which would be found in the place of the
+            new one.
+        OSError: Nobody may write there.
+    """
     path = arguments.path("path", path)
     if path.endswith(("/", os.sep)):
         raise ValueError(
@@ -292,13 +310,7 @@ def drafts(path: StrPath, *, stamped: bool = True) -> Iterator[str]:
             f"`path` must be the prefix of the files to write, got the folder {path!r}, which holds the model "
             f"{held[0].prefix}: write there, or under another name."
         )
-    with aside(prefix_of(path)) as draft:
-        yield draft
-        files = Files("inference", draft)
-        if _exists(files):
-            _check_whole(files)
-            if stamped:
-                pair.stamp(files.program, files.params)
+    check_writable(prefix_of(path))
 
 
 def _check_whole(files: Files) -> None:

@@ -70,7 +70,9 @@ def _code(table: Any) -> int:
 
 def run(args: argparse.Namespace) -> int:
     from ..runtime import Bf16, convert
+    from ..saved_model import check_out
 
+    check_out(args.output)
     known = ("calibration", "equalize", "skip", "most_error", "report")
     words = {word: getattr(args, word) for word in known}
     int8 = {word: value for word, value in words.items() if value is not None and value is not False}  # 0 is a value

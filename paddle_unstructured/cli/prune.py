@@ -91,8 +91,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _reconstruct(args: argparse.Namespace) -> None:
     from ..export import export, open_model
+    from ..saved_model import check_out
 
     words = _parts(args)
+    check_out(args.output)
     model = open_model(args.model)
     arrays = calibration(args, args.calibrate, model)
     method = args.method or "reconstruct"

@@ -102,6 +102,23 @@ def check_readable(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{os.fspath(path)} must be a file to be read, and is {kind}; give another path.")
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise unless a file can be written, as far as the system knows before it is; nothing is made.
+
+    Raises:
+        OSError: A folder on the way is none, or may not be written to.
+    """
+    real = os.path.realpath(path)
+    folder = os.path.dirname(real)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(errno.ENOTDIR, f"it cannot be written: {folder} is no folder", real)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        may_not = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(may_not, f"it cannot be written: {os.strerror(may_not)}", real)
+
+
 def _name(draft: str, folder: str) -> None:
     """Give the finished files their names, once all of them are on the disk."""
     for file in _files(draft):

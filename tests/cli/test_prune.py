@@ -192,6 +192,15 @@ def batches():
 """
 
 
+@pytest.mark.parametrize("words", ["prune in --ratio 0.5", "accelerate in --prune 0.5"])
+def test_a_place_where_nobody_may_write_is_said_before_anything_is_computed(model, run, tmp_path, monkeypatch, words):
+    calibration(tmp_path)
+    monkeypatch.setattr("paddle_unstructured.reconstruction.reconstruct.reconstruct", None)
+    (tmp_path / "file").write_text("")
+    code, out, err = run(*words.split(), "--calibrate", "inputs.npy", "-o", "file/model")
+    assert (code, out) == (2, "") and "file/model: it cannot be written: " in err and "is no folder" in err
+
+
 @pytest.mark.parametrize("of_paddle", [False, True])
 def test_a_python_reader_gives_the_inputs(model, run, tmp_path, of_paddle):
     reader = READER.replace('{"x": np', '{"x": paddle.to_tensor(np').replace('"float32")', '"float32"))')

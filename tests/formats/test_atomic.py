@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from paddle_unstructured.formats.atomic import aside, finish, replace_file
+from paddle_unstructured.formats.atomic import aside, check_writable, finish, replace_file
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -170,6 +170,17 @@ def test_a_full_disk_is_said_with_its_place(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=f"no space left.*what was there before is unchanged.*{tmp_path.name}"):
         replace_file(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old" and names(tmp_path) == ["file"]
+
+
+def test_a_place_is_looked_at_before_there_is_anything_to_write(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "folder" / "model")
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="it cannot be written: .*file is no folder"):
+        check_writable(tmp_path / "file" / "model")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(OSError, match="it cannot be written: Permission denied.*model"):
+        check_writable(tmp_path / "new" / "model")
 
 
 @pytest.mark.parametrize("fails", ["tempfile.mkdtemp", "os.rename"])
