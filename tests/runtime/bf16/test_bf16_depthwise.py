@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from any_layer import DEPTHWISE, at_least
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from paddle_unstructured.runtime.bf16.numbers import rounded
 from paddle_unstructured.runtime.bf16.plan_lines import Bf16Writer
-from paddle_unstructured.runtime.engine import Engine
+from paddle_unstructured.runtime.engine import Engine, signed
 from paddle_unstructured.runtime.plan import Window, one_image
 
 SAME = Window((3, 3), pad=(1, 1, 1, 1))
@@ -77,6 +79,8 @@ def test_nan_and_infinity_reach_what_lies_around_them(size):
     "old, new, why",
     [
         ("kernel=3,3", "kernel=7,7", "a depthwise window that no bfloat16 kernel covers"),
+        ("kernel=3,3", "kernel=3,5", "a depthwise window that no bfloat16 kernel covers"),
+        ("dilation=1,1", "dilation=1,2", "a depthwise window that no bfloat16 kernel covers"),
         ("stride=1,1", "stride=2,1", "a depthwise window that no bfloat16 kernel covers"),
         ("dilation=1,1", "dilation=2,2", "a depthwise window that no bfloat16 kernel covers"),
         ("act=none", "act=sigmoid", "an activation that bfloat16 results cannot have"),
@@ -88,6 +92,14 @@ def test_damaged_lines_are_refused(old, new, why):
     writer = layer(np.ones((4, 1, 3, 3), "float32"), np.zeros(4, "float32"), SAME)
     with pytest.raises(ValueError, match=why):
         Engine(changed(writer, old, new), writer.arrays)
+
+
+def test_weights_that_are_too_small_for_a_number_are_zero():
+    writer = layer(np.zeros((2, 1, 3, 3), "float32"), np.zeros(2, "float32"), SAME)
+    writer.arrays[0][:] = 0x007F
+    small = SimpleNamespace(text=signed(writer.text, writer.arrays), arrays=writer.arrays)
+    x = np.full((1, 2, 4, 4), 2.0**100, "float32")
+    require_equal(small, x, np.zeros_like(x))
 
 
 def test_weights_that_are_not_finite_are_refused():

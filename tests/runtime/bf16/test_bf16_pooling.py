@@ -62,7 +62,9 @@ def test_a_window_without_pixels_leaves_the_odd_channel_of_a_pair_a_number():
     require_equal(writer, x, convolution(pooled, weight, np.zeros(3, "float32"), Window())[None])
 
 
-@pytest.mark.parametrize("old, new", [("type=max", "type=avg"), ("stride=1,1", "stride=3,3")])
+@pytest.mark.parametrize(
+    "old, new", [("type=max", "type=avg"), ("stride=1,1", "stride=3,1"), ("stride=1,1", "stride=1,3")]
+)
 def test_what_no_kernel_covers_is_refused(old, new):
     writer = layer(2, Window((2, 2)))
     with pytest.raises(ValueError, match="has no bfloat16 kernel"):
