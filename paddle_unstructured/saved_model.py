@@ -187,7 +187,11 @@ def _near(path: str) -> str:
     if os.path.isdir(path):
         folders = sorted(each for each in Path(path).iterdir() if each.is_dir())
         models = [files.prefix for folder in folders for files in _inside(folder)]
-        said = f"in its folders there are {', '.join(models[:4])}{', ...' * (len(models) > 4)}" if models else ""
+        said = (
+            f"in its folders there are {', '.join(models[:4])}{f' and {len(models) - 4} more' * (len(models) > 4)}"
+            if models
+            else ""
+        )
     return said and f"; {said}"
 
 

@@ -29,6 +29,7 @@ MODEL is an inference model (.json and .pdiparams; a legacy .pdmodel pair is tra
 """
 
 
+_PLACES = {"model": "MODEL", "a": "MODEL", "b": "OTHER"}  # of words without a flag
 _CALLED = {  # the library's argument -> the flags that may be meant
     "data": ("calibrate",),
     "ranges": ("calibrate",),
@@ -97,7 +98,13 @@ def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
     """What the library calls an argument -> what the command calls it."""
     flags = {action.dest: _long(action.option_strings) for action in parser._actions if action.option_strings}
     others = {name: next((flags[flag] for flag in called if flag in flags), "") for name, called in _CALLED.items()}
-    return {**{name: flag for name, flag in others.items() if flag}, **flags, "model": "MODEL"}
+    return {
+        **{name: flag for name, flag in others.items() if flag},
+        **flags,
+        "model": "MODEL",
+        "a": "MODEL",
+        "b": "OTHER",
+    }
 
 
 def _long(flags: Sequence[str]) -> str:

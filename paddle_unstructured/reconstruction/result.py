@@ -13,6 +13,8 @@ from ..saved_model import Model
 from .answers import Nearness
 from .sweep import Refit
 
+_LOST = 0.5  # error of the outputs from which nobody should use a net as it is
+
 
 @dataclass(frozen=True)
 class Reconstruction:
@@ -79,6 +81,8 @@ class Reconstruction:
             said.append(f"first answers that agree with the dense net: {same}")
         if self.refused is not None:
             said.append(f"by magnitude alone, as weights computed anew came to an error of {self.refused.error:.4f}")
+        if self.error > _LOST:
+            said.append("little of the net is left: prune less, or train what is left")
         return f"on {self.judges} held-back {'input' if self.judges == 1 else 'inputs'}: {'; '.join(said)}"
 
 

@@ -53,6 +53,11 @@ def test_a_shape_is_enough(models, run, words, shape):
     assert "random inputs" in out and "given inputs" not in out
 
 
+def test_two_nets_that_are_not_the_same_are_called_as_the_command_calls_them(models, run):
+    found = run("benchmark", "open", "two", "--shape", "1,3,8,9", "--rounds", "1")
+    refused(found, "benchmark", r"MODEL and OTHER must be models of the same net, but read \['x'\] and \['a', 'b'\]")
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_data_are_enough(models, run, words):
     np.save("x.npy", data(5, 3, 8, 9))
