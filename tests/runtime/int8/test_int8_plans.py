@@ -123,6 +123,7 @@ def with_array(place, array):
             "do not fit together",
         ),
         ("dequantize from=2", "int8.add from=1 act=none scale=1 zero=0", "another number of values"),
+        ("int8.conv from=1", "int8.conv from=1,1,1", "another number of values"),
     ],
 )
 def test_damaged_lines_are_refused(old, new, match):

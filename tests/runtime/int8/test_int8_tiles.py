@@ -28,6 +28,7 @@ from int8_plans import (
 from paddle_unstructured.runtime.engine import Engine
 from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
+from paddle_unstructured.runtime.int8.weights import Int8Weight
 from paddle_unstructured.runtime.plan import Window, one_image
 
 needs_amx = pytest.mark.skipif("amx" not in ISAS_INT8, reason="this processor has no AMX")
@@ -104,6 +105,33 @@ def test_a_sum_needs_bytes_and_equal_sizes():
     writer = net(lambda w, v: w.convolution(v, pick_weight8(*ones()), window, UNIT, added=v), 1)
     with pytest.raises(ValueError, match="different sizes"):
         run(writer, np.zeros((1, 1, 4, 4), "float32"))
+
+
+@pytest.mark.parametrize("block", [0, 1, 16])
+def test_what_is_added_may_be_larger_than_any_sum(block):
+    """A step of it is 10^9 of the output's: what no int32 holds saturates; at its zero the sum stands alone."""
+    random, writer = np.random.default_rng(0), one_image(32)
+    write = Int8Writer(writer)
+    weight = pick_weight8(random, pick_weights(random, 32, 32, 1, 1, block=max(block, 1)), UNIT, 1.0)
+    source, added = write.quantize(0, UNIT), write.quantize(0, Quantizer(1e9, 7))
+    made = write.convolution(source, weight, Window(), Quantizer(1.0, 100), block=block, added=added)
+    writer.output(write.dequantize(made), rank=4)
+    x = pick_bytes(random, 1, 32, 5, 7)
+    far = random.random(x.shape) < 0.5
+    x[far] = random.choice(np.float32([-7e9, -2e9, 2e9, 2e11]), far.sum())
+    (want,) = require_equal(writer, x)
+    assert set(np.unique(want)) > {-100.0, 155.0}
+
+
+@pytest.mark.parametrize("block", [0, 16])
+def test_more_panel_rows_than_16_bits_count(block):
+    inputs, one = 4 * 65536 + 35, Quantizer(1.0, 0)
+    values, x = np.zeros((16, inputs, 1, 1), "int8"), np.ones((1, inputs, 1, 2), "float32")
+    values[:, -1], values[:, 3], x[0, -1] = 2, 1, 8
+    weight = Int8Weight(values, np.ones(16, "float32"), np.zeros(16, "float32"))
+    writer = net(lambda w, v: w.convolution(v, weight, Window(), one, block=block), inputs)
+    for isa in ISAS_INT8:
+        np.testing.assert_array_equal(run(writer, x, isa=isa)[0], np.full((1, 16, 1, 2), 17.0), err_msg=isa)
 
 
 def ones():

@@ -2,6 +2,7 @@
 #include "choose_kernel.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace paddle_unstructured::int8 {
 namespace {
@@ -28,9 +29,9 @@ double cost_of_vectors(const Stored& stored, int32_t rows) {
 }  // namespace
 
 Way choose_way(const KernelTable& kernels, const TileWords& words, const Stored& stored) {
-  if (kernels.only_tiles) return stored.sparse ? Way::kSparseTiles : Way::kDenseTiles;
-  const double vectors = cost_of_vectors(stored, words.rows());
   const TileCosts tiles = tile_costs(words);
+  if (kernels.only_tiles) return stored.sparse && std::isfinite(tiles.sparse) ? Way::kSparseTiles : Way::kDenseTiles;
+  const double vectors = cost_of_vectors(stored, words.rows());
   if (vectors <= std::min(tiles.dense, tiles.sparse)) return Way::kVectors;
   return tiles.dense <= tiles.sparse ? Way::kDenseTiles : Way::kSparseTiles;
 }
