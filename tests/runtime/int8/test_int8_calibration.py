@@ -167,7 +167,7 @@ def test_data_that_do_not_fit_are_refused(tmp_path):
         (str(tmp_path / "other.npz"), "got arrays for y"),
         (np.array(["a"]), "must be samples, arrays of numbers"),
         (str(tmp_path / "objects.npy"), "must be a .npy or .npz"),
-        (str(tmp_path / "claims.npy"), "claims.npy must be a .npy or .npz .*greater than file size"),
+        (str(tmp_path / "claims.npy"), "claims.npy must be a .npy or .npz .*it is cut short"),
     ):
         with pytest.raises(ValueError, match=message):
             read_inputs(data, "x", [-1, 3, -1, -1])
