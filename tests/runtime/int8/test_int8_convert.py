@@ -324,9 +324,7 @@ def test_data_that_the_net_was_not_trained_on_are_warned_of(tmp_path, caplog):
     assert "the data does not look like what the net was trained on" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "count, said", [(1, "on the same sample; 1 sample of"), (5, "on samples held out; 5 samples of")]
-)
+@pytest.mark.parametrize("count, said", [(1, "on the same sample; 1 sample"), (5, "on samples held out; 5 samples")])
 def test_few_samples_are_said(tmp_path, count, said):
     table = convert(saved(tmp_path, "residual"), str(tmp_path / "fast"), int8=Int8(DATA[:count]))
     assert f"{said} of data: some hundred are usual" in table.note
