@@ -80,13 +80,13 @@ def note(given: str) -> str:
 
 def _from_reader(file: str, name: str) -> Any:
     """The batches that a function of the user's gives."""
+    from ..runtime.precision.samples import joined
+
     if not os.path.isfile(file):
         raise FileNotFoundError(f"no such file: {file}")
     spec = importlib.util.spec_from_file_location("calibration_reader", file)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
-    from ..runtime.precision.samples import joined
-
     batches: list[Any] = []
     with _static_mode_again():  # a reader of Paddle's may leave it
         with _said_of(f"{file} cannot be imported"):

@@ -98,13 +98,7 @@ def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
     """What the library calls an argument -> what the command calls it."""
     flags = {action.dest: _long(action.option_strings) for action in parser._actions if action.option_strings}
     others = {name: next((flags[flag] for flag in called if flag in flags), "") for name, called in _CALLED.items()}
-    return {
-        **{name: flag for name, flag in others.items() if flag},
-        **flags,
-        "model": "MODEL",
-        "a": "MODEL",
-        "b": "OTHER",
-    }
+    return {**{name: flag for name, flag in others.items() if flag}, **flags, **_PLACES}
 
 
 def _long(flags: Sequence[str]) -> str:

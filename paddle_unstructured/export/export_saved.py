@@ -84,10 +84,10 @@ def export_model(
         draft = os.path.join(folder, "model")
         finish(opened, draft, kept, recalibrate=batches, shrink=shrink, align_channels=align_channels)
         if to == "onnx":
-            from .onnx import write_onnx
+            from .onnx import to_onnx
 
             made = replace(open_model(draft), files=opened.files)  # messages name the user's file, not ours
-            return write_onnx(made, target, inputs=None if inputs is None else [inputs], shapes=shapes)
+            return to_onnx(made, target, inputs=None if inputs is None else [inputs], shapes=shapes)
         from .weight_only_int8 import quantize_weights
 
         made = replace(open_model(draft), files=opened.files)

@@ -79,7 +79,7 @@ class OnnxReport:
 
 
 def to_onnx(
-    model: StrPath,
+    model: StrPath | Model,
     out: StrPath,
     *,
     opset: int = 13,
@@ -93,7 +93,8 @@ def to_onnx(
     does it. Weights become initializers, with their zeros where they were.
 
     Args:
-        model: An inference model, PIR or legacy, as for `open_model`; one of `quantize_weights` too.
+        model: An inference model, PIR or legacy, as for `open_model`, one of `quantize_weights` too; or what
+            `open_model` gave, whose Program is changed.
         out: The ONNX file.
         opset: version of the ops in the ONNX file; paddle2onnx may raise it to what the model needs.
         tolerance: Largest |difference| / largest |output| of each output. A difference of two roundings of 1, 2.4e-7,
@@ -110,21 +111,7 @@ def to_onnx(
     Example:
         >>> print(to_onnx("runs/gmp90/inference", "gmp90.onnx"))  # doctest: +SKIP
     """
-    opened = open_model(path("model", model))
-    return write_onnx(opened, out, opset=opset, tolerance=tolerance, inputs=inputs, shapes=shapes)
-
-
-def write_onnx(
-    opened: Model,
-    out: StrPath,
-    *,
-    opset: int = 13,
-    tolerance: float = 1e-4,
-    inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-) -> OnnxReport:
-    """Convert an inference model that is open, as `to_onnx` does; its Program is changed."""
-    out = path("out", out)
+    opened, out = model if isinstance(model, Model) else open_model(path("model", model)), path("out", out)
     whole("opset", opset, least=1)
     number("tolerance", tolerance, above=0)
     onnx, onnxruntime = _packages()
@@ -190,7 +177,7 @@ def _converted(model: Model, opset: int) -> bytes:
             return Path(prefix + ".onnx").read_bytes()
     printed = done.stdout.replace(prefix, model.files.prefix)  # the user's file, not ours
     said = [_COLOURS.sub("", line) for line in printed.splitlines() if "ERROR" in line]
-    ops = {kind_of(op).rstrip("_") for op in model.program.global_block().ops}
+    ops = {kind_of(op) for op in model.program.global_block().ops}
     suspects = sorted(ops - _USUAL) or sorted(ops)
     raise ValueError(
         f"paddle2onnx cannot convert {model.files.prefix} to opset {opset}: "

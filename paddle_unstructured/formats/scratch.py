@@ -54,7 +54,7 @@ def _remove_dead(place: str) -> None:
         for entry in os.scandir(place):
             is_ours = re.fullmatch(_PREFIX + r"[a-z0-9_]{8}", entry.name) and entry.is_dir(follow_symlinks=False)
             alive = os.path.join(entry.path, _ALIVE)
-            if not is_ours or entry.stat().st_uid != os.geteuid() or not os.path.isfile(alive):
+            if not is_ours or not os.path.isfile(alive) or entry.stat().st_uid != os.geteuid():
                 continue
             lock = lock_of(alive)
             if lock is not None:

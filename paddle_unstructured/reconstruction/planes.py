@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any, Sequence
 
 import numpy as np
 import paddle
@@ -29,7 +30,7 @@ def pairs(layer: SolvableLayer) -> int | None:
     return count if small and shape[1] == result[1] == groups else None
 
 
-def to_products(graph: PirGraph) -> dict[str, np.ndarray]:
+def to_products(graph: PirGraph, *, keep: Sequence[Any] = ()) -> dict[str, np.ndarray]:
     """Replace depthwise convolutions of small images.
 
     With x_c [n, p] the pixels of channel c and w_c [k] its weights,
@@ -41,22 +42,22 @@ def to_products(graph: PirGraph) -> dict[str, np.ndarray]:
 
     Args:
         graph: of an inference Program, which is changed.
+        keep: values of it that are used later, and so must stay.
 
     Returns:
         What is to be fed besides, by name: S as [k, p o].
     """
-    block, tables = graph.program.global_block(), dict[str, np.ndarray]()
+    block, kept, tables = graph.program.global_block(), {value.id for value in keep}, dict[str, np.ndarray]()
     for param in graph.params():
         layer = solvable(graph, param, shared=True)
         for one in (layer, *layer.also) if isinstance(layer, SolvableLayer) else ():
-            count = pairs(one)
-            if count is None:
+            if pairs(one) is None or one.op.result(0).id in kept:
                 continue
             name, table = f"{GIVEN}table{len(tables)}", _table(one)
             x, weight, y, channels = one.input, one.op.operand_source(1), one.op.result(0), param.groups
             with paddle.static.program_guard(graph.program):
                 pir.set_insertion_point(one.op)
-                given = paddle.static.data(name, list(table.shape))
+                given = paddle.static.data(name, list(table.shape), "float32")
                 steps = paddle.matmul(weight.reshape([channels, -1]), given.astype(weight.dtype))
                 steps = steps.reshape([channels, prod(x.shape[2:]), -1])
                 rows = x.reshape([0, channels, -1]).transpose([1, 0, 2])

@@ -92,7 +92,7 @@ def refine(
         student = Student.of(model, dense, list(masks))
         judges = list(portions(model, held, max(1, sum(count_of(feed) for feed in held) // JUDGES)))
         before = student.losses(judges)
-        if before.mean() < _NOTHING:
+        if not _NOTHING <= before.mean() < np.inf:
             return False
         old = {name: model.graph.stored(name) for name in student.names}
         rate = min(RATE, REACH * float(before.mean()) ** 0.5)
@@ -111,6 +111,7 @@ def refine(
 
 def _furthest(losses: Mapping[float, np.ndarray]) -> float:
     """The furthest part of the way whose losses are not above the least ones by more than a standard error."""
+    losses = {part: found for part, found in losses.items() if np.isfinite(found).all()}
     least = min(losses.values(), key=lambda found: float(found.mean()))
 
     def is_near(more: np.ndarray) -> bool:

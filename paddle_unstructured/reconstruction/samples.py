@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..export.inputs import as_feed, batches_of
-from ..graph.splice import is_variable
+from ..graph.splice import is_input, is_variable
 from ..inference import is_paddles, reason
 from ..saved_model import Model
 from .spill import let_go
@@ -147,6 +147,12 @@ def _channels(x: np.ndarray) -> int | None:
     if x.dtype.kind != "f" or x.ndim != 4:
         return None
     return next((i for i in (1, 3) if x.shape[i] in (1, 3)), None)
+
+
+def taken(program: Any, feed: Feed) -> Feed:
+    """What a Program has inputs for: of a net cut off before its end some of them may not be read."""
+    names = {op.attrs()["name"] for op in program.global_block().ops if is_input(op)}
+    return {name: array for name, array in feed.items() if name in names}
 
 
 def portions(model: Model, feeds: Iterable[Feed], rows: int) -> Iterator[Feed]:

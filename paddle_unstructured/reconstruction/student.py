@@ -17,7 +17,7 @@ from ..saved_model import Model
 from .ends import End, ends_of
 from .layers import SolvableLayer, solvable
 from .planes import pairs, to_products
-from .samples import Feed, count_of, portions, rows_within
+from .samples import Feed, count_of, portions, rows_within, taken
 from .segments import GIVEN
 from .spill import trim
 from .worth import ROOM
@@ -57,7 +57,7 @@ class Student:
         program, outputs = test_program(model.program, list(model.fetches))
         graph = open_graph(program, model.scope, model.place)
         inside = _of_layers(graph, names)
-        tables = to_products(graph)
+        tables = to_products(graph, keep=outputs)
         learned = [graph.persistable(name) for name in names]
         ends = ends_of(program, learned, outputs)
         if not ends:
@@ -68,7 +68,7 @@ class Student:
         try:
             with paddle.static.program_guard(program):
                 pir.reset_insertion_point_to_end()
-                none, one = paddle.zeros([]), paddle.ones([])
+                none, one = paddle.zeros([], "float32"), paddle.ones([], "float32")
                 apart = [_apart(end, _given(i, end.value)) for i, end in enumerate((*ends, *inside))]
                 judged = sum(apart[: len(ends)], start=none)
                 # A layer that is further off than its size, such as one that never fires, is no help.
@@ -107,7 +107,9 @@ class Student:
     def _run(self, feed: Feed, fetches: Sequence[Any]) -> list[np.ndarray]:
         given = {**feed, **self.tables}
         try:
-            wanted = self.executor.run(self.teacher, feed=given, fetch_list=list(self.values), scope=self.dense)
+            wanted = self.executor.run(
+                self.teacher, feed=taken(self.teacher, given), fetch_list=list(self.values), scope=self.dense
+            )
             given.update({_name(i): array for i, array in enumerate(wanted)})
             found: list[np.ndarray] = self.executor.run(
                 self.program, feed=given, fetch_list=list(fetches), scope=self.model.scope

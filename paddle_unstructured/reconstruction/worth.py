@@ -18,7 +18,7 @@ from ..graph.values import channel_axis
 from ..saved_model import Model
 from .ends import ends_of
 from .layers import SolvableLayer
-from .samples import Feed, portions, rows_within
+from .samples import Feed, portions, rows_within, taken
 from .segments import GIVEN
 from .spill import trim
 
@@ -152,7 +152,7 @@ def _passes(
     sizes: list[float] = []
     rows = min(PORTION, rows_within(model, batches, ROOM, sum)) if batches else 1
     for kind, feed in _in_turn(model, batches, rows):
-        given_back = executor.run(forward, feed=feed, fetch_list=ends_there, scope=model.scope)
+        given_back = executor.run(forward, feed=taken(forward, feed), fetch_list=ends_there, scope=model.scope)
         answers = [bfloat16.numbers(z) for z in given_back]
         sizes = sizes or [float(np.sqrt(np.mean(np.square(z, dtype=np.float64)) or 1.0)) for z in answers]
         r = [_random(z, size, kind, random) for z, size in zip(answers, sizes)]

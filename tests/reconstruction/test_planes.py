@@ -75,3 +75,11 @@ def test_an_open_size_stays_a_convolution():
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, paddle.static.Program()):
         nn.Conv2D(6, 6, 3, groups=6)(paddle.static.data("x", [-1, 6, -1, -1]))
     assert not to_products(open_graph(program, paddle.static.Scope(), PLACE))
+
+
+def test_what_the_net_returns_stays():
+    program = paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, paddle.static.Program()):
+        y = nn.Conv2D(6, 6, 3, groups=6, bias_attr=False)(paddle.static.data("x", [-1, 6, 7, 8]))
+    graph = open_graph(program, paddle.static.Scope(), PLACE)
+    assert not to_products(graph, keep=[y]) and len(to_products(graph)) == 1

@@ -89,6 +89,7 @@ def test_a_way_that_may_only_seem_worse_is_gone():
     assert refine._furthest({1.0: surely, 0.5: half, 0.0: none}) == 0.5
     assert refine._furthest({1.0: surely[:1], 0.5: half[:1], 0.0: none[:1]}) == 0.5  # one input tells no error
     assert refine._furthest({1.0: none + 1.0, 0.5: none + 0.5, 0.0: none}) == 0.0
+    assert refine._furthest({1.0: none * np.nan, 0.5: none * np.inf, 0.0: none}) == 0.0
 
 
 def test_a_net_without_gradients_is_left_as_its_layers_are(path, monkeypatch):
@@ -159,6 +160,21 @@ def test_images_move_by_two_pixels_at_most_and_other_inputs_stay(path):
 def test_words_that_would_do_nothing_are_refused(path, words, message):
     with pytest.raises(ValueError, match=message):
         reconstruct(str(path), [{"x": images(0)}], ratio=0.5, **words)
+
+
+def test_an_input_that_only_the_end_reads_is_no_hindrance(tmp_path, caplog):
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+        x, scale = paddle.static.data("x", [-1, 3, 8, 8]), paddle.static.data("scale", [-1])
+        z = nn.Linear(8, 6)(nn.functional.relu(nn.Conv2D(3, 8, 3)(x)).mean([2, 3]))
+        y = paddle.argmax(z, 1).astype("float32") * scale
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    paddle.static.save_inference_model(str(tmp_path / "m"), [x, scale], [y], executor, program=program)
+    feed = {"x": images(0), "scale": np.ones(96, np.float32)}
+    with caplog.at_level("INFO", "paddle_unstructured"):
+        assert reconstruct(tmp_path / "m", [feed], ratio=0.8, steps=50).refined == 50
+    assert "counts alike" not in caplog.text
 
 
 def test_what_layers_give_is_learned_behind_their_norms(path):
