@@ -90,11 +90,11 @@ def test_bad_input_is_refused_at_the_door():
         pu.UnstructuredPruner(paddle.nn.BatchNorm2D(3), ratio=0.5)
     with pytest.raises(TypeError, match="`place` belongs to a static Program"):
         pu.UnstructuredPruner(made(), ratio=0.5, place=paddle.CPUPlace())
-    pruner = pu.UnstructuredPruner(made(), ratio=0.5)
+    pruner, other = pu.UnstructuredPruner(made(), ratio=0.5), made()
     paddle.enable_static()
     try:
         with pytest.raises(ValueError, match="call paddle.disable_static"):
-            pu.UnstructuredPruner(made(), ratio=0.5)
+            pu.UnstructuredPruner(other, ratio=0.5)
         program = paddle.static.Program()
         with pytest.raises(TypeError, match="`optimizer` belongs to an nn.Layer"):
             pu.UnstructuredPruner(program, ratio=0.5, optimizer=object())
