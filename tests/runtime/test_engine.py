@@ -61,6 +61,21 @@ def test_a_1x1_convolution_written_out():
     assert got.tolist() == [[[[1, 0]], [[6, 8]], [[7, 7]]]]
 
 
+@pytest.mark.parametrize("outputs", [1, 2, 33, 127, 320])
+@pytest.mark.parametrize("inputs, size", [(96, 5), (300, 11), (300, 1)])
+def test_pairs_of_rows_give_the_same_bits_for_any_number_of_threads(isa, outputs, inputs, size):
+    random = np.random.default_rng(outputs)
+    weight = random.normal(size=(outputs, inputs, 1, 1)).astype("float32")
+    weight *= random.random(weight.shape) < random.choice([0, 0.05, 0.3, 1], outputs)[:, None, None, None]
+    weight[outputs // 2 :: 7] = weight[outputs // 2]  # rows that share all
+    x, bias = random.normal(size=(2, inputs, size, size)).astype("float32"), normal(outputs)
+    one, *others = (
+        run_one(lambda w, v: w.convolution(v, weight, bias, Window(), block=1), x, threads) for threads in (1, 2, 3, 5)
+    )
+    assert relative_error(one, convolve(x, weight, bias, Window())) < 1e-5
+    assert all((one == other).all() for other in others)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(isa=st.sampled_from(ISAS), **CONVOLUTION)
 def test_convolutions_of_any_shape_equal_the_slow_one(

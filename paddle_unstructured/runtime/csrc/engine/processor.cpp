@@ -6,6 +6,8 @@
 #endif
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
+#endif
+#if defined(__linux__)
 #include <unistd.h>
 #endif
 #if defined(__aarch64__) && defined(__linux__)
@@ -71,6 +73,15 @@ Processor detect_processor() {
 #else
 Processor detect_processor() { return {}; }
 #endif
+
+int64_t first_level_bytes() {
+  constexpr int64_t kUsual = 32 * 1024;
+#if defined(__linux__) && defined(_SC_LEVEL1_DCACHE_SIZE)
+  static const int64_t found = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+  if (found > 0) return found;
+#endif
+  return kUsual;
+}
 
 #if defined(__x86_64__) && defined(__linux__)
 bool may_use_tiles() {

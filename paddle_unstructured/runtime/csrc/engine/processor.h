@@ -2,6 +2,8 @@
 // What the processor has of what there are kernels for.
 #pragma once
 
+#include <cstdint>
+
 namespace paddle_unstructured {
 
 struct Processor {
@@ -10,6 +12,9 @@ struct Processor {
 };
 
 Processor detect_processor();
+
+// Bytes of the first-level cache for data of a core, as the system says; 32 KB where it does not.
+int64_t first_level_bytes();
 
 // Tiles are many registers, which Linux keeps for a process only when it has asked: once, for all its threads and
 // forks, those of now and of later. False where it refuses.

@@ -10,11 +10,12 @@
 namespace {
 // Vectors of pixels in a tile: accumulators, weights and one vector of pixels have to fit into the registers.
 #if PU_NEON
-constexpr int kSparseVectors1 = 20, kSparseVectors2 = 12, kSparseVectors4 = 4, kDenseVectors = 4;
+constexpr int kSparseVectors1 = 20, kSparseVectors2 = 12, kSparseVectors4 = 4, kPairedVectors = 0, kDenseVectors = 4;
 #else
 constexpr int kSparseVectors1 = PU_REGISTERS == 32 ? 7 : 8;
 constexpr int kSparseVectors2 = PU_REGISTERS == 32 ? 7 : 4;
 constexpr int kSparseVectors4 = PU_REGISTERS == 32 ? 5 : 2;
+constexpr int kPairedVectors = PU_REGISTERS == 32 ? 7 : 0;  // fewer registers than two rows of sums need
 constexpr int kDenseVectors = PU_REGISTERS == 32 ? 6 : 2;
 #endif
 }  // namespace
@@ -38,9 +39,12 @@ const KernelTable PU_TABLE = {
     PU_ISA,
     PU_LANES * kTogether,
     {kSparseVectors1 / kTogether, kSparseVectors2 / kTogether, kSparseVectors4 / kTogether},
+    kPairedVectors / kTogether,
     kDenseVectors / kTogether,
     {sparse<1, kSparseVectors1>, sparse<2, kSparseVectors2>, sparse<4, kSparseVectors4>},
     {sparse_vector<1>, sparse_vector<2>, sparse_vector<4>},
+    paired<kPairedVectors>,
+    paired_vector,
     dense,
     dense_vector,
     pack,

@@ -119,6 +119,45 @@ void sparse_tile(const SparseRows rows, const Tile tile) {
   }
 }
 
+// Two rows whose sums stay in registers; all that tells where their entries lie does, too.
+template <int Vectors>
+void paired_tile(const PairedRows rows, const Tile tile) {
+  const uint16_t* column = rows.column;
+  const float* value = rows.value;
+  const int32_t *row = rows.row, *counts = rows.counts;
+  const int32_t* const last = row + rows.rows;
+  const auto output = [&](int32_t number) { return tile.output + number * tile.output_pitch; };
+  const auto add_own = [&](Accumulators<Vectors, 1>& sums, int32_t count) __attribute__((always_inline)) {
+    for (const uint16_t* const end = column + count; column < end; ++column, ++value)
+      add_entry(sums, tile.panel + *column * tile.panel_pitch, value);
+  };
+  for (; last - row >= 2; row += 2, counts += 3) {
+    Accumulators<Vectors, 1> first, second;
+    first.start(tile, tile.bias + row[0], output(row[0]));
+    second.start(tile, tile.bias + row[1], output(row[1]));
+    for (const uint16_t* const end = column + counts[0]; column < end; ++column, value += 2) {
+      const float* const pixels = tile.panel + *column * tile.panel_pitch;
+      const Vec weight = broadcast(value[0]), other = broadcast(value[1]);
+      PU_UNROLL(24)
+      for (int v = 0; v < Vectors; ++v) {
+        Vec x = load_aligned(pixels + v * kLanes);
+        hold(x);
+        first.at[0][v] += weight * x;
+        second.at[0][v] += other * x;
+      }
+    }
+    add_own(first, counts[1]);
+    add_own(second, counts[2]);
+    first.finish(tile, output(row[0]));
+    second.finish(tile, output(row[1]));
+  }
+  if (row == last) return;
+  Accumulators<Vectors, 1> sums;
+  sums.start(tile, tile.bias + *row, output(*row));
+  add_own(sums, *counts);
+  sums.finish(tile, output(*row));
+}
+
 template <int Vectors>
 void dense_tile(const DenseRows& rows, const Tile& tile) {
   for (int32_t row = rows.first_row; row < rows.last_row; row += kGroup) {
@@ -162,6 +201,15 @@ struct SparseRun {
   }
 };
 
+struct PairedRun {
+  const PairedRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    paired_tile<Vectors * kTogether>(rows, tile);
+  }
+};
+
 struct DenseRun {
   const DenseRows& rows;
   const Tile& tile;
@@ -174,6 +222,11 @@ struct DenseRun {
 template <int Block, int Most>
 void sparse(const SparseRows& rows, const Tile& tile) {
   with_constant<Most / kTogether>(tile.vectors, SparseRun<Block>{rows, tile});
+}
+
+template <int Most>
+void paired(const PairedRows& rows, const Tile& tile) {
+  if constexpr (Most > 0) with_constant<Most / kTogether>(tile.vectors, PairedRun{rows, tile});
 }
 
 void dense(const DenseRows& rows, const Tile& tile) {
@@ -208,6 +261,29 @@ void sparse_vector(const SparseVector& task) {
       task.output[row + m] = total;
     }
   }
+}
+
+void paired_vector(const PairedVector& task) {
+  const int32_t *row = task.rows.row, *counts = task.rows.counts;
+  const int32_t* const last = row + task.rows.rows;
+  const uint16_t* column = task.rows.column;
+  const float* value = task.rows.value;
+  const auto begin = [&](int32_t at) { return task.first ? task.bias[at] : task.output[at]; };
+  const auto own_sum = [&](int32_t count) {
+    constexpr int kChains = 4;
+    float sums[kChains] = {};
+    for (int32_t e = 0; e < count; ++e) sums[e % kChains] += value[e] * task.input[column[e]];
+    value += count;
+    column += count;
+    return sums[0] + sums[1] + sums[2] + sums[3];
+  };
+  for (; last - row >= 2; row += 2, counts += 3) {
+    float sums[2] = {begin(row[0]), begin(row[1])};
+    for (const uint16_t* const end = column + counts[0]; column < end; ++column, value += 2)
+      for (int m = 0; m < 2; ++m) sums[m] += value[m] * task.input[*column];
+    for (int m = 0; m < 2; ++m) task.output[row[m]] = sums[m] + own_sum(counts[m + 1]);
+  }
+  if (row < last) task.output[*row] = begin(*row) + own_sum(*counts);
 }
 
 // kLanes / kGroup inputs at a time, each repeated for the kGroup outputs whose weights lie side by side.

@@ -34,6 +34,16 @@ struct SparseRows {
   const float* value;
 };
 
+// Rows of one K block of single weights, two at a time. A pair has three counts of entries: those of both rows, with
+// two values each, of the first row alone and of the second; the last of an odd number of rows has one count.
+struct PairedRows {
+  const int32_t* row;
+  const int32_t* counts;
+  int32_t rows;
+  const uint16_t* column;  // of all entries, pair by pair
+  const float* value;
+};
+
 // Groups of kGroup outputs: value[(group * depth + k) * kGroup + output]; the last group is filled with zeros.
 struct DenseRows {
   const float* value;
@@ -45,6 +55,14 @@ struct DenseRows {
 
 struct SparseVector {  // the same for a single pixel, whose panel is a plain vector
   SparseRows rows;
+  const float* input;
+  const float* bias;
+  float* output;
+  bool first;
+};
+
+struct PairedVector {
+  PairedRows rows;
   const float* input;
   const float* bias;
   float* output;
@@ -165,10 +183,13 @@ struct KernelTable {
   const char* name;
   int32_t lanes;              // floats of what counts as a vector of a tile: of one, or of four (NEON)
   int32_t sparse_vectors[3];  // most vectors of a tile, for blocks of 1, 2 and 4 outputs
+  int32_t paired_vectors;     // of a tile of paired rows; 0: rows are not paired
   int32_t dense_vectors;
 
   void (*sparse[3])(const SparseRows& rows, const Tile& tile);  // blocks of 1, 2, 4 outputs
   void (*sparse_vector[3])(const SparseVector& task);
+  void (*paired)(const PairedRows& rows, const Tile& tile);
+  void (*paired_vector)(const PairedVector& task);
   void (*dense)(const DenseRows& rows, const Tile& tile);
   void (*dense_vector)(const DenseVector& task);
   void (*pack)(const Pack& task);

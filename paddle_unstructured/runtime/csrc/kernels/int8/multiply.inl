@@ -45,11 +45,15 @@ PU_INLINE void store_row(const Tile& tile, ptrdiff_t row, const IntVec (&sums)[V
   for (int v = 0; v < Vectors; ++v) store_aligned_ints(tile.sums + (row * Vectors + v) * kLanes, sums[v]);
 }
 
-// `Swish`: a hard-swish follows; kernels without one must not pay for it.
-template <bool Swish, int Vectors>
+// What becomes of the sums of a row: they wait for the next block, or become bytes; then something may be added, and a
+// hard-swish may follow. Kernels without these must not pay for them.
+enum Ending { kWaits, kBytes, kAdded, kSwish };
+
+template <int End, int Vectors>
 PU_INLINE void finish_row(const Tile& tile, const Finish& finish, ptrdiff_t row, IntVec (&sums)[Vectors]) {
+  constexpr bool Swish = End == kSwish;
   const Vec scale = broadcast(tile.finish.scale[row]);
-  if (tile.finish.added == nullptr) {
+  if (End == kBytes || (Swish && tile.finish.added == nullptr)) {
     PU_UNROLL(24)
     for (int v = 0; v < Vectors; ++v) {
       const Vec real = fused(floats(sums[v]), scale, finish.zero);
@@ -159,8 +163,9 @@ PU_INLINE void add_entries(Cursor& at, const uint8_t* panel, ptrdiff_t pitch, In
 }
 #endif
 
-template <int Vectors, int Block, bool Last, bool Swish>
+template <int Vectors, int Block, int End>
 void sparse_tile(const SparseRows& rows, const Tile& given) {
+  constexpr bool Last = End != kWaits;
   const Tile tile = given;  // the compiler then knows that no store changes it
   const Finish finish(tile.finish);
   const ptrdiff_t first = rows.start[rows.first];
@@ -177,7 +182,7 @@ void sparse_tile(const SparseRows& rows, const Tile& given) {
       PU_UNROLL(4)
       for (int i = 0; i < Block; ++i) {
         if (Last)
-          finish_row<Swish>(tile, finish, row + m + i, block[i]);
+          finish_row<End>(tile, finish, row + m + i, block[i]);
         else
           store_row(tile, row + m + i, block[i]);
         if (Last) finished.join(sums, m + i);
@@ -187,8 +192,9 @@ void sparse_tile(const SparseRows& rows, const Tile& given) {
   }
 }
 
-template <int Vectors, bool Last, bool Swish>
+template <int Vectors, int End>
 void dense_tile(const DenseRows& rows, const Tile& given) {
+  constexpr bool Last = End != kWaits;
   const Tile tile = given;
   const Finish finish(tile.finish);
   for (ptrdiff_t row = rows.first_row; row < rows.last_row; row += kGroup) {
@@ -221,7 +227,7 @@ void dense_tile(const DenseRows& rows, const Tile& given) {
     PU_UNROLL(4)
     for (int m = 0; m < kGroup; ++m) {
       if (Last)
-        finish_row<Swish>(tile, finish, row + m, sums[m]);
+        finish_row<End>(tile, finish, row + m, sums[m]);
       else
         store_row(tile, row + m, sums[m]);
       if (Last) finished.join(sums, m);
@@ -230,18 +236,26 @@ void dense_tile(const DenseRows& rows, const Tile& given) {
   }
 }
 
+// Calls function(end) with the Ending of a tile as a constant.
+template <typename Function>
+PU_INLINE void with_ending(const Tile& tile, const Function& function) {
+  if (!tile.last)
+    function(Number<kWaits>{});
+  else if (tile.finish.swish != 0)
+    function(Number<kSwish>{});
+  else if (tile.finish.added != nullptr)
+    function(Number<kAdded>{});
+  else
+    function(Number<kBytes>{});
+}
+
 template <int Block>
 struct SparseRun {
   const SparseRows& rows;
   const Tile& tile;
   template <int Vectors>
   void with() const {
-    if (!tile.last)
-      sparse_tile<Vectors * kTogether, Block, false, false>(rows, tile);
-    else if (tile.finish.swish != 0)
-      sparse_tile<Vectors * kTogether, Block, true, true>(rows, tile);
-    else
-      sparse_tile<Vectors * kTogether, Block, true, false>(rows, tile);
+    with_ending(tile, [&](auto end) { sparse_tile<Vectors * kTogether, Block, end.value>(rows, tile); });
   }
 };
 
@@ -250,12 +264,7 @@ struct DenseRun {
   const Tile& tile;
   template <int Vectors>
   void with() const {
-    if (!tile.last)
-      dense_tile<Vectors * kTogether, false, false>(rows, tile);
-    else if (tile.finish.swish != 0)
-      dense_tile<Vectors * kTogether, true, true>(rows, tile);
-    else
-      dense_tile<Vectors * kTogether, true, false>(rows, tile);
+    with_ending(tile, [&](auto end) { dense_tile<Vectors * kTogether, end.value>(rows, tile); });
   }
 };
 

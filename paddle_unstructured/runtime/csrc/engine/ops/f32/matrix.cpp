@@ -4,8 +4,14 @@
 #include <algorithm>
 #include <limits>
 
+#include "paired_matrix.h"
+
 namespace paddle_unstructured::f32 {
 namespace {
+
+bool are_paired(const KernelTable& kernels, const SparseIndices& rows, bool linear) {
+  return kernels.paired_vectors > 0 && rows.block == 1 && !linear;
+}
 
 // Where a row has many entries, loads limit, and the panel must fit the first-level cache with room for the sums: wide
 // and shallow. Where it has few, the loads and stores of the sums weigh more: deep blocks; the second-level cache then
@@ -16,7 +22,8 @@ Tiling sparse_tiling(const KernelTable& kernels, const SparseIndices& rows, int3
   const double entries = static_cast<double>(rows.columns.size());
   const double density = entries * rows.block / (static_cast<double>(outputs) * static_cast<double>(depth));
   if (linear) return {std::min(depth, kMostColumns), 1};
-  const int32_t most = kernels.sparse_vectors[rows.kernel()];
+  const int32_t most =
+      are_paired(kernels, rows, linear) ? kernels.paired_vectors : kernels.sparse_vectors[rows.kernel()];
   if (rows.block == 1 && density > 0.2) return {std::min(depth, kPanel / (most * kernels.lanes)), most};
   return {std::min(depth, rows.block == 1 ? 128 : 256), std::min(most, 64 / kernels.lanes), most};
 }
@@ -153,9 +160,11 @@ std::unique_ptr<Matrix> load_matrix(const Node& node, const LoadContext& context
   if (node.text("weights") != "sparse") node.refuse("has unknown weights: " + node.text("weights"));
   const SparseIndices rows = load_indices(node, parameters, {1, 2, 4}, size.outputs, depth);
   const float* const values = parameters.floats(node, 0, static_cast<int64_t>(rows.columns.size()) * rows.block);
+  const float* const bias = parameters.floats(node, 3, size.outputs);
   const Tiling tiling = sparse_tiling(kernels, rows, size.outputs, depth, size.linear);
-  return std::make_unique<SparseMatrix>(MatrixCuts(size.outputs, depth, slices, kGroup, tiling), rows, values,
-                                        parameters.floats(node, 3, size.outputs));
+  if (are_paired(kernels, rows, size.linear))
+    return make_paired_matrix(MatrixCuts(size.outputs, depth, slices, kPairedWithin, tiling), rows, values, bias);
+  return std::make_unique<SparseMatrix>(MatrixCuts(size.outputs, depth, slices, kGroup, tiling), rows, values, bias);
 }
 
 }  // namespace paddle_unstructured::f32

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "../../processor.h"
 #include "choose_kernel.h"
 #include "tile_matrix.h"
 
@@ -29,13 +30,17 @@ void check_word(const Node& node, const int8_t* four, int32_t lanes, size_t outp
 }
 
 // Depth of one block, and pixels of a tile: the panel stays near the size of the first-level cache. Deep layers are cut
-// into equal blocks that leave room for the widest tile, so that its sums serve each weight that is loaded.
+// into equal blocks that leave room for the widest tile, so that its sums serve each weight that is loaded. Planes of
+// few tiles get the widest one, too, if the cache holds three quarters of its panel: one of 128 groups is 2 % slower on
+// 32 KB.
 Tiling sparse_tiling(const KernelTable& kernels, const SparseIndices& rows, int32_t depth, bool linear) {
   constexpr int32_t kPanelBytes = 48 * 1024, kShallow = 128, kBlock = 96;
   if (linear) return {std::min(depth, kMostColumns), 1};
   const int32_t blocks = depth <= kShallow ? 1 : (depth + kBlock - 1) / kBlock, deep = (depth + blocks - 1) / blocks;
-  const int32_t most = kernels.sparse_vectors[rows.kernel()];
-  return {deep, std::max(1, std::min(kPanelBytes / (deep * kernels.lanes * kGroup), most)), most};
+  const int32_t most = kernels.sparse_vectors[rows.kernel()], vector_bytes = deep * kernels.lanes * kGroup;
+  const int32_t fitting = std::max(1, std::min(kPanelBytes / vector_bytes, most));
+  const bool holds = int64_t{most} * vector_bytes * 3 / 4 <= first_level_bytes();
+  return {deep, fitting, holds ? most : fitting};
 }
 
 Tiling dense_tiling(const KernelTable& kernels, int32_t depth) { return {std::min(depth, 128), kernels.dense_vectors}; }
