@@ -75,9 +75,13 @@ class PirGraph:
 
     def reader(self, param: Param) -> Any:
         """The first op that reads the param in its role, directly or behind ops that leave it a weight."""
+        return self.readers(param)[0]
+
+    def readers(self, param: Param) -> list[Any]:
+        """All ops that read the param in its role, in their order: several where a weight is shared."""
         order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
         found = [op for op, role in self._read().readings(self._values[param.name]) if role.reader == param.reader]
-        return min(found, key=lambda op: order[op.id()])
+        return sorted({op.id(): op for op in found}.values(), key=lambda op: order[op.id()])
 
     def norm_scale(self, param: Param) -> str | None:
         """Name of the scale of the norm that the layer's output goes into first; None if there is none."""

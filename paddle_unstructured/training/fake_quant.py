@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import AbstractSet, Any, Callable, Mapping, Sequence
+from typing import AbstractSet, Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -27,15 +27,14 @@ _KEPT_RANGE = {*RESHAPES, "transpose", "dropout"}  # and max pooling: what they 
 
 @dataclass(frozen=True)
 class Point:
-    """An activation that is rounded, or watched.
+    """An activation that is rounded, or watched, or whose gradient is rounded on its way back.
 
     Attributes:
         value: the activation.
         name: name of the variable [3] that holds its range.
-        kind: "input" or "output", of a layer.
+        kind: "input" or "output" of a layer, or "gradient".
         how: the quantizer and its bits; None: it is only watched.
         readers: (op, operand) that read what is rounded; None: all that read the value.
-        gradient: quantizer of the gradients that come back; None: they are not rounded.
     """
 
     value: Any
@@ -43,11 +42,31 @@ class Point:
     kind: str
     how: tuple[Quantizer, int] | None
     readers: tuple[tuple[Any, int], ...] | None = None
-    gradient: Quantizer | None = None
 
     @property
     def needs_range(self) -> bool:
-        return self.how is None or self.how[0].needs_range
+        return self.how is None or (self.kind != "gradient" and self.how[0].needs_range)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """One op that computes with a weight: a shared one has several.
+
+    Attributes:
+        param, how: the weight and its rounding.
+        name: name of the weight, with the number of the use from the second on.
+        op, operand: the op, and which of its operands the activation is.
+        origin: the activation whose range the input has.
+        output: what the layer gives, behind its bias, norm and activation.
+    """
+
+    param: Param
+    how: Rounding
+    name: str
+    op: Any
+    operand: int
+    origin: Any
+    output: Any
 
 
 def is_rounded(program: Any) -> bool:
@@ -62,63 +81,92 @@ def why_not(graph: PirGraph, param: Param) -> str:
         return f"dtype {param.dtype}"
     if param.output_axis not in (0, 1):
         return "its output channels are not on one of the first two axes"
-    if graph.is_inner(graph.reader(param)):
+    readers = graph.readers(param)
+    if any(map(graph.is_inner, readers)):
         return "it is read inside a branch or a loop"
     if param.through:
         return f"it passes {param.through} on its way to its layer, and int8 kernels read stored weights"
-    return "" if exists(_activation(graph, param)) else "it is multiplied by another parameter"
+    is_alone = any(_activation(graph, op) is None for op in readers)
+    return "it is multiplied by another parameter" if is_alone else ""
 
 
 def points(
     graph: PirGraph, params: Sequence[Param], how: Mapping[str, Rounding]
-) -> tuple[list[Point], dict[str, tuple[Point | None, Point]]]:
-    """The activations that the layers read and give.
+) -> tuple[list[Point], dict[str, tuple[list[str], list[Point]]]]:
+    """The activations that the layers read and give, in the order in which they are to be put in.
 
     The output of a layer is that of its norm and activation; where nobody asked for it in so many words, it is not
-    rounded if no other layer comes behind it. An input is rounded once for all that read it, if they agree.
+    rounded if no other layer comes behind it. What int8 kernels read is rounded once for all that read it, if they
+    agree, and before max pooling; any other input only where a layer that asks for it reads it.
 
     Returns:
-        All points, and for each weight by name those of its input (None: it is not rounded) and its output.
+        All points, and for each weight by name the ranges of its inputs (none: they are not rounded) and the points of
+        its outputs, one for each op that computes with it.
     """
-    inputs = {param.name: _origin(_activation(graph, param)) for param in params}
-    outputs = {param.name: _output(graph, param) for param in params}
-    before = _leading_to(graph.program, inputs.values())
-    found: dict[Any, Point] = {}
-    for name, value in outputs.items():
-        asked, quantizer = how[name].at("output"), how[name].quantizer
-        asked = asked if key(value) in before or (how[name].explicit and forward_uses(value)) else None
-        gradient = None if quantizer.gradient_bits is None else quantizer
-        found.setdefault(key(value), Point(value, name + "_output_range", "output", asked, gradient=gradient))
+    uses = [use for param in params for use in _uses(graph, param, how[param.name])]
+    found = _outputs(graph, uses)
     wanted: dict[Any, set[tuple[Quantizer, int] | None]] = {}
-    for name, value in inputs.items():
-        wanted.setdefault(key(value), set()).add(how[name].at("input"))
-    apart: dict[str, Point] = {}
-    for param in params:
-        name, value = param.name, inputs[param.name]
-        asked, known = how[name].at("input"), found.get(key(value))
-        if asked is None or (known is not None and known.how == asked):
+    for use in uses:
+        wanted.setdefault(key(use.origin), set()).add(use.how.at("input"))
+    apart: dict[Any, Point] = {}
+    inputs: dict[str, list[str]] = {param.name: [] for param in params}
+    for use in uses:
+        asked, place = use.how.at("input"), key(use.origin)
+        if asked is None:
             continue
-        if len(wanted[key(value)]) > 1 or (known is not None and known.how is not None):
-            apart[name] = _at_layer(graph, param, asked)
-        elif known is None:
-            found[key(value)] = Point(value, name + "_input_range", "input", asked)
-        else:  # an output that was only watched
-            found[key(value)] = replace(known, kind="input", how=asked)
-    ends = {
-        name: (
-            None if how[name].at("input") is None else apart.get(name) or found[key(value)],
-            found[key(outputs[name])],
-        )
-        for name, value in inputs.items()
+        known = found.get(place)
+        if known is None or known.how != asked:
+            is_free = known is None or known.how is None
+            if use.how.is_int8 and is_free and len(wanted[place]) == 1:
+                name = use.name + "_input_range" if known is None else known.name  # an output that was only watched
+                known = found[place] = Point(use.origin, name, "input", asked)
+            else:
+                known = _at_layer(apart, use, asked)
+        inputs[use.param.name].append(known.name)
+    outputs = {param.name: [found[key(use.output)] for use in uses if use.param is param] for param in params}
+    return [*found.values(), *apart.values(), *_gates(graph, uses)], {
+        param.name: (inputs[param.name], outputs[param.name]) for param in params
     }
-    return [*found.values(), *apart.values()], ends
 
 
-def _at_layer(graph: PirGraph, param: Param, asked: tuple[Quantizer, int]) -> Point:
-    """The input of one layer alone, where others read the same value in another way."""
-    value, op = _activation(graph, param), graph.reader(param)
-    operand = next(i for i, source in enumerate(op.operands_source()) if source.is_same(value))
-    return Point(value, param.name + "_input_range", "input", asked, ((op, operand),))
+def _uses(graph: PirGraph, param: Param, how: Rounding) -> Iterator[_Use]:
+    for i, op in enumerate(graph.readers(param)):
+        name = param.name if i == 0 else f"{param.name}_{i + 1}"
+        operand = _activation(graph, op)
+        assert operand is not None, "why_not has looked"
+        origin = _origin(op.operand_source(operand))
+        yield _Use(param, how, name, op, operand, origin, _output(graph, op.result(0)))
+
+
+def _outputs(graph: PirGraph, uses: Sequence[_Use]) -> dict[Any, Point]:
+    """What layers give, by key."""
+    before = _leading_to(graph.program, [use.origin for use in uses])
+    found: dict[Any, Point] = {}
+    for use in uses:
+        is_asked = key(use.output) in before or (use.how.explicit and forward_uses(use.output))
+        asked = use.how.at("output") if is_asked else None
+        found.setdefault(key(use.output), Point(use.output, use.name + "_output_range", "output", asked))
+    return found
+
+
+def _at_layer(apart: dict[Any, Point], use: _Use, asked: tuple[Quantizer, int]) -> Point:
+    """The input where this layer reads it, and others that ask for the same."""
+    value = use.op.operand_source(use.operand)
+    known = apart.get((key(value), asked)) or Point(value, use.name + "_input_range", "input", asked, ())
+    known = replace(known, readers=(*(known.readers or ()), (use.op, use.operand)))
+    apart[key(value), asked] = known
+    return known
+
+
+def _gates(graph: PirGraph, uses: Sequence[_Use]) -> list[Point]:
+    """What layers give behind their bias, where gradients are rounded on their way back."""
+    found = []
+    for use in uses:
+        bits = use.how.quantizer.gradient_bits
+        if bits is not None:
+            value = _output(graph, use.op.result(0), bias_only=True)
+            found.append(Point(value, use.name, "gradient", (use.how.quantizer, bits)))
+    return found
 
 
 def insert_behind(
@@ -167,10 +215,12 @@ def unrounded(program: Any, values: Sequence[Any], keep: AbstractSet[str] = froz
     return copy, found
 
 
-def _activation(graph: PirGraph, param: Param) -> Any:
-    """What the layer of a weight reads; None if that is a parameter too."""
-    operands = graph.reader(param).operands_source()[:2]
-    return next((value for value in operands if not graph.is_made_of_params(value)), None)
+def _activation(graph: PirGraph, op: Any) -> int | None:
+    """Which operand of a layer's op is its activation; None if all are made of parameters."""
+    for i, value in enumerate(op.operands_source()[:2]):
+        if exists(value) and not graph.is_made_of_params(value):
+            return i
+    return None
 
 
 def _origin(value: Any) -> Any:
@@ -182,19 +232,27 @@ def _origin(value: Any) -> Any:
     return value
 
 
-def _output(graph: PirGraph, param: Param) -> Any:
-    """What the layer gives, behind its bias, norm and activation."""
-    value = graph.reader(param).result(0)
-    while True:
-        following = forward_uses(value)
-        if len(following) != 1 or not following[0].operand_source(0).is_same(value):
-            return value
-        op = following[0]
-        if op.name() in ACTIVATIONS:
+def _output(graph: PirGraph, value: Any, *, bias_only: bool = False) -> Any:
+    """What a layer gives whose op gives a value: behind its bias, norm and activation, or behind its bias alone."""
+    while (op := _behind(value)) is not None:
+        is_bias = kind_of(op) == "add" and graph.is_made_of_params(op.operand_source(1))
+        if op.name() in ACTIVATIONS and not bias_only:
             return op.result(0)
-        if not ("norm" in op.name() or kind_of(op) == "add" and graph.is_made_of_params(op.operand_source(1))):
+        if not (is_bias or ("norm" in op.name() and not bias_only)):
             return value
         value = op.result(0)
+        if bias_only:
+            return value
+    return value
+
+
+def _behind(value: Any) -> Any:
+    """The one op that reads a value, or what reshapes leave of it; None if there are several."""
+    following = forward_uses(value)
+    if len(following) != 1 or not following[0].operand_source(0).is_same(value):
+        return None
+    op = following[0]
+    return _behind(op.result(0)) if kind_of(op) in RESHAPES else op
 
 
 def _leading_to(program: Any, values: Any) -> set[Any]:

@@ -18,10 +18,11 @@ from ..graph import Param, PirGraph, open_graph
 from ..graph.rounded import between_marks
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
+from .activation_ranges import updated, widest
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
 from .quantized_layers import RANGES, LayersQuantized, quantize_layers
 from .quantizer_config import Rounding, roundings
-from .quantizers import Quantizer, with_backward
+from .quantizers import Quantizer, rounded_activation, rounded_weight, with_backward
 
 
 @overload
@@ -135,13 +136,24 @@ class RoundedLayer:
     Attributes:
         param: its weight.
         how: its quantizer and bits.
-        input, output: variables that hold the ranges of what it reads (None: that is not rounded) and gives.
+        inputs, outputs: variables that hold the ranges of what it reads (none: that is not rounded) and gives; several
+            where several ops compute with the weight.
     """
 
     param: Param
     how: Rounding
-    input: str | None
-    output: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def input(self) -> str | None:
+        """Of the first op."""
+        return self.inputs[0] if self.inputs else None
+
+    @property
+    def output(self) -> str:
+        """Of the first op."""
+        return self.outputs[0]
 
 
 @dataclass(frozen=True)
@@ -161,13 +173,15 @@ class QuantizationAware:
     def ranges(self) -> dict[str, dict[str, list[float]]]:
         """Weight name -> {"input": [low, high], "output": [low, high]} of the activations of each layer in int8.
 
+        Of a weight with which several ops compute these are the widest.
+
         Raises:
             ValueError: No training batch has been seen yet.
         """
         return {
-            layer.param.name: {"input": self._range(layer.input), "output": self._range(layer.output)}
+            layer.param.name: {"input": self._widest(layer.inputs), "output": self._widest(layer.outputs)}
             for layer in self.layers
-            if layer.how.is_int8 and layer.input is not None
+            if layer.how.is_int8
         }
 
     def export(self, feed: Any, fetch: Any, path: StrPath, pruner: Any = None, exe: Any = None, **kwargs: Any) -> Any:
@@ -199,7 +213,7 @@ class QuantizationAware:
     def _kept_marks(self) -> set[str]:
         """Marks of the activations whose rounding is part of the model."""
         other = [layer for layer in self.layers if not layer.how.is_int8]
-        return {str(name) for layer in other for name in (layer.input, layer.output)}
+        return {name for layer in other for name in (*layer.inputs, *layer.outputs)}
 
     @contextmanager
     def _rounded_weights(self) -> Iterator[None]:
@@ -216,6 +230,9 @@ class QuantizationAware:
             for name, array in stored.items():
                 self.graph.store(name, array)
 
+    def _widest(self, names: Iterable[str]) -> list[float]:
+        return widest(map(self._range, names))
+
     def _range(self, name: str) -> list[float]:
         low, high, weight = self.graph.array(name).astype(np.float64)
         if not weight:
@@ -226,7 +243,7 @@ class QuantizationAware:
 
     def __str__(self) -> str:
         rows = [
-            (layer.param.name, layer.param.role, layer.how.words, layer.input or "", layer.output)
+            (layer.param.name, layer.param.role, layer.how.words, ", ".join(layer.inputs), ", ".join(layer.outputs))
             for layer in self.layers
         ]
         return aligned(
@@ -239,47 +256,38 @@ class QuantizationAware:
 def rounded_array(weight: np.ndarray, param: Param, quantizer: Quantizer, bits: int) -> np.ndarray:
     """A weight as its quantizer rounds it."""
     with mode(paddle.disable_static), paddle.no_grad():
-        return np.asarray(quantizer.quantize_weight(paddle.to_tensor(weight), bits, param.output_axis or 0).numpy())
+        return np.asarray(rounded_weight(paddle.to_tensor(weight), quantizer, bits, param.output_axis or 0).numpy())
 
 
-def _layer(param: Param, how: Rounding, read: Point | None, given: Point) -> RoundedLayer:
-    done = how if given.how is not None else replace(how, output=None)
-    return RoundedLayer(param, done, None if read is None else read.name, given.name)
+def _layer(param: Param, how: Rounding, inputs: Sequence[str], outputs: Sequence[Point]) -> RoundedLayer:
+    done = how if any(point.how is not None for point in outputs) else replace(how, output=None)
+    return RoundedLayer(param, done, tuple(inputs), tuple(point.name for point in outputs))
 
 
 def _round_weight(graph: PirGraph, param: Param, quantizer: Quantizer, bits: int) -> None:
-    build = partial(quantizer.quantize_weight, bits=bits, axis=param.output_axis or 0)
+    build = partial(rounded_weight, quantizer=quantizer, bits=bits, axis=param.output_axis or 0)
     lost = quantizer.loses_zeros(bits)
     value = graph.persistable(param.name)
     insert_behind(graph, value, lambda weight: between_marks(weight, param.name, build, loses_zeros=lost))
 
 
 def _rounded(graph: PirGraph, point: Point, x: Any, decay: float | None) -> Any:
-    """An activation rounded, in its range where it has one; nothing for one that is only watched, or not even that."""
+    """An activation rounded, in its range where it has one, or with a gradient to be rounded; None: only watched."""
     low = high = None
     if point.needs_range:
         range_ = range_variable(graph, point)
         if decay is not None:
-            range_ = _updated(range_, x, decay)
+            range_ = updated(range_, x, decay)
         low, high, weight = paddle.split(range_, 3)
         low, high = low / weight, high / weight
-    result = None
-    if point.how is not None:
-        quantizer, bits = point.how
-        quantize = quantizer.quantize_input if point.kind == "input" else quantizer.quantize_output
-        result = between_marks(x, point.name, lambda value: quantize(value, bits, low, high))
-    if point.gradient is not None and point.gradient.gradient_bits is not None:
-        back = partial(point.gradient.quantize_gradient, bits=point.gradient.gradient_bits)
-        gate = partial(with_backward, backward=back)
-        result = between_marks(x if result is None else result, point.name + "_gradient", gate)
-    return result
-
-
-def _updated(range_: Any, x: Any, decay: float) -> Any:
-    """Sums and weight of a running average, [low, high, 1], with one more batch."""
-    with paddle.no_grad():
-        seen = paddle.stack([paddle.min(x), paddle.max(x), paddle.ones([], "float32")])
-        return paddle.assign(range_ * decay + seen, output=range_)
+    if point.how is None:
+        return None
+    quantizer, bits = point.how
+    if point.kind == "gradient":
+        back = partial(quantizer.quantize_gradient, bits=bits)
+        return between_marks(x, point.name + "_gradient", partial(with_backward, backward=back))
+    build = partial(rounded_activation, point.kind, quantizer=quantizer, bits=bits, low=low, high=high)
+    return between_marks(x, point.name, build)
 
 
 def _kept(

@@ -18,11 +18,12 @@ from ..graph import LayerGraph, Param
 from ..graph.rounded import note_lost_zeros
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
+from .activation_ranges import updated, widest
 from .quantizer_config import Rounding, roundings
-from .quantizers import with_backward
+from .quantizers import rounded_activation, rounded_weight, with_backward
 
 RANGES = ".ranges.json"
-_KINDS = (nn.Conv2D, nn.Linear)
+_KINDS = (nn.Conv1D, nn.Conv2D, nn.Linear)
 _STATE, _INPUT, _OUTPUT = "rounding", "rounding_input_range", "rounding_output_range"
 
 
@@ -55,14 +56,16 @@ class LayersQuantized:
     def ranges(self) -> dict[str, dict[str, list[float]]]:
         """Weight, as the saved model calls it -> {"input": [low, high]} of each layer in int8.
 
+        Of a weight that several layers hold this is the widest.
+
         Raises:
             ValueError: No training batch has been seen yet.
         """
         found = {}
         for name, how in self.layers.items():
-            layer = self._places[name][0]
             if how.is_int8:
-                found[layer.weight.name] = {"input": _learned(layer, _INPUT, name)}
+                layers = self._places[name]
+                found[layers[0].weight.name] = {"input": widest(_learned(layer, _INPUT, name) for layer in layers)}
         return found
 
     def export(self, input_spec: Sequence[Any], path: StrPath, pruner: Any = None, **kwargs: Any) -> Any:
@@ -108,7 +111,7 @@ class LayersQuantized:
                 if wanted is not None and not state.how.is_int8 and id(weight) not in stored:
                     stored[id(weight)] = weight, weight.numpy()
                     with paddle.no_grad():
-                        weight.set_value(wanted[0].quantize_weight(weight, wanted[1], state.axis))
+                        weight.set_value(rounded_weight(weight, wanted[0], wanted[1], state.axis))
             yield
         finally:
             for layer in layers:
@@ -173,7 +176,7 @@ def _why_not(param: Param, places: list[nn.Layer] | None, how: Rounding | None, 
     if param.dtype != "float32":
         return f"dtype {param.dtype}"
     if not places:
-        return "it is no weight of a paddle.nn.Conv2D or Linear"
+        return "it is no weight of a paddle.nn.Conv1D, Conv2D or Linear"
     return "" if how else "no entry of `config` rounds it"
 
 
@@ -191,11 +194,16 @@ def _attach(layer: nn.Layer, state: _State) -> list[Any]:
 
 def _before(layer: nn.Layer, inputs: Any) -> Any:
     state: _State = vars(layer)[_STATE]
+    if not inputs:
+        raise ValueError(
+            f"{layer.full_name()} must be called with what it reads by position, layer(x), and was called by keyword, "
+            "where no hook can round it."
+        )
     wanted = state.how.at("weight")
     if wanted is not None and not state.exporting:
         # A name in the layer's own dict comes before its parameters: `forward` reads this one.
         vars(layer).pop("weight", None)
-        vars(layer)["weight"] = wanted[0].quantize_weight(layer.weight, wanted[1], state.axis)
+        vars(layer)["weight"] = rounded_weight(layer.weight, wanted[0], wanted[1], state.axis)
     x, *others = inputs
     return (_rounded(layer, state, "input", _INPUT, x), *others)
 
@@ -219,19 +227,19 @@ def _rounded(layer: nn.Layer, state: _State, kind: str, range_name: str, x: Tens
     if quantizer.needs_range:
         range_ = getattr(layer, range_name)  # while it is traced, this is the Program's value
         if layer.training:
-            with paddle.no_grad():
-                seen = paddle.stack([x.min(), x.max(), paddle.ones([], "float32")])
-                paddle.assign(range_ * state.decay + seen, output=range_)
+            updated(range_, x, state.decay)
         elif paddle.in_dynamic_mode():
             _learned(layer, range_name, layer.full_name())
         low, high, weight = paddle.split(range_, 3)
         low, high = low / weight, high / weight
-    quantize = quantizer.quantize_input if kind == "input" else quantizer.quantize_output
-    return quantize(x, bits, low, high)
+    return rounded_activation(kind, x, quantizer, bits, low, high)
 
 
 def _learned(layer: nn.Layer, range_name: str, name: str) -> list[float]:
     low, high, weight = layer._buffers[range_name].numpy().astype(np.float64)
     if not weight:
-        raise ValueError(f"{name} has seen no batch yet; run the model in training mode first, or load one that ran.")
+        raise ValueError(
+            f"{name} has seen no batch yet; run the model in training mode first, or load one that ran; if nothing "
+            "calls this layer, name its weight in `skip`."
+        )
     return [float(low / weight), float(high / weight)]

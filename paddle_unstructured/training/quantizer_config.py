@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Mapping, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
 from .. import arguments
 from ..graph.base import Param
@@ -111,6 +111,9 @@ def _entry(name: str, entry: Any) -> _Entry:
     unknown = [key for key in entry if key not in _KEYS]
     if unknown:
         raise ValueError(f"`{name}` must have keys among {', '.join(_KEYS)}, got {arguments.shown(unknown[0])}.")
+    for key in ("quant_types", "op_types", "op_names"):
+        if isinstance(entry.get(key), Collection) and not len(entry[key]):
+            raise ValueError(f"`{name}['{key}']` must name at least one, got none; leave it out for all.")
     quantizer = entry.get("quantizer", _DEFAULT)
     arguments.instance(f"{name}['quantizer']", quantizer, Quantizer, rule="a Quantizer, DoReFaQuantizer() say")
     exclude = arguments.flag(f"{name}['exclude']", entry.get("exclude", False))

@@ -7,6 +7,7 @@ from typing import Any, Callable, Union
 
 import paddle
 from paddle import Tensor
+from paddle.base.libpaddle import pir
 
 from .. import arguments
 
@@ -90,8 +91,12 @@ def rounded(x: Tensor, values: Tensor, backward: Backward = "straight_through") 
 
 def with_backward(x: Tensor, backward: Callable[[Tensor], Tensor]) -> Tensor:
     """x on the way forward, and `backward(dy)` in place of dy on the way back; in both graphs."""
+
+    def back(gradient: Tensor) -> Tensor:
+        return of_shape(gradient, backward(gradient), "`backward`")
+
     if not paddle.in_dynamic_mode():
-        return paddle.static.nn.static_pylayer(paddle.assign, [x], backward)
+        return paddle.static.nn.static_pylayer(paddle.assign, [x], back)
 
     class Gate(paddle.autograd.PyLayer):
         @staticmethod
@@ -100,9 +105,41 @@ def with_backward(x: Tensor, backward: Callable[[Tensor], Tensor]) -> Tensor:
 
         @staticmethod
         def backward(ctx: Any, gradient: Tensor) -> Tensor:
-            return backward(gradient)
+            return back(gradient)
 
     return Gate.apply(x)
+
+
+def rounded_weight(weight: Tensor, quantizer: Quantizer, bits: int, axis: int) -> Tensor:
+    """A weight as its quantizer rounds it.
+
+    Raises:
+        TypeError, ValueError: The quantizer, one of a user's own, gives no tensor of the weight's shape.
+    """
+    values = quantizer.quantize_weight(weight, bits, axis)
+    return of_shape(weight, values, f"quantize_weight of {quantizer!r}")
+
+
+def rounded_activation(
+    kind: str, x: Tensor, quantizer: Quantizer, bits: int, low: Tensor | None, high: Tensor | None
+) -> Tensor:
+    """The "input" or the "output" of a layer as its quantizer rounds it; raises as `rounded_weight`."""
+    quantize = quantizer.quantize_input if kind == "input" else quantizer.quantize_output
+    return of_shape(x, quantize(x, bits, low, high), f"quantize_{kind} of {quantizer!r}")
+
+
+def of_shape(x: Tensor, values: Any, what: str) -> Tensor:
+    """What a function made of x, if it has x's shape and dtype; extents that a Program does not know are those of x."""
+    if not isinstance(values, (Tensor, pir.Value)):
+        raise TypeError(f"{what} must give a tensor, got {arguments.shown(values)} ({type(values).__name__}).")
+    known, given = list(x.shape), list(values.shape)
+    if len(known) != len(given) or any(a != b and -1 not in (a, b) for a, b in zip(known, given)):
+        raise ValueError(f"{what} must give a tensor of the shape {known} that it gets, got {given}.")
+    if values.dtype != x.dtype:
+        raise ValueError(f"{what} must give a tensor of {x.dtype}, as it gets, got {values.dtype}.")
+    if known != given:
+        values.set_type(pir.create_shaped_type(values.type(), known))
+    return values
 
 
 def checked_backward(backward: Any) -> Any:
@@ -293,19 +330,19 @@ class FunctionQuantizer(Quantizer):
         self.backward, self.zero = checked_backward(backward), arguments.flag("zero", zero)
 
     def quantize_weight(self, weight: Tensor, bits: int, axis: int) -> Tensor:
-        return self._rounded(self.weight, weight)
+        return self._rounded("weight", self.weight, weight)
 
     def quantize_input(self, x: Tensor, bits: int, low: Tensor, high: Tensor) -> Tensor:
-        return self._rounded(self.input, x)
+        return self._rounded("input", self.input, x)
 
     def quantize_output(self, x: Tensor, bits: int, low: Tensor, high: Tensor) -> Tensor:
-        return self._rounded(self.output, x)
+        return self._rounded("output", self.output, x)
 
     def loses_zeros(self, bits: int) -> str:
         return "" if self.zero else "the function that rounds it gives something else for zero (`zero=False`)"
 
-    def _rounded(self, function: Callable[[Tensor], Tensor] | None, x: Tensor) -> Tensor:
-        return x if function is None else rounded(x, function(x), self.backward)
+    def _rounded(self, name: str, function: Callable[[Tensor], Tensor] | None, x: Tensor) -> Tensor:
+        return x if function is None else rounded(x, of_shape(x, function(x), f"`{name}`"), self.backward)
 
 
 def round_weight(weight: Tensor, axis: int | None, bits: int = 8) -> Tensor:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The range of an activation: a running average of the batches' extremes, [sum of minima, sum of maxima, weight]."""
+
+from __future__ import annotations
+
+from typing import Iterable
+
+import paddle
+from paddle import Tensor
+
+
+def updated(range_: Tensor, x: Tensor, decay: float) -> Tensor:
+    """The range after one more batch, written into its variable; in both graphs.
+
+        low <- decay * low + min(x),    high <- decay * high + max(x),    weight <- decay * weight + 1
+
+    A batch with NaN or infinity in it leaves the range as it was: one such batch would spoil it for good.
+
+    Args:
+        range_: Float32 [3].
+        x: the batch.
+        decay: factor of the running average, in [0, 1).
+    """
+    with paddle.no_grad():
+        low, high = paddle.min(x), paddle.max(x)
+        seen = paddle.stack([low, high, paddle.ones([], "float32")])
+        is_finite = paddle.isfinite(low) & paddle.isfinite(high)
+        return paddle.assign(paddle.where(is_finite, range_ * decay + seen, range_), output=range_)
+
+
+def widest(ranges: Iterable[list[float]]) -> list[float]:
+    """The range [low, high] that holds all of these."""
+    lows, highs = zip(*ranges)
+    return [min(lows), max(highs)]
