@@ -132,7 +132,11 @@ def add_training(group: argparse._ActionsContainer) -> None:
         "piecewise_decay if --step_epochs is given, else cosine_decay (PaddleSlim's is always piecewise_decay)",
     )
     group.add_argument(
-        "--step_epochs", type=positive, nargs="+", help="epochs at which piecewise_decay decays (default: 30 60 90)"
+        "--step_epochs",
+        type=positive,
+        nargs="+",
+        action="extend",
+        help="epochs at which piecewise_decay decays (default: 30 60 90)",
     )
     group.add_argument("--l2_decay", type=zero_up, default=3e-5, help="weight decay")
     group.add_argument("--momentum_rate", type=number(float, 0, 1), default=0.9, help="momentum of the optimizer")

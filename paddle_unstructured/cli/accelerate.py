@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="DATA",
         nargs="+",
+        action="extend",
         help=f"{KINDS}; or the .ranges.json of training; or both",
     )
     parser.add_argument(
@@ -40,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--equalize", action="store_true", help="balance weights between layers first, for nets with ReLU"
     )
-    parser.add_argument("--skip", metavar="NAME", nargs="+", help="weights whose layers stay in float32")
+    parser.add_argument(
+        "--skip", metavar="NAME", nargs="+", action="extend", help="weights whose layers stay in float32"
+    )
     parser.add_argument(
         "--most-error",
         type=float,

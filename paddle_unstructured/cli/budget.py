@@ -28,7 +28,11 @@ def add_timed(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", metavar="N", type=positive, help="threads of one run, default 1")
     group.add_argument("--batch", metavar="N", type=positive, help="rows of one run, default 1")
     group.add_argument(
-        "--shape", metavar="NAME=N,N,...", nargs="+", help="shape of an input, default: that of the calibration data"
+        "--shape",
+        metavar="NAME=N,N,...",
+        nargs="+",
+        action="extend",
+        help="shape of an input, default: that of the calibration data",
     )
 
 

@@ -24,9 +24,15 @@ WORDS = ("image_size", "mean", "std", "images")
 def add_image_words(parser: argparse.ArgumentParser) -> None:
     """How images of a folder become inputs."""
     group = parser.add_argument_group("images of a folder")
-    group.add_argument("--image-size", metavar="N", nargs="+", type=positive, help="height and width, or one for both")
-    group.add_argument("--mean", metavar="X", nargs="+", type=float, help="of pixels in [0, 1]; default: ImageNet's")
-    group.add_argument("--std", metavar="X", nargs="+", type=float, help="deviation of the same; default: ImageNet's")
+    group.add_argument(
+        "--image-size", metavar="N", nargs="+", action="extend", type=positive, help="height and width, or one for both"
+    )
+    group.add_argument(
+        "--mean", metavar="X", nargs="+", action="extend", type=float, help="of pixels in [0, 1]; default: ImageNet's"
+    )
+    group.add_argument(
+        "--std", metavar="X", nargs="+", action="extend", type=float, help="deviation of the same; default: ImageNet's"
+    )
     group.add_argument("--images", metavar="N", type=positive, help="at most so many, default 256")
 
 

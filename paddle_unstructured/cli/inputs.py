@@ -28,6 +28,7 @@ def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
         "--shape",
         metavar="NAME=N,N,...",
         nargs="+",
+        action="extend",
         help="shape of random inputs, x=1,3,48,320 say: needed where a model leaves sizes open",
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Hashable, Iterator, Sequence, Tuple, Union
 import numpy as np
 
 from ..graph.program import PirGraph
+from ..graph.values import TRANSPARENT, through
 from ..saved_model import Model
 from .net import Layer
 from .refusals import Refusal as Refusal
@@ -121,10 +122,12 @@ class Reader:
         return False
 
     def name(self, op: Any, i: int, part: int | None = None) -> str:
-        """The name of the parameter behind an operand, or behind a part of one that is several."""
-        producer = op.operand_source(i).get_defining_op()
+        """The name of the parameter behind an operand, also where it is reshaped, or behind a part of one that is
+        several."""
+        value = op.operand_source(i)
         if part is not None:
-            producer = producer.operand_source(part).get_defining_op()
+            value = value.get_defining_op().operand_source(part)
+        producer = through(value, TRANSPARENT).get_defining_op()
         return str(producer.attrs().get("parameter_name") or producer.attrs().get("name") or producer.name())
 
     # ---- physical order ----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import AbstractSet, Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -197,16 +197,28 @@ def range_variable(graph: PirGraph, point: Point) -> Any:
     return value
 
 
-def unrounded(program: Any, values: Sequence[Any], keep: AbstractSet[str] = frozenset()) -> tuple[Any, list[Any]]:
-    """A copy of a Program that rounds nothing but what has a mark in `keep`, and what stands for some values there."""
+def unrounded(program: Any, values: Sequence[Any], keep: Mapping[str, Callable[[Any], Any]]) -> tuple[Any, list[Any]]:
+    """A copy of a Program for export, and what stands for some values there.
+
+    Args:
+        program: the Program.
+        values: some of its values.
+        keep: marks of the roundings that are part of the model, and what builds each anew, with a range that stands
+            still; all others are taken out.
+    """
     mapping = paddle.pir.IrMapping()
     copy, exact = program.clone(mapping), dict[Any, Any]()
     begin = {begins(op): op for op in copy.global_block().ops if begins(op)}
     for op in copy.global_block().ops:
-        if ends(op) and ends(op) not in keep:
-            source = begin[ends(op)].operand_source(0)
-            exact[key(op.result(0))] = source
-            op.result(0).replace_all_uses_with(source)
+        if ends(op):
+            value = begin[ends(op)].operand_source(0)
+            if ends(op) in keep:
+                with paddle.static.program_guard(copy, paddle.static.Program()):
+                    paddle.pir.set_insertion_point_after(op)
+                    value = keep[ends(op)](value)
+                    pir.reset_insertion_point_to_end()
+            exact[key(op.result(0))] = value
+            op.result(0).replace_all_uses_with(value)
     found = []
     for value in map(mapping.look_up, values):
         while key(value) in exact:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Iterable, Iterator, Mapping, Sequence, overload
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, overload
 
 import numpy as np
 import paddle
@@ -22,7 +22,7 @@ from .activation_ranges import updated, widest
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
 from .quantized_layers import RANGES, LayersQuantized, quantize_layers
 from .quantizer_config import Rounding, roundings
-from .quantizers import Quantizer, rounded_activation, rounded_weight, with_backward
+from .quantizers import Quantizer, in_plain_ops, rounded_activation, rounded_weight, with_backward
 
 
 @overload
@@ -126,7 +126,7 @@ def quantize_aware(
     for point in found:
         build = partial(_rounded, graph, point, decay=decay if training else None)
         insert_behind(graph, point.value, build, point.readers)
-    return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason})
+    return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason}, tuple(found))
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ class QuantizationAware:
     graph: PirGraph
     layers: tuple[RoundedLayer, ...]
     kept: dict[str, str]
+    _points: tuple[Point, ...] = field(repr=False)
 
     def ranges(self) -> dict[str, dict[str, list[float]]]:
         """Weight name -> {"input": [low, high], "output": [low, high]} of the activations of each layer in int8.
@@ -203,17 +204,21 @@ class QuantizationAware:
         ranges = json.dumps(self.ranges(), indent=1) + "\n"
         feed, fetch = (list(v) if isinstance(v, (list, tuple)) else [v] for v in (feed, fetch))
         values = [value for value in (*feed, *fetch) if not isinstance(value, str)]
-        program, values = unrounded(self.graph.program, values, self._kept_marks())
+        with mode(paddle.enable_static), in_plain_ops():
+            program, values = unrounded(self.graph.program, values, self._kept_roundings())
         here = iter(values)
         feed, fetch = ([v if isinstance(v, str) else next(here) for v in part] for part in (feed, fetch))
         kwargs.setdefault("scope", self.graph.scope)
         with self._rounded_weights():
             return export(program, feed, fetch, path, pruner, exe, beside={RANGES: ranges}, **kwargs)
 
-    def _kept_marks(self) -> set[str]:
-        """Marks of the activations whose rounding is part of the model."""
-        other = [layer for layer in self.layers if not layer.how.is_int8]
-        return {name for layer in other for name in (*layer.inputs, *layer.outputs)}
+    def _kept_roundings(self) -> dict[str, Callable[[Any], Any]]:
+        """The roundings of activations that are part of the model, by their marks."""
+        other = {name for layer in self.layers if not layer.how.is_int8 for name in (*layer.inputs, *layer.outputs)}
+        kept = [point for point in self._points if point.name in other and point.how and point.kind != "gradient"]
+        return {
+            point.name: partial(_fixed, point, self._range(point.name) if point.needs_range else None) for point in kept
+        }
 
     @contextmanager
     def _rounded_weights(self) -> Iterator[None]:
@@ -288,6 +293,15 @@ def _rounded(graph: PirGraph, point: Point, x: Any, decay: float | None) -> Any:
         return between_marks(x, point.name + "_gradient", partial(with_backward, backward=back))
     build = partial(rounded_activation, point.kind, quantizer=quantizer, bits=bits, low=low, high=high)
     return between_marks(x, point.name, build)
+
+
+def _fixed(point: Point, range_: Sequence[float] | None, x: Any) -> Any:
+    """An activation rounded in a range that no batch moves."""
+    assert point.how is not None
+    low = high = None
+    if range_ is not None:
+        low, high = (paddle.full([1], end, "float32") for end in range_)
+    return rounded_activation(point.kind, x, *point.how, low=low, high=high)
 
 
 def _kept(

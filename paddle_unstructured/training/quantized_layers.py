@@ -20,7 +20,7 @@ from ..reporting.table import aligned
 from ..selection import check_named, why_none
 from .activation_ranges import updated, widest
 from .quantizer_config import Rounding, roundings
-from .quantizers import rounded_activation, rounded_weight, with_backward
+from .quantizers import in_plain_ops, rounded_activation, rounded_weight, with_backward
 
 RANGES = ".ranges.json"
 _KINDS = (nn.Conv1D, nn.Conv2D, nn.Linear)
@@ -35,6 +35,7 @@ class _State:
     axis: int
     decay: float
     exporting: bool = False
+    fixed: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class LayersQuantized:
             for layer in layers:
                 state = vars(layer)[_STATE]
                 state.exporting = True
+                kept = [] if state.how.is_int8 else [name for name in (_INPUT, _OUTPUT) if name in layer._buffers]
+                state.fixed = {name: _learned(layer, name, layer.full_name()) for name in kept}
                 weight, wanted = layer._parameters["weight"], state.how.at("weight")
                 if wanted is not None and not state.how.is_int8 and id(weight) not in stored:
                     stored[id(weight)] = weight, weight.numpy()
@@ -115,7 +118,8 @@ class LayersQuantized:
             yield
         finally:
             for layer in layers:
-                vars(layer)[_STATE].exporting = False
+                state = vars(layer)[_STATE]
+                state.exporting, state.fixed = False, {}
             for weight, values in stored.values():
                 weight.set_value(values)
 
@@ -224,6 +228,11 @@ def _rounded(layer: nn.Layer, state: _State, kind: str, range_name: str, x: Tens
         return x
     quantizer, bits = asked
     low = high = None
+    if state.exporting:
+        if quantizer.needs_range:
+            low, high = (paddle.full([1], end, "float32") for end in state.fixed[range_name])
+        with in_plain_ops():
+            return rounded_activation(kind, x, quantizer, bits, low, high)
     if quantizer.needs_range:
         range_ = getattr(layer, range_name)  # while it is traced, this is the Program's value
         if layer.training:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Union
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Callable, Iterator, Union
 
 import paddle
 from paddle import Tensor
@@ -13,6 +15,7 @@ from .. import arguments
 
 Backward = Union[str, Callable[[Tensor, Tensor], Tensor]]
 _BACKWARDS = ("straight_through", "clipped")
+_PLAIN: ContextVar[bool] = ContextVar("plain ops", default=False)
 
 
 class Quantizer:
@@ -395,8 +398,21 @@ def sign_of(x: Tensor) -> Tensor:
     return paddle.cast(x >= 0.0, x.dtype) * 2.0 - 1.0
 
 
+@contextmanager
+def in_plain_ops() -> Iterator[None]:
+    """Build roundings without gradients, of ops that every engine has: for models that are exported."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
 def _even_steps(x: Tensor, span: Tensor, bits: int) -> Tensor:
     """x in [-span, span] to 2^(bits - 1) - 1 even steps on either side of zero, straight through."""
+    if _PLAIN.get():
+        step = span / float(2 ** (bits - 1) - 1)
+        return paddle.round(x / step) * step
     return paddle._C_ops.fake_quantize_dequantize_moving_average_abs_max(x, span, None, None, 0.9, bits, True, 0)[0]
 
 

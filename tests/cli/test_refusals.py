@@ -104,6 +104,12 @@ def test_a_damaged_model_is_refused(model, run, ending, content):
     refused(run("report", "in"), "report", f"in/model{ending} ")
 
 
+def test_a_list_that_is_given_twice_is_one_list(model, run):
+    words = ("accelerate", "in", "-o", "out", "--int8", "--calibrate", "a.json", "--calibrate", "b.json")
+    code, _, err = run(*words)
+    assert code == 2 and "got a.json, b.json" in err
+
+
 def test_every_command_explains_itself(run):
     code, out, err = run("--help")
     assert (code, err) == (0, "")

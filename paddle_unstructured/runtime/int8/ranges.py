@@ -126,7 +126,8 @@ def _all_known(net: Net, ranges: dict[Layer, Range], floats: Mapping[Layer, str]
     if unknown:
         names = ", ".join(_named(layer) for layer in unknown[:5])
         raise ValueError(
-            f"`data` must be given, too: `ranges` do not say what {names} return{'s' * (len(unknown) == 1)}."
+            f"`data` must be given, too, inputs to calibrate on: the learned ranges do not say what {names} "
+            f"return{'s' * (len(unknown) == 1)}."
         )
     return {**dict.fromkeys(layers, (0.0, 0.0)), **ranges}
 
