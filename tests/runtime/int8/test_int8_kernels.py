@@ -80,6 +80,19 @@ def test_convolutions_of_any_shape(
     require_equal(writer, x.astype("float32"), threads)
 
 
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("inputs, outputs", [(3, 1), (40, 6), (1700, 45)])
+def test_rows_that_share_some_of_their_weights(inputs, outputs, size):
+    """Single rows are computed two at a time where registers suffice; more than 128 groups are several blocks."""
+    random = np.random.default_rng(0)
+    values = pick_weights(random, outputs, inputs, 1, 1, sparsity=0.5, block=1)
+    values[outputs // 2 :: 3] = 0
+    weight = pick_weight8(random, values, UNIT, 1.0)
+    writer = net(lambda w, v: w.convolution(v, weight, Window(), UNIT, block=1), inputs)
+    for threads in (1, 2):
+        require_equal(writer, pick_bytes(random, 2, inputs, size, size).astype("float32"), threads)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     source=quantizers,

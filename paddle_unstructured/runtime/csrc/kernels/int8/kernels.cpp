@@ -16,6 +16,11 @@ constexpr int kSparseVectors1 = 4, kSparseVectors2 = 4, kSparseVectors4 = 2, kDe
 #else  // every vector takes many instructions: short code matters more
 constexpr int kSparseVectors1 = 2, kSparseVectors2 = 1, kSparseVectors4 = 1, kDenseVectors = 1;
 #endif
+#if PU_REGISTERS == 32 && !defined(PU_NEON)
+constexpr int kPairedVectors = 8;
+#else
+constexpr int kPairedVectors = 0;  // two rows of sums do not fit, or need no loads of their own
+#endif
 }  // namespace
 
 #include "multiply.inl"
@@ -36,9 +41,12 @@ const KernelTable PU_TABLE = {
     kShift,
     PU_LANES * kTogether,
     {kSparseVectors1 / kTogether, kSparseVectors2 / kTogether, kSparseVectors4 / kTogether},
+    kPairedVectors / kTogether,
     kDenseVectors / kTogether,
     {sparse<1, kSparseVectors1>, sparse<2, kSparseVectors2>, sparse<4, kSparseVectors4>},
     {sparse_vector<1>, sparse_vector<2>, sparse_vector<4>},
+    paired<kPairedVectors>,
+    paired_vector,
     dense,
     dense_vector,
     split,

@@ -192,6 +192,57 @@ void sparse_tile(const SparseRows& rows, const Tile& given) {
   }
 }
 
+template <int Vectors>
+PU_INLINE void add_word(const uint8_t* panel, Weights weight, IntVec (&sums)[Vectors]) {
+  PU_UNROLL(24)
+  for (int v = 0; v < Vectors; ++v)
+    sums[v] = dot(sums[v], panel_pixels(load_aligned_ints(panel + v * kLanes * kGroup)), weight);
+}
+
+template <int Vectors, int End>
+void paired_tile(const PairedRows& rows, const Tile& given) {
+  constexpr bool Last = End != kWaits;
+  const Tile tile = given;
+  const Finish finish(tile.finish);
+  const int32_t* start = rows.start + ptrdiff_t{rows.first} * 3;
+  const uint16_t* column = rows.column + *start;
+  const int32_t* value = rows.value + rows.word[rows.first];
+  const auto add_own = [&](IntVec(&sums)[Vectors], int32_t count) __attribute__((always_inline)) {
+    for (const uint16_t* const end = column + count; column < end; ++column, ++value)
+      add_word(tile.panel + *column * tile.panel_pitch, weights(broadcast_int(*value)), sums);
+  };
+  for (ptrdiff_t row = ptrdiff_t{rows.first} * 2, last = ptrdiff_t{rows.last} * 2; row < last; row += kGroup) {
+    Rows<Vectors> finished;
+    IntVec sums[kGroup][Vectors];
+    PU_UNROLL(2)
+    for (int m = 0; m < kGroup; m += 2, start += 3) {
+      start_row(tile, row + m, sums[m]);
+      start_row(tile, row + m + 1, sums[m + 1]);
+      for (const uint16_t* const end = column + (start[1] - start[0]); column < end; ++column, value += 2) {
+        const uint8_t* const x = tile.panel + *column * tile.panel_pitch;
+        const Weights first = weights(broadcast_int(value[0])), second = weights(broadcast_int(value[1]));
+        PU_UNROLL(24)
+        for (int v = 0; v < Vectors; ++v) {
+          const Pixels four = panel_pixels(load_aligned_ints(x + v * kLanes * kGroup));
+          sums[m][v] = dot(sums[m][v], four, first);
+          sums[m + 1][v] = dot(sums[m + 1][v], four, second);
+        }
+      }
+      add_own(sums[m], start[2] - start[1]);
+      add_own(sums[m + 1], start[3] - start[2]);
+      PU_UNROLL(2)
+      for (int i = 0; i < 2; ++i) {
+        if (Last)
+          finish_row<End>(tile, finish, row + m + i, sums[m + i]);
+        else
+          store_row(tile, row + m + i, sums[m + i]);
+        if (Last) finished.join(sums, m + i);
+      }
+    }
+    if (Last) finished.store(tile.output + row / kGroup * tile.output_pitch, finish.clamp);
+  }
+}
+
 template <int Vectors, int End>
 void dense_tile(const DenseRows& rows, const Tile& given) {
   constexpr bool Last = End != kWaits;
@@ -259,6 +310,15 @@ struct SparseRun {
   }
 };
 
+struct PairedRun {
+  const PairedRows& rows;
+  const Tile& tile;
+  template <int Vectors>
+  void with() const {
+    with_ending(tile, [&](auto end) { paired_tile<Vectors * kTogether, end.value>(rows, tile); });
+  }
+};
+
 struct DenseRun {
   const DenseRows& rows;
   const Tile& tile;
@@ -271,6 +331,11 @@ struct DenseRun {
 template <int Block, int Most>
 void sparse(const SparseRows& rows, const Tile& tile) {
   with_constant<Most / kTogether>(tile.vectors, SparseRun<Block>{rows, tile});
+}
+
+template <int Most>
+void paired(const PairedRows& rows, const Tile& tile) {
+  if constexpr (Most > 0) with_constant<Most / kTogether>(tile.vectors, PairedRun{rows, tile});
 }
 
 void dense(const DenseRows& rows, const Tile& tile) {
@@ -307,6 +372,25 @@ void sparse_vector(const SparseVector& task) {
     for (int m = 0; m < Block; ++m) {
       const ptrdiff_t row = static_cast<ptrdiff_t>(i) * Block + m;
       task.output[row] = (task.first ? task.bias[row] : task.output[row]) + total[m];
+    }
+  }
+}
+
+void paired_vector(const PairedVector& task) {
+  const int32_t* start = task.rows.start + ptrdiff_t{task.rows.first} * 3;
+  const uint16_t* column = task.rows.column + *start;
+  const int32_t* value = task.rows.value + task.rows.word[task.rows.first];
+  const auto sum_of = [&](int32_t count, int32_t each) {  // each: words of an entry
+    Quad sum{};
+    for (const uint16_t* const end = column + count; column < end; ++column, value += each)
+      sum = dot4(sum, word_at(task.input + *column * kGroup), words(value));
+    return sum;
+  };
+  for (int32_t row = task.rows.first * 2; row < task.rows.last * 2; row += 2, start += 3) {
+    const Quad both = sum_of(start[1] - start[0], 2);
+    for (int m = 0; m < 2; ++m) {
+      const int32_t own = sum_of(start[m + 2] - start[m + 1], 1)[0];
+      task.output[row + m] = (task.first ? task.bias[row + m] : task.output[row + m]) + both[m] + own;
     }
   }
 }

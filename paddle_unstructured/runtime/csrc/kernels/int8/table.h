@@ -62,6 +62,17 @@ struct SparseRows {
   const int32_t* value;
 };
 
+// Single rows two at a time: pair i of [first, last) has entries of both rows from start[3 * i] on, of the first row
+// from start[3 * i + 1], of the second from start[3 * i + 2]. Those of both have two words, and word[i] is the pair's
+// first.
+struct PairedRows {
+  const int32_t* start;
+  const int32_t* word;
+  int32_t first, last;  // multiples of 2
+  const uint16_t* column;
+  const int32_t* value;
+};
+
 // value[(group * depth + k) * 4 + output]: a word of four weights; the last group is filled with zeros.
 struct DenseRows {
   const int32_t* value;
@@ -72,6 +83,14 @@ struct DenseRows {
 
 struct SparseVector {  // a single pixel; `output` has room for whole groups of rows
   SparseRows rows;
+  const uint8_t* input;
+  const int32_t* bias;
+  int32_t* output;
+  bool first;
+};
+
+struct PairedVector {
+  PairedRows rows;
   const uint8_t* input;
   const int32_t* bias;
   int32_t* output;
@@ -165,10 +184,13 @@ struct KernelTable {
   int32_t shift;              // 0; or 128, where the processor multiplies signed bytes with each other
   int32_t lanes;              // pixels of what counts as a vector of a tile: of one, or of four (NEON)
   int32_t sparse_vectors[3];  // most vectors of a tile, for blocks of 1, 2 and 4 outputs
+  int32_t paired_vectors;     // of a tile of paired rows; 0: rows are not paired
   int32_t dense_vectors;
 
   void (*sparse[3])(const SparseRows& rows, const Tile& tile);
   void (*sparse_vector[3])(const SparseVector& task);
+  void (*paired)(const PairedRows& rows, const Tile& tile);
+  void (*paired_vector)(const PairedVector& task);
   void (*dense)(const DenseRows& rows, const Tile& tile);
   void (*dense_vector)(const DenseVector& task);
   void (*split)(const Split& task);

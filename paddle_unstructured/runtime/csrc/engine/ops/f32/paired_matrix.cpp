@@ -5,15 +5,10 @@
 #include <array>
 #include <cstdint>
 
+#include "../../pairs.h"
+
 namespace paddle_unstructured::f32 {
 namespace {
-
-// The entries of a row that lie in one block of the depth.
-struct Piece {
-  int32_t row, first, last;
-
-  int32_t size() const { return last - first; }
-};
 
 struct Pair {
   Piece a, b;
@@ -86,30 +81,33 @@ class PairedMatrix : public Matrix {
     parts_.push_back({{}, {}, columns_.size(), values_.size()});
     std::vector<Pair> pairs;
     std::vector<Piece> alone;
-    for (int32_t row = slice_begin(slice); row < slice_end(slice); row += kPairedWithin)
-      pair_up(rows, pieces_of(rows, begins, block, row, std::min(row + kPairedWithin, slice_end(slice))), block, &pairs,
-              &alone);
+    for (int32_t row = slice_begin(slice); row < slice_end(slice); row += kPairedWithin) {
+      const int32_t last = std::min(row + kPairedWithin, slice_end(slice));
+      pair_up(rows, pieces_of(rows, begins, row, last, block_begin(block), block_end(block)), block, &pairs, &alone);
+    }
     std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) { return a.counts() < b.counts(); });
-    const Source source{rows.columns.data(), values, block_begin(block)};
-    for (const Pair& pair : pairs) add_pair(source, pair);
+    const auto add_entry = [&](int32_t entry) {
+      columns_.push_back(static_cast<uint16_t>(rows.columns[static_cast<size_t>(entry)] - block_begin(block)));
+      values_.push_back(values[entry]);
+    };
+    Part& part = parts_.back();
+    for (const Pair& pair : pairs) {
+      part.row.insert(part.row.end(), {pair.a.row, pair.b.row});
+      const std::array<int32_t, 3> counts = pair.counts();
+      part.counts.insert(part.counts.end(), counts.begin(), counts.end());
+      const PairedEntries entries = paired_entries(rows.columns, pair.a, pair.b);
+      for (const auto& [entry, other] : entries.both) {
+        add_entry(entry);
+        values_.push_back(values[other]);
+      }
+      std::for_each(entries.first.begin(), entries.first.end(), add_entry);
+      std::for_each(entries.second.begin(), entries.second.end(), add_entry);
+    }
     for (const Piece& piece : alone) {  // the last row of all, where they are odd
-      parts_.back().row.push_back(piece.row);
-      parts_.back().counts.push_back(piece.size());
-      for (int32_t entry = piece.first; entry < piece.last; ++entry) add_entry(source, entry);
+      part.row.push_back(piece.row);
+      part.counts.push_back(piece.size());
+      for (int32_t entry = piece.first; entry < piece.last; ++entry) add_entry(entry);
     }
-  }
-
-  std::vector<Piece> pieces_of(const SparseIndices& rows, const std::vector<int32_t>& begins, int32_t block,
-                               int32_t first_row, int32_t last_row) const {
-    std::vector<Piece> pieces;
-    const auto column = rows.columns.begin();
-    for (int32_t row = first_row; row < last_row; ++row) {
-      const auto last = column + begins[static_cast<size_t>(row) + 1];
-      const auto from = std::lower_bound(column + begins[static_cast<size_t>(row)], last, block_begin(block));
-      const auto to = std::lower_bound(from, last, block_end(block));
-      pieces.push_back({row, static_cast<int32_t>(from - column), static_cast<int32_t>(to - column)});
-    }
-    return pieces;
   }
 
   // Each row, in order, with that of the remaining ones that it shares most with.
@@ -134,39 +132,6 @@ class PairedMatrix : public Matrix {
       else
         pairs->push_back({pieces[first], pieces[best], most});
     }
-  }
-
-  struct Source {  // of entries
-    const int32_t* columns;
-    const float* values;
-    int32_t begin;  // of the block
-  };
-
-  // First what both have, then what one alone has.
-  void add_pair(const Source& source, const Pair& pair) {
-    Part& part = parts_.back();
-    part.row.insert(part.row.end(), {pair.a.row, pair.b.row});
-    const std::array<int32_t, 3> counts = pair.counts();
-    part.counts.insert(part.counts.end(), counts.begin(), counts.end());
-    std::vector<int32_t> first, second;
-    int32_t other = pair.b.first;
-    for (int32_t entry = pair.a.first; entry < pair.a.last; ++entry) {
-      for (; other < pair.b.last && source.columns[other] < source.columns[entry]; ++other) second.push_back(other);
-      if (other < pair.b.last && source.columns[other] == source.columns[entry]) {
-        add_entry(source, entry);
-        values_.push_back(source.values[other++]);
-      } else {
-        first.push_back(entry);
-      }
-    }
-    for (; other < pair.b.last; ++other) second.push_back(other);
-    for (const int32_t entry : first) add_entry(source, entry);
-    for (const int32_t entry : second) add_entry(source, entry);
-  }
-
-  void add_entry(const Source& source, int32_t entry) {
-    columns_.push_back(static_cast<uint16_t>(source.columns[entry] - source.begin));
-    values_.push_back(source.values[entry]);
   }
 
   std::vector<Part> parts_;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "../../pairs.h"
 #include "../../processor.h"
 #include "choose_kernel.h"
 #include "tile_matrix.h"
@@ -29,6 +30,10 @@ void check_word(const Node& node, const int8_t* four, int32_t lanes, size_t outp
   }
 }
 
+bool are_paired(const KernelTable& kernels, const SparseIndices& rows, bool linear) {
+  return kernels.paired_vectors > 0 && rows.block == 1 && !linear;
+}
+
 // Depth of one block, and pixels of a tile: the panel stays near the size of the first-level cache. Deep layers are cut
 // into equal blocks that leave room for the widest tile, so that its sums serve each weight that is loaded. Planes of
 // few tiles get the widest one, too, if the cache holds three quarters of its panel: one of 128 groups is 2 % slower on
@@ -37,7 +42,9 @@ Tiling sparse_tiling(const KernelTable& kernels, const SparseIndices& rows, int3
   constexpr int32_t kPanelBytes = 48 * 1024, kShallow = 128, kBlock = 96;
   if (linear) return {std::min(depth, kMostColumns), 1};
   const int32_t blocks = depth <= kShallow ? 1 : (depth + kBlock - 1) / kBlock, deep = (depth + blocks - 1) / blocks;
-  const int32_t most = kernels.sparse_vectors[rows.kernel()], vector_bytes = deep * kernels.lanes * kGroup;
+  const int32_t most =
+                    are_paired(kernels, rows, linear) ? kernels.paired_vectors : kernels.sparse_vectors[rows.kernel()],
+                vector_bytes = deep * kernels.lanes * kGroup;
   const int32_t fitting = std::max(1, std::min(kPanelBytes / vector_bytes, most));
   const bool holds = int64_t{most} * vector_bytes * 3 / 4 <= first_level_bytes();
   return {deep, fitting, holds ? most : fitting};
@@ -98,6 +105,70 @@ class SparseMatrix : public Matrix {
   int32_t block_;
   size_t kernel_;
   std::vector<int32_t> start_;
+  std::vector<uint16_t> columns_;
+  std::vector<int32_t> values_;
+};
+
+// Single rows, two at a time.
+class PairedMatrix : public Matrix {
+ public:
+  PairedMatrix(const MatrixCuts& cuts, const KernelTable& kernels, const SparseIndices& rows, const int8_t* values,
+               OutputTerms terms)
+      : Matrix(cuts, kernels, std::move(terms)) {
+    columns_.reserve(rows.columns.size());
+    values_.reserve(rows.columns.size() + kPadding);
+    const std::vector<int32_t> begins = rows.row_begins();
+    for (int32_t block = 0; block < blocks(); ++block) add_block(rows, values, begins, block);
+    values_.resize(values_.size() + kPadding);
+  }
+
+  void multiply_vector(int32_t slice, const uint8_t* input, int32_t* sums) const override {
+    for (int32_t block = 0; block < blocks(); ++block)
+      kernels().paired_vector(
+          {rows_of(block, slice), input + block_begin(block) * kGroup, terms().bias.data(), sums, block == 0});
+  }
+
+ protected:
+  void run(int32_t block, int32_t slice, const Tile& tile) const override {
+    kernels().paired(rows_of(block, slice), tile);
+  }
+
+ private:
+  PairedRows rows_of(int32_t block, int32_t slice) const {
+    const size_t first = static_cast<size_t>(block) * static_cast<size_t>(rows() / 2);
+    return {start_.data() + first * 3 + static_cast<size_t>(block),
+            word_.data() + first,
+            slice_begin(slice) / 2,
+            slice_end(slice) / 2,
+            columns_.data(),
+            values_.data()};
+  }
+
+  void add_block(const SparseIndices& rows, const int8_t* values, const std::vector<int32_t>& begins, int32_t block) {
+    const std::vector<Piece> pieces = pieces_of(rows, begins, 0, this->rows(), block_begin(block), block_end(block));
+    const auto add_word = [&](int32_t entry) { values_.push_back(word_of(values + ptrdiff_t{entry} * kGroup)); };
+    const auto add_entry = [&](int32_t entry) {
+      columns_.push_back(static_cast<uint16_t>(rows.columns[static_cast<size_t>(entry)] - block_begin(block)));
+      add_word(entry);
+    };
+    const auto begin = [&] { start_.push_back(static_cast<int32_t>(columns_.size())); };
+    for (size_t row = 0; row < pieces.size(); row += 2) {
+      const PairedEntries entries = paired_entries(rows.columns, pieces[row], pieces[row + 1]);
+      word_.push_back(static_cast<int32_t>(values_.size()));
+      begin();
+      for (const auto& [entry, other] : entries.both) {
+        add_entry(entry);
+        add_word(other);
+      }
+      begin();
+      std::for_each(entries.first.begin(), entries.first.end(), add_entry);
+      begin();
+      std::for_each(entries.second.begin(), entries.second.end(), add_entry);
+    }
+    begin();
+  }
+
+  std::vector<int32_t> start_, word_;
   std::vector<uint16_t> columns_;
   std::vector<int32_t> values_;
 };
@@ -193,8 +264,10 @@ struct Loader {
 
   std::unique_ptr<Matrix> on_vectors(const KernelTable& kernels, const SparseIndices& rows, const int8_t* values,
                                      OutputTerms made) const {
-    return std::make_unique<SparseMatrix>(cuts(sparse_tiling(kernels, rows, depth, size.linear)), kernels, rows, values,
-                                          std::move(made));
+    const MatrixCuts cut = cuts(sparse_tiling(kernels, rows, depth, size.linear));
+    if (are_paired(kernels, rows, size.linear))
+      return std::make_unique<PairedMatrix>(cut, kernels, rows, values, std::move(made));
+    return std::make_unique<SparseMatrix>(cut, kernels, rows, values, std::move(made));
   }
 
   std::unique_ptr<Matrix> on_tiles(const KernelTable& kernels, const TileWords& words, Way way,
