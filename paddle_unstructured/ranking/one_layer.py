@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 
-def keep_highest(scores: npt.NDArray[Any], size: int | npt.NDArray[Any], fall: int) -> npt.NDArray[np.bool_]:
+def keep_highest(
+    scores: npt.NDArray[Any], size: int | npt.NDArray[Any], fall: int, *, fill: bool = False
+) -> npt.NDArray[np.bool_]:
     """Drop the lowest scored units, equal ones in stored order, until no further one fits into `fall` weights.
 
     Args:
         scores: what each unit is worth, any shape; infinite for one that never falls.
         size: weights per unit, one number or one for each.
         fall: weights that may fall.
+        fill: whether of units of several sizes smaller ones fall behind the first that is too large, while they fit.
 
     Returns:
         True for units that stay, in the shape of `scores`.
@@ -24,7 +27,17 @@ def keep_highest(scores: npt.NDArray[Any], size: int | npt.NDArray[Any], fall: i
     keep = np.ones(flat.shape, bool)
     if isinstance(size, np.ndarray):
         order = flat.argsort(kind="stable")
-        keep[order[np.cumsum(size.reshape(-1)[order]) <= fall]] = False
+        sizes = size.reshape(-1)[order]
+        done = int(np.count_nonzero(np.cumsum(sizes) <= fall))
+        keep[order[:done]] = False
+        left = fall - int(sizes[:done].sum())
+        while (
+            fill and left > 0 and (fits := np.flatnonzero((sizes[done:] <= left) & (flat[order[done:]] < np.inf))).size
+        ):
+            done += int(fits[0])
+            keep[order[done]] = False
+            left -= int(sizes[done])
+            done += 1
         return keep.reshape(scores.shape)
     count = min(fall // size, flat.size)
     if count:

@@ -323,6 +323,7 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
         graph.set_mask(param, layer.stored(mask))
     if layer.sink:
         _shift(graph, layer, fit.shift(matrix) / scale[..., 0])
+    zeros = int(mask.size - mask.sum())
     return Refit(param.name, param.size, zeros, before, after, chosen, _note(fit), **errors)
 
 
@@ -353,7 +354,7 @@ def projection(pruned: PrunedLayer, layer: SolvableLayer, zeros: int) -> Callabl
     def project(values: np.ndarray, part: float) -> np.ndarray:
         fall = zeros if at_once else round(zeros * part)
         with mode(paddle.disable_static), paddle.no_grad():
-            kept = keep_highest(units(values), size, fall)
+            kept = keep_highest(units(values), size, fall, fill=True)
             keep = pattern.spread(paddle.to_tensor(kept.astype(np.float32)), param).numpy() != 0
         return layer.matrix(keep)
 

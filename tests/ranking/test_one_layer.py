@@ -21,6 +21,14 @@ def test_short_units_count_by_what_they_hold():
     assert keep_highest(np.array([1.0, 2.0, 3.0]), np.array([4, 4, 1]), 8).tolist() == [False, False, True]
 
 
+def test_short_units_fill_what_is_left_where_that_is_asked_for():
+    scores, sizes = np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.inf]), np.array([4, 4, 1, 3, 1, 1])
+    assert keep_highest(scores, sizes, 6).tolist() == [False, True, True, True, True, True]
+    assert keep_highest(scores, sizes, 6, fill=True).tolist() == [False, True, False, True, False, True]
+    assert keep_highest(scores, sizes, 7, fill=True).tolist() == [False, True, False, True, False, True]
+    assert keep_highest(scores, sizes, 8, fill=True).tolist() == [False, False, True, True, True, True]
+
+
 def test_nothing_falls_where_nothing_may():
     assert keep_highest(np.zeros(3), 1, 0).all()
 

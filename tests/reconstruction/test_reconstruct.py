@@ -249,3 +249,23 @@ def test_a_weight_with_several_readers_serves_them_all(tmp_path):
     graph = done.model.graph
     layer = solvable(graph, next(p for p in graph.params() if p.name == "linear_0.w_0"), shared=True)
     assert isinstance(layer, SolvableLayer) and len(layer.also) == 2 and layer.sink is None
+
+
+@pytest.mark.parametrize("pattern", ["1x4", "16x4"])
+def test_zeros_in_the_table_are_those_in_the_weights_and_all_that_were_asked_for(tmp_path, pattern):
+    def net(x):  # 24 = 16 + 8 outputs, 6 = 4 + 2 and 27 = 6 · 4 + 3 inputs: blocks of more than one size
+        x = nn.functional.relu(nn.Conv2D(6, 24, (1, 7), padding=(0, 3))(nn.functional.relu(nn.Conv2D(3, 6, 1)(x))))
+        x = x.mean([2, 3])
+        for width in (27, 30, 27, 30):
+            x = nn.functional.relu(nn.Linear(x.shape[-1], width)(x))
+        return nn.Linear(30, 5)(x)
+
+    done = reconstruct(saved(tmp_path, net), data(count=64), pattern=pattern, ratio=0.7, steps=0)
+    assert any(row.damping is not None for row in done.rows)
+    for row in done.rows:
+        assert row.zeros == int((done.model.graph.stored(row.name) == 0).sum())
+    assert done.pruner.pruned_by_layer() == {row.name: row.zeros for row in done.rows}
+    block = 4 if pattern == "1x4" else 64
+    selected = sum(param.size for param in done.pruner.params)
+    # The cut of the whole net may be short of one block, and layers are of what is no sum of their blocks.
+    assert 0 <= round(0.7 * selected) - sum(row.zeros for row in done.rows) < 2 * block
