@@ -57,7 +57,9 @@ def load(path: StrPath) -> dict[str, Any]:
         ValueError: Not a state, damaged, or written by a newer version.
     """
     path = arguments.path("path", path)
-    header = read_header(path, what="the state of a pruner", format=FORMAT, version=VERSION, advice=_ADVICE)
+    header = read_header(
+        path, what="the state of a pruner", writer="pruner.save", format=FORMAT, version=VERSION, advice=_ADVICE
+    )
     with safetensors.safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     if header.pop("sha256", None) != _digest(tensors, header):

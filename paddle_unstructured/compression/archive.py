@@ -65,7 +65,9 @@ def check(path: str) -> dict[str, str]:
         ValueError: Another format, a newer version, cut off or damaged.
     """
     advice = "copy it again"
-    about = read_header(path, what="a compressed model", format=FORMAT, version=VERSION, advice=advice)
+    about = read_header(
+        path, what="a compressed model", writer="compress", format=FORMAT, version=VERSION, advice=advice
+    )
     if about.get("sha256") != _digest(path):
         raise damaged(path, advice)
     return about

@@ -7,13 +7,16 @@ import safetensors
 
 from .atomic import check_readable
 
+_BEGIN = 9  # bytes: how long the header is, in eight, and its first
 
-def read_header(path: str, *, what: str, format: str, version: int, advice: str) -> dict[str, str]:
+
+def read_header(path: str, *, what: str, writer: str, format: str, version: int, advice: str) -> dict[str, str]:
     """The metadata of a file; its checksum is the caller's to compare.
 
     Args:
         path: the file.
         what: what it should be, for the error: "a compressed model".
+        writer: what writes such files.
         format: the word of our format.
         version: the newest version that can be read.
         advice: what to do about a file that is not whole.
@@ -23,6 +26,13 @@ def read_header(path: str, *, what: str, format: str, version: int, advice: str)
         ValueError: Another format, a newer version, or not a whole safetensors file.
     """
     check_readable(path)
+    with open(path, "rb") as file:
+        begin = file.read(_BEGIN)
+    if len(begin) == _BEGIN and not begin.endswith(b"{"):
+        raise ValueError(
+            f"{path} is not {what}: it is not a whole safetensors file, and does not begin as one; "
+            f"give what `{writer}` has written."
+        )
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = dict(file.metadata() or {})
