@@ -16,6 +16,8 @@ from .table import aligned, shape_text
 
 STATISTICS = ("norm mean", "norm variance", "norm statistics")
 _NOT_COUNTED = {*STATISTICS, "unused"}  # nobody trains the ones, nobody reads the others
+_CONSTANTS = ("bias", "norm scale", "norm bias", *STATISTICS)  # of which a deep net has hundreds, and never a zero
+_FEW = 12  # that are listed one by one
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,13 @@ class SparsityReport:
             (
                 r.name,
                 r.role,
-                shape_text(r.shape),
+                shape,
                 f"{r.weights}",
                 f"{r.zeros}",
                 f"{r.sparsity:.4f}",
                 "yes" if r.pruned else f"no: {r.reason}",
             )
-            for r in self.rows
+            for r, shape in _listed(self.rows)
         ]
         titles = {"selected": "selected weights", "all": "all weights", "conv1x1": "1x1 conv weights"}
         of = {"selected": f"{self.share:.1%} of the weights of layers" if 0 < self.share < 1 else ""}
@@ -123,9 +125,8 @@ class Explanation(tuple[Verdict, ...]):
     """The verdict on every param; prints as a table."""
 
     def __str__(self) -> str:
-        rows = [
-            (v.param.name, v.param.role, shape_text(v.param.shape), "yes" if v.pruned else "no", v.reason) for v in self
-        ]
+        verdicts = [Row(v.param.name, v.param.role, v.param.shape, v.param.size, 0, v.pruned, v.reason) for v in self]
+        rows = [(r.name, r.role, shape, "yes" if r.pruned else "no", r.reason) for r, shape in _listed(verdicts)]
         return aligned(("name", "role", "shape", "pruned", "why"), rows)
 
 
@@ -222,6 +223,21 @@ def _row(graph: Graph, verdict: Verdict) -> Row:
     param = verdict.param
     zeros = param.size - int(np.count_nonzero(graph.array(param.name)))
     return Row(param.name, param.role, param.shape, param.size, zeros, verdict.pruned, verdict.reason)
+
+
+def _listed(rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    """The rows of a table, and their shapes; where there are many biases and norms, a row for all of one role."""
+    constants = [row for row in rows if row.role in _CONSTANTS and not row.pruned]
+    if len(constants) <= _FEW:
+        return [(row, shape_text(row.shape)) for row in rows]
+    found = [(row, shape_text(row.shape)) for row in rows if row.role not in _CONSTANTS or row.pruned]
+    for role in dict.fromkeys(row.role for row in constants):
+        same = [row for row in constants if row.role == role]
+        zeros, weights = _count(same)
+        reasons = "; ".join(dict.fromkeys(row.reason for row in same))
+        name = same[0].name if len(same) == 1 else f"({len(same)} params)"
+        found.append((Row(name, role, (), weights, zeros, False, reasons), ""))
+    return found
 
 
 def _count(rows: Any) -> tuple[int, int]:

@@ -108,6 +108,23 @@ def test_the_table_shows_counts_and_sparsity_as_a_fraction(net):
     ]
 
 
+def test_many_biases_and_norms_are_a_row_for_each_kind():
+    rows = [Row(f"conv_{i}.w_0", "conv2d", (4, 4, 1, 1), 16, i, True, "") for i in range(3)]
+    norms = [Row(f"norm_{i}", role, (4,), 4, 0, False, role) for i in range(6) for role in ("norm scale", "norm mean")]
+    lone = Row("last.b_0", "bias", (3,), 3, 3, False, "a bias")
+    assert "norm_5" in str(SparsityReport((*rows, *norms), frozenset()))  # 12 are listed
+    lines = str(SparsityReport((*rows, *norms, lone), frozenset())).splitlines()
+    assert [line.split() for line in lines[2:8]] == [
+        "conv_0.w_0 conv2d 4x4x1x1 16 0 0.0000 yes".split(),
+        "conv_1.w_0 conv2d 4x4x1x1 16 1 0.0625 yes".split(),
+        "conv_2.w_0 conv2d 4x4x1x1 16 2 0.1250 yes".split(),
+        "(6 params) norm scale 24 0 0.0000 no: norm scale".split(),
+        "(6 params) norm mean 24 0 0.0000 no: norm mean".split(),
+        "last.b_0 bias 3 3 1.0000 no: a bias".split(),
+    ]
+    assert lines[8] == lines[1] and len(SparsityReport((*rows, *norms, lone), frozenset()).to_dict()["rows"]) == 16
+
+
 def test_the_json_says_what_the_table_says(net):
     pruner = UnstructuredPruner(net.program, ratio=0.5)
     net.train(pruner)
