@@ -317,6 +317,25 @@ def check_out(path: StrPath) -> None:
     check_writable(prefix_of(path))
 
 
+def check_other(files: Files, out: StrPath, why: str) -> None:
+    """See that what is written takes no place of the model that it is made from.
+
+    Args:
+        files: of the model.
+        out: the prefix of what is written.
+        why: what would be lost, a clause.
+
+    Raises:
+        ValueError: The two have a file in common, links followed.
+    """
+    prefix = prefix_of(arguments.path("out", out))
+    written = {os.path.realpath(prefix + ending) for endings in KINDS.values() for ending in endings}
+    if os.path.realpath(prefix) == os.path.realpath(files.prefix) or written & {
+        os.path.realpath(file) for file in (files.program, files.params)
+    }:
+        raise ValueError(f"`out` must be another name than the model's, got {out}: {why}.")
+
+
 def _check_whole(files: Files) -> None:
     """Raise OSError unless the files of an inference model are whole; Paddle does not notice that a disk is full."""
     try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator
 
 from ..formats.scratch import scratch
-from .arguments import add_model, give
+from .arguments import add_model, check_output, give
 from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
 from .names import stands_for
@@ -73,9 +73,9 @@ def _code(table: Any) -> int:
 
 def run(args: argparse.Namespace) -> int:
     from ..runtime import Bf16, convert
-    from ..saved_model import check_out
+    from ..runtime.conversion import ONE_WAY
 
-    check_out(args.output)
+    check_output(args, ONE_WAY)
     known = ("calibration", "equalize", "skip", "most_error", "report")
     words = {word: getattr(args, word) for word in known}
     int8 = {word: value for word, value in words.items() if value is not None and value is not False}  # 0 is a value

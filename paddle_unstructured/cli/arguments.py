@@ -24,6 +24,26 @@ def add_output(parser: argparse.ArgumentParser, about: str) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help=about)
 
 
+def add_replace(parser: argparse.ArgumentParser) -> None:
+    """--replace, for commands that write a model as it was read, but for what it holds."""
+    parser.add_argument("--replace", action="store_true", help="-o may be MODEL itself, which is lost then")
+
+
+def check_output(args: argparse.Namespace, why: str) -> None:
+    """See that the model can be written, and in no place of MODEL's unless --replace says so; before minutes are spent.
+
+    Args:
+        args: `model`, `output` and `replace`, if the command has it.
+        why: what would be lost, a clause.
+    """
+    from ..saved_model import check_other, check_out, find_model
+
+    check_out(args.output)
+    if not getattr(args, "replace", False):
+        way = "; --replace does it all the same" if hasattr(args, "replace") else ""
+        check_other(find_model(args.model), args.output, why + way)
+
+
 def add_json(parser: Any) -> None:
     """--json."""
     parser.add_argument("--json", action="store_true", help="for machines")

@@ -8,10 +8,12 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from contextlib import contextmanager, redirect_stderr
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 from .. import __version__
 from ..needs_paddle import explained
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 where a check does not hold; 2 for anything that could not be done, said on stderr; 3 where
-        a model was left as it is; 130 after Ctrl-C.
+        a model was left as it is; 130 after Ctrl-C, 143 after SIGTERM.
     """
     args = _parser().parse_args(argv)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's chatter at start-up says nothing about a model
@@ -63,13 +65,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with explained():
                 _import_paddle()
-            return args.run(args) or 0
+            with _sigterm_raises():
+                return args.run(args) or 0
+        except _Terminated:
+            print(f"{command}: ended by SIGTERM; what was there before is unchanged", file=sys.stderr)
+            return 128 + signal.SIGTERM
         except KeyboardInterrupt:  # what was not finished has not got its name
             print(f"{command}: interrupted; what was there before is unchanged", file=sys.stderr)
             return 130
         except (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError) as error:
             print(f"{command}: error: {in_users_names(_in_flags(_in_words(error), args.flags))}", file=sys.stderr)
             return 2
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as a container or a queue sends it: everything is put away as after Ctrl-C."""
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does; a second one ends the process, and so does one that is handled."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def ended(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _import_paddle() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_model, give, positive
+from .arguments import add_model, add_replace, check_output, give, positive
 from .inputs import add_inputs, inputs_of
 
 ABOUT = "write an inference model, checked, for where it runs"
@@ -13,6 +13,7 @@ ABOUT = "write an inference model, checked, for where it runs"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, "prefix of the model, or the file")
+    add_replace(parser)
     parser.add_argument(
         "--to",
         choices=("paddle", "int8", "onnx"),
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.align_channels is not None and not args.shrink:
         raise ValueError("--align-channels has no meaning without --shrink; add it, or leave this out.")
+    check_output(args, "what it was cannot be brought back")
     tried_on = {} if args.to == "paddle" else inputs_of(args, open_model(args.model))
     written = export_model(
         args.model,

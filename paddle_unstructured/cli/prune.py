@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import add_model, add_selection, give, selection
+from .arguments import add_model, add_replace, add_selection, check_output, give, selection
 from .budget import add_budget, budget, is_asked, refuse_words
 from .calibration import KINDS, WORDS, add_image_words, calibration, note
 from .reconstruction import pattern_beside, reconstructed
@@ -16,6 +16,7 @@ ABOUT = "prune a saved model at once, without training"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, "prefix of the pruned model")
+    add_replace(parser)
     much = parser.add_mutually_exclusive_group()
     much.add_argument("--ratio", metavar="R", type=float, help="fraction of the selected weights to prune, in [0, 1]")
     much.add_argument("--threshold", metavar="T", type=float, help="prune weights with |w| below")
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if not is_asked(args):
         refuse_words(args, "int8")
+    check_output(args, "what it loses cannot be brought back")
     if args.calibrate is not None:
         return _reconstruct(args)
     if args.method not in (None, "magnitude"):
@@ -91,10 +93,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _reconstruct(args: argparse.Namespace) -> None:
     from ..export import export, open_model
-    from ..saved_model import check_out
 
     words = _parts(args)
-    check_out(args.output)
     model = open_model(args.model)
     arrays = calibration(args, args.calibrate, model)
     method = args.method or "reconstruct"

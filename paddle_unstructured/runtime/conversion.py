@@ -11,7 +11,7 @@ import numpy as np
 from .. import arguments
 from ..arguments import StrPath
 from ..reporting.table import aligned
-from ..saved_model import Model, in_inference_mode, open_model, prefix_of, save_model
+from ..saved_model import Model, check_other, in_inference_mode, open_model, prefix_of, save_model
 from .bf16.note import bf16_note
 from .bf16.options import Bf16
 from .bf16.write_plan import emit as emit_bf16
@@ -31,6 +31,8 @@ from .reader import Refusal
 from .refusals import RefusedOp, table
 from .trial import are_close, look_familiar, trial_inputs
 from .write_plan import KernelChoice, emit
+
+ONE_WAY = "what is converted can be neither pruned nor exported nor trained any more"
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,7 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None, bf16: Bf1
         if int8 is not None:
             raise ValueError("`bf16` must be left out with `int8`: a model is rounded to one or the other.")
     opened = open_model(arguments.path("model", model))
-    if os.path.realpath(prefix) == os.path.realpath(opened.files.prefix):
-        raise ValueError(
-            f"`out` must be another name than the model's, got {out}: what is converted can be neither pruned nor "
-            "exported nor trained any more."
-        )
+    check_other(opened.files, out, ONE_WAY)
     before = _bytes(opened.files.program, opened.files.params)
     opened = in_inference_mode(opened) if opened.fetches else opened
     try:

@@ -106,8 +106,8 @@ def test_prune_by_rules(model, run):
     assert run("check", "p", "--pattern", "1:4", "--params", "linear.*")[0] == 0
 
 
-def test_a_model_is_pruned_in_place(model, run):
-    assert run("prune", "in", "--ratio", "0.5", "-o", "in/model")[0] == 0
+def test_a_model_is_pruned_in_place_where_that_is_said(model, run):
+    assert run("prune", "in", "--ratio", "0.5", "-o", "in/model", "--replace")[0] == 0
     assert zeros("in", *WEIGHTS) == 68 and sorted(os.listdir("in")) == ["model.json", "model.pdiparams"]
 
 

@@ -74,6 +74,12 @@ pytestmark = pytest.mark.usefixtures("static")
         ("report packed.pu", "no model at packed.pu: .*; it is compressed; `decompress` it first"),
         ("report .", "no model at .: .*; in its folders there are in/model, train/model"),
         ("accelerate in -o in/model", "--output must be another name than the model's, got in/model"),
+        ("accelerate in --prune 0.5 --calibrate x16.npy -o in/model", "another name than the model's, got in/model"),
+        ("prune in --ratio 0.5 -o in/model", "another name than the model's, .*; --replace does it all the same"),
+        ("prune in --ratio 0.5 --calibrate x16.npy -o linked", "another name than the model's, got linked"),
+        ("prune train --ratio 0.5 -o train/model", "another name than the model's, got train/model"),
+        ("export in --to int8 -o in/model.json", "another name than the model's, .*; --replace does it all the same"),
+        ("decompress rules.yaml -o p", "rules.yaml is not a compressed model: .* give what `compress` has written"),
         ("export in --to tflite -o p", "invalid choice: 'tflite'"),
     ],
 )
@@ -87,6 +93,7 @@ def test_what_cannot_be_done_is_said_on_stderr_and_nothing_is_written(model, run
     np.save("x16.npy", np.ones((16, 2, 4, 4), np.float32))
     Path("packed.pu").write_bytes(b"")
     Path("a.ranges.json").write_text("{}")
+    os.symlink("in/model.pdiparams", "linked.pdiparams")
     before = sorted(os.listdir())
     refused(run(*words.split()), words.split()[0], message)
     assert sorted(os.listdir()) == before
