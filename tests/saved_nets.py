@@ -21,7 +21,8 @@ def saved(folder: Path, build: Callable[[Any], Any], shape: Sequence[int] = (3, 
         y = build(x)
     executor = paddle.static.Executor(paddle.CPUPlace())
     executor.run(startup)
-    paddle.static.save_inference_model(str(folder / "m"), [x], [y], executor, program=program)
+    outputs = list(y) if isinstance(y, (list, tuple)) else [y]
+    paddle.static.save_inference_model(str(folder / "m"), [x], outputs, executor, program=program)
     return open_model(folder / "m")
 
 

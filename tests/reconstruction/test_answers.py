@@ -23,6 +23,28 @@ def test_tiny_outputs_are_compared_in_relation_to_their_size():
     assert relative([[tiny]], [[1.5 * tiny]]) == pytest.approx(0.25) and relative([[0 * tiny]], [[0 * tiny]]) == 0
 
 
+def test_places_and_classes_do_not_count_beside_numbers():
+    scores, places = np.array([[2.0, 1.0]], np.float32), np.array([[60, 3]])
+    assert relative([[scores, places]], [[scores, places[:, ::-1]]]) == 0
+    assert relative([[places, scores]], [[places + 1, 0 * scores]]) == 1
+    assert relative([[places]], [[np.array([[60, 900]])]]) == relative([[places > 9]], [[places > 0]]) == 0.5
+    assert relative([[places]], [[places[:, :1]]]) == 1
+
+
+@pytest.mark.usefixtures("static")
+def test_a_net_that_returns_places_is_judged_by_its_scores(tmp_path):
+    """Places of the best of 64 nearly equal scores turn at every change, by any number."""
+
+    def build(x):
+        scores = nn.Conv2D(16, 6, 1)(nn.functional.relu(nn.Conv2D(3, 16, 3, padding=1)(x)))
+        best, places = paddle.topk(scores.flatten(2).max(1), 5, 1)
+        return [best, places, scores]
+
+    images = structured(np.random.default_rng(0), 64)
+    done = reconstruct(saved(tmp_path, build), [{"x": images}], pattern="1x4", ratio=0.5, steps=0)
+    assert done.refused is None and done.error < done.by_magnitude.error < 1
+
+
 def test_agreement_is_of_as_many_samples_only():
     a, b = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 2, 2]]
     assert agreement([[a]], [[b]]) == pytest.approx(2 / 3)

@@ -42,6 +42,12 @@ def spoiled(monkeypatch):
 WORDS = [{"ratio": 0.5}, {"pattern": "1x4", "ratio": 0.25}, {"rules": [{"op_names": ["conv2d_0.*"], "sparsity": 0.5}]}]
 
 
+@pytest.mark.usefixtures("static")
+def test_where_nothing_is_lost_nothing_is_said_of_the_way(tmp_path, caplog):
+    done = reconstruct(saved_nets.saved(tmp_path, net), data(), ratio=0.0, steps=3)
+    assert done.refused is None and done.error < 1e-6 and "these are kept" not in caplog.text
+
+
 @pytest.mark.usefixtures("static", "spoiled")
 @pytest.mark.parametrize("words", WORDS, ids=["single", "1x4", "rules"])
 def test_what_is_further_away_is_not_kept(tmp_path, caplog, words):
