@@ -77,6 +77,11 @@ class Moments:
             let_go(other.second)
         self.second = second
 
+    @property
+    def _rows(self) -> int:
+        """What sums are divided by: they are zero where no row reaches a layer, such as one behind a choice of none."""
+        return max(self.count, 1)
+
     def wait(self) -> None:
         """Large sums wait in files from now on; there is nothing to add to them."""
         self.second, self.cross = waiting(self.second), waiting(self.cross)
@@ -86,10 +91,10 @@ class Moments:
         second = np.empty(self.second.shape, self.second.dtype)
         power = np.empty(self.inputs.shape)
         for rows in slices(second.shape[-1], FEW):
-            second[:, rows] = self.second[:, rows] - self.inputs[:, rows, None] * self.inputs[:, None, :] / self.count
+            second[:, rows] = self.second[:, rows] - self.inputs[:, rows, None] * self.inputs[:, None, :] / self._rows
             power[:, rows] = np.einsum("gii->gi", self.second[:, rows, rows])
             let_go(self.second)
-        cross = self.cross - self.outputs[:, :, None] * self.inputs[:, None, :] / self.count
+        cross = self.cross - self.outputs[:, :, None] * self.inputs[:, None, :] / self._rows
         varies = np.einsum("gii->gi", second) > _ROUNDING * power
         if not varies.all():  # what is left of a constant input is the rounding of products in float32
             second *= varies[:, :, None]
@@ -101,7 +106,7 @@ class Moments:
     def shift(self, weight: np.ndarray) -> np.ndarray:
         """mean(y) - weight mean(x): the bias that makes the means equal, float64 [groups, outputs]."""
         left: np.ndarray = self.outputs - (weight @ self.inputs[:, :, None])[..., 0]
-        return left / self.count
+        return left / self._rows
 
     def error(self, weight: np.ndarray, shift: np.ndarray | float = 0.0) -> float:
         """Sum over rows of |y - weight x - shift|²; weight float [groups, outputs, inputs]."""
@@ -114,7 +119,7 @@ class Moments:
 
     def variation(self) -> float:
         """Sum over rows of |y - mean(y)|²: what an error is set in relation to. Constant outputs vary by rounding."""
-        varies = float((self.energy - np.square(self.outputs) / self.count).sum())
+        varies = float((self.energy - np.square(self.outputs) / self._rows).sum())
         return max(varies, 1e-9 * float(self.energy.sum()), 1e-30)
 
 

@@ -162,7 +162,9 @@ def reconstruct(
             if method != "magnitude":
                 many = trimmed(portions(whose.model, of(batches, "fit", "choose"), max(rows, ENOUGH)))
                 again, near = _recalibrated(whose.model, many, judge, must=method == "recalibrate")
-            if steps and _refined(whose, dense, layers, seen, judge.held, steps, seed, ways[1]):
+            unreached = {row.name for row in found if not row.reached}  # Paddle's gradient of no rows is no number
+            moving = [layer for layer in layers if whose.name(layer.param.name) not in unreached]
+            if steps and _refined(whose, dense, moving, seen, judge.held, steps, seed, ways[1]):
                 refined, near = steps, judge.near()
             if later:
                 with kept(whose.model) as moved:

@@ -49,6 +49,7 @@ class Refit:
         note: why it was not solved for, or what to know of it.
         nearest: what rounding each weight to the level next to it adds, as a part of the same; None where none is.
         rounded: what rounding adds where others make up for it.
+        reached: whether any row of the data came to it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Refit:
     note: str = ""
     nearest: float | None = None
     rounded: float | None = None
+    reached: bool = True
 
 
 Told = Callable[[Refit, float], None]  # a layer that is done, and the part of the work that is done then
@@ -324,7 +326,7 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     if layer.sink:
         _shift(graph, layer, fit.shift(matrix) / scale[..., 0])
     zeros = int(mask.size - mask.sum())
-    return Refit(param.name, param.size, zeros, before, after, chosen, _note(fit), **errors)
+    return Refit(param.name, param.size, zeros, before, after, chosen, _note(fit), reached=fit.count > 0, **errors)
 
 
 def _note(seen: Moments) -> str:
@@ -332,6 +334,8 @@ def _note(seen: Moments) -> str:
     inputs = seen.inputs.size
     never = int((np.einsum("gii->gi", seen.second) == 0).sum())
     let_go(seen.second)
+    if not seen.count:
+        return "no row reaches it on this data"
     if never == inputs:
         return "all its inputs are zero on this data"
     few = f"{seen.count} rows for {seen.inputs.shape[1]} inputs, so damping matters"

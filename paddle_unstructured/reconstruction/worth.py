@@ -154,7 +154,7 @@ def _passes(
     for kind, feed in _in_turn(model, batches, rows):
         given_back = executor.run(forward, feed=taken(forward, feed), fetch_list=ends_there, scope=model.scope)
         answers = [bfloat16.numbers(z) for z in given_back]
-        sizes = sizes or [float(np.sqrt(np.mean(np.square(z, dtype=np.float64)) or 1.0)) for z in answers]
+        sizes = sizes or [_size(z) for z in answers]
         r = [_random(z, size, kind, random) for z, size in zip(answers, sizes)]
         cotangents = {f"{GIVEN}{i}": bfloat16.as_paddle(one, z.dtype) for i, (one, z) in enumerate(zip(r, given_back))}
         got = executor.run(program, feed={**feed, **cotangents}, fetch_list=wanted, scope=model.scope)
@@ -176,6 +176,11 @@ def _in_turn(model: Model, batches: Sequence[Feed], rows: int) -> Iterator[tuple
 
 def _others(value: Any, axis: int) -> list[int]:
     return [i for i in range(len(value.shape)) if i != axis]
+
+
+def _size(answer: np.ndarray) -> float:
+    """Root mean square; 1 of nothing."""
+    return float(np.sqrt(np.mean(np.square(answer, dtype=np.float64)))) if answer.any() else 1.0
 
 
 def _random(answer: np.ndarray, size: float, kind: int, random: np.random.Generator) -> np.ndarray:

@@ -269,3 +269,20 @@ def test_zeros_in_the_table_are_those_in_the_weights_and_all_that_were_asked_for
     selected = sum(param.size for param in done.pruner.params)
     # The cut of the whole net may be short of one block, and layers are of what is no sum of their blocks.
     assert 0 <= round(0.7 * selected) - sum(row.zeros for row in done.rows) < 2 * block
+
+
+def test_a_layer_that_no_row_reaches_stays_as_it_was_cut(tmp_path):
+    """As the head of a detector where there are no boxes."""
+
+    def net(x):
+        hidden = nn.functional.relu(nn.Linear(64, 16)(x.flatten(2)))  # [n, 3, 16]
+        rows = paddle.gather(hidden.reshape([-1, 16]), paddle.nonzero(hidden.mean(2).flatten() > 1e9).flatten())
+        return nn.Linear(16, 5)(hidden.mean(1)) + nn.Linear(16, 5)(rows).sum()
+
+    model = saved(tmp_path, net)
+    dense = model.copy().graph
+    done = reconstruct(model, data(count=64), ratio=0.5, steps=3)
+    empty = next(row for row in done.rows if row.note == "no row reaches it on this data")
+    weight = done.model.graph.stored(empty.name)
+    assert done.error < done.by_magnitude.error and empty.damping is None
+    assert empty.zeros == (weight == 0).sum() and (weight == dense.stored(empty.name))[weight != 0].all()
