@@ -411,6 +411,8 @@ def parse_pattern(pattern: str) -> Pattern:
     if not blocks:
         return NM.parse(pattern)
     outputs, inputs = int(blocks[1]), int(blocks[2])
+    if not outputs or not inputs:
+        raise ValueError(sentence("pattern", "outputs x inputs, both >= 1", pattern))
     if inputs == Int8Block.inputs:
         return Int8Block(outputs)
     return Block(outputs, inputs, **(_ON_TILES if (outputs, inputs) == _BF16_TILE else {}))

@@ -7,7 +7,7 @@ import argparse
 import importlib.util
 import os
 from contextlib import contextmanager
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any, Iterable, Iterator, Mapping, Union
 
 import numpy as np
 
@@ -18,6 +18,7 @@ KINDS = (
     "gives arrays or dicts of them, or random"
 )
 _MOST = 4 << 30  # of what a reader gives
+Samples = Union[dict[str, np.ndarray], list[dict[str, np.ndarray]]]  # of each input all; or batches, of several sizes
 WORDS = ("image_size", "mean", "std", "images")
 
 
@@ -36,18 +37,23 @@ def add_image_words(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--images", metavar="N", type=positive, help="at most so many, default 256")
 
 
-def calibration(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.ndarray]:
+def calibration(args: argparse.Namespace, given: str, model: Any) -> Samples:
     """Samples for every input of the model, from what --calibrate names; many of them wait in a file."""
     from ..reconstruction.spill import trim, waiting
 
-    arrays = {name: waiting(array) for name, array in _samples(args, given, model).items()}
+    found = _samples(args, given, model)
+    kept = [{name: waiting(array) for name, array in one.items()} for one in _listed(found)]
     trim()
-    return arrays
+    return kept if isinstance(found, list) else kept[0]
 
 
-def _samples(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.ndarray]:
+def _listed(found: Samples) -> list[dict[str, np.ndarray]]:
+    return found if isinstance(found, list) else [found]
+
+
+def _samples(args: argparse.Namespace, given: str, model: Any) -> Samples:
     from ..export.images import ImageInput, made_images, read_images
-    from ..runtime.precision.samples import read_named
+    from ..runtime.precision.samples import read_feeds
 
     if not model.fetches:
         raise ValueError(
@@ -71,7 +77,7 @@ def _samples(args: argparse.Namespace, given: str, model: Any) -> dict[str, np.n
         return {wanted.name: read_images(given, wanted, mean=args.mean, std=args.std, count=count)}
     if given.endswith(".py"):
         raise ValueError(f"--calibrate must name a function of {given}, {given}:batches say, which gives the inputs.")
-    return read_named(_from_reader(file, name) if file.endswith(".py") else given, model)
+    return read_feeds(_from_reader(file, name) if file.endswith(".py") else given, model)
 
 
 def note(given: str) -> str:
@@ -86,8 +92,6 @@ def note(given: str) -> str:
 
 def _from_reader(file: str, name: str) -> Any:
     """The batches that a function of the user's gives."""
-    from ..runtime.precision.samples import joined
-
     if not os.path.isfile(file):
         raise FileNotFoundError(f"no such file: {file}")
     spec = importlib.util.spec_from_file_location("calibration_reader", file)
@@ -118,7 +122,7 @@ def _from_reader(file: str, name: str) -> Any:
             raise ValueError(
                 f"{name}() of {file} must give the inputs {keys} in every batch, got {got} as batch {count}."
             )
-    return {key: joined(key, [batch[key] for batch in batches]) for key in keys}
+    return batches
 
 
 def _ended(batches: Iterator[Any]) -> Iterator[Any]:
@@ -159,5 +163,7 @@ def _said_of(what: str) -> Iterator[None]:
     """What the user's own code raises, in a line that says whose it is."""
     try:
         yield
+    except SystemExit as error:  # a script that parses its own words, say
+        raise ValueError(f"{what}: it ends the process, with code {error.code}") from error
     except Exception as error:
         raise ValueError(f"{what}: {type(error).__name__}: {error}") from error

@@ -6,23 +6,27 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
-from typing import Any, Mapping, TextIO
+from typing import Any, TextIO
 
 import numpy as np
+
+from .calibration import Samples
 
 BATCH = 32  # samples that go through the model together
 _WIDTH = 20
 
 
-def reconstructed(model: Any, arrays: Mapping[str, np.ndarray], **words: Any) -> Any:
+def reconstructed(model: Any, arrays: Samples, **words: Any) -> Any:
     """A `Reconstruction` of a saved model, on samples for each of its inputs."""
     from ..reconstruction.reconstruct import reconstruct
 
     return reconstruct(model, batches_of(model, arrays), told=Bar(), **words)
 
 
-def batches_of(model: Any, arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+def batches_of(model: Any, arrays: Samples) -> list[dict[str, np.ndarray]]:
     """The samples in batches that the model takes."""
+    if isinstance(arrays, list):
+        return arrays
     count = len(next(iter(arrays.values())))
     size = max([value.shape[0] for value in model.inputs.values() if value.shape[0] > 0], default=BATCH)
     whole = count - count % size if size != BATCH else count  # a model may take batches of one size only

@@ -79,6 +79,25 @@ def batches_of(argument: str, batches: Any) -> Iterable[Any]:
     return found
 
 
+def cast(argument: str, name: str, given: np.ndarray, dtype: str) -> np.ndarray:
+    """An array as an input takes it: whole numbers stay the same.
+
+    Raises:
+        ValueError: An input of whole numbers is given fractions, NaN, or numbers that its dtype cannot hold.
+    """
+    if given.dtype == dtype:
+        return given
+    with np.errstate(invalid="ignore"):
+        found = given.astype(dtype)
+    changed = found != given if found.dtype.kind in "iub" else np.zeros(1, bool)
+    if changed.any():
+        raise ValueError(
+            f"`{argument}` must give {name} as {dtype}, which cannot hold {given[changed].flat[0]!s}, one of the "
+            f"{given.dtype} numbers that were given."
+        )
+    return found
+
+
 def as_feed(argument: str, model: Model, batch: Any, count: int) -> dict[str, np.ndarray]:
     """A batch as the Program wants it."""
     if not isinstance(batch, Mapping):
@@ -100,5 +119,5 @@ def as_feed(argument: str, model: Model, batch: Any, count: int) -> dict[str, np
                 f"`{argument}` must give {name} the shape {wanted}, got {list(array.shape)} in batch {count}."
             )
         dtype = str(value.dtype).split(".")[-1]
-        feed[name] = array if dtype == "bfloat16" else array.astype(dtype, copy=False)
+        feed[name] = array if dtype == "bfloat16" else cast(argument, name, array, dtype)
     return feed

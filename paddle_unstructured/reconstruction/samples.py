@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,6 +183,27 @@ def rows_within(model: Model, feeds: Sequence[Feed], room: float, of: Callable[[
     return max(1, int(room / of(sizes)))
 
 
+@contextmanager
+def said_of(feed: Feed) -> Iterator[None]:
+    """What Paddle says of data that the net cannot run on, in a line that says whose they are.
+
+    Raises:
+        ValueError: The net fails on the feed.
+    """
+    try:
+        yield
+    except Exception as error:  # of any kind that Paddle's C++ comes to Python with
+        if not is_paddles(error):
+            raise
+        raise ValueError(
+            f"`data` must be inputs that the net can run on, but it fails on {_shapes(feed)}: {reason(error)}"
+        ) from error
+
+
+def _shapes(feed: Feed) -> str:
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+
+
 def check_rows(model: Model, feed: Feed) -> None:
     """See that the rows of several inputs are samples, by running two of them with and without a third.
 
@@ -197,13 +219,12 @@ def check_rows(model: Model, feed: Feed) -> None:
     two = {name: array[:2] for name, array in three.items()}
     try:
         answers = [model.run(**rows) for rows in (two, three)]
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:  # of any kind that Paddle's C++ comes to Python with
         if not is_paddles(error):
             raise
-        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in two.items())
         raise ValueError(
-            f"`data` must have samples along the first axis of every input, but the net fails on two of them, "
-            f"{shapes}: {reason(error)} {_NODES}"
+            "`data` must be inputs that the net can run on, with samples along the first axis of each, but it fails on "
+            f"two of them, {_shapes(two)}: {reason(error)} {_NODES}"
         ) from error
     apart = [
         not np.allclose(a, b[:2], rtol=1e-2, atol=1e-3 * float(np.abs(a).max(initial=0.0)), equal_nan=True)

@@ -138,6 +138,7 @@ def fails(): raise RuntimeError("no disk")
 def fails_later():
     yield {"x": sample}
     raise KeyError("x")
+def exits(): raise SystemExit(3)
 def none(): pass
 def mixed(): return [{"x": sample}, {"y": sample}]
 def labelled(): yield sample, np.arange(2)
@@ -168,7 +169,11 @@ def endless():
         (["in", "--calibrate", "reader.py:mixed"], "must give the inputs ['x'] in every batch, got ['y'] as batch 2"),
         (["in", "--calibrate", "reader.py:labelled"], "got a tuple of 2, [2, 2, 4, 4] and [2]; leave labels out"),
         (["in", "--calibrate", "reader.py:listed"], "got a list of 2, [2, 2, 4, 4] and [2]; leave labels out"),
-        (["in", "--calibrate", "reader.py:sizes"], "give x in one shape, got [2, 2, 4, 4] and [2, 2, 3, 4]; bring"),
+        (
+            ["in", "--calibrate", "reader.py:sizes"],
+            "must fit the input 'x', [2, 2, 4, 4] (or [batches, ...] of such), got",
+        ),
+        (["in", "--calibrate", "reader.py:exits"], "exits() of reader.py fails: it ends the process, with code 3"),
         (["in", "--calibrate", "reader.py:endless"], "it must end, and gave more than"),
         (["in", "--calibrate", "wrong.py:batches"], "wrong.py cannot be imported: SyntaxError"),
     ],
@@ -224,6 +229,21 @@ def images(static, tmp_path, monkeypatch):
     for i in range(16):
         pixels = np.kron(np.random.default_rng(i).integers(0, 255, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         pillow.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
+
+
+@pytest.mark.parametrize(
+    "command", ["prune photos --ratio 0.5", "accelerate photos --int8", "accelerate photos --prune 0.5 --int8"]
+)
+def test_a_reader_gives_images_of_several_sizes(images, run, tmp_path, command):
+    (tmp_path / "reader.py").write_text(
+        "import numpy as np\n"
+        "def batches():\n"
+        "    random = np.random.default_rng(0)\n"
+        "    return [random.normal(size=(8, 3, size, 12)).astype('float32') for size in (12, 16, 12, 20)]\n"
+    )
+    code, said, err = run(*command.split(), "--calibrate", "reader.py:batches", "-o", "p")
+    assert (code, err) == (0, "") and os.path.isfile("p.json")
+    assert ("held-back inputs: relative error of the outputs 0." in said) == ("0.5" in command)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import paddle
 import pytest
@@ -52,6 +54,61 @@ def test_the_nodes_of_a_graph_are_no_samples():
     paddle.disable_static()
     with pytest.raises(ValueError, match=r"fails on two of them, x \[2, 4\].* matmul.*the nodes of a graph"):
         reconstruct(Graph(), graphs(8), ratio=0.5, steps=0, input_spec=spec(None))
+
+
+def test_graphs_of_several_sizes_are_batches_where_only_one_axis_is_open():
+    """Edges as [2, edges]: what they count is no sample, so that every graph is a batch."""
+    paddle.disable_static()
+
+    class Edges(Graph):
+        def forward(self, x, edges):
+            hidden = self.linear(x)
+            return hidden + paddle.scatter_nd_add(hidden, edges[1].unsqueeze(1), hidden[edges[0]])
+
+    random = np.random.default_rng(0)
+    nodes = [5, 9, 5, 7, 11, 6, 8, 4]
+    made = [
+        {"x": random.normal(size=(n, 4)).astype("float32"), "edges": random.integers(0, n, (2, 3 * n))} for n in nodes
+    ]
+    both = [InputSpec([None, 4], name="x"), InputSpec([2, None], "int64", name="edges")]
+    assert reconstruct(Edges(), made, ratio=0.5, steps=2, input_spec=both).error < 1
+    made[-1] = {**made[-1], "edges": made[-1]["edges"] + 4}
+    with pytest.raises(
+        ValueError, match=r"`data` must be inputs that the net can run on, but it fails on x \[4, 4\], "
+    ):
+        reconstruct(Edges(), made, ratio=0.5, steps=2, input_spec=both)
+
+
+class Words(paddle.nn.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.linear = paddle.nn.Embedding(10, 4), paddle.nn.Linear(4, 3)
+
+    def forward(self, ids, scale=None):
+        return self.linear(self.table(ids).mean(1)) * (1.0 if scale is None else scale)
+
+
+@pytest.mark.parametrize(
+    "several, message", [(False, r"it fails on ids \[\d, 6\]: .*< 10"), (True, r"fails on two of them, ids .*< 10")]
+)
+def test_words_that_the_net_does_not_know_are_named_so(several, message):
+    paddle.disable_static()
+    ids = np.random.default_rng(0).integers(8, 20, (16, 6))
+    data = [{"ids": ids, **({"scale": np.ones((16, 1), "float32")} if several else {})}]
+    spec = [InputSpec([None, 6], "int64", "ids"), *([InputSpec([None, 1], "float32", "scale")] if several else [])]
+    with pytest.raises(ValueError, match=message):
+        reconstruct(Words(), data, ratio=0.5, steps=0, input_spec=spec)
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan, 1e30, -np.inf])
+def test_whole_numbers_are_not_made_of_others(value):
+    paddle.disable_static()
+    ids = np.full((16, 6), 3.0)
+    spec = [InputSpec([None, 6], "int64", "ids")]
+    reconstruct(Words(), [{"ids": ids}], ratio=0.5, steps=0, input_spec=spec)
+    ids[3, 3] = value
+    with pytest.raises(ValueError, match=rf"must give ids as int64, which cannot hold {re.escape(str(value))}, one"):
+        reconstruct(Words(), [{"ids": ids}], ratio=0.5, steps=0, input_spec=spec)
 
 
 @pytest.mark.parametrize("net, warns", [(Alone, False), (Mixed, True)])

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...arguments import array as array_of
 from ...arguments import has_method, path, wrong_kind
-from ...export.inputs import dtype_of
+from ...export.inputs import cast, dtype_of
 from ...formats.atomic import check_readable
 from ...saved_model import Model
 from ..border import Input
@@ -107,7 +107,7 @@ def _fitting(parts: Sequence[Any], name: str, shape: list[int], dtype: str) -> l
             raise ValueError(
                 f"`data` must fit the input {name!r}, {shape} (or [batches, ...] of such), got {list(batch.shape)}."
             )
-    return [np.ascontiguousarray(batch, dtype) for batch in batches if len(batch)]
+    return [np.ascontiguousarray(cast("data", name, batch, dtype)) for batch in batches if len(batch)]
 
 
 def read_named(data: Any, model: Model) -> dict[str, np.ndarray]:
@@ -121,16 +121,44 @@ def read_named(data: Any, model: Model) -> dict[str, np.ndarray]:
         FileNotFoundError: There is no such file.
         ValueError: It holds something else, or arrays that do not fit an input, or of different numbers of samples.
     """
-    if isinstance(data, (str, os.PathLike)):
-        data = _read(path("data", data))
-    if len(model.feeds) > 1 and not isinstance(data, Mapping):
+    return _together(_columns(data, model))
+
+
+def read_feeds(data: Any, model: Model) -> dict[str, np.ndarray] | list[dict[str, np.ndarray]]:
+    """The same, or batches where these cannot be put together: of several sizes, or for a net of which one input counts
+    samples and another nodes, say, in its first axis.
+
+    Args:
+        data: as for `read_named`; an array with one axis more than its input is batches.
+        model: the model.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_named`.
+    """
+    columns = _columns(data, model)
+    shapes = {name: {batch.shape[1:] for batch in column} for name, column in columns.items()}
+    first = {value.shape[0] for value in model.inputs.values()}
+    if len(first) == 1 and all(len(of) == 1 for of in shapes.values()):
+        return _together(columns)
+    if len({len(column) for column in columns.values()}) > 1:
+        counts = ", ".join(f"{len(column)} of {name}" for name, column in columns.items())
+        raise ValueError(f"`data` must have the same number of batches for every input, got {counts}.")
+    return [dict(zip(columns, arrays)) for arrays in zip(*columns.values())]
+
+
+def _columns(data: Any, model: Model) -> dict[str, list[np.ndarray]]:
+    """Batches of each input."""
+    parts = _parts(data)
+    if len(model.feeds) > 1 and not all(isinstance(part, Mapping) for part in parts):
         raise ValueError(
             f"`data` must give an array for each of {', '.join(model.feeds)}: an .npz file or a dict, by input name."
         )
-    found = {
-        name: joined(name, read_inputs(data, name, list(value.shape), dtype=dtype_of(value)))
-        for name, value in model.inputs.items()
-    }
+    return {name: _fitting(parts, name, list(value.shape), dtype_of(value)) for name, value in model.inputs.items()}
+
+
+def _together(columns: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """All samples of each input."""
+    found = {name: joined(name, column) for name, column in columns.items()}
     if len({len(array) for array in found.values()}) > 1:
         counts = ", ".join(f"{len(array)} of {name}" for name, array in found.items())
         raise ValueError(f"`data` must have the same number of samples for every input, got {counts}.")
