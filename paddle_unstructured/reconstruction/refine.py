@@ -68,8 +68,9 @@ def refine(
     mean of the first of what each layer gives, behind the norm that follows it and 1 at most: from a few inputs the
     answers alone could be had in ways that others do not like. Adam, with steps in relation to the size of a tensor's
     weights and to √L, that fall to nothing by a cosine; each time 32 samples, images moved by some pixels. What a mask
-    has taken stays zero. Weights go the whole way, a half, a quarter or none of it: the furthest whose L on held-back
-    inputs is not above the least one by more than a standard error, since a few dozen inputs tell no more.
+    has taken stays zero, and a tensor whose gradient is no number once, as that of the deviation of a channel that is
+    silent, stays as it was. Weights go the whole way, a half, a quarter or none of it: the furthest whose L on
+    held-back inputs is not above the least one by more than a standard error, since a few dozen inputs tell no more.
 
     Args:
         model: the pruned model; its scope is changed.
@@ -101,7 +102,8 @@ def refine(
         for part in BACK:
             _go(model, old, new, part)
             losses[part] = student.losses(judges)
-        best = _furthest({**losses, 0.0: before})
+        finite = all(np.isfinite(array).all() for array in new.values())  # ReLU makes numbers of NaN
+        best = _furthest({**losses, 0.0: before}) if finite else 0.0
     except Unable as error:  # an op without a gradient fails in many ways
         _log.info("no gradient of this net, so layers are not refined together: %s", str(error).strip()[-200:])
         new, best = old, 0.0
@@ -141,11 +143,17 @@ def _moved(
     kept = [np.ones(1, np.float32) if (m := masks[name]) is None else m.astype(np.float32) for name in student.names]
     sizes = [_size(weight, mask) for weight, mask in zip(weights, kept)]
     mean, square = ([np.zeros_like(weight) for weight in weights] for _ in range(2))
+    first, still = list(weights), set[int]()
     batches = _batches(student.model, seen, random)
     for step in range(1, steps + 1):
         gradients = student.gradients(moved(student.model, next(batches), random))
         rate = np.float32(most * min(1.0, step / (0.1 * steps)) * 0.5 * (1.0 + np.cos(np.pi * step / steps)))
         for i, gradient in enumerate(gradients):
+            if i in still or not np.isfinite(gradient).all():
+                still.add(i)
+                weights[i] = first[i]
+                graph.store(student.names[i], weights[i])
+                continue
             gradient = gradient * kept[i]
             mean[i] += np.float32(1.0 - _MOMENTUM) * (gradient - mean[i])
             square[i] += np.float32(1.0 - _DECAY) * (np.square(gradient) - square[i])

@@ -71,7 +71,7 @@ def worth_of(model: Model, layers: Sequence[SolvableLayer], batches: Sequence[Fe
         seed: of r.
 
     Returns:
-        By name of the weight; nothing if the net has no gradient.
+        By name of the weight, without those whose gradient is no number; nothing if the net has no gradient.
 
     Source: LeCun, Denker & Solla 1989 (the diagonal of the Hessian says what a weight is worth); Martens & Grosse 2015,
         arXiv:1503.05671 (one factor for the outputs of a layer, one for its inputs).
@@ -89,6 +89,8 @@ def worth_of(model: Model, layers: Sequence[SolvableLayer], batches: Sequence[Fe
     found_of: dict[str, list[Worth]] = {}
     for layer, one in zip(layers, sums):
         squares = sum((s / e for s, e in zip(one.squares, energies) if e > 0), start=np.zeros(1))
+        if not np.isfinite(squares).all():  # behind it there is the root of a zero, say, which has no gradient
+            continue
         varies = one.power / one.count - np.square(one.mean / one.count) * (layer.sink is not None)
         found_of.setdefault(layer.param.name, []).append(Worth(_floored(squares), _floored(varies)))
     return {name: Worth.of_all(several) for name, several in found_of.items()}

@@ -10,9 +10,11 @@ from saved_nets import saved, structured
 from paddle_unstructured.reconstruction import refine, student
 from paddle_unstructured.reconstruction.dense import kept
 from paddle_unstructured.reconstruction.ends import End
+from paddle_unstructured.reconstruction.layers import solvable
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
 from paddle_unstructured.reconstruction.rounding import grid
 from paddle_unstructured.reconstruction.samples import moved
+from paddle_unstructured.reconstruction.worth import worth_of
 from paddle_unstructured.saved_model import open_model
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -210,3 +212,18 @@ def test_answers_are_apart_by_squares_and_by_the_likelihood_along_their_axis():
     p, q = (np.exp(each) / np.exp(each).sum(1, keepdims=True) for each in (wanted, z))
     assert alone == pytest.approx(squares, rel=1e-5)
     assert both == pytest.approx(squares + (p * np.log(p / q)).sum(1).mean(), rel=1e-5)
+
+
+def test_a_gradient_that_is_no_number_moves_nothing_and_ranks_nothing(tmp_path):
+    """As of the deviation of a channel that never fires; ReLU makes numbers of NaN weights, so that no loss tells."""
+
+    def pooled(x):
+        bias = paddle.ParamAttr(initializer=nn.initializer.Assign(np.array([-100.0] + 7 * [0.0])))
+        x = nn.functional.relu(nn.Conv2D(3, 8, 3, bias_attr=bias)(x)).flatten(2)
+        return nn.Linear(16, 6)(paddle.concat([x.mean(2), x.std(2)], 1))
+
+    model = saved(tmp_path, pooled)
+    seen, readings = data(), [solvable(model.graph, param) for param in model.graph.params() if param.is_weight]
+    assert set(worth_of(model, readings, seen, seed=0)) == {"linear_0.w_0"}
+    done = reconstruct(model, seen, ratio=0.5, steps=60)
+    assert done.refined == 60 and all(np.isfinite(weight).all() for weight in weights(done.model).values())
