@@ -123,6 +123,7 @@ class UnstructuredPruner:
         self.steps = 0
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
+        self._told: float | None = None  # the target whose share of all weights has been logged
         self._threshold = float(threshold) if mode == "threshold" else 0.0
         self._masked = MaskedLayers(self._graph, plan)
         self._watch_ahead(-1)
@@ -501,8 +502,9 @@ class UnstructuredPruner:
         if self.target_reached() and not self._by_threshold:
             for gathering in self._plan.gatherings:
                 gathering.release()
-            if not was_reached:
+            if not was_reached and self._told != self.target:  # cut anew from a state, it has been said
                 tell_share(self._plan.verdicts, self.target)
+                self._told = self.target
 
     def _cut_at(self, threshold: float | None) -> None:
         """Remember the score of a cut; where nothing fell, the one before stays."""

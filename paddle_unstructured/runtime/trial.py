@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from typing import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..export.inputs import random_inputs
+from ..inference import reason
 from ..reconstruction.familiarity import warn_if_unfamiliar
 from ..saved_model import Model
+
+_log = logging.getLogger(__name__)
 
 _CLOSE = 2e-3  # of the largest number: what badly conditioned norms make of sums in another order, at most
 _TURNED = 0.01  # part of whole numbers that may differ
@@ -30,9 +33,11 @@ def trial_inputs(model: Model) -> Iterator[dict[str, np.ndarray]]:
 
 
 def look_familiar(model: Model, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Log a warning where data cannot be what the model was trained on."""
-    with suppress(Exception):  # of any kind that Paddle's C++ comes to Python with; whether data fit is said elsewhere
+    """Log a warning where data cannot be what the model was trained on; it costs no conversion where it cannot tell."""
+    try:
         warn_if_unfamiliar(model.graph, batches)
+    except Exception as error:  # of any kind that Paddle's C++ comes to Python with; whether data fit is said elsewhere
+        _log.info("whether the data look like those of training is not known: %s", reason(error))
 
 
 def few_samples(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -242,7 +242,9 @@ def test_a_reader_gives_images_of_several_sizes(images, run, tmp_path, command):
         "    return [random.normal(size=(8, 3, size, 12)).astype('float32') for size in (12, 16, 12, 20)]\n"
     )
     code, said, err = run(*command.split(), "--calibrate", "reader.py:batches", "-o", "p")
-    assert (code, err) == (0, "") and os.path.isfile("p.json")
+    assert (
+        code == 0 and "warning" not in err and os.path.isfile("p.json")
+    )  # kernels may have to be compiled, which is said
     assert ("held-back inputs: relative error of the outputs 0." in said) == ("0.5" in command)
 
 

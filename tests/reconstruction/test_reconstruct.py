@@ -286,3 +286,9 @@ def test_a_layer_that_no_row_reaches_stays_as_it_was_cut(tmp_path):
     weight = done.model.graph.stored(empty.name)
     assert done.error < done.by_magnitude.error and empty.damping is None
     assert empty.zeros == (weight == 0).sum() and (weight == dense.stored(empty.name))[weight != 0].all()
+
+
+def test_in_how_much_of_a_net_the_target_is_reached_is_said_once(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    done = reconstruct(saved(tmp_path, convnet), data(count=64), pattern="1x4", ratio=0.5, steps=0)
+    assert caplog.text.count("the target 0.5 is reached in the") == 1 and done.pruner.target_reached()
