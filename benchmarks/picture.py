@@ -20,7 +20,7 @@ TIMED = {
     "this library, int8": 1.0,
     "OpenVINO, int8": "OpenVINO int8",
     "ONNX Runtime, int8": "ONNX Runtime int8",
-    "DeepSparse, int8": "DeepSparse int8",
+    "OpenVINO by NNCF, int8": "OpenVINO NNCF int8",
     "this library, float32": "ours",
     "ONNX Runtime, float32": "ONNX Runtime",
 }
