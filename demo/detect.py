@@ -50,17 +50,29 @@ def detect(args: argparse.Namespace) -> None:
 
     session = Session(args.model, threads=1)
     if args.scenes:
-        print(judged(session, args.scenes / "test.npz"))
+        print(judged(session, args.scenes / "test.npz", args.model))
     for file in args.images:
         pixels = read_rgb(file)
-        boxes, scores = session.run(resized(pixels, (args.size, args.size))[None])
+        boxes, scores = found_by(session, resized(pixels, (args.size, args.size))[None], args.model)
         args.output.mkdir(parents=True, exist_ok=True)
         out = args.output / f"{file.stem}.png"
         drawn(pixels, nms.choose(boxes, scores)[0], args.size, args.least).save(out)
         print(out)
 
 
-def judged(session, file: Path) -> str:
+def found_by(session, images: np.ndarray, model: str) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes [n, points, 4] and scores [n, classes, points] of images [n, 3, h, w]."""
+    answers = session.run(images)
+    shapes = [answer.shape for answer in answers]
+    if len(shapes) != 2 or [len(shape) for shape in shapes] != [3, 3] or shapes[0][2] != 4:
+        raise ValueError(
+            f"{model} must give boxes [n, points, 4] and scores [n, classes, points], as a detector of a run's "
+            f"before_nms does, got outputs {', '.join(map(str, shapes))}"
+        )
+    return answers[0], answers[1]
+
+
+def judged(session, file: Path, model: str) -> str:
     """mAP over all scenes of a file, and the mean time of one."""
     from precision import Precision
     from scenes import CLASSES, Scenes
@@ -70,7 +82,7 @@ def judged(session, file: Path) -> str:
     for i in range(len(scenes)):
         image, *labels = scenes.fetch(np.array([i]), None)
         begun = time.perf_counter()
-        answers = session.run(image)
+        answers = found_by(session, image, model)
         seconds += time.perf_counter() - begun
         score.add(nms.choose(*answers), labels)
     found = score.result()
@@ -84,6 +96,8 @@ def drawn(pixels: np.ndarray, found: np.ndarray, size: int, least: float) -> Ima
     draw, scale = ImageDraw.Draw(image), np.tile(np.array(image.size) / size, 2)
     for kind, score, *box in found[found[:, 1] >= least]:
         left, top, right, bottom = np.array(box) * scale
+        if not (left <= right and top <= bottom):  # int8 may turn a small box over
+            continue
         draw.rectangle((left, top, right, bottom), outline=(255, 64, 64))
         draw.text((left + 2, top), f"{int(kind)} {score:.2f}", fill=(255, 64, 64))
     return image

@@ -60,7 +60,7 @@ class Run:
     model: paddle.nn.Layer
     forward: Callable
     teacher: paddle.nn.Layer | None
-    recipe: Recipe
+    recipe: Recipe | None
     aware: LayersQuantized | None
     optimizer: paddle.optimizer.Optimizer
     lr: paddle.optimizer.lr.LRScheduler
@@ -100,7 +100,7 @@ def prepare(args: argparse.Namespace) -> Run:
         if teacher is not None:
             distributed.broadcast_state(teacher)
     forward = paddle.DataParallel(model) if args.ranks > 1 else model
-    recipe = make_recipe(args, steps)
+    recipe = make_recipe(args, steps) if args.teacher_weight else None
     return Run(
         args, spec.task(args.model), model, forward, teacher, recipe, aware, optimizer, lr, pruner, train, test, state
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from augment import recolour
 from box_source import resized
-from pictures import must_be_there, read_rgb
+from pictures import must_be_there, read_rgb, two_paths
 from PIL import Image
 
 LOOKED_AT = 20  # masks, before a run
@@ -30,13 +30,16 @@ class MaskFolder:
 
     def __init__(self, listing: Path, *, size: tuple[int, int], classes: int) -> None:
         self.folder, self.size, self.classes = listing.parent, size, classes
-        lines = [line.split() for line in listing.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        wrong = [number for number, words in enumerate(lines, 1) if len(words) != 2]
+        text = listing.read_text(encoding="utf-8-sig")
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        found = [(number, two_paths(line, self.folder)) for number, line in lines]
+        wrong = [number for number, words in found if words is None]
         if wrong or not lines:
+            what = f"another in line {wrong[0]}" if wrong else "none"
             raise ValueError(
-                f"{listing} must have lines 'image mask', got {'none' if not lines else f'another in line {wrong[0]}'}"
+                f"{listing} must have lines 'image mask', got {what}; with spaces in paths, both files must be there"
             )
-        self.entries = lines
+        self.entries = lines = [words for _, words in found if words]
         must_be_there([self.folder / word for words in lines for word in words], listing)
         seen = {int(one) for _, mask in lines[:LOOKED_AT] for one in np.unique(self._mask(mask))}
         if seen == {0, UNMARKED} and classes == 2:

@@ -72,6 +72,21 @@ def read_sized(file: Path, said: tuple[int | None, int | None], by: Path) -> np.
     return pixels
 
 
+def two_paths(line: str, folder: Path) -> list[str] | None:
+    """The two paths of a line, below a folder; None if it has others.
+
+    They are parted by a tab, or by the space where both files are there: paths may have spaces.
+    """
+    words = line.strip().split("\t" if "\t" in line else None)
+    if len(words) == 2:
+        return words
+    for i in (i for i, letter in enumerate(line) if letter == " "):
+        pair = [line[:i].strip(), line[i:].strip()]
+        if all(word and (folder / word).is_file() for word in pair):
+            return pair
+    return None
+
+
 def must_be_there(files: Sequence[Path], listed_in: Path) -> None:
     """Refuse a list of files that are not all there.
 

@@ -95,6 +95,10 @@ def keep_zeros(pruner: UnstructuredPruner, args: argparse.Namespace) -> Unstruct
 
 def make_recipe(args: argparse.Namespace, steps_per_epoch: int) -> Recipe:
     steps = args.num_epochs * steps_per_epoch
+    if steps < 2:
+        raise ValueError(
+            f"--num_epochs must give a recipe at least 2 steps, got {steps}; raise it, or lower --batch_size"
+        )
     return Recipe(ratio=args.ratio, steps=steps, pattern=args.block, weight=args.teacher_weight)
 
 

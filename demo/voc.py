@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from pictures import Picture, inside, must_be_there, read_sized
+from pictures import Picture, inside, must_be_there, read_sized, two_paths
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
@@ -49,9 +49,11 @@ class Voc(paddle.io.Dataset):
             images = [folder / "JPEGImages" / f"{line}{ending}" for ending in ENDINGS]
             image = next((image for image in images if image.is_file()), images[0])
             return image, folder / "Annotations" / f"{line}.xml"
-        words = line.split()
-        if len(words) != 2:
-            raise ValueError(f"a line must be 'image xml', got {line!r} in {where}")
+        words = two_paths(line, self.listing.parent)
+        if words is None:
+            raise ValueError(
+                f"a line must be 'image xml', got {line!r} in {where}; with spaces in paths, both files must be there"
+            )
         return self.listing.parent / words[0], self.listing.parent / words[1]
 
     def __len__(self) -> int:

@@ -153,6 +153,18 @@ def test_a_list_that_windows_wrote_is_read(voc):
     assert len(Voc(voc / "trainval.txt", ["person", "dog"])[0].boxes) == 2
 
 
+@pytest.mark.parametrize("between", [" ", "\t", "   "])
+def test_paths_of_lists_may_have_spaces(between, voc):
+    (voc / "JPEGImages" / "a.png").rename(voc / "JPEGImages" / "my dög 1.png")
+    (voc / "Annotations" / "a.xml").rename(voc / "Annotations" / "my dög 1.xml")
+    line = f"JPEGImages/my dög 1.png{between}Annotations/my dög 1.xml"
+    (voc / "trainval.txt").write_text(line + "\n", encoding="utf-8")
+    assert len(Voc(voc / "trainval.txt", ["person", "dog"])[0].boxes) == 2
+    Image.fromarray(np.ones((20, 30), np.uint8)).save(voc / "my mask.png")
+    (voc / "train.txt").write_text(f"JPEGImages/my dög 1.png{between}my mask.png\n", encoding="utf-8")
+    assert len(MaskFolder(voc / "train.txt", size=(32, 32), classes=2)) == 1
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_breaks_a_run_is_named_by_the_process_that_asks(workers, coco, tmp_path):
     source = BoxSource(read(tmp_path, coco), size=(32, 32), most=1)

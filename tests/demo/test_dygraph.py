@@ -50,6 +50,15 @@ def test_a_dense_run_learns_and_static_masks_keep_its_zeros(eager, tmp_path):
     assert history(tmp_path / "static", 0)[-1]["sparsity"] == history(eager, 5)[-1]["sparsity"]
 
 
+def test_a_run_of_one_step_is_one_as_in_the_static_demo(tmp_path):
+    flags = ("--data", "digits", "--model", "LeNet", "--batch_size", 1437, "--num_epochs", 1)
+    run("dygraph.py", *flags, "--pruning_strategy", "base", "--ratio", 0.5, "--model_path", tmp_path / "one")
+    assert history(tmp_path / "one", 0)[-1]["sparsity"] > 0
+    recipe = ("--recipe", "best", "--ratio", 0.5, "--pretrained_model", tmp_path / "one")
+    said = run("dygraph.py", *flags, *recipe, "--model_path", tmp_path / "two", fails=True)
+    assert "--num_epochs must give a recipe at least 2 steps, got 1" in said.stderr
+
+
 def test_the_recipe_with_a_teacher_is_that_of_the_static_run(dense, tmp_path):
     flags = (
         "--recipe",
