@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Sequence
 
+import paddle
 from paddle.base import core
 
 from ..graph.splice import is_input, is_variable
@@ -83,6 +85,21 @@ def ends_of(program: Any, values: Sequence[Any], fetches: Sequence[Any]) -> list
             )
     ends.update({value.id: End.of(value) for value in fetches if value.id in reached})
     return list(ends.values())
+
+
+def gradients(ends: Sequence[Any], values: Sequence[Any], given: Sequence[Any] | None = None) -> list[Any]:
+    """Paddle's, None of a value that no end depends on; without its remark, to the root logger, that there is one."""
+    root = logging.getLogger()
+    root.addFilter(_of_use)
+    try:
+        found: list[Any] = paddle.static.gradients(ends, values, target_gradients=given)
+    finally:
+        root.removeFilter(_of_use)
+    return found
+
+
+def _of_use(record: logging.LogRecord) -> bool:
+    return "has no use" not in record.getMessage()
 
 
 def _operands(op: Any) -> list[Any]:

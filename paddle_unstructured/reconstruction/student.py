@@ -14,7 +14,7 @@ from ..graph import PirGraph, open_graph
 from ..graph.testing import test_program
 from ..graph.values import forward_uses, kind_of
 from ..saved_model import Model
-from .ends import End, ends_of
+from .ends import End, ends_of, gradients
 from .layers import SolvableLayer, solvable
 from .planes import pairs, to_products
 from .samples import Feed, count_of, portions, rows_within, taken
@@ -73,7 +73,7 @@ class Student:
                 judged = sum(apart[: len(ends)], start=none)
                 # A layer that is further off than its size, such as one that never fires, is no help.
                 helping = [paddle.minimum(each, one) for each in apart[len(ends) :]]
-                found = paddle.static.gradients([judged + sum(helping, start=none) / max(len(inside), 1)], learned)
+                found = gradients([judged + sum(helping, start=none) / max(len(inside), 1)], learned)
         except Exception as error:
             raise Unable(error) from error
         known = {name: gradient for name, gradient in zip(names, found) if gradient is not None}

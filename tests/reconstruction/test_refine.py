@@ -227,3 +227,15 @@ def test_a_gradient_that_is_no_number_moves_nothing_and_ranks_nothing(tmp_path):
     assert set(worth_of(model, readings, seen, seed=0)) == {"linear_0.w_0"}
     done = reconstruct(model, seen, ratio=0.5, steps=60)
     assert done.refined == 60 and all(np.isfinite(weight).all() for weight in weights(done.model).values())
+
+
+def test_paddle_does_not_remark_on_a_layer_that_is_the_end(tmp_path, caplog):
+    """Its gradient is that of an end for itself; where there is no bias behind it, the root logger heard of it."""
+    from paddle.autograd import backward_utils
+
+    def plain(x):
+        return nn.Linear(16, 4, bias_attr=False)(nn.functional.relu(nn.Linear(192, 16, bias_attr=False)(x.flatten(1))))
+
+    backward_utils.warning_once.cache_clear()  # it is said once in a process
+    done = reconstruct(saved(tmp_path, plain), data(), ratio=0.5, steps=3)
+    assert done.error < 1 and "has no use" not in caplog.text
