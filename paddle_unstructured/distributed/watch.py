@@ -107,15 +107,28 @@ class _Watch:
         os._exit(code)
 
     def _ask(self, found: list[str]) -> None:
-        if self.rank > 0 and self._first is not None:  # its store may be gone, or not answer
-            found.extend(_fate(0, self._first, self.host))
-        try:
-            store = _open_store(self.world)  # the other connection may be waiting for an answer
-            for rank in range(1, self.world):
-                if rank != self.rank:
-                    found.extend(_fate(rank, Beat.read(store.get(f"beat/{rank}").decode()), self.host))
-        except Exception:
-            found.extend([] if found else ["rank 0 cannot be reached"])
+        """Who is gone; for a second, since a process that is being ended closes its connections before it is gone."""
+        until, is_reached = time.monotonic() + _ASKING / 2, True
+        while not found and time.monotonic() < until:
+            if self.rank > 0 and self._first is not None:  # its store may be gone, or not answer
+                found.extend(_fate(0, self._first, self.host))
+            try:
+                found.extend(self._fates())
+                is_reached = True
+            except Exception:
+                is_reached = False
+            if not found:
+                time.sleep(0.1)
+        if not found and not is_reached:
+            found.append("rank 0 cannot be reached")
+
+    def _fates(self) -> list[str]:
+        """Of all other ranks but rank 0, from its store."""
+        found, store = [], _open_store(self.world)  # the other connection may be waiting for an answer
+        for rank in range(1, self.world):
+            if rank != self.rank:
+                found.extend(_fate(rank, Beat.read(store.get(f"beat/{rank}").decode()), self.host))
+        return found
 
 
 def start(rank: int, world: int, timeout: float | None) -> None:

@@ -40,7 +40,7 @@ def test_its_accuracies_are_those_of_the_benchmarks(number):
 
 def test_its_speeds_are_those_of_the_benchmarks():
     """Each cell of the table of speeds stands in the row of that model and those zeros."""
-    columns = ["ours int8", "ONNX Runtime int8", "OpenVINO int8", "DeepSparse int8", "ONNX Runtime", "files"]
+    columns = ["ours int8", "ONNX Runtime int8", "OpenVINO int8", "OpenVINO NNCF int8", "ONNX Runtime", "files"]
     table = _table("docs/benchmarks.md", "| model | zeros | threads | batch | ours int8 |")
     for row in _table("README.md", "| model | zeros | ours, int8 |"):
         model, zeros, *figures = row.values()
