@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator
 
 import numpy as np
 import paddle
@@ -144,3 +145,19 @@ def branches(x: Any) -> Any:
     one, other = paddle.nn.Linear(4, 2), paddle.nn.Linear(4, 2)
     norm, drop = paddle.nn.BatchNorm1D(4), paddle.nn.Dropout(0.5)
     return paddle.static.nn.cond(x.mean() > 0, lambda: one(x), lambda: other(drop(norm(x))))
+
+
+@contextmanager
+def new_programs() -> Iterator[tuple[Any, Any]]:
+    """A main and a startup Program to build in, with a scope and names of their own; dygraph before and after."""
+    paddle.enable_static()
+    try:
+        main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+        with (
+            paddle.static.scope_guard(scope),
+            paddle.utils.unique_name.guard(),
+            paddle.static.program_guard(main, startup),
+        ):
+            yield main, startup
+    finally:
+        paddle.disable_static()

@@ -8,6 +8,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 import pytest
+from nets import new_programs
 from paddle import nn
 
 from paddle_unstructured import (
@@ -77,27 +78,18 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
 
 def as_program(make: Callable[[], nn.Layer], x: np.ndarray, config: Any) -> tuple[np.ndarray, list[np.ndarray], Any]:
     """What it gives, the gradients of its weights under the sum of squares, and what `quantize_aware` returned."""
-    paddle.enable_static()
-    try:
-        main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
-        with (
-            paddle.static.scope_guard(scope),
-            paddle.utils.unique_name.guard(),
-            paddle.static.program_guard(main, startup),
-        ):
-            paddle.seed(1)
-            data = paddle.static.data("x", [-1, *x.shape[1:]])
-            layer = make()
-            output = layer(data)
-            aware = quantize_aware(main, config)
-            pairs = paddle.static.append_backward((output**2).sum(), parameter_list=layer.parameters())
-            exe = paddle.static.Executor()
-            exe.run(startup)
-            gradients = [gradient for weight, gradient in pairs if len(weight.shape) > 1]
-            found, *gradients = exe.run(main, feed={"x": x}, fetch_list=[output, *gradients])
-            return found, gradients, aware
-    finally:
-        paddle.disable_static()
+    with new_programs() as (main, startup):
+        paddle.seed(1)
+        data = paddle.static.data("x", [-1, *x.shape[1:]])
+        layer = make()
+        output = layer(data)
+        aware = quantize_aware(main, config)
+        pairs = paddle.static.append_backward((output**2).sum(), parameter_list=layer.parameters())
+        exe = paddle.static.Executor()
+        exe.run(startup)
+        gradients = [gradient for weight, gradient in pairs if len(weight.shape) > 1]
+        found, *gradients = exe.run(main, feed={"x": x}, fetch_list=[output, *gradients])
+        return found, gradients, aware
 
 
 def as_layer(make: Callable[[], nn.Layer], x: np.ndarray, config: Any) -> tuple[np.ndarray, list[np.ndarray], Any]:

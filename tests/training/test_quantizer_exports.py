@@ -8,6 +8,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 import pytest
+from nets import new_programs
 from paddle import nn
 
 from paddle_unstructured import AffineQuantizer, quantize_aware, test_program
@@ -28,30 +29,21 @@ def net() -> nn.Layer:
 
 def as_program(config: Any, path: Any, x: np.ndarray) -> np.ndarray:
     """Trains three steps, exports the training Program; what the test Program gives for x."""
-    paddle.enable_static()
-    try:
-        main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
-        with (
-            paddle.static.scope_guard(scope),
-            paddle.utils.unique_name.guard(),
-            paddle.static.program_guard(main, startup),
-        ):
-            data = paddle.static.data("x", [-1, 3, 6])
-            output = net()(data)
-            test, (answer,) = test_program(main, [output])
-            aware = quantize_aware(main, config)
-            quantize_aware(test, config, training=False)
-            loss = (output**2).mean()
-            paddle.optimizer.SGD(0.05).minimize(loss)
-            exe = paddle.static.Executor()
-            exe.run(startup)
-            for seed in range(3):
-                exe.run(main, feed={"x": images(seed)}, fetch_list=[loss])
-            (expected,) = exe.run(test, feed={"x": x}, fetch_list=[answer])
-            aware.export([data], [output], path)
-            return expected
-    finally:
-        paddle.disable_static()
+    with new_programs() as (main, startup):
+        data = paddle.static.data("x", [-1, 3, 6])
+        output = net()(data)
+        test, (answer,) = test_program(main, [output])
+        aware = quantize_aware(main, config)
+        quantize_aware(test, config, training=False)
+        loss = (output**2).mean()
+        paddle.optimizer.SGD(0.05).minimize(loss)
+        exe = paddle.static.Executor()
+        exe.run(startup)
+        for seed in range(3):
+            exe.run(main, feed={"x": images(seed)}, fetch_list=[loss])
+        (expected,) = exe.run(test, feed={"x": x}, fetch_list=[answer])
+        aware.export([data], [output], path)
+        return expected
 
 
 def as_layer(config: Any, path: Any, x: np.ndarray) -> np.ndarray:

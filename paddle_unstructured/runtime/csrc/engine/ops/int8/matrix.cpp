@@ -42,9 +42,9 @@ Tiling sparse_tiling(const KernelTable& kernels, const SparseIndices& rows, int3
   constexpr int32_t kPanelBytes = 48 * 1024, kShallow = 128, kBlock = 96;
   if (linear) return {std::min(depth, kMostColumns), 1};
   const int32_t blocks = depth <= kShallow ? 1 : (depth + kBlock - 1) / kBlock, deep = (depth + blocks - 1) / blocks;
-  const int32_t most =
-                    are_paired(kernels, rows, linear) ? kernels.paired_vectors : kernels.sparse_vectors[rows.kernel()],
-                vector_bytes = deep * kernels.lanes * kGroup;
+  const bool paired = are_paired(kernels, rows, linear);
+  const int32_t most = paired ? kernels.paired_vectors : kernels.sparse_vectors[rows.kernel()];
+  const int32_t vector_bytes = deep * kernels.lanes * kGroup;
   const int32_t fitting = std::max(1, std::min(kPanelBytes / vector_bytes, most));
   const bool holds = int64_t{most} * vector_bytes * 3 / 4 <= first_level_bytes();
   return {deep, fitting, holds ? most : fitting};
