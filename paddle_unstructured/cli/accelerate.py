@@ -106,9 +106,10 @@ def run(args: argparse.Namespace) -> int:
         table = convert(args.model, args.output, int8=_int8(args, int8), bf16=Bf16(data) if args.bf16 else None)
         give(str(table))
         return _code(table)
-    with _pruned(args, files) as (model, arrays, done):
+    with _pruned(args, files) as (model, how, done):
+        arrays = how["data"]
         if args.int8:
-            int8["data"] = arrays
+            int8.update(how)
             int8.update({"most_error": 1.0} if is_asked(args) else {})  # the whole of it is what was timed
         table = convert(model, args.output, int8=_int8(args, int8), bf16=Bf16(arrays) if args.bf16 else None)
         give(f"{done}{note(files[0])}\n\n{table}")
@@ -117,8 +118,9 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, Any, Any]]:
-    """The model as --prune and --pattern want it, in a folder for the while; its samples; what was done."""
+    """The model as --prune and --pattern want it, in a folder for the while; its samples and ranges; what was done."""
     from ..export import export, open_model
+    from ..runtime.int8.ranges import read_ranges
 
     pattern = pattern_beside(args.pattern, args.prune, "--prune")
     if args.prune is None and not is_asked(args) and ":" not in args.pattern:
@@ -130,16 +132,19 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
         raise ValueError(f"{flag} needs inputs to prune on; give --calibrate DATA.")
     model = open_model(args.model)
     arrays = calibration(args, files[0], model)
+    how: dict[str, Any] = {"data": arrays}
+    if args.int8 and len(args.calibrate) > 1:  # with the weights as they are: the pruned ones are others
+        how["ranges"] = read_ranges(_file_of_ranges(args), model.files.params)
     bits = 8 if args.int8 and not args.equalize else None  # which gives outputs other scales, and grids
     words = {"ratio": args.prune, "pattern": pattern, "bits": bits}
     if is_asked(args):
         known = {word: getattr(args, word) for word in ("calibration", "equalize", "skip") if getattr(args, word)}
-        words["allocation"] = budget(args, model, bool(args.int8) and _int8(args, {"data": arrays, **known}))
+        words["allocation"] = budget(args, model, bool(args.int8) and _int8(args, {**how, **known}))
     done = reconstructed(model, arrays, **{name: value for name, value in words.items() if value is not None})
     with scratch() as folder:
         made = stands_for(f"{folder}/model", args.model)
         export(done.model.program, done.model.feeds, done.model.fetches, made, done.pruner)
-        yield made, arrays, done
+        yield made, how, done
 
 
 def _samples(args: argparse.Namespace, files: list[str]) -> Any:
@@ -164,7 +169,11 @@ def _int8(args: argparse.Namespace, words: dict[str, Any]) -> Any:
         return None
     if "data" not in words:
         return from_files(args.calibrate or (), **words)
+    return Int8(**{"ranges": _file_of_ranges(args), **words})
+
+
+def _file_of_ranges(args: argparse.Namespace) -> str | None:
     ranges = [file for file in args.calibrate if file.endswith(".json")]
     if len(ranges) > 1:
         raise ValueError(f"--calibrate takes one file of ranges (.json), got {', '.join(ranges)}.")
-    return Int8(ranges=ranges[0] if ranges else None, **words)
+    return ranges[0] if ranges else None

@@ -8,13 +8,14 @@ import os
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Sequence, overload
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, Union, overload
 
 import numpy as np
 import paddle
 
 from ..arguments import StrPath, flag, instance, shown, whole, wrong_kind
 from ..channels.shrink import Removal, remove_channels
+from ..formats import pair
 from ..formats.scratch import scratch
 from ..graph import LayerGraph, Param, PirGraph, open_graph
 from ..graph.program import walk
@@ -29,6 +30,7 @@ from .layer_model import Renamed, layer_masks, layer_model, static_mode, tensor_
 from .recalibration import recalibrate as measure_norms
 
 _log = logging.getLogger(__name__)
+Beside = Union[str, Callable[[str], str]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def export(
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
-    beside: Mapping[str, str] | None = None,
+    beside: Mapping[str, Beside] | None = None,
 ) -> Exported: ...
 @overload
 def export(
@@ -89,7 +91,7 @@ def export(
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
-    beside: Mapping[str, str] | None = None,
+    beside: Mapping[str, Beside] | None = None,
 ) -> Exported: ...
 def export(  # type: ignore[misc]  # a Layer's path stands where a Program's outputs do
     program: Any,
@@ -104,7 +106,7 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
-    beside: Mapping[str, str] | None = None,
+    beside: Mapping[str, Beside] | None = None,
 ) -> Exported:
     """Write the inference model of a Program: weights masked, masks, accumulators and shadows gone, all of it checked.
 
@@ -126,7 +128,8 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
         recalibrate: Batches (input name -> array) to measure the batch norms' statistics on anew.
         shrink: Remove channels that whole zero filters make constant; see `remove_channels`.
         align_channels: With `shrink`: channel counts stay multiples of this.
-        beside: texts that are written with the model in one step, by the ending of their file.
+        beside: texts that are written with the model in one step, by the ending of their file; or functions that make
+            them of the `.pdiparams`' SHA-256, in hex digits, for what belongs to these weights alone.
 
     Returns:
         What was written. Prints as a table.
@@ -206,7 +209,7 @@ def finish(
     recalibrate: Iterable[Mapping[str, np.ndarray]] | None = None,
     shrink: bool = False,
     align_channels: int = 1,
-    beside: Mapping[str, str] | None = None,
+    beside: Mapping[str, Beside] | None = None,
 ) -> Exported:
     """Apply masks (param name -> bool array) to an inference model and write it; the rest is as for `export`."""
     graph, known = model.graph, model.param_names
@@ -338,12 +341,13 @@ def _mask(model: Model, masks: Mapping[str, np.ndarray]) -> None:
             graph.store(name, np.where(mask, stored, stored.dtype.type(0)))
 
 
-def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any, beside: Mapping[str, str]) -> Exported:
+def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any, beside: Mapping[str, Beside]) -> Exported:
     """Save the model; look at what was saved before it gets its name."""
     with drafts(path) as draft:
         save_model(model, draft)
         for ending, text in beside.items():
-            Path(draft + ending).write_text(text, encoding="utf-8")
+            said = text(pair.sha256(draft + KINDS["inference"][1])) if callable(text) else text
+            Path(draft + ending).write_text(said, encoding="utf-8")
         saved = open_model(draft, model.place)
         if saved.feeds != model.feeds or saved.param_names != model.param_names:
             raise RuntimeError(f"{path} was not written: Paddle saved other inputs or params than the model's.")

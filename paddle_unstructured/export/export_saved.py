@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import zipfile
@@ -21,6 +22,7 @@ from ..inference import warn_of_onednn
 from ..saved_model import KINDS, Model, drafts, open_model, prefix_of, save_model
 from .export_program import finish
 
+_log = logging.getLogger(__name__)
 TARGETS = ("paddle", "int8", "onnx")
 
 
@@ -75,6 +77,7 @@ def export_model(
             f"{masks} has masks for {', '.join(kept)}, and the model has none of these params; give the masks that "
             "were saved with it."
         )
+    _warn_of_lost(opened, kept, masks)
     batches = None if recalibrate is None else read_batches(path("recalibrate", recalibrate))
     if to != "onnx":
         warn_of_onednn(opened.program, target)
@@ -94,6 +97,24 @@ def export_model(
         small, report = quantize_weights(made, inputs=inputs, shapes=shapes)
         save_model(small, target)
         return report
+
+
+def _warn_of_lost(model: Model, masks: Mapping[str, np.ndarray], file: StrPath | None) -> None:
+    """Warn of masks that zero weights: what a pruner has trained is as sparse as its masks already."""
+    stored = {name: model.graph.stored(name) for name in masks.keys() & model.param_names}
+    lost = {
+        name: int(np.count_nonzero(array[~masks[name]]))
+        for name, array in stored.items()
+        if array.shape == masks[name].shape
+    }
+    if any(lost.values()):
+        _log.warning(
+            "%s: the masks zero %d weights that are not zero in the model, most of them in %s; if they are of another "
+            "training than the weights, or saved later, give those that were saved with them.",
+            file,
+            sum(lost.values()),
+            max(lost, key=lambda name: lost[name]),
+        )
 
 
 def save_checkpoint(model: Model, out: StrPath) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 
+SHA256_OF_PARAMS = "pdiparams_sha256"  # the word for it, in files that belong to a model
 _STAMP = re.compile(rb',"paddle_unstructured":\{"pdiparams_sha256":"([0-9a-f]{64})"\}\}\s*\Z')
 _LONGEST = 256  # bytes from the end that hold it
 
@@ -21,7 +22,7 @@ def stamp(program: str, params: str) -> None:
     found = _STAMP.search(text, max(0, len(text) - _LONGEST))
     text = text[: found.start()] if found else text[:-1]  # without the last brace
     with open(program, "wb") as stream:
-        stream.write(text + b',"paddle_unstructured":{"pdiparams_sha256":"' + _digest(params).encode() + b'"}}')
+        stream.write(text + b',"paddle_unstructured":{"pdiparams_sha256":"' + sha256(params).encode() + b'"}}')
 
 
 def is_stamped(program: str) -> bool:
@@ -32,7 +33,7 @@ def is_stamped(program: str) -> bool:
 def check(program: str, params: str) -> None:
     """Raise ValueError if the `.json` says that another `.pdiparams` belongs to it; says which of the two is older."""
     stamped = _stamped(program)
-    if stamped is None or stamped == _digest(params):
+    if stamped is None or stamped == sha256(params):
         return
     apart = os.stat(program).st_mtime_ns - os.stat(params).st_mtime_ns
     older = f"{params if apart > 0 else program} is the older of the two" if apart else "they are of one age"
@@ -49,7 +50,8 @@ def _stamped(program: str) -> str | None:
     return found[1].decode() if found else None
 
 
-def _digest(file: str) -> str:
+def sha256(file: str) -> str:
+    """The digest of a file, in 64 hex digits."""
     digest = hashlib.sha256()
     with open(file, "rb") as stream:
         for chunk in iter(lambda: stream.read(1 << 20), b""):

@@ -22,6 +22,7 @@ from .int8.errors import table as error_table
 from .int8.note import int8_note
 from .int8.options import Int8
 from .int8.quantize import calibrate, report
+from .int8.ranges import read_ranges
 from .net import Net, input_of
 from .operator import MOST_OUTPUTS, save_as_operator
 from .plan import PlanWriter
@@ -154,6 +155,8 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None, bf16: Bf1
             raise ValueError("`bf16` must be left out with `int8`: a model is rounded to one or the other.")
     opened = open_model(arguments.path("model", model))
     check_other(opened.files, out, ONE_WAY)
+    if int8 is not None and int8.ranges is not None:
+        int8 = replace(int8, ranges=read_ranges(int8.ranges, opened.files.params))
     before = _bytes(opened.files.program, opened.files.params)
     opened = in_inference_mode(opened) if opened.fetches else opened
     try:

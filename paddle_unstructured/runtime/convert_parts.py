@@ -186,7 +186,7 @@ def _check_skip(int8: Int8, names: Sequence[str]) -> None:
 def _own(int8: Int8, part: Part) -> Int8:
     """The options, with names of this part's weights alone."""
     names = {layer.name for layer in layers_of(part.net) if layer.name}
-    ranges: Any = None if int8.ranges is None else read_ranges(int8.ranges)
+    ranges = None if int8.ranges is None else read_ranges(int8.ranges)
     return replace(
         int8,
         skip=[name for name in int8.skip if name in names],

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+import json
+from typing import Callable, Iterable, Mapping
 
 import paddle
 from paddle import Tensor
+
+from ..formats.pair import SHA256_OF_PARAMS
 
 
 def updated(range_: Tensor, x: Tensor, decay: float) -> Tensor:
@@ -32,3 +35,8 @@ def widest(ranges: Iterable[list[float]]) -> list[float]:
     """The range [low, high] that holds all of these."""
     lows, highs = zip(*ranges)
     return [min(lows), max(highs)]
+
+
+def ranges_beside(ranges: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Callable[[str], str]]:
+    """The file of learned ranges as `export` writes it beside a model: it says which weights they belong to."""
+    return {".ranges.json": lambda sha256: json.dumps({SHA256_OF_PARAMS: sha256, **ranges}, indent=1) + "\n"}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,9 +17,9 @@ from ..graph import Param, PirGraph, open_graph
 from ..graph.rounded import between_marks
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
-from .activation_ranges import updated, widest
+from .activation_ranges import ranges_beside, updated, widest
 from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
-from .quantized_layers import RANGES, LayersQuantized, quantize_layers
+from .quantized_layers import LayersQuantized, quantize_layers
 from .quantizer_config import Rounding, roundings
 from .quantizers import Quantizer, in_plain_ops, rounded_activation, rounded_weight, with_backward
 
@@ -201,7 +200,7 @@ class QuantizationAware:
         """
         from ..export.export_program import export
 
-        ranges = json.dumps(self.ranges(), indent=1) + "\n"
+        beside = ranges_beside(self.ranges())
         feed, fetch = (list(v) if isinstance(v, (list, tuple)) else [v] for v in (feed, fetch))
         values = [value for value in (*feed, *fetch) if not isinstance(value, str)]
         with mode(paddle.enable_static), in_plain_ops():
@@ -210,7 +209,7 @@ class QuantizationAware:
         feed, fetch = ([v if isinstance(v, str) else next(here) for v in part] for part in (feed, fetch))
         kwargs.setdefault("scope", self.graph.scope)
         with self._rounded_weights():
-            return export(program, feed, fetch, path, pruner, exe, beside={RANGES: ranges}, **kwargs)
+            return export(program, feed, fetch, path, pruner, exe, beside=beside, **kwargs)
 
     def _kept_roundings(self) -> dict[str, Callable[[Any], Any]]:
         """The roundings of activations that are part of the model, by their marks."""

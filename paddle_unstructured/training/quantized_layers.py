@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,11 +17,10 @@ from ..graph import LayerGraph, Param
 from ..graph.rounded import note_lost_zeros
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
-from .activation_ranges import updated, widest
+from .activation_ranges import ranges_beside, updated, widest
 from .quantizer_config import Rounding, roundings
 from .quantizers import in_plain_ops, rounded_activation, rounded_weight, with_backward
 
-RANGES = ".ranges.json"
 _KINDS = (nn.Conv1D, nn.Conv2D, nn.Linear)
 _STATE, _INPUT, _OUTPUT = "rounding", "rounding_input_range", "rounding_output_range"
 
@@ -83,9 +81,9 @@ class LayersQuantized:
         """
         from ..export.export_program import export
 
-        ranges = json.dumps(self.ranges(), indent=1) + "\n"
+        beside = ranges_beside(self.ranges())
         with self._exporting():
-            return export(self.model, input_spec, path, pruner, beside={RANGES: ranges}, **kwargs)
+            return export(self.model, input_spec, path, pruner, beside=beside, **kwargs)
 
     def remove(self) -> None:
         """Take all rounding out again; the weights stay what they are."""

@@ -38,6 +38,21 @@ def test_weights_and_masks_of_a_training_run_go_into_a_saved_model(tmp_path):
     assert found.report == sparsity_report(model.program, model.scope)
 
 
+def test_masks_of_another_training_are_warned_of(tmp_path, caplog):
+    net, pruner = trained()
+    pruner.save(str(tmp_path / "masks"))
+    paddle.static.save(net.program, str(tmp_path / "own"))
+    saved(tmp_path / "model")
+    words = {"out": str(tmp_path / "out"), "masks": str(tmp_path / "masks")}
+    export_model(str(tmp_path / "model"), weights=str(tmp_path / "own.pdparams"), **words)
+    assert "masks zero" not in caplog.text
+    net.put(WEIGHTS[0], np.ones([4, 6]))
+    paddle.static.save(net.program, str(tmp_path / "other"))
+    export_model(str(tmp_path / "model"), weights=str(tmp_path / "other.pdparams"), **words)
+    lost = int((~checkpoint.load(str(tmp_path / "masks"))["masks"][WEIGHTS[0]]).sum())
+    assert f"masks: the masks zero {lost} weights that are not zero in the model, most of them in" in caplog.text
+
+
 def test_masks_of_another_model_are_refused(tmp_path):
     saved(tmp_path / "model", lambda x: nn.Linear(4, 5)(x))
     _, pruner = trained()

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from ...formats.atomic import check_readable
+from ...formats.pair import SHA256_OF_PARAMS, sha256
 from ..net import Layer, Net, layers_of
 from ..precision.layers import is_matrix
 from .activations import activation, useful_inputs
@@ -16,18 +18,24 @@ from .assign_scales import keeps_scale
 from .calibrators import CALIBRATORS, Range
 from .observe import Observed
 
+_log = logging.getLogger(__name__)
+
 
 def calibrated(seen: Mapping[Layer, Observed], calibration: str) -> dict[Layer, Range]:
     """From what layers were seen to return, by a calibrator's name."""
     return {layer: CALIBRATORS[calibration](one.histogram) for layer, one in seen.items()}
 
 
-def read_ranges(source: Any) -> dict[str, dict[str, Range]]:
+def read_ranges(source: Any, params: str | None = None) -> dict[str, dict[str, Range]]:
     """Learned ranges: weight -> {"input": (low, high), "output": (low, high)}, either may be missing.
+
+    Args:
+        source: the ranges, or the file that holds them and says with which weights they were learned.
+        params: `.pdiparams` file of the model that they are for; None: whose they are is not looked at.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds something else.
+        ValueError: It holds something else, or ranges that were learned with other weights.
     """
     given, what = source, "`ranges`"
     if not isinstance(source, Mapping):
@@ -38,6 +46,11 @@ def read_ranges(source: Any) -> dict[str, dict[str, Range]]:
                 given = json.load(file)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{what} must be JSON: {error}.") from error
+    if isinstance(given, Mapping):
+        given = dict(given)
+        stamped = given.pop(SHA256_OF_PARAMS, None)
+        if params is not None and (stamped is not None or not isinstance(source, Mapping)):
+            _check_origin(what, stamped, params)
     try:
         found = {name: {side: _checked(ends) for side, ends in sides.items()} for name, sides in given.items()}
     except (AttributeError, TypeError, ValueError) as error:
@@ -49,6 +62,23 @@ def read_ranges(source: Any) -> dict[str, dict[str, Range]]:
     if wrong:
         raise ValueError(f'{what} must give ranges of "input" and "output", got {", ".join(wrong)}.')
     return found
+
+
+def _check_origin(what: str, stamped: Any, params: str) -> None:
+    """Raise ValueError if the ranges say that they were learned with other weights; warn if they do not say."""
+    if stamped is None:
+        _log.warning(
+            "%s does not say with which weights its ranges were learned: if these are not the ones in %s, the model in "
+            "int8 may answer anything; export the trained model again, whose ranges say it.",
+            what,
+            params,
+        )
+    elif stamped != sha256(params):
+        raise ValueError(
+            f"{what} must hold ranges that were learned with the weights in {params}, and says that they are of "
+            f"others; give the model that was exported with it, or the ranges beside the model, or data to calibrate "
+            f'on. If they are meant for these weights (pruned since, say), take the entry "{SHA256_OF_PARAMS}" out.'
+        )
 
 
 def _checked(ends: Sequence[float]) -> Range:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file of learned ranges beside a model: it belongs to the weights that were learned with it, and to no others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from command_lines import process
+from paddle import nn
+
+from paddle_unstructured import quantize_aware
+from paddle_unstructured.export import export_model
+from paddle_unstructured.runtime import Int8, convert
+
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+
+
+def trained(path: Path, steps: int) -> Path:
+    """A net after some steps, exported with its ranges; its weights have the same names every time."""
+    with paddle.utils.unique_name.guard():
+        paddle.seed(1)
+        model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    aware = quantize_aware(model)
+    optimizer = paddle.optimizer.SGD(0.05, parameters=model.parameters())
+    for _ in range(steps):
+        (model(paddle.to_tensor(X)) ** 2).mean().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    aware.export([paddle.static.InputSpec([None, 6], name="x")], path)
+    return path
+
+
+@pytest.fixture
+def one_and_other(tmp_path, static):
+    """Prefixes of two trainings of one net."""
+    paddle.disable_static()
+    found = trained(tmp_path / "one", 2), trained(tmp_path / "other", 5)
+    paddle.enable_static()
+    return found
+
+
+def ranges_of(prefix: Path) -> Path:
+    return prefix.with_name(prefix.name + ".ranges.json")
+
+
+def without_proof(file: Path) -> dict[str, Any]:
+    """The ranges of a file as files were before they said whose they are."""
+    content = json.loads(file.read_text())
+    del content["pdiparams_sha256"]
+    file.write_text(json.dumps(content))
+    return content
+
+
+def test_ranges_of_the_model_are_taken_without_a_word(one_and_other, tmp_path, caplog):
+    one, _ = one_and_other
+    assert convert(one, tmp_path / "fast", int8=Int8(ranges=ranges_of(one))).converted
+    assert "ranges" not in caplog.text
+
+
+@pytest.mark.parametrize("read", [str, lambda file: json.loads(file.read_text())], ids=["file", "what it holds"])
+def test_ranges_of_another_training_are_refused(one_and_other, tmp_path, read):
+    one, other = one_and_other
+    with pytest.raises(ValueError, match=r"weights in .*one.pdiparams, and says that they are of others; give the"):
+        convert(one, tmp_path / "fast", int8=Int8(ranges=read(ranges_of(other))))
+    assert not list(tmp_path.glob("fast*"))
+
+
+def test_ranges_that_do_not_say_whose_they_are_are_warned_of(one_and_other, tmp_path, caplog):
+    one, other = one_and_other
+    content = without_proof(ranges_of(other))
+    assert convert(one, tmp_path / "fast", int8=Int8(ranges=ranges_of(other))).converted
+    assert "does not say with which weights its ranges were learned" in caplog.text
+    caplog.clear()
+    assert convert(one, tmp_path / "fast", int8=Int8(ranges=content)).converted  # a user's own
+    assert "ranges" not in caplog.text
+
+
+def test_a_model_in_parts_takes_its_own_ranges_alone(tmp_path, static):
+    class Sorted(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(paddle.cumprod(self.first(x), 1))
+
+    paddle.disable_static()
+    model = Sorted()
+    aware = quantize_aware(model)
+    for name in ("one", "other"):
+        model(paddle.to_tensor(X))
+        aware.export([paddle.static.InputSpec([None, 6], name="x")], tmp_path / name)
+        model.first.weight.set_value(model.first.weight * 2)
+    paddle.enable_static()
+    table = convert(tmp_path / "one", tmp_path / "fast", int8=Int8(X, ranges=ranges_of(tmp_path / "one")))
+    assert table.parts and not table.converted
+    with pytest.raises(ValueError, match="says that they are of others"):
+        convert(tmp_path / "one", tmp_path / "fast", int8=Int8(X, ranges=ranges_of(tmp_path / "other")))
+
+
+def test_a_model_that_is_written_anew_asks_for_a_decision(one_and_other, tmp_path):
+    """Other weights in the place of the model beside the file."""
+    one, other = one_and_other
+    export_model(other, one)
+    with pytest.raises(ValueError, match="one.ranges.json must hold ranges that were learned with the weights in"):
+        convert(one, tmp_path / "fast", int8=Int8(ranges=ranges_of(one)))
+
+
+@pytest.mark.slow
+def test_pruned_on_the_way_the_ranges_are_those_of_the_model_as_it_was(one_and_other, tmp_path):
+    one, other = one_and_other
+    np.save(tmp_path / "x.npy", X)
+    words = ["accelerate", str(one), "--prune", "0.5", "--int8", "-o", str(tmp_path / "fast"), "--calibrate", "x.npy"]
+    own = process(*words, str(ranges_of(one)), cwd=tmp_path)
+    assert own.returncode == 0 and "ranges" not in own.stderr
+    wrong = process(*words, str(ranges_of(other)), cwd=tmp_path)
+    assert wrong.returncode == 2 and "other.ranges.json must hold ranges that were learned with" in wrong.stderr
