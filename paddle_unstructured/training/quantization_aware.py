@@ -18,7 +18,8 @@ from ..graph.rounded import between_marks
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
 from .activation_ranges import ranges_beside, updated, widest
-from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
+from .fake_quant import Point, all_or_nothing, insert_behind, is_rounded, points, range_variable, unrounded, why_not
+from .kept_zeros import check_rounding, rounded_array
 from .quantized_layers import LayersQuantized, quantize_layers
 from .quantizer_config import Rounding, roundings
 from .quantizers import Quantizer, in_plain_ops, rounded_activation, rounded_weight, with_backward
@@ -86,8 +87,10 @@ def quantize_aware(
 
     Raises:
         ValueError: Gradients are there already, or the rounding is; a name in `skip` or `config` that is no weight's; a
-            senseless entry; no layer to rewrite; `decay` out of range. The Program is as it was.
+            senseless entry; no layer to rewrite; `decay` out of range; a quantizer of one's own that gives another
+            shape, NaN, or something else for zero than it says. The Program, or the Layer, is as it was.
         TypeError: Not a PIR Program, or a `config` that is no list of dicts.
+        Exception: whatever a quantizer of one's own raises. Nothing has changed then, either.
 
     Example:
         >>> with paddle.static.program_guard(main, startup):  # doctest: +SKIP
@@ -119,12 +122,14 @@ def quantize_aware(
     how = {param.name: rounding for param in params if (rounding := asked[param.name])}
     found, ends = points(graph, params, how)
     layers = tuple(_layer(param, how[param.name], *ends[param.name]) for param in params)
-    for param in params:
-        if (wanted := how[param.name].at("weight")) is not None:
-            _round_weight(graph, param, *wanted)
-    for point in found:
-        build = partial(_rounded, graph, point, decay=decay if training else None)
-        insert_behind(graph, point.value, build, point.readers)
+    with all_or_nothing(graph):
+        for param in params:
+            if (wanted := how[param.name].at("weight")) is not None:
+                _round_weight(graph, param, *wanted)
+                check_rounding(param, *wanted)
+        for point in found:
+            build = partial(_rounded, graph, point, decay=decay if training else None)
+            insert_behind(graph, point.value, build, point.readers)
     return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason}, tuple(found))
 
 
@@ -255,12 +260,6 @@ class QuantizationAware:
             rows + [(name, "float32", "", reason, "") for name, reason in self.kept.items()],
             numbers=(),
         )
-
-
-def rounded_array(weight: np.ndarray, param: Param, quantizer: Quantizer, bits: int) -> np.ndarray:
-    """A weight as its quantizer rounds it."""
-    with mode(paddle.disable_static), paddle.no_grad():
-        return np.asarray(rounded_weight(paddle.to_tensor(weight), quantizer, bits, param.output_axis or 0).numpy())
 
 
 def _layer(param: Param, how: Rounding, inputs: Sequence[str], outputs: Sequence[Point]) -> RoundedLayer:

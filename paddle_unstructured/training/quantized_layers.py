@@ -18,6 +18,7 @@ from ..graph.rounded import note_lost_zeros
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
 from .activation_ranges import ranges_beside, updated, widest
+from .kept_zeros import check_rounding
 from .quantizer_config import Rounding, roundings
 from .quantizers import in_plain_ops, rounded_activation, rounded_weight, with_backward
 
@@ -143,15 +144,22 @@ def quantize_layers(
     reasons = {param.name: _why_not(param, places.get(param.name), asked[param.name], set(skip)) for param in weights}
     if all(reasons.values()):
         raise ValueError(f"the model has no layer to round: {why_none(reasons)}; `skip` and `config` may leave some.")
-    hooks: list[Any] = []
     layers: dict[str, Rounding] = {}
+    lost: dict[str, str] = {}
     for param in weights:
         rounding = asked[param.name]
         if reasons[param.name] or rounding is None:
             continue
         layers[param.name] = rounding if rounding.explicit else _without_output(rounding)
-        for layer in places[param.name]:
-            hooks += _attach(layer, _State(layers[param.name], param.output_axis or 0, decay))
+        if (wanted := rounding.at("weight")) is not None:
+            check_rounding(param, *wanted)
+            lost[param.name] = wanted[0].loses_zeros(wanted[1])
+    hooks = [
+        hook
+        for param in weights
+        for layer in (places[param.name] if param.name in layers else ())
+        for hook in _attach(layer, _State(layers[param.name], param.output_axis or 0, decay), lost.get(param.name))
+    ]
     kept = {name: reason for name, reason in reasons.items() if reason}
     return LayersQuantized(graph.program, layers, kept, {name: places[name] for name in layers}, hooks)
 
@@ -182,11 +190,10 @@ def _why_not(param: Param, places: list[nn.Layer] | None, how: Rounding | None, 
     return "" if how else "no entry of `config` rounds it"
 
 
-def _attach(layer: nn.Layer, state: _State) -> list[Any]:
+def _attach(layer: nn.Layer, state: _State, lost: str | None) -> list[Any]:
     vars(layer)[_STATE] = state
-    wanted = state.how.at("weight")
-    if wanted is not None:
-        note_lost_zeros(layer._parameters["weight"], wanted[0].loses_zeros(wanted[1]))
+    if lost is not None:
+        note_lost_zeros(layer._parameters["weight"], lost)
     for name, kind in ((_INPUT, "input"), (_OUTPUT, "output")):
         asked = state.how.at(kind)
         if asked is not None and asked[0].needs_range:
@@ -201,13 +208,13 @@ def _before(layer: nn.Layer, inputs: Any) -> Any:
             f"{layer.full_name()} must be called with what it reads by position, layer(x), and was called by keyword, "
             "where no hook can round it."
         )
-    wanted = state.how.at("weight")
+    x, *others = inputs
+    x, wanted = _rounded(layer, state, "input", _INPUT, x), state.how.at("weight")
     if wanted is not None and not state.exporting:
         # A name in the layer's own dict comes before its parameters: `forward` reads this one.
-        vars(layer).pop("weight", None)
+        vars(layer).pop("weight", None)  # of a run that an error ended
         vars(layer)["weight"] = rounded_weight(layer.weight, wanted[0], wanted[1], state.axis)
-    x, *others = inputs
-    return (_rounded(layer, state, "input", _INPUT, x), *others)
+    return (x, *others)
 
 
 def _after(layer: nn.Layer, inputs: Any, output: Any) -> Any:

@@ -304,7 +304,7 @@ class FunctionQuantizer(Quantizer):
         weight, input, output: a function of a tensor that gives one of that shape; None leaves it as it is.
             Without `output`, outputs are rounded as inputs.
         backward: gradient in place of the functions' own: "straight_through", "clipped" or a function of (x, gradient).
-        zero: whether `weight` gives zero for zero: otherwise such weights cannot be pruned too.
+        zero: whether `weight` gives zero for zero: otherwise such weights cannot be pruned too; it is tried.
 
     Example:
         >>> ternary = FunctionQuantizer(weight=lambda w: w.sign() * (w.abs() > 0.7 * w.abs().mean()).astype(w.dtype))

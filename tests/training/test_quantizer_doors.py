@@ -205,6 +205,90 @@ def test_a_backward_that_gives_another_shape_is_named(door):
         door(lambda: nn.Linear(4, 4), numbers([3, 4]), [{"quant_types": ["weight"], "quantizer": part}])
 
 
+def built(door: str) -> tuple[Any, Callable[[], Any]]:
+    """A net of two layers that `quantize_aware` takes, and what it is made of."""
+    if door == "layer":
+        layer = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+        return layer, lambda: [
+            (sorted(vars(each)), [*each._forward_pre_hooks], [*each._forward_post_hooks], [*each._buffers])
+            for each in layer.sublayers(include_self=True)
+        ]
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        nn.Linear(4, 3)(nn.functional.relu(nn.Linear(4, 4)(paddle.static.data("x", [-1, 4]))))
+    return program, lambda: str(program)
+
+
+@pytest.fixture(params=["program", "layer"])
+def net(request, static):
+    if request.param == "layer":
+        paddle.disable_static()
+    return built(request.param)
+
+
+@pytest.mark.parametrize("door, kind", [("layer", "weight"), ("program", "weight"), ("program", "input")])
+def test_a_function_that_raises_at_any_call_leaves_all_as_it_was(door, kind, static):
+    if door == "layer":
+        paddle.disable_static()
+    for last in range(1, 9):
+        model, state = built(door)
+        before, calls = state(), iter(range(1, last + 1))
+
+        def function(t: Any) -> Any:
+            if next(calls) == last:  # noqa: B023
+                raise KeyError("of the user")
+            return t * 1.0
+
+        config = [{}, {"quant_types": [kind], "quantizer": FunctionQuantizer(**{kind: function})}]
+        try:
+            quantize_aware(model, config)
+        except KeyError:
+            assert state() == before
+            quantize_aware(model)
+        else:
+            break
+    assert 2 < last < 8
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (
+            lambda w: w + 0.25,
+            r"which rounds .*, must give zero for zero, as it says, got 0.25; say `zero=False`",
+        ),
+        (lambda w: w / w.abs().max(1, keepdim=True), r"must give zero for zero, as it says, got nan"),
+        (lambda w: w.log(), r"must give finite numbers for finite weights, got NaN or infinity"),
+    ],
+)
+def test_a_function_that_does_not_keep_zeros_is_found(net, function, message):
+    model, state = net
+    before = state()
+    with pytest.raises(ValueError, match=message):
+        quantize_aware(model, [{"quant_types": ["weight"], "quantizer": FunctionQuantizer(weight=function)}])
+    assert state() == before
+    if "zero" in message:
+        said = FunctionQuantizer(weight=function, zero=False)
+        quantize_aware(model, [{"quant_types": ["weight"], "quantizer": said}])
+
+
+def test_a_part_of_ones_own_that_does_not_keep_zeros_is_found(net):
+    class Shifted(Quantizer):
+        def quantize_weight(self, weight: Any, bits: int, axis: int) -> Any:
+            return weight + 1.0
+
+    with pytest.raises(ValueError, match=r"Shifted\(\), which rounds .*got 1; let `loses_zeros` say why it does not"):
+        quantize_aware(net[0], [{"quant_types": ["weight"], "quantizer": Shifted()}])
+
+
+def test_an_input_that_cannot_be_rounded_leaves_the_weight_of_its_layer_alone():
+    layer = nn.Linear(4, 4)
+    quantize_aware(layer, [{"quantizer": FunctionQuantizer(weight=paddle.sign, input=lambda x: x.mean())}])
+    with pytest.raises(ValueError, match="`input` must give a tensor of the shape"):
+        layer(paddle.ones([2, 4]))
+    assert "weight" not in vars(layer)
+
+
 def test_layers_that_are_called_by_keyword_are_refused_with_the_way_out():
     layer = nn.Linear(4, 4)
     quantize_aware(layer)
