@@ -8,7 +8,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, Mapping, Protocol, Sequence
 
 import numpy as np
+import paddle
+from paddle.base.libpaddle.pir import Value
 
+from ..arguments import wrong_kind
 from .base import Param
 
 if TYPE_CHECKING:
@@ -140,6 +143,17 @@ class Gathering:
                 f"{self._criterion!r} needs gradients, and no optimizer updates {self._params[0].name}; "
                 f"{self._no_optimizer}, or take a criterion that looks at weights only."
             )
+
+    def _observed(self, param: Param, weight: Any, seen: Any, axis: int) -> Any:
+        """What a batch adds, in the weight's dtype; TypeError or ValueError if that is no tensor of the shape that the
+        criterion has said."""
+        found, shape = self._criterion.observe(weight, seen, axis), list(self._criterion.observed_shape(param))
+        rule = f"a function that gives a tensor of shape {shape}, as `observed_shape` says of {param.name}"
+        if not isinstance(found, (paddle.Tensor, Value)):
+            raise wrong_kind("criterion.observe", rule, found)
+        if len(found.shape) != len(shape) or any(a not in (-1, b) for a, b in zip(found.shape, shape)):
+            raise ValueError(f"`criterion.observe` must be {rule}, got shape {list(found.shape)}.")
+        return found.cast(weight.dtype)
 
     def _begin(self) -> None:
         """A new turn: accumulators get new names."""

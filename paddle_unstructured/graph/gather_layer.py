@@ -150,7 +150,7 @@ class LayerGathering(Gathering):
         weight = self._graph.tensor(param.name).detach()
         with paddle.no_grad(), paddle.amp.auto_cast(enable=False):
             sum_so_far = self._graph.held(str(self.name_for(param)))
-            add_(sum_so_far, self._criterion.observe(weight, seen.detach(), axis).cast(weight.dtype))
+            add_(sum_so_far, self._observed(param, weight, seen.detach(), axis))
         self._gathered.add(param.name)
 
 

@@ -14,6 +14,7 @@ from .gather import Gathering
 from .in_place import add_
 from .op_facts import slots, writes
 from .program import PirGraph
+from .undo import all_or_nothing
 
 if TYPE_CHECKING:
     from ..criteria import Watching
@@ -43,10 +44,9 @@ class ProgramGathering(Gathering):
         self._begin()
         block, start = self._graph.program.global_block(), paddle.static.Program()
         before = {op.id() for op in block.ops}
-        with paddle.static.program_guard(self._graph.program, start):
+        with all_or_nothing(self._graph), paddle.static.program_guard(self._graph.program, start):
             for param, name in zip(self._params, self.names):
                 self._accumulate(param, name)
-        reset_insertion_point_to_end()
         self._added = [op for op in block.ops if op.id() not in before]
         paddle.static.Executor(self._graph.place).run(start, scope=self._graph.scope)
 
@@ -78,8 +78,10 @@ class ProgramGathering(Gathering):
             seen, axis = found.value, found.axis
             reset_insertion_point_to_end()
         stop_gradient = value.stop_gradient
-        add_(sum_so_far, self._criterion.observe(value, seen, axis).cast(value.dtype))
-        value.stop_gradient = stop_gradient
+        try:
+            add_(sum_so_far, self._observed(param, value, seen, axis))
+        finally:
+            value.stop_gradient = stop_gradient
 
     def _optimizer_op(self, param: Param) -> Any:
         value = self._graph.persistable(param.name)

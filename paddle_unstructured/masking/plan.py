@@ -16,6 +16,7 @@ from ..patterns import Insistent, Pattern, own_sparsity
 from ..reporting import report
 from ..schedules import Schedule, final_of
 from ..selection import Select, Verdict, judge, names_it, names_to_skip, tell
+from .own_parts import budget_of, limit_of, reason_of
 from .update import PrunedLayer
 
 
@@ -49,7 +50,7 @@ class PruningPlan:
 
     def budget(self, sparsity: float) -> Quota:
         """What may fall at an overall sparsity."""
-        return self.allocation.budget(self.params, sparsity, [_limit(layer) for layer in self.layers])
+        return budget_of(self.allocation, self.params, sparsity, list(map(_limit, self.layers)))
 
     def asked(self, step: int) -> float:
         """The schedule's sparsity at a step; ValueError if that is none."""
@@ -179,7 +180,7 @@ def _fitted(verdict: Verdict, parts: Mapping[str, tuple[Pattern, Criterion]], se
     if not verdict.pruned:
         return verdict
     param, pattern = verdict.param, parts[verdict.param.name][0]
-    unfit = pattern.check(param)
+    unfit = reason_of(pattern, param)
     if unfit and isinstance(pattern, Insistent) and pattern.insists and names_it(select, param):
         raise ValueError(
             f"{pattern!r} must fit what `select` names, got {param.name!r} ({param.role}, shape {list(param.shape)}): "
@@ -247,4 +248,4 @@ def _own_sparsity(layers: Sequence[PrunedLayer], allocation: Allocation) -> floa
 
 
 def _limit(layer: PrunedLayer) -> int:
-    return layer.pattern.limit(layer.param)
+    return limit_of(layer.pattern, layer.param)

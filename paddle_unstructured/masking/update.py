@@ -19,7 +19,8 @@ from ..graph import Graph, Param, is_gathered
 from ..graph.in_place import mask_, multiply_
 from ..patterns import Boxes, Pattern
 from ..ranking.boxes import grid
-from ..ranking.cut import Cut
+from ..ranking.cut import Cut, Size
+from .own_parts import decided, is_ours, spread_of, units_of
 
 Tensors = Mapping[str, Tensor]  # weights, masks and what criteria look at, by name
 _EXACT = ("float32", "float64")  # all others are scored as float32
@@ -68,8 +69,13 @@ class MaskUpdate:
         """
         with self._tensors(forget, scored=True) as tensors:
             decision = self._decide(allocation, tensors, budget, step)
-            for layer, keep in zip(self._layers, decision.keep):
-                _drop(tensors[layer.param.mask_name], keep, layer)
+            spread = [
+                None if is_ours(layer.pattern) else spread_of(layer.pattern, keep, layer.param)
+                for layer, keep in zip(self._layers, decision.keep)
+            ]  # all of them before the first mask changes
+            for layer, keep, of_weights in zip(self._layers, decision.keep, spread):
+                mask = tensors[layer.param.mask_name]
+                _drop(mask, keep, layer) if of_weights is None else mask_(mask, of_weights)
             self._apply(tensors)
             for name in forget:
                 paddle.assign(paddle.zeros_like(tensors[name]), output=tensors[name])
@@ -121,15 +127,15 @@ class MaskUpdate:
 
     def _decide(self, allocation: Allocation, tensors: Tensors, budget: Quota, step: int) -> Cut:
         informed = list(zip(self._layers, self._information(tensors)))
-        units, alive, sums = [], [], []
+        units, alive, sizes, sums = list[Tensor](), list[Tensor](), list[Size](), list[Tensor]()
         for layer, information in informed:
             weight, scores = _scores(layer, tensors, information)
             mask = as_scored(tensors[layer.param.mask_name])
             sums.append(paddle.sum(scores))
             if layer.criterion is not criteria.magnitude:  # which is as sound as the weight
                 sums[-1] = sums[-1] + paddle.sum(weight)
-            units.append(layer.pattern.units(scores, layer.param, mask))
-            alive.append(layer.pattern.alive(mask, layer.param))
+            for one, of_all in zip(units_of(layer.pattern, scores, layer.param, mask), (units, alive, sizes)):
+                of_all.append(one)
         sums, units, alive = _comparable(sums), _comparable(units), _comparable(alive)
         doubtful = [pair for pair, finite in zip(informed, np.isfinite(_stacked(sums))) if not finite]
         flawed = [layer.param.name for layer, known in doubtful if not is_sound(*_scores(layer, tensors, known))]
@@ -138,8 +144,7 @@ class MaskUpdate:
                 f"NaN or infinity in the weights, or NaN in the scores they get, of {', '.join(flawed)} at step "
                 f"{step}; the masks were not updated. Look for the step that made it, a lower learning rate helps."
             )
-        sizes = [layer.pattern.size(layer.param) for layer in self._layers]
-        return allocation.decide(units, alive, sizes, budget)
+        return decided(allocation, units, alive, sizes, budget)
 
     def _information(self, tensors: Tensors) -> list[Tensor | None]:
         """What each layer's criterion looks at beside the weight."""

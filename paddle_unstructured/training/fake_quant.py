@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -14,7 +13,7 @@ from paddle.base.libpaddle import pir
 from ..channels.labels import key
 from ..graph.activations import ACTIVATIONS
 from ..graph.base import Param
-from ..graph.program import PirGraph, walk
+from ..graph.program import PirGraph
 from ..graph.roles import WEIGHT_ROUNDING
 from ..graph.rounded import begins, ends
 from ..graph.values import RESHAPES, exists, forward_uses, kind_of
@@ -168,28 +167,6 @@ def _gates(graph: PirGraph, uses: Sequence[_Use]) -> list[Point]:
             value = _output(graph, use.op.result(0), bias_only=True)
             found.append(Point(value, use.name, "gradient", (use.how.quantizer, bits)))
     return found
-
-
-@contextmanager
-def all_or_nothing(graph: PirGraph) -> Iterator[None]:
-    """What an error leaves of ops and variables that were put into the graph since then is taken out again."""
-    block = graph.program.global_block()
-    read = [(op, op.operands_source()) for op in walk(block)]
-    names = set(graph.persistables())
-    try:
-        yield
-    except BaseException:
-        known = {op.id() for op, _ in read}
-        made = set(graph.persistables()) - names
-        for op, values in read:
-            for i, value in enumerate(values):
-                if exists(value) and not op.operand_source(i).is_same(value):
-                    op.operand(i).set_source(value)
-        for op in reversed(list(block.ops)):
-            if op.id() not in known:
-                block.remove_op(op)
-        graph.scope.erase([name for name in made if graph.scope.find_var(name)])
-        raise
 
 
 def insert_behind(

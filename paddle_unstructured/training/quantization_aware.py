@@ -15,10 +15,11 @@ from ..arguments import StrPath, flag, names, number
 from ..distributed.collectives import mode
 from ..graph import Param, PirGraph, open_graph
 from ..graph.rounded import between_marks
+from ..graph.undo import all_or_nothing
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
 from .activation_ranges import ranges_beside, updated, widest
-from .fake_quant import Point, all_or_nothing, insert_behind, is_rounded, points, range_variable, unrounded, why_not
+from .fake_quant import Point, insert_behind, is_rounded, points, range_variable, unrounded, why_not
 from .kept_zeros import check_rounding, rounded_array
 from .quantized_layers import LayersQuantized, quantize_layers
 from .quantizer_config import Rounding, roundings

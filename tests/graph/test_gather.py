@@ -234,3 +234,43 @@ def test_nan_in_what_was_gathered_is_named_and_changes_nothing():
     with pytest.raises(ValueError, match="NaN.*linear_"):
         pruner.step()
     assert pruner.sparsity() == 0
+
+
+class Watcher(Saliency):
+    """Gives something else for the second param that is watched."""
+
+    def __init__(self, give) -> None:
+        super().__init__(batches=2)
+        object.__setattr__(self, "give", give)
+        object.__setattr__(self, "seen", [])
+
+    def observe(self, weight, gradient, channel_axis):
+        self.seen.append(weight)
+        found = super().observe(weight, gradient, channel_axis)
+        return found if len(self.seen) < 2 else self.give(found)
+
+
+def raises(_):
+    raise KeyError("of the user")
+
+
+@pytest.mark.parametrize(
+    "give, message",
+    [
+        (raises, "of the user"),
+        (
+            lambda found: None,
+            r"`criterion.observe` must be a function .* of shape \[6, 4\], .*got None",
+        ),
+        (lambda found: found.sum(), r"`criterion.observe` must be a function .* of linear_0.w_0, got shape \[\]"),
+    ],
+)
+def test_a_criterion_that_cannot_watch_leaves_no_accumulators(give, message):
+    net = Net(two, [2, 4], OPTIMIZERS["sgd"])
+    with pytest.raises((KeyError, ValueError, TypeError), match=message):
+        UnstructuredPruner(net.program, ratio=0.5, criterion=Watcher(give))
+    assert accumulators(net) == []
+    net.run()
+    pruner = UnstructuredPruner(net.program, ratio=0.5, criterion=Watcher(lambda found: found))
+    net.train(pruner, 4)
+    assert pruner.sparsity() == 0.5
