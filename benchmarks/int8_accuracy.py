@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
+from covered.rival_files import need
 from top1 import batches, test_set
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only nets whose name contains this")
     parser.add_argument("--data_dir", help="folder of Fashion-MNIST; default: where it usually is")
     args = parser.parse_args()
+    need(parser, "paddle2onnx", "onnx", "onnxruntime")
     print("| net | how | top-1 | same as float32 | cosine | error | layers in float32 |\n|---|---|---|---|---|---|---|")
     for file in sorted(args.folder.glob("*.pdiparams")):
         if args.only in file.stem and not file.stem.endswith(WRITTEN):

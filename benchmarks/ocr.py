@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Iterator, Sequence
 
 import numpy as np
-from covered.rival_files import to_nncf, to_qdq
+from covered.rival_files import need, to_nncf, to_qdq
 from covered.timing import OTHERS, measure
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from speed.rivals import RIVALS
@@ -60,6 +60,7 @@ def main() -> None:
         parser.error(
             f"`models` must be the folder of the unpacked package, but {args.models} has no {LETTERS}; see --help"
         )
+    need(parser, "paddle2onnx", "onnx", "onnxruntime", "nncf", "openvino")
     letters = ["", *filter(None, (args.models / LETTERS).read_text(encoding="utf-8").split("\n")), " "]
     args.folder.mkdir(parents=True, exist_ok=True)
     prefix, random = str(args.folder / "rec"), np.random.default_rng(0)

@@ -43,8 +43,7 @@ def lottery(criterion, images: np.ndarray, labels: np.ndarray) -> list[float]:
             for batch in np.array_split(np.random.default_rng(epoch).permutation(TRAIN), TRAIN // 32):
                 feed = {"image": images[batch], "label": labels[batch]}
                 exe.run(program, feed=feed, fetch_list=[loss], scope=scope)
-        feed = {"image": images[TRAIN:], "label": labels[TRAIN:]}
-        (scores,) = exe.run(test, feed=feed, fetch_list=[test_logits], scope=scope)
+        (scores,) = exe.run(test, feed={"image": images[TRAIN:]}, fetch_list=[test_logits], scope=scope)
         found.append(float((scores.argmax(1) == labels[TRAIN:, 0]).mean()))
     return found
 

@@ -38,8 +38,7 @@ def main() -> None:
             exe.run(program, feed={"image": images[batch], "label": labels[batch]}, fetch_list=[loss])
 
     def accuracy(scope=None) -> float:
-        feed = {"image": images[TRAIN:], "label": labels[TRAIN:]}
-        (scores,) = exe.run(test, feed=feed, fetch_list=[test_logits], scope=scope)
+        (scores,) = exe.run(test, feed={"image": images[TRAIN:]}, fetch_list=[test_logits], scope=scope)
         return float((scores.argmax(1) == labels[TRAIN:, 0]).mean())
 
     def pruned_at_once(**asked) -> float:

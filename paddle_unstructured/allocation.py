@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import prod
+from math import floor, prod
 from typing import Any, Callable, Mapping, Protocol, Sequence, Union, runtime_checkable
 
 import numpy as np
@@ -164,7 +164,7 @@ class Global(_Ranked):
             floored = np.maximum(np.minimum(high, sizes - rounded.astype("int64")), low)
             if floored.sum() >= total:
                 break
-        return _reachable(self, Quota(total, low, floored), sparsity)
+        return _reachable(self, Quota(total, low, floored), sparsity, params)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ class LAMP(_Ranked):
     max_sparsity: float = 1.0
 
     def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
-        return _reachable(self, Quota(_total(params, sparsity), *self._bounds(params, sparsity, limits)), sparsity)
+        bounds = self._bounds(params, sparsity, limits)
+        return _reachable(self, Quota(_total(params, sparsity), *bounds), sparsity, params)
 
     def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Quota) -> Cut:
         return by_rank(units, alive, sizes, budget, rule=lamp_cut)
@@ -207,7 +208,7 @@ class Uniform(_Ranked):
         each = np.array([round(sparsity * param.size) for param in params], "int64")
         if (each > high).any():
             total = _total(params, sparsity)
-            _reachable(self, Quota(total, low, high), sparsity)
+            _reachable(self, Quota(total, low, high), sparsity, params)
             each = _shared(total, _sizes(params), low, high)
         return Quota(int(each.sum()), each, each)
 
@@ -230,7 +231,7 @@ class ERK(_Ranked):
     def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
         sizes, total = _sizes(params), _total(params, sparsity)
         low, high = self._bounds(params, sparsity, limits)
-        _reachable(self, Quota(total, low, high), sparsity)
+        _reachable(self, Quota(total, low, high), sparsity, params)
         wanted = np.array([sum(param.shape) * param.size / prod(param.shape) for param in params])
         each = sizes - _shared(int(sizes.sum()) - total, wanted, sizes - high, sizes - low)
         return Quota(total, each, each)
@@ -368,13 +369,15 @@ def _total(params: Sequence[Param], sparsity: float) -> int:
     return round(sparsity * sum(param.size for param in params))
 
 
-def _reachable(allocation: object, budget: Quota, sparsity: float) -> Quota:
-    """The budget; ValueError if its total cannot be met within its bounds."""
-    least, most = budget.low.sum(), budget.high.sum()
-    if not least <= budget.total <= most:
+def _reachable(allocation: object, budget: Quota, sparsity: float, params: Sequence[Param]) -> Quota:
+    """The budget; ValueError if its total is beyond its bounds, of which the lower ones are below it anyway."""
+    most, size = int(budget.high.sum()), int(_sizes(params).sum())
+    if budget.total > most:
+        best = floor(1e4 * most / size) / 1e4
         raise ValueError(
-            f"{allocation!r} cannot meet a sparsity of {sparsity:.4f}: {budget.total} weights are to fall, and "
-            f"the bounds and the pattern allow {least} to {most}."
+            f"{allocation!r} cannot meet a sparsity of {sparsity:.4f}: {budget.total} of {size} weights are to fall, "
+            f"and the bounds and the pattern allow {most}; ask for {best:.4f} at most, or for another pattern or other "
+            "bounds."
         )
     return budget
 

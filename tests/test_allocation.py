@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import tensor
 
-from paddle_unstructured import Global, Param, Threshold, Uniform
+from paddle_unstructured import ERK, LAMP, Global, Param, Threshold, Uniform
 from paddle_unstructured.allocation import Quota
 
 
@@ -97,6 +97,13 @@ def test_a_threshold_prunes_what_is_below_it_and_not_what_equals_it():
 
 def test_a_threshold_of_zero_prunes_nothing_not_even_zeros():
     assert pruned(Threshold(0.0), [[0.0, 1.0]], 0.0) == [0]
+
+
+@pytest.mark.parametrize("allocation", [Global(), LAMP(), ERK(), Uniform()], ids=repr)
+def test_a_sparsity_out_of_reach_is_refused_with_the_nearest_that_is_not(allocation):
+    with pytest.raises(ValueError, match=r"5 of 7 weights are to fall.* allow 4; ask for 0\.5714 at most, or for"):
+        allocation.budget(params(4, 3), 0.75, limits=[2, 2])
+    assert allocation.budget(params(4, 3), 0.5714, limits=[2, 2]).total == 4
 
 
 def test_a_threshold_leaves_pruned_what_was():

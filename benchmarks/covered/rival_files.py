@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -14,6 +16,13 @@ import numpy as np
 OPSET = 16
 # In a process of its own: paddle2onnx aborts the process where it knows no way.
 _CONVERT = "import paddle2onnx, sys; paddle2onnx.export(*sys.argv[1:4], int(sys.argv[4]), optimize_tool='none')"
+
+
+def need(parser: argparse.ArgumentParser, *modules: str) -> None:
+    """End with the parser's error if a module is missing: at once, not behind the minutes that our own rows take."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        parser.error(f"the other engines' rows need {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def to_onnx(prefix: str, out: str) -> None:

@@ -7,6 +7,7 @@ import argparse
 from dataclasses import replace
 
 from .arguments import add_model, give, positive
+from .calibration import file_or_images
 from .inputs import add_inputs, shapes_of, translated
 
 ABOUT = "time two models in turns, and compare what they return"
@@ -25,9 +26,10 @@ def run(args: argparse.Namespace) -> None:
     from ..export import open_model
     from ..runtime import benchmark
 
-    shapes = shapes_of(args, open_model(args.model))
+    opened = open_model(args.model)
+    shapes, data = shapes_of(args, opened), file_or_images(args, opened)
     with translated(args.model) as model, translated(args.other) as other:
         result = benchmark(
-            model, other, threads=args.threads, batch=args.batch, rounds=args.rounds, data=args.data, shapes=shapes
+            model, other, threads=args.threads, batch=args.batch, rounds=args.rounds, data=data, shapes=shapes
         )
     give(str(replace(result, names=(args.model, args.other))))

@@ -18,12 +18,13 @@ KINDS = (
     "gives arrays or dicts of them, or random"
 )
 _MOST = 4 << 30  # of what a reader gives
+MOST_IMAGES, FEW_IMAGES = 256, 64  # to calibrate on; to try a model on, all in one batch
 Samples = Union[dict[str, np.ndarray], list[dict[str, np.ndarray]]]  # of each input all; or batches, of several sizes
 WORDS = ("image_size", "mean", "std", "images")
 
 
-def add_image_words(parser: argparse.ArgumentParser) -> None:
-    """How images of a folder become inputs."""
+def add_image_words(parser: argparse.ArgumentParser, most: int = MOST_IMAGES) -> None:
+    """How images of a folder become inputs, `most` of them by default."""
     group = parser.add_argument_group("images of a folder")
     group.add_argument(
         "--image-size", metavar="N", nargs="+", action="extend", type=positive, help="height and width, or one for both"
@@ -34,7 +35,7 @@ def add_image_words(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--std", metavar="X", nargs="+", action="extend", type=float, help="deviation of the same; default: ImageNet's"
     )
-    group.add_argument("--images", metavar="N", type=positive, help="at most so many, default 256")
+    group.add_argument("--images", metavar="N", type=positive, help=f"at most so many, default {most}")
 
 
 def calibration(args: argparse.Namespace, given: str, model: Any) -> Samples:
@@ -52,32 +53,60 @@ def _listed(found: Samples) -> list[dict[str, np.ndarray]]:
 
 
 def _samples(args: argparse.Namespace, given: str, model: Any) -> Samples:
-    from ..export.images import ImageInput, made_images, read_images
+    from ..export.images import made_images
     from ..runtime.precision.samples import read_feeds
 
     if not model.fetches:
         raise ValueError(
             f"{args.model} must be an inference model to be run on data, not a checkpoint; leave out --calibrate."
         )
-    is_random, is_folder = given == "random" and not os.path.exists(given), os.path.isdir(given)
-    unused = [f"--{word.replace('_', '-')}" for word in WORDS if getattr(args, word) is not None]
-    if is_random:
-        unused = [word for word in unused if word in ("--mean", "--std")]
+    if given == "random" and not os.path.exists(given):
+        _refuse_image_words(args, "--calibrate random", ("mean", "std"))
+        wanted, count = _image_input(args, model), args.images or MOST_IMAGES
+        return {wanted.name: made_images(wanted, count)}
+    if os.path.isdir(given):
+        return images_of(args, given, model)
     file, _, name = given.rpartition(":")
-    is_there = is_random or os.path.exists(file if file.endswith(".py") else given)
-    if unused and is_there and not is_folder:  # of a misspelt folder it is said below that there is none
-        raise ValueError(f"{', '.join(unused)} has no meaning for --calibrate {given}; it is for a folder of images.")
-    if is_folder or is_random:
-        size = args.image_size and (args.image_size * 2 if len(args.image_size) == 1 else args.image_size)
-        if size and len(size) != 2:
-            raise ValueError(f"--image-size must be one number or two, height and width, got {size}.")
-        wanted, count = ImageInput.of(model, size), args.images or 256
-        if is_random:
-            return {wanted.name: made_images(wanted, count)}
-        return {wanted.name: read_images(given, wanted, mean=args.mean, std=args.std, count=count)}
+    if os.path.exists(
+        file if file.endswith(".py") else given
+    ):  # of a misspelt folder it is said below that there is none
+        _refuse_image_words(args, f"--calibrate {given}")
     if given.endswith(".py"):
         raise ValueError(f"--calibrate must name a function of {given}, {given}:batches say, which gives the inputs.")
     return read_feeds(_from_reader(file, name) if file.endswith(".py") else given, model)
+
+
+def images_of(args: argparse.Namespace, folder: str, model: Any, most: int = MOST_IMAGES) -> dict[str, np.ndarray]:
+    """The images of a folder, by the name of the model's input; --image-size and the others say how."""
+    from ..export.images import read_images
+
+    wanted = _image_input(args, model)
+    return {wanted.name: read_images(folder, wanted, mean=args.mean, std=args.std, count=args.images or most)}
+
+
+def file_or_images(args: argparse.Namespace, model: Any) -> Union[str, dict[str, np.ndarray], None]:
+    """What --data names: the images of a folder, or the file, which others read; None where it was not given."""
+    given: str | None = args.data
+    if given is not None and os.path.isdir(given):
+        return images_of(args, given, model, FEW_IMAGES)
+    if given is None or os.path.exists(given):
+        _refuse_image_words(args, "random inputs" if given is None else f"--data {given}")
+    return given
+
+
+def _image_input(args: argparse.Namespace, model: Any) -> Any:
+    from ..export.images import ImageInput
+
+    size = args.image_size and (args.image_size * 2 if len(args.image_size) == 1 else args.image_size)
+    if size and len(size) != 2:
+        raise ValueError(f"--image-size must be one number or two, height and width, got {size}.")
+    return ImageInput.of(model, size)
+
+
+def _refuse_image_words(args: argparse.Namespace, given: str, words: tuple[str, ...] = WORDS) -> None:
+    unused = [f"--{word.replace('_', '-')}" for word in words if getattr(args, word) is not None]
+    if unused:
+        raise ValueError(f"{', '.join(unused)} has no meaning for {given}; it is for a folder of images.")
 
 
 def note(given: str) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model is run on: --data FILE or --shape NAME=N,N,…; one rule for every command that runs a model.
+"""What a model is run on: --data DATA or --shape NAME=N,N,…; one rule for every command that runs a model.
 
-A file is an .npz with an array per input under the input's name, or a .npy for a model of one input. A shape stands for
-random numbers of it; the name may be left out for a model of one input.
+DATA is an .npz with an array per input under the input's name, a .npy for a model of one input, or a folder of images.
+A shape stands for random numbers of it; the name may be left out for a model of one input.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Iterator
 
 from ..arguments import WrongKind
 from ..formats.scratch import scratch
+from .calibration import FEW_IMAGES, add_image_words, file_or_images
 from .names import stands_for
 
 
@@ -21,8 +22,9 @@ def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--data",
-        metavar="FILE",
-        help=f"{purpose}: an .npz of arrays [n, ...] by input name, or a .npy for one input; default: random numbers",
+        metavar="DATA",
+        help=f"{purpose}: an .npz of arrays [n, ...] by input name, a .npy for one input, or a folder of images; "
+        "default: random numbers",
     )
     which.add_argument(
         "--shape",
@@ -31,6 +33,7 @@ def add_inputs(parser: argparse.ArgumentParser, purpose: str) -> None:
         action="extend",
         help="shape of random inputs, x=1,3,48,320 say: needed where a model leaves sizes open",
     )
+    add_image_words(parser, FEW_IMAGES)
 
 
 def shapes_of(args: argparse.Namespace, model: Any) -> dict[str, list[int]] | None:
@@ -43,7 +46,7 @@ def shapes_of(args: argparse.Namespace, model: Any) -> dict[str, list[int]] | No
             example = ",".join(str(extent) if extent > 0 else "N" for extent in [1, *shape[1:]])
             raise ValueError(
                 f"the model leaves sizes of its input {name!r} open, {shape}; give --shape {name}={example} with a "
-                "number for every N, or --data FILE."
+                "number for every N, or --data DATA."
             )
     return None
 
@@ -57,8 +60,8 @@ def inputs_of(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """`inputs` or `shapes` for what a model is tried on."""
     from ..runtime.precision.samples import read_named
 
-    shapes = shapes_of(args, model)
-    return {"shapes": shapes, "inputs": None if args.data is None else read_named(args.data, model)}
+    shapes, data = shapes_of(args, model), file_or_images(args, model)
+    return {"shapes": shapes, "inputs": None if data is None else read_named(data, model)}
 
 
 @contextmanager

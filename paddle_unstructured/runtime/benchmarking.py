@@ -55,7 +55,7 @@ class BenchmarkResult:
     def __str__(self) -> str:
         width = max(map(len, self.names))
         lines = [f"{name.ljust(width)}  {took:9.3f} ms" for name, took in zip(self.names, self.milliseconds)]
-        note = "\nrandom inputs: agreement on them says little; give `data` (--data FILE)" if self.random else ""
+        note = "\nrandom inputs: agreement on them says little; give `data` (--data DATA)" if self.random else ""
         return "\n".join(
             [
                 *lines,

@@ -80,6 +80,9 @@ class Session:
         if len(self._runs.inputs) != len(self._inputs):
             raise ValueError(f"{program} must feed what the plan in it reads; convert the model again.")
 
+    def __repr__(self) -> str:
+        return f"Session(inputs={self.inputs}, outputs={self.outputs}, isa={self.isa!r})"
+
     @property
     def isa(self) -> str:
         """The instruction set that runs: "avx512", "avx2", "neon" or "portable"."""

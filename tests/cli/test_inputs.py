@@ -12,6 +12,7 @@ import pytest
 from command_lines import refused
 from legacy_models import data
 from nets import Net
+from PIL import Image
 
 from paddle_unstructured.export import open_model
 
@@ -68,6 +69,16 @@ def test_data_are_enough(models, run, words):
         assert "of 5 samples" in out or "given inputs" in out
 
 
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_folder_of_images_will_do_as_data(models, run, words):
+    Path("photos").mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((12, 14, 3), 40 * i, "uint8")).save(f"photos/{i}.png")
+    code, out, err = run(*words.split(), "--data", "photos", "--image-size", "8", "9", "--mean", "0")
+    assert (code, err) == (0, "")
+    assert "of 3 samples" in out or "given inputs" in out
+
+
 def test_several_inputs_are_given_by_name_and_get_their_types(models, run):
     np.savez("ab.npz", a=data(6, 4), b=np.arange(24).reshape(6, 4))
     code, out, err = run("benchmark", "two", "two", "--rounds", "1", "--batch", "4", "--data", "ab.npz")
@@ -87,6 +98,9 @@ def test_several_inputs_are_given_by_name_and_get_their_types(models, run):
         ("two two --data a.npz", "must have an array for the input 'b', got arrays for a"),
         ("two two --data uneven.npz", "the same number of samples for every input, got 3 of a, 2 of b"),
         ("open open --data /dev/zero", "/dev/zero must be a file to be read, and is a device"),
+        ("open open --data .", "--image-size"),
+        ("open open --data x.npy --image-size 8", "--image-size has no meaning for --data x.npy; it is for a folder"),
+        ("two two --mean 0 --std 1", "--mean, --std has no meaning for random inputs; it is for a folder of images"),
         ("two two --batch 0", "--batch: must be a whole number >= 1, got '0'"),
         ("two two --batch -1", "--batch: must be a whole number >= 1, got '-1'"),
         ("two two --threads 1.5", "--threads: must be a whole number >= 1, got '1.5'"),

@@ -53,6 +53,11 @@ def test_inputs_are_given_in_order_in_a_dict_or_by_keyword(sessions):
     assert (two.run({"gate": GATE, "image": IMAGE})[0] == expected).all()
 
 
+def test_a_session_prints_what_it_takes_and_gives(sessions):
+    _, two = sessions
+    assert repr(two) == f"Session(inputs=('image', 'gate'), outputs={two.outputs}, isa={two.isa!r})"
+
+
 def test_a_folder_that_holds_one_model_means_it(sessions, tmp_path):
     with pytest.raises(FileNotFoundError, match="no model at .*: looked for .*missing.json with .*missing.pdiparams"):
         Session(tmp_path / "missing")
