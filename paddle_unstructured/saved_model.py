@@ -21,9 +21,17 @@ from .formats.atomic import aside, check_writable, finish
 from .graph import PirGraph, open_graph
 from .graph.inference_mode import to_inference
 from .graph.program import walk
-from .graph.values import kind_of
+from .graph.values import exists, kind_of
 from .inference import check_opens, is_half, reason
 
+_TRAINED_OTHERWISE = {  # ops with results that only training reads: what follows their tensors
+    "batch_norm": ("is_test", "momentum", "epsilon", "data_format", "use_global_stats", "trainable_statistics"),
+    "instance_norm": ("epsilon",),
+    "layer_norm": ("epsilon", "begin_norm_axis"),
+    "group_norm": ("epsilon", "groups", "data_format"),
+    "dropout": ("is_test", "mode", "seed", "fix_seed"),
+    "rrelu": ("lower", "upper", "is_test"),
+}
 _CONVERTED = b"paddle_unstructured_run"  # how the names of the runtime's operators begin
 KINDS = {
     "inference": (".json", ".pdiparams"),
@@ -416,4 +424,20 @@ def _translated(file: str) -> Any:
             paddle.pir.set_insertion_point(op)
             fed.replace_all_uses_with(paddle.static.data(op.attrs()["name"], fed.shape, fed.dtype))
         block.remove_op(op)
+    for op in [op for op in walk(block) if kind_of(op) in _TRAINED_OTHERWISE and not all(map(exists, op.results()))]:
+        _complete(program, op)
     return program
+
+
+def _complete(program: Any, op: Any) -> None:
+    """Give an op all its results. Models of Paddle 2 leave out what only training reads, and training such an op (to
+    reconstruct, to measure a norm anew) ends the process."""
+    words = [op.attrs()[word] for word in _TRAINED_OTHERWISE[kind_of(op)]]
+    operands = [value if exists(value) else None for value in op.operands_source()]
+    with paddle.static.program_guard(program):
+        paddle.pir.set_insertion_point(op)
+        made = getattr(paddle._C_ops, op.name().split(".")[-1])(*operands, *words)
+    for old, new in zip(op.results(), made if isinstance(made, (list, tuple)) else [made]):
+        if exists(old):
+            old.replace_all_uses_with(new)
+    op.get_parent_block().remove_op(op)

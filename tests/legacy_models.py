@@ -13,8 +13,8 @@ import numpy as np
 
 
 def make(folder: Path) -> None:
-    """Save plain.pdmodel, conv.pdmodel and loop.pdmodel with their .pdiparams, and .npy with what each returns for
-    `data(...)`."""
+    """Save plain.pdmodel, conv.pdmodel, loop.pdmodel and norms.pdmodel with their .pdiparams, and .npy with what each
+    returns for `data(...)`."""
     env = {**os.environ, "FLAGS_enable_pir_api": "0", "GLOG_minloglevel": "2", "PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run([sys.executable, __file__, str(folder)], env=env, check=True, capture_output=True)
 
@@ -41,7 +41,12 @@ def _main(folder: str) -> None:
         body = lambda i, h: [i + 1, nn.functional.softmax(layer(h))]  # noqa: E731
         return paddle.static.nn.while_loop(lambda i, h: i < 3, body, [i, x])[1]
 
-    for layers, shape in ((plain, (4,)), (conv, (4, 2, 2)), (loop, (4,))):
+    def norms(x: Any) -> Any:
+        x = nn.functional.rrelu(nn.InstanceNorm2D(4)(nn.Conv2D(4, 4, 1)(x)), training=False)
+        x = nn.GroupNorm(2, 4)(nn.Conv2D(4, 4, 1)(x))
+        return nn.Linear(4, 4)(nn.LayerNorm(4)(nn.functional.dropout(x.mean([2, 3]), 0.3, mode="downscale_in_infer")))
+
+    for layers, shape in ((plain, (4,)), (conv, (4, 2, 2)), (loop, (4,)), (norms, (4, 2, 2))):
         main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
         paddle.seed(1)
         with (

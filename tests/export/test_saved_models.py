@@ -16,6 +16,8 @@ from nets import Net, branches, loop, two_linears
 
 from paddle_unstructured import UnstructuredPruner, sparsity_report
 from paddle_unstructured.export import open_model, save_checkpoint, save_model
+from paddle_unstructured.graph.values import exists
+from paddle_unstructured.reconstruction.reconstruct import reconstruct
 from paddle_unstructured.saved_model import drafts, find_model
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -112,11 +114,23 @@ def test_an_inference_model_has_its_weights_inputs_and_outputs(tmp_path):
     np.testing.assert_array_equal(model.run(x=data(3, 4))[0], expected)
 
 
-@pytest.mark.parametrize("name, shape", [("plain", (3, 4)), ("conv", (3, 4, 2, 2)), ("loop", (3, 4))])
+@pytest.mark.parametrize(
+    "name, shape", [("plain", (3, 4)), ("conv", (3, 4, 2, 2)), ("loop", (3, 4)), ("norms", (3, 4, 2, 2))]
+)
 def test_a_legacy_model_is_translated_and_returns_the_same(legacy, name, shape):
     model = open_model(str(legacy / name))
     assert model.files.kind == "legacy" and model.feeds == ("x",)
     np.testing.assert_allclose(model.run(x=data(*shape))[0], np.load(legacy / f"{name}.npy"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["conv", "norms"])
+def test_a_legacy_model_can_be_trained_although_it_was_saved_without_what_training_reads(legacy, name):
+    """Else the process ends: batch norm's reserve space, an instance norm's statistics, masks of dropout."""
+    model = open_model(legacy / name)
+    assert all(exists(value) for op in model.program.global_block().ops for value in op.results())
+    x = np.random.default_rng(1).normal(size=(32, 4, 2, 2)).astype(np.float32)
+    done = reconstruct(legacy / name, [{"x": x}], ratio=0.5, steps=5)
+    assert done.pruner.sparsity() == 0.5 and np.isfinite(done.model.run(x=x)[0]).all()
 
 
 def test_a_legacy_model_is_pruned_and_saved_as_a_model_of_paddle_3(legacy, tmp_path):
