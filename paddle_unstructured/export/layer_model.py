@@ -15,7 +15,7 @@ from paddle import nn
 from ..formats.scratch import scratch
 from ..graph import LayerGraph, Param
 from ..graph.converted import unconverted
-from ..graph.trace import reason_of
+from ..graph.trace import read_what_is_computed, reason_of
 from ..reporting.report import Explanation
 from ..saved_model import Model, open_model
 
@@ -29,6 +29,7 @@ def layer_model(model: nn.Layer, input_spec: Sequence[Any]) -> Model:
     with scratch() as folder:
         draft = os.path.join(folder, "model")
         with _evaluating(model), unconverted(model), paddle.base.dygraph.guard():  # which may have run in other shapes
+            names = {tensor.name for tensor in (*model.parameters(), *model.buffers())}
             try:
                 paddle.jit.save(model, draft, input_spec=list(input_spec))
             except OSError:
@@ -38,7 +39,9 @@ def layer_model(model: nn.Layer, input_spec: Sequence[Any]) -> Model:
                     f"`input_spec` must be what {type(model).__name__} can be traced with, got {list(input_spec)}: "
                     f"{reason_of(error)}"
                 ) from error
-        return open_model(draft, paddle.framework._current_expected_place_())
+        saved = open_model(draft, paddle.framework._current_expected_place_())
+    read_what_is_computed(saved.program, names)
+    return saved
 
 
 @dataclass(frozen=True)

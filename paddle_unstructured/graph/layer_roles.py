@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Sequence
 
 from paddle import Tensor, nn
+from paddle.nn.utils.spectral_norm_hook import SpectralNorm
+from paddle.nn.utils.weight_norm_hook import WeightNorm
 
 from .base import WEIGHT_ROLES, Role
 
@@ -78,6 +80,21 @@ def _kind_of(layer: nn.Layer, kinds: Sequence[type]) -> type | None:
 
 
 def _role(layer: nn.Layer, name: str, tensor: Tensor) -> Role:
+    normed = _behind_norm(layer)
+    if name in normed:
+        return _plain_role(layer, normed[name], tensor)._replace(through="pd_op.divide")
+    if any(name == f"{weight}_g" for weight in normed.values()):
+        return Role("weight scale", "pd_op.multiply")
+    return _plain_role(layer, name, tensor)
+
+
+def _behind_norm(layer: nn.Layer) -> dict[str, str]:
+    """Params that `weight_norm` or `spectral_norm` computes others of -> these, by name; Paddle's own hooks only."""
+    hooks = [hook for hook in layer._forward_pre_hooks.values() if isinstance(hook, (WeightNorm, SpectralNorm))]
+    return {f"{hook.name}_{'v' if isinstance(hook, WeightNorm) else 'orig'}": hook.name for hook in hooks}
+
+
+def _plain_role(layer: nn.Layer, name: str, tensor: Tensor) -> Role:
     conv = _kind_of(layer, list(_CONVS))
     if conv is not None and name == "weight":
         return _conv(layer, *_CONVS[conv])
@@ -119,4 +136,5 @@ def _recurrent(layer: nn.Layer, name: str) -> Role:
 
 def _unknown(layer: nn.Layer) -> Role:
     known = (*_CONVS, nn.Linear, nn.Embedding, *_NORMS)
-    return Role("unknown", "", broken=_OWN_FORWARD if isinstance(layer, known) else _UNTRACED)
+    is_own = isinstance(layer, known) and _kind_of(layer, known) is None
+    return Role("unknown", "", broken=_OWN_FORWARD if is_own else _UNTRACED)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, Sequence
+from typing import AbstractSet, Any, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -14,7 +14,9 @@ from ..arguments import wrong_kind
 from ..formats import bfloat16
 from .base import Param, Role
 from .converted import before_conversion
-from .program import PirGraph
+from .op_facts import is_parameter
+from .program import PirGraph, walk
+from .values import exists
 from .watched import accumulators
 
 Found = tuple[Role, tuple[Role, ...]]  # the role of a param, and its readings as a weight
@@ -97,11 +99,54 @@ def trace(model: nn.Layer, names: Mapping[Tensor, str], input_spec: Sequence[Any
         if tensor in names:
             value.get_defining_op().set_str_attr("parameter_name", names[tensor])
             known[names[tensor]] = tensor
+    read_what_is_computed(traced.main_program, set(known))
     given = [value for value in paddle.utils.flatten(traced.outputs) if isinstance(value, paddle.pir.Value)]
     with paddle.static.program_guard(traced.main_program):
         for i, value in enumerate(given):
             paddle._pir_ops.fetch(value, f"output {i}", i)
     return TracedGraph(traced.main_program, known)
+
+
+def read_what_is_computed(program: Any, names: AbstractSet[str]) -> None:
+    """Let ops read a computed value instead of the tensor that it is written to: `weight_norm` and `spectral_norm` of
+    paddle.nn.utils write a layer's weight anew at every call, as a plain attribute.
+
+    Args:
+        program: a traced Program; it is changed.
+        names: names of its params and buffers, which stay, as does what is read before it is written: a state.
+    """
+    block, written, states = program.global_block(), set[str](), set[str]()
+    for op in block.ops:
+        if _target(op):
+            written.add(_target(op))
+        for inner in (op, *(each for held in op.blocks() for each in walk(held))):
+            states |= {_target(inner)} if inner is not op else set()
+            read = inner.operands_source()[:1] if _target(inner) else inner.operands_source()
+            states |= {_parameter_name(value) for value in read if exists(value) and is_parameter(value)} - written
+    now: dict[str, Any] = {}
+    for op in list(block.ops):
+        if _target(op) in written - (states | names):
+            now[_target(op)] = op.operand_source(0)
+            op.result(0).replace_all_uses_with(op.operand_source(0))
+            block.remove_op(op)
+            continue
+        for inner in (op, *(each for held in op.blocks() for each in walk(held))):
+            for i, value in enumerate(inner.operands_source()):
+                if exists(value) and is_parameter(value) and _parameter_name(value) in now:
+                    inner.operand(i).set_source(now[_parameter_name(value)])
+    for op in [op for op in block.ops if op.name() == "builtin.parameter"]:
+        if op.attrs()["parameter_name"] in now:
+            block.remove_op(op)
+
+
+def _target(op: Any) -> str:
+    """Name of the parameter that an op copies a value into, or ""."""
+    copies = op.name() == "pd_op.assign_out_" and is_parameter(op.operand_source(1))
+    return _parameter_name(op.operand_source(1)) if copies else ""
+
+
+def _parameter_name(value: Any) -> str:
+    return str(value.get_defining_op().attrs()["parameter_name"])
 
 
 def reason_of(error: Exception) -> str:
