@@ -114,6 +114,7 @@ def test_a_pruned_run_goes_on_quantization_aware_with_its_zeros_kept_and_resumes
     assert any((before[n] != after[n]).any() for n in weights)
     assert history(tmp_path / "a", 1)[-1]["test_top1"] > 0.85
     ranges = json.loads((tmp_path / "a" / "inference" / "model.ranges.json").read_text())
+    assert len(ranges.pop("pdiparams_sha256")) == 64
     assert sorted(ranges) == sorted(weights) and ranges["linear_0.w_0"]["input"][0] == 0.0  # behind a ReLU
     run("train.py", "--checkpoint", tmp_path / "a", "--last_epoch", 0, "--model_path", tmp_path / "b")
     assert_same(tmp_path / "a" / "epoch_1", tmp_path / "b" / "epoch_1")
