@@ -134,9 +134,11 @@ int run(const std::string& prefix, int64_t height, int64_t width, int32_t thread
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4) return std::fprintf(stderr, "usage: %s MODEL HEIGHT WIDTH [THREADS]\n", argv[0]), 2;
+  bool usable = argc == 4 || argc == 5;
+  for (int i = 2; usable && i < argc; ++i) usable = std::atoi(argv[i]) > 0;
+  if (!usable) return std::fprintf(stderr, "usage: %s MODEL HEIGHT WIDTH [THREADS], numbers above 0\n", argv[0]), 2;
   try {
-    return run(argv[1], std::atoll(argv[2]), std::atoll(argv[3]), argc > 4 ? std::atoi(argv[4]) : 1);
+    return run(argv[1], std::atoi(argv[2]), std::atoi(argv[3]), argc > 4 ? std::atoi(argv[4]) : 1);
   } catch (const std::exception& error) {
     return std::fprintf(stderr, "%s\n", error.what()), 1;
   }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Sequence
 
 import paddle
@@ -95,7 +96,9 @@ def open_graph(program: Any, scope: Any = None, place: Any = None) -> PirGraph:
             "paddle.static.data within a program_guard, or work on what export(layer, input_spec, path) writes."
         )
     if not isinstance(program, paddle.pir.Program):
-        raise TypeError(f"`program` must be a paddle.static.Program, got {type(program).__name__}.")
+        is_path = isinstance(program, (str, os.PathLike))
+        hint = "; of a saved model give open_model(path).program, with its scope" if is_path else ""
+        raise TypeError(f"`program` must be a paddle.static.Program, got {type(program).__name__}{hint}.")
     if scope is not None and not isinstance(scope, paddle.base.core._Scope):
         raise TypeError(f"`scope` must be a paddle.static.Scope, got {type(scope).__name__}.")
     if paddle.in_dynamic_mode():

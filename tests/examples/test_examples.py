@@ -88,6 +88,9 @@ def test_a_program_in_c_runs_a_converted_model_as_session_does(tmp_path, monkeyp
     (wanted,) = Session("fast").run(x)
     printed = run(tmp_path, "./run_model", "fast", "9", "7").split()
     np.testing.assert_array_equal(np.array(printed, np.float32), wanted.ravel())
+    for words in (["9"], ["9", "x"], ["0", "7"], ["9", "7", "0"]):
+        refused = subprocess.run(["./run_model", "fast", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert (refused.returncode, refused.stdout) == (2, "") and "numbers above 0" in refused.stderr
 
 
 @pytest.mark.slow
