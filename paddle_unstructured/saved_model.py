@@ -18,6 +18,7 @@ from . import arguments
 from .arguments import StrPath
 from .formats import pair, pdiparams, pdparams
 from .formats.atomic import aside, check_writable, finish
+from .formats.scratch import stopped_at_limit
 from .graph import PirGraph, open_graph
 from .graph.inference_mode import to_inference
 from .graph.program import walk
@@ -349,8 +350,11 @@ def _check_whole(files: Files) -> None:
     try:
         pdiparams.scan(files.params, files.program)
     except ValueError as error:
-        full = shutil.disk_usage(os.path.dirname(files.prefix)).free < 1 << 20
-        raise OSError(errno.ENOSPC if full else errno.EIO, f"not written whole: {error}", files.prefix) from error
+        folder = os.path.dirname(files.prefix)
+        full = errno.ENOSPC if shutil.disk_usage(folder).free < 1 << 20 else errno.EIO
+        raise OSError(
+            errno.EFBIG if stopped_at_limit(folder) else full, f"not written whole: {error}", files.prefix
+        ) from error
 
 
 def read_program(file: str) -> Any:

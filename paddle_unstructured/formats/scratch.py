@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from typing import Iterator
 
 from .locks import lock_of
 
+_FULL = (errno.ENOSPC, errno.EFBIG)
 _PREFIX, _ALIVE = "paddle_unstructured_", ".alive"
 
 
@@ -41,11 +43,22 @@ def full_disk_said(folder: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        is_said = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename != folder
+        is_said = isinstance(error, OSError) and error.errno in _FULL and error.filename != folder
+        if not is_said and stopped_at_limit(folder):
+            said = "a file that is kept meanwhile is larger than this process may write (ulimit -f); allow more"
+            raise OSError(errno.EFBIG, said, folder) from error
         if shutil.disk_usage(folder).free >= 1 << 20 or is_said:
             raise
         said = "no space left for what is kept meanwhile; let TMPDIR name a folder with more"
         raise OSError(errno.ENOSPC, said, folder) from error
+
+
+def stopped_at_limit(folder: str) -> bool:
+    """Whether a file in a folder is as large as this process may write at most; Paddle's writers do not say it."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return limit != resource.RLIM_INFINITY and any(
+        entry.is_file() and entry.stat().st_size >= limit for entry in os.scandir(folder)
+    )
 
 
 def _remove_dead(place: str) -> None:

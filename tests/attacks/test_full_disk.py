@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
+from command_lines import process
 from legacy_models import data
 from nets import Net
 
@@ -74,3 +76,24 @@ def test_a_full_disk_leaves_the_old_model_and_is_said(disk, tmp_path, monkeypatc
         return  # a small file had room
     assert (code, out) == (2, "") and "no space left" in err
     assert {file.name: file.read_bytes() for file in disk.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prune in --ratio 0.5 --steps 5 --calibrate x.npy -o m",
+        "accelerate in --int8 --calibrate x.npy -o m",
+        "compress in --values int4 -o m.pu",
+        "export in -o m",
+    ],
+)
+def test_a_process_that_may_write_small_files_only_says_so(tmp_path, words):
+    net = Net(wide, [2, 250], lambda: paddle.optimizer.SGD(0.1))
+    paddle.static.save_inference_model(str(tmp_path / "in"), [net.input], [net.output], net.exe, program=net.program)
+    np.save(tmp_path / "x.npy", data(8, 250))
+    before = sorted(file.name for file in tmp_path.iterdir())
+    found = process(
+        *words.split(), cwd=tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    )
+    assert found.returncode == 2 and "larger than this process may write (ulimit -f)" in found.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == before
