@@ -21,6 +21,7 @@ from .formats.atomic import aside, check_writable, finish
 from .formats.scratch import stopped_at_limit
 from .graph import PirGraph, open_graph
 from .graph.inference_mode import to_inference
+from .graph.lengths import check_lengths
 from .graph.program import walk
 from .graph.values import exists, kind_of
 from .inference import check_opens, is_half, reason
@@ -116,9 +117,11 @@ class Model:
         """What the model returns for these inputs.
 
         Raises:
-            ValueError: A model of half precision has an op that the device cannot compute in it; an operator of another
-                library fails without a reason, as ours does on a damaged plan.
+            ValueError: A length is more than the steps of its sequence; a model of half precision has an op that the
+                device cannot compute in it; an operator of another library fails without a reason, as ours does on a
+                damaged plan.
         """
+        check_lengths(self.program, feeds, "`feeds`")
         try:
             outputs: list[np.ndarray] = paddle.static.Executor(self.place).run(
                 self.program, feed=feeds, fetch_list=list(self.fetches), scope=self.scope

@@ -8,6 +8,7 @@ from typing import Any, Iterable, Mapping, Sequence
 import numpy as np
 
 from ..arguments import array, has_method
+from ..graph.lengths import check_lengths
 from ..saved_model import Model
 
 
@@ -120,4 +121,5 @@ def as_feed(argument: str, model: Model, batch: Any, count: int) -> dict[str, np
             )
         dtype = str(value.dtype).split(".")[-1]
         feed[name] = array if dtype == "bfloat16" else cast(argument, name, array, dtype)
+    check_lengths(model.program, feed, f"batch {count} of `{argument}`")
     return feed

@@ -94,7 +94,11 @@ def read_op(reader: Reader, op: Any) -> Made:
     if kind == "parameter" or (kind == "data" and op.result(0).persistable):
         if all(kind_of(after) == "rnn" and _is_state(op, after) for after in op.result(0).all_used_ops()):
             return np.zeros(0)  # the state of an LSTM's dropout has no numbers, and often no variable
-        return np.asarray(reader.graph.array(op.attrs().get("parameter_name") or op.attrs()["name"]))
+        name = op.attrs().get("parameter_name") or op.attrs()["name"]
+        found = np.asarray(reader.graph.array(name))
+        if not found.size:
+            raise Refusal(f"{name} has no elements")
+        return found
     if kind == "data":
         return border(reader, op.result(0), op.attrs()["name"])
     operands = [reader.values.get(source.id) if exists(source) else None for source in op.operands_source()]

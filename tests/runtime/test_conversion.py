@@ -8,6 +8,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 import pytest
+from nets import Net
 from paddle.vision import models as vision
 from runtime_nets import relative_error, save_net
 
@@ -146,6 +147,18 @@ def test_random_nets_equal_paddle(tmp_path, seed):
 
     batch, sparsity = int(random.integers(1, 6)), float(random.choice([0.5, 0.9]))
     check(tmp_path, layers, (batch, 3, 37, 22), (1, 3, 1, 1), sparsity=sparsity)
+
+
+@pytest.mark.parametrize("sizes", [(4, 0, 3), (4, 8, 0)])
+def test_a_layer_without_weights_stays_with_paddle(tmp_path, sizes):
+    first, second, third = sizes
+    net = Net(lambda x: paddle.nn.Linear(second, third)(paddle.nn.Linear(first, second)(x)), [-1, first])
+    prefix = str(tmp_path / "model")
+    paddle.static.save_inference_model(prefix, [net.input], [net.output], net.exe, program=net.program)
+    table = convert(prefix, tmp_path / "fast")
+    assert not table.converted and ".w_0 has no elements" in table.refusal
+    x = np.ones([3, first], "float32")
+    assert open_model(tmp_path / "fast").run(x=x)[0].shape == (3, third)
 
 
 def test_a_net_with_an_op_without_kernel_is_converted_in_part_and_says_why(tmp_path, monkeypatch):
