@@ -16,7 +16,7 @@ from paddle import Tensor, nn
 from .. import arguments
 from ..arguments import StrPath
 from ..formats import pdparams
-from .base import Param, check_prunable
+from .base import WEIGHT_ROLES, Param, check_prunable, is_range
 from .found_roles import FoundRoles
 from .in_place import mask_
 from .program import dtype_name, misfits
@@ -143,6 +143,10 @@ class LayerGraph:
         frozen = self._frozen()
         found = []
         for name, (role, readings) in self._roles.all().items():
+            if (
+                is_range(name) and role.role not in WEIGHT_ROLES
+            ):  # a buffer of quantize_aware: a Program lists none either
+                continue
             tensor, why = self._tensors[name], frozen.get(name, "")
             found.append(Param.of(name, tensor.shape, dtype_name(tensor.dtype), role, readings, frozen=why))
         return found

@@ -142,6 +142,15 @@ def test_weights_without_a_level_at_zero_are_not_pruned_and_that_is_said(caplog)
     assert {param.role for param in LayerGraph(model).params() if param.is_weight} == {"conv2d", "linear"}
 
 
+@pytest.mark.parametrize("spec", [None, [InputSpec([None, 3, 6, 6])]])
+def test_ranges_are_no_params_of_the_model_as_of_a_program(spec):
+    model = net()
+    quantize_aware(model)
+    assert any(name.endswith("_input_range") for name, _ in model.named_buffers())
+    names = {param.name for param in LayerGraph(model, spec).params()}
+    assert names == {*dict(model.named_parameters()), "1._mean", "1._variance"}  # those of the batch norm
+
+
 def test_a_copy_of_the_model_rounds_by_itself():
     model = net()
     quantize_aware(model)
