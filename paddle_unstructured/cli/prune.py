@@ -24,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--int8", action="store_true", help="with --target-ms or --speedup: time the model in int8")
     parser.add_argument("--pattern", metavar="P", help="2:4, 2x1 or 1x4, as for check; default: single weights")
     parser.add_argument(
-        "--allocation", choices=("Global", "LAMP", "Uniform", "ERK"), help="default: Global, with --calibrate LAMP"
+        "--allocation",
+        choices=("Global", "LAMP", "Uniform", "ERK"),
+        nargs="+",
+        action="extend",
+        help="default: Global, with --calibrate LAMP; with --calibrate several may be given: each is tried, and that "
+        "is taken whose outputs are nearest",
     )
     parser.add_argument("--rules", metavar="FILE", help="a YAML file of rules, instead of pattern and allocation")
     parser.add_argument(
@@ -81,7 +86,11 @@ def run(args: argparse.Namespace) -> None:
     from ..pruner import UnstructuredPruner
     from ..reporting.report import sparsity_report
 
-    words = _parts(args)
+    words = {**_parts(args), **_allocations(args)[0]}
+    if len(args.allocation or ()) > 1:
+        raise ValueError(
+            f"--allocation {' '.join(args.allocation)} is tried on inputs; give --calibrate DATA, or one allocation."
+        )
     model = open_model(args.model)
     pruner = UnstructuredPruner(model.program, scope=model.scope, place=model.place, select=selection(args), **words)
     pruner.step()
@@ -99,13 +108,26 @@ def _reconstruct(args: argparse.Namespace) -> None:
     arrays = calibration(args, args.calibrate, model)
     method = args.method or "reconstruct"
     how: dict[str, Any] = {"method": method, "select": selection(args), "bits": args.bits, "steps": args.steps}
-    if is_asked(args):
-        words["allocation"] = budget(args, model, args.int8)
+    choices = _allocations(args) if not is_asked(args) else [{"allocation": budget(args, model, args.int8)}]
     how["memory"] = 0.25 if args.memory is None else args.memory
-    done = reconstructed(model, arrays, **how, **words)
+    done = reconstructed(model, arrays, **how, **words, **choices[0])
+    errors = [done.error]
+    for choice in choices[1:]:
+        other = reconstructed(open_model(args.model), arrays, **how, **words, **choice)
+        errors.append(other.error)
+        if errors.index(min(errors)) == len(errors) - 1:
+            done = other
     model = done.model
     written = export(model.program, model.feeds, model.fetches, args.output, done.pruner)
-    give(f"{written}\n\n{done}{note(args.calibrate)}")
+    give(f"{written}\n\n{done}{_tried(args.allocation, errors)}{note(args.calibrate)}")
+
+
+def _tried(names: list[str] | None, errors: list[float]) -> str:
+    """Which of several allocations was taken."""
+    if names is None or len(names) < 2:
+        return ""
+    found = ", ".join(f"{name} {error:.4f}" for name, error in zip(names, errors))
+    return f"\nby {found}: {names[errors.index(min(errors))]} is taken"
 
 
 def _parts(args: argparse.Namespace) -> dict[str, Any]:
@@ -127,6 +149,11 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     words: dict[str, Any] = {"ratio": args.ratio, "rules": args.rules, "pattern": pattern}
     if args.threshold is not None:
         words["allocation"] = allocation.Threshold(args.threshold)
-    elif args.allocation is not None:
-        words["allocation"] = getattr(allocation, args.allocation)()
     return {name: value for name, value in words.items() if value is not None}
+
+
+def _allocations(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The word for each one that was asked for; without any, that what `_parts` says is all."""
+    from .. import allocation
+
+    return [{"allocation": getattr(allocation, name)()} for name in args.allocation or ()] or [{}]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,23 @@ def test_pruning_on_inputs_writes_as_many_zeros_and_says_how_near_the_outputs_ar
     assert ("error by magnitude" in said) == (method == "reconstruct")
 
 
+def test_of_several_allocations_the_one_whose_outputs_are_nearest_is_taken(model, run, tmp_path):
+    words = ["prune", "in", "--ratio", "0.6", "--calibrate", calibration(tmp_path), "--steps", "0", "--allocation"]
+    errors = {}
+    for name in ("Uniform", "LAMP", "Global"):
+        said = run(*words, name, "-o", name)[1]
+        assert "is taken" not in said
+        errors[name] = float(re.findall(r"relative error of the outputs ([\d.]+)", said)[-1])
+    best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
+    assert errors[best] < errors[worst]
+    for names in ([best, worst], [worst, best]):
+        code, said, _ = run(*words, *names, "-o", "both")
+        listed = ", ".join(f"{name} {errors[name]:.4f}" for name in names)
+        assert code == 0 and said.endswith(f"\nby {listed}: {best} is taken\n")
+        assert Path("both.pdiparams").read_bytes() == Path(f"{best}.pdiparams").read_bytes()
+        os.remove("both.json")
+
+
 FAULTY = """
 import numpy as np
 sample = np.zeros((2, 2, 4, 4), "float32")
@@ -160,6 +178,7 @@ def endless():
         (["in", "--calibrate", "few.npy"], "at least 4 batches"),
         (["in", "--calibrate", "inputs.npy", "--mean", "0"], "--mean has no meaning for --calibrate inputs.npy"),
         (["in", "--calibrate", "random"], "the model must take images"),
+        (["in", "--allocation", "LAMP", "ERK"], "--allocation LAMP ERK is tried on inputs; give --calibrate DATA"),
         (["in", "--image-size", "4"], "--image-size has no meaning without --calibrate"),
         (["in", "--calibrate", "reader.py:nothing"], "must have a function nothing()"),
         (["in", "--calibrate", "reader.py"], "name a function of reader.py, reader.py:batches say"),
