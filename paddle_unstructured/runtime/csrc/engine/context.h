@@ -55,6 +55,17 @@ struct Context {
       function(count * run / all, count * (run + 1) / all);
     });
   }
+
+  // Shares a kernel's task in such runs: each has a copy whose `first` and `last` say what is its own.
+  template <typename Task>
+  void share_task(const Task& task, int64_t count, int64_t grain, void (*kernel)(const Task&)) const {
+    share_range(count, grain, [&](int64_t first, int64_t last) {
+      Task part = task;
+      part.first = static_cast<int32_t>(first);
+      part.last = static_cast<int32_t>(last);
+      kernel(part);
+    });
+  }
 };
 
 }  // namespace paddle_unstructured

@@ -48,12 +48,7 @@ inline WordSource word_source(const Context& context, const WindowSize& size, in
   task.groups = static_cast<int32_t>(groups);
   task.output = room;
   task.output_pitch = static_cast<ptrdiff_t>(phase_words(input.shape, context.output.shape)) * kPixelBytes;
-  context.share_range(groups, plane_grain(input.shape), [&](int64_t first, int64_t last) {
-    words::Split part = task;
-    part.first = static_cast<int32_t>(first);
-    part.last = static_cast<int32_t>(last);
-    split(part);
-  });
+  context.share_task(task, groups, plane_grain(input.shape), split);
   source.planes = {task.output, task.output_pitch};
   source.split = true;
   return source;

@@ -51,12 +51,7 @@ class DepthwiseConvolution : public Operation {
     task.bias = bias_.data();
     task.low = flushed(activation_.a);
     task.high = flushed(activation_.b);
-    context.share_range(output.shape.pairs(), 1, [&](int64_t first, int64_t last) {
-      Depthwise part = task;
-      part.first = static_cast<int32_t>(first);
-      part.last = static_cast<int32_t>(last);
-      context.kernels.bf16.depthwise(part);
-    });
+    context.share_task(task, output.shape.pairs(), 1, context.kernels.bf16.depthwise);
   }
 
  private:

@@ -24,12 +24,7 @@ class Pooling : public Operation {
     task.output = output.bytes();
     task.output_pitch = static_cast<ptrdiff_t>(output.group_pitch());
     task.channels = static_cast<int32_t>(input.shape.channels);
-    context.share_range(output.shape.pairs(), plane_grain(output.shape), [&](int64_t first, int64_t last) {
-      Pool part = task;
-      part.first = static_cast<int32_t>(first);
-      part.last = static_cast<int32_t>(last);
-      context.kernels.bf16.pool(part);
-    });
+    context.share_task(task, output.shape.pairs(), plane_grain(output.shape), context.kernels.bf16.pool);
   }
 
  private:

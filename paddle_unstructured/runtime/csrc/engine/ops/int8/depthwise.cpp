@@ -62,12 +62,7 @@ class DepthwiseConvolution : public Operation {
     task.finish = {terms_.scale.data(), finish_.swish != 0 ? 0 : zero, finish_.range.low, finish_.range.high};
     task.finish.swish = finish_.swish;
     task.finish.swish_zero = zero;
-    context.share_range(output.shape.groups(), 1, [&](int64_t first, int64_t last) {
-      Depthwise part = task;
-      part.first = static_cast<int32_t>(first);
-      part.last = static_cast<int32_t>(last);
-      kernels_for(context.kernels.int8, terms_.fits).depthwise(part);
-    });
+    context.share_task(task, output.shape.groups(), 1, kernels_for(context.kernels.int8, terms_.fits).depthwise);
   }
 
  private:

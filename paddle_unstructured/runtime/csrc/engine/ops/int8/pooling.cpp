@@ -36,12 +36,7 @@ class Pooling : public Operation {
     task.input_scale = context.inputs[0].quantization.scale;
     task.output_scale = context.output.quantization.scale;
     task.zero = static_cast<float>(context.output.quantization.zero);
-    context.share_range(shape.groups(), plane_grain(shape), [&](int64_t first, int64_t last) {
-      Pool part = task;
-      part.first = static_cast<int32_t>(first);
-      part.last = static_cast<int32_t>(last);
-      context.kernels.int8.pool(part);
-    });
+    context.share_task(task, shape.groups(), plane_grain(shape), context.kernels.int8.pool);
   }
 
  private:
