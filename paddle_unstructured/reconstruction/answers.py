@@ -49,8 +49,14 @@ class Judge:
 
     @classmethod
     def of(cls, model: Model, held: Sequence[Feed]) -> Judge:
-        """For a model that is dense still."""
-        return cls(model, held, _answers(model, held))
+        """For a model that is dense still; ValueError if it returns no numbers to judge it by."""
+        expected = _answers(model, held)
+        if not any(output.size for outputs in expected for output in outputs):
+            raise ValueError(
+                f"{model.files.prefix} must return numbers to be judged by, and returns none for `data`: every output "
+                "has an extent of 0; give inputs, or a model, that it has some for."
+            )
+        return cls(model, held, expected)
 
     @property
     def count(self) -> int:

@@ -4,6 +4,7 @@
 import numpy as np
 import paddle
 import pytest
+from nets import Net
 from paddle import nn
 from saved_nets import saved, structured
 
@@ -65,3 +66,12 @@ def test_a_net_that_chooses_among_its_outputs_is_pruned(tmp_path, method):
         saved(tmp_path, build), [{"x": images[i : i + 8]} for i in range(0, 32, 8)], ratio=0.7, method=method
     )
     assert 0 < done.error <= 1.5 and done.agreement is None
+
+
+@pytest.mark.usefixtures("static")
+def test_a_model_that_returns_no_numbers_is_refused(tmp_path):
+    net = Net(lambda x: paddle.nn.Linear(8, 0)(paddle.nn.Linear(4, 8)(x)), [-1, 4])
+    prefix = str(tmp_path / "m")
+    paddle.static.save_inference_model(prefix, [net.input], [net.output], net.exe, program=net.program)
+    with pytest.raises(ValueError, match="must return numbers to be judged by, and returns none for `data`"):
+        reconstruct(prefix, [{"x": np.ones([16, 4], np.float32)}], ratio=0.5, steps=5)
