@@ -60,13 +60,18 @@ def layer_masks(graph: LayerGraph, known: Mapping[str, Param], pruner: Any) -> d
     """Masks by the names of the Layer; without a pruner those that its parameters have."""
     if pruner is None:
         return {name: graph.mask(param) for name, param in known.items() if graph.has_mask(param)}
-    strangers = [p.name for p in pruner.params if p.name not in known or not graph.has_mask(known[p.name])]
+    masks: dict[str, np.ndarray] = pruner.state_dict()["masks"]
+
+    def has(name: str, mask: np.ndarray) -> bool:
+        return name in known and graph.has_mask(known[name]) and np.array_equal(graph.mask(known[name]), mask)
+
+    strangers = [name for name, mask in masks.items() if not has(name, mask)]
     if strangers:
         raise ValueError(
             f"`pruner` must be of the model that is exported, and {strangers[0]} is no param that it has pruned there; "
             "give the model that the pruner was made with."
         )
-    return {param.name: graph.mask(known[param.name]) for param in pruner.params}
+    return masks
 
 
 def tensor_names(graph: LayerGraph, known: Mapping[str, Param]) -> dict[str, str]:

@@ -63,6 +63,17 @@ def test_an_unfinished_model_is_refused_and_nothing_is_written(tmp_path):
     export(model, SPEC, tmp_path / "model", pruner, unfinished=True)
 
 
+def test_the_pruner_of_another_pruned_model_is_refused(tmp_path):
+    one, other = made(), made()
+    pruners = [pu.UnstructuredPruner(model, ratio=ratio) for model, ratio in ((one, 0.5), (other, 0.75))]
+    for pruner in pruners:
+        pruner.step()
+    with pytest.raises(ValueError, match="`pruner` must be of the model that is exported"):
+        export(other, SPEC, tmp_path / "model", pruners[0])
+    assert not list(tmp_path.iterdir())
+    export(other, SPEC, tmp_path / "model", pruners[1])
+
+
 def test_wrong_arguments_are_refused_by_name(tmp_path):
     model = made()
     pruner = pu.UnstructuredPruner(model, ratio=0.5)
