@@ -10,13 +10,17 @@ from __future__ import annotations
 import errno
 import os
 import re
-import resource
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from typing import Iterator
 
 from .locks import lock_of
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limits
+    resource = None  # type: ignore[assignment]
 
 _FULL = (errno.ENOSPC, errno.EFBIG)
 _PREFIX, _ALIVE = "paddle_unstructured_", ".alive"
@@ -55,6 +59,8 @@ def full_disk_said(folder: str) -> Iterator[None]:
 
 def stopped_at_limit(folder: str) -> bool:
     """Whether a file in a folder is as large as this process may write at most; Paddle's writers do not say it."""
+    if resource is None:
+        return False
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return limit != resource.RLIM_INFINITY and any(
         entry.is_file() and entry.stat().st_size >= limit for entry in os.scandir(folder)

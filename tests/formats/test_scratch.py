@@ -70,3 +70,12 @@ def test_what_fails_where_no_space_is_left_says_that(tmp_path, monkeypatch, erro
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     with pytest.raises((OSError, ValueError), match=message), full_disk_said(str(tmp_path)):
         raise error
+
+
+def test_it_is_imported_where_there_are_neither_locks_nor_limits():
+    code = (
+        "import sys; sys.modules.update(fcntl=None, resource=None)\n"  # as on Windows
+        "from paddle_unstructured.formats import scratch\n"
+        "with scratch.scratch() as folder: assert not scratch.stopped_at_limit(folder)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
