@@ -171,20 +171,20 @@ class EfficientNetLite0(nn.Layer):
         arrays: its weights, by PyTorch's names.
     """
 
-    STAGES = (  # repeats, kernel, stride of the first, expansion, outputs
-        (1, 3, 1, 1, 16),
-        (2, 3, 2, 6, 24),
-        (2, 5, 2, 6, 40),
-        (3, 3, 2, 6, 80),
-        (3, 5, 1, 6, 112),
-        (4, 5, 2, 6, 192),
-        (1, 3, 1, 6, 320),
+    STAGES = (  # repeats, stride of the first, expansion, outputs
+        (1, 1, 1, 16),
+        (2, 2, 6, 24),
+        (2, 2, 6, 40),
+        (3, 2, 6, 80),
+        (3, 1, 6, 112),
+        (4, 2, 6, 192),
+        (1, 1, 6, 320),
     )
 
     def __init__(self, arrays: Any) -> None:
         super().__init__()
         self.stem, blocks, inputs = ConvNorm(arrays, "_conv_stem", "_bn0", stride=2), [], 32
-        for repeats, _, stride, expansion, outputs in self.STAGES:
+        for repeats, stride, expansion, outputs in self.STAGES:
             for j in range(repeats):
                 prefix = f"_blocks.{len(blocks)}."
                 keeps = inputs == outputs and (j > 0 or stride == 1)

@@ -67,9 +67,8 @@ def _samples(args: argparse.Namespace, given: str, model: Any) -> Samples:
     if os.path.isdir(given):
         return images_of(args, given, model)
     file, _, name = given.rpartition(":")
-    if os.path.exists(
-        file if file.endswith(".py") else given
-    ):  # of a misspelt folder it is said below that there is none
+    # Of a misspelt folder it is said below that there is none.
+    if os.path.exists(file if file.endswith(".py") else given):
         _refuse_image_words(args, f"--calibrate {given}")
     if given.endswith(".py"):
         raise ValueError(f"--calibrate must name a function of {given}, {given}:batches say, which gives the inputs.")

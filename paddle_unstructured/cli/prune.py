@@ -26,10 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allocation",
         choices=("Global", "LAMP", "Uniform", "ERK"),
-        nargs="+",
-        action="extend",
-        help="default: Global, with --calibrate LAMP; with --calibrate several may be given: each is tried, and that "
-        "is taken whose outputs are nearest",
+        action="append",
+        help="default: Global, with --calibrate LAMP; with --calibrate it may be given several times: each is tried, "
+        "and that is taken whose outputs are nearest",
     )
     parser.add_argument("--rules", metavar="FILE", help="a YAML file of rules, instead of pattern and allocation")
     parser.add_argument(
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     words = {**_parts(args), **_allocations(args)[0]}
     if len(args.allocation or ()) > 1:
         raise ValueError(
-            f"--allocation {' '.join(args.allocation)} is tried on inputs; give --calibrate DATA, or one allocation."
+            f"--allocation {', '.join(args.allocation)}: several are tried on inputs; give --calibrate DATA, or one."
         )
     model = open_model(args.model)
     pruner = UnstructuredPruner(model.program, scope=model.scope, place=model.place, select=selection(args), **words)

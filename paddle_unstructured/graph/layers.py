@@ -143,9 +143,7 @@ class LayerGraph:
         frozen = self._frozen()
         found = []
         for name, (role, readings) in self._roles.all().items():
-            if (
-                is_range(name) and role.role not in WEIGHT_ROLES
-            ):  # a buffer of quantize_aware: a Program lists none either
+            if is_range(name) and role.role not in WEIGHT_ROLES:  # of quantize_aware; a Program lists none either
                 continue
             tensor, why = self._tensors[name], frozen.get(name, "")
             found.append(Param.of(name, tensor.shape, dtype_name(tensor.dtype), role, readings, frozen=why))

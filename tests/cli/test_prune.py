@@ -85,7 +85,7 @@ def test_what_prune_writes_check_finds(model, run, path, pattern, ratio):
 
 @pytest.mark.parametrize("allocation", ["Global", "LAMP", "Uniform", "ERK"])
 def test_prune_with_each_allocation(model, run, allocation):
-    assert run("prune", "in", "--ratio", "0.5", "--allocation", allocation, "-o", "p")[0] == 0
+    assert run("prune", "--ratio", "0.5", "-o", "p", "--allocation", allocation, "in")[0] == 0
     assert zeros("p", *WEIGHTS) == 68
     assert run("check", "p", "--sparsity", "0.5", "--each")[0] == (0 if allocation == "Uniform" else 1)
 
@@ -133,16 +133,16 @@ def test_pruning_on_inputs_writes_as_many_zeros_and_says_how_near_the_outputs_ar
 
 
 def test_of_several_allocations_the_one_whose_outputs_are_nearest_is_taken(model, run, tmp_path):
-    words = ["prune", "in", "--ratio", "0.6", "--calibrate", calibration(tmp_path), "--steps", "0", "--allocation"]
+    words = ["prune", "in", "--ratio", "0.6", "--calibrate", calibration(tmp_path), "--steps", "0"]
     errors = {}
     for name in ("Uniform", "LAMP", "Global"):
-        said = run(*words, name, "-o", name)[1]
+        said = run(*words, "--allocation", name, "-o", name)[1]
         assert "is taken" not in said
         errors[name] = float(re.findall(r"relative error of the outputs ([\d.]+)", said)[-1])
     best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
     assert errors[best] < errors[worst]
     for names in ([best, worst], [worst, best]):
-        code, said, _ = run(*words, *names, "-o", "both")
+        code, said, _ = run(*words, *(f"--allocation={name}" for name in names), "-o", "both")
         listed = ", ".join(f"{name} {errors[name]:.4f}" for name in names)
         assert code == 0 and said.endswith(f"\nby {listed}: {best} is taken\n")
         assert Path("both.pdiparams").read_bytes() == Path(f"{best}.pdiparams").read_bytes()
@@ -178,7 +178,10 @@ def endless():
         (["in", "--calibrate", "few.npy"], "at least 4 batches"),
         (["in", "--calibrate", "inputs.npy", "--mean", "0"], "--mean has no meaning for --calibrate inputs.npy"),
         (["in", "--calibrate", "random"], "the model must take images"),
-        (["in", "--allocation", "LAMP", "ERK"], "--allocation LAMP ERK is tried on inputs; give --calibrate DATA"),
+        (
+            ["--allocation", "LAMP", "--allocation", "ERK", "in"],
+            "LAMP, ERK: several are tried on inputs; give --calibrate",
+        ),
         (["in", "--image-size", "4"], "--image-size has no meaning without --calibrate"),
         (["in", "--calibrate", "reader.py:nothing"], "must have a function nothing()"),
         (["in", "--calibrate", "reader.py"], "name a function of reader.py, reader.py:batches say"),
