@@ -10,6 +10,7 @@ from paddle.base.libpaddle import pir
 
 from .program import PirGraph, persistable_data
 from .testing import test_program
+from .values import agree
 
 
 def splice(
@@ -29,14 +30,16 @@ def splice(
         The values of `into` that stand for `outputs`.
 
     Raises:
-        ValueError: An output of another Program; an input without a value; a variable without a value, or a name that
-            is taken; a Program with control flow; outputs that depend on random numbers. Nothing is changed.
+        ValueError: An output of another Program; an input without a value, or with one that it cannot read; a variable
+            without a value, or a name that is taken; a Program with control flow; outputs that depend on random
+            numbers. Nothing is changed.
     """
     _check_outputs(source.program, outputs)
     tested, outputs = test_program(source.program, outputs)
     needed = _needed(tested, outputs)
     given = {**_inputs(into.program.global_block().ops), **inputs}
     _check(needed, source, into, given, prefix)
+    _check_inputs(_inputs(source.program.global_block().ops), _inputs(needed), into.program, given, inputs)
     mapping = pir.IrMapping()
     with paddle.static.program_guard(into.program):
         pir.reset_insertion_point_to_end()
@@ -92,6 +95,26 @@ def _check(needed: Sequence[Any], source: PirGraph, into: PirGraph, given: Mappi
             raise ValueError(f"{name} of the Program that is copied has no value in its scope; load its weights first.")
         if into.persistable(prefix + name) is not None:
             raise ValueError(f"`prefix` must give new names, and the Program has a {prefix + name}; take another one.")
+
+
+def _check_inputs(
+    known: Mapping[str, Any], needed: Mapping[str, Any], into: Any, given: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> None:
+    unknown = sorted(str(name) for name in inputs.keys() - known.keys())
+    if unknown:
+        raise ValueError(
+            f"`inputs` must name inputs of the Program that is copied, {', '.join(known)}, got {', '.join(unknown)}."
+        )
+    for name, value in inputs.items():
+        if program_of(value, f"inputs[{name!r}]") != into:
+            raise ValueError(f"`inputs[{name!r}]` must be a value of the Program that is copied into, got another's.")
+    for name, wanted in needed.items():
+        value = given[name]
+        if value.dtype != wanted.dtype or not agree(value.shape, wanted.shape):
+            raise ValueError(
+                f"`inputs[{name!r}]` must be {list(wanted.shape)} {wanted.dtype}, as the Program that is copied reads "
+                f"{name}, got {list(value.shape)} {value.dtype}; name another value there."
+            )
 
 
 def clone_op(op: Any, mapping: Any) -> None:

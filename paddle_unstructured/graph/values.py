@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from .op_facts import writes
 
@@ -36,6 +36,11 @@ def through(value: Any, kinds: set[str]) -> Any:
 
 def exists(value: Any) -> bool:
     return value is not None and value.initialized()
+
+
+def agree(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two shapes may be one; an extent that a Program does not know is -1."""
+    return len(shape) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(shape, other))
 
 
 def numbers(value: Any) -> list[int] | None:

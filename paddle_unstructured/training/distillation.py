@@ -11,6 +11,8 @@ import paddle.nn.functional as F
 from ..arguments import fraction, instance, number
 from ..graph import open_graph
 from ..graph.splice import program_of, splice
+from ..graph.undo import all_or_nothing
+from ..graph.values import agree
 
 
 def distill(
@@ -29,7 +31,7 @@ def distill(
 
     (1 - weight) * loss + weight * T^2 * KL(softmax(teacher_logits / T) || softmax(logits / T)), mean over the batch
 
-    Call it inside `program_guard` of the training Program, before `minimize`. The teacher's Program is copied into the
+    Call it before `minimize`. The teacher's Program is copied into the
     training Program, in test mode: no further feed and no further run per batch. Its weights, as they are now, are
     copied under names of their own, so it may be the net that is then pruned. They never train, are never pruned, and
     are not part of inference models.
@@ -52,8 +54,9 @@ def distill(
         The mixed loss, a scalar of the training Program.
 
     Raises:
-        ValueError: A value out of range; logits of different shapes; a teacher without weights, or with control flow;
-            an input that nothing is given for; a prefix that is taken. The Program is as it was.
+        ValueError: A value out of range; a loss that is no scalar; logits of different shapes, or of one class; a loss
+            of another Program than the logits; a teacher without weights, or with control flow; an input that nothing
+            is given for, or what it cannot read; a prefix that is taken. The Program is as it was.
         TypeError: Something that is not a value of a PIR Program.
 
     Example:
@@ -64,42 +67,62 @@ def distill(
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
     """
     check_mixture(weight, temperature)
-    if isinstance(logits, paddle.Tensor):
-        given = {"inputs": inputs, "scope": scope, "teacher_scope": teacher_scope}
-        return _mixed(loss, logits, _eager(loss, logits, teacher_logits, given), weight, temperature)
-    program_of(loss, "loss")
+    answers = {"loss": loss, "logits": logits, "teacher_logits": teacher_logits}
+    if any(isinstance(value, paddle.Tensor) for value in answers.values()):
+        _check_eager(answers, {"inputs": inputs, "scope": scope, "teacher_scope": teacher_scope})
+        _check_answers(loss, logits, teacher_logits)
+        return _mixed(loss, logits, teacher_logits.detach(), weight, temperature)
+    programs = {name: program_of(value, name) for name, value in answers.items()}
+    if programs["loss"] != programs["logits"]:
+        raise ValueError(
+            "`loss` and `logits` must be values of one Program, the one that trains, got values of two; only "
+            "`teacher_logits` may be of another."
+        )
     instance("prefix", prefix, str, rule="the beginning of names")
     if inputs is not None:
         instance("inputs", inputs, Mapping, rule="a dict of the teacher's inputs, name -> value")
     if teacher_scope is not None:
         instance("teacher_scope", teacher_scope, paddle.base.core._Scope, rule="a paddle.static.Scope or None")
-    student = open_graph(program_of(logits, "logits"), scope)
-    teacher = open_graph(program_of(teacher_logits, "teacher_logits"), teacher_scope or student.scope)
-    _check_classes(logits, teacher_logits)
-    [shown] = splice(teacher, [teacher_logits], student, inputs or {}, prefix)
-    return _mixed(loss, logits, shown, weight, temperature)
+    student = open_graph(programs["logits"], scope)
+    teacher = open_graph(programs["teacher_logits"], teacher_scope or student.scope)
+    _check_answers(loss, logits, teacher_logits)
+    with all_or_nothing(student), paddle.static.program_guard(student.program):
+        [shown] = splice(teacher, [teacher_logits], student, inputs or {}, prefix)
+        return _mixed(loss, logits, shown, weight, temperature)
 
 
 def _mixed(loss: Any, logits: Any, shown: Any, weight: float, temperature: float) -> Any:
-    return (1.0 - weight) * loss + weight * temperature**2 * divergence(shown / temperature, logits / temperature)
+    shown = shown if shown.dtype == logits.dtype else shown.cast(logits.dtype)
+    apart = divergence(shown / temperature, logits / temperature)
+    return (1.0 - weight) * loss + weight * temperature**2 * (
+        apart if apart.dtype == loss.dtype else apart.cast(loss.dtype)
+    )
 
 
-def _eager(loss: Any, logits: Any, teacher_logits: Any, static: Mapping[str, Any]) -> Any:
-    """The teacher's answers, without their gradient."""
-    for name, value in (("loss", loss), ("teacher_logits", teacher_logits)):
-        instance(name, value, paddle.Tensor, rule="a Tensor, as `logits` is one")
+def _check_eager(answers: Mapping[str, Any], static: Mapping[str, Any]) -> None:
+    for name, value in answers.items():
+        instance(name, value, paddle.Tensor, rule="a Tensor, as the others are")
     for name, value in static.items():
         if value is not None:
             raise TypeError(f"`{name}` belongs to static Programs, got one with Tensors; leave it out.")
-    _check_classes(logits, teacher_logits)
-    return teacher_logits.detach()
 
 
-def _check_classes(logits: Any, teacher_logits: Any) -> None:
-    if list(logits.shape[1:]) != list(teacher_logits.shape[1:]):
+def _check_answers(loss: Any, logits: Any, teacher_logits: Any) -> None:
+    """Refuse what broadcasts to a number that means nothing."""
+    for name, value in (("loss", loss), ("logits", logits), ("teacher_logits", teacher_logits)):
+        if not value.is_floating_point():
+            raise ValueError(f"`{name}` must be floating-point numbers, got {value.dtype}.")
+    if list(loss.shape) not in ([], [1]):
+        raise ValueError(f"`loss` must be a scalar, got shape {list(loss.shape)}; take its mean.")
+    if len(logits.shape) < 2 or logits.shape[-1] == 1:
+        raise ValueError(
+            f"`logits` must be of two classes or more, [batch, classes], got shape {list(logits.shape)}; of one logit "
+            "z for yes or no give concat([z, zeros_like(z)], -1), of both nets: its softmax is the sigmoid of z."
+        )
+    if not agree(logits.shape, teacher_logits.shape):
         raise ValueError(
             f"`teacher_logits` must have the shape of `logits`, {list(logits.shape)}, got "
-            f"{list(teacher_logits.shape)}; both nets must tell the same classes apart."
+            f"{list(teacher_logits.shape)}; both nets must tell the same classes apart, of the same batch."
         )
 
 

@@ -12,6 +12,7 @@ from paddle import Tensor
 from paddle.base.libpaddle import pir
 
 from .. import arguments
+from ..graph.values import agree
 
 Backward = Union[str, Callable[[Tensor, Tensor], Tensor]]
 _BACKWARDS = ("straight_through", "clipped")
@@ -136,7 +137,7 @@ def of_shape(x: Tensor, values: Any, what: str) -> Tensor:
     if not isinstance(values, (Tensor, pir.Value)):
         raise TypeError(f"{what} must give a tensor, got {arguments.shown(values)} ({type(values).__name__}).")
     known, given = list(x.shape), list(values.shape)
-    if len(known) != len(given) or any(a != b and -1 not in (a, b) for a, b in zip(known, given)):
+    if not agree(known, given):
         raise ValueError(f"{what} must give a tensor of the shape {known} that it gets, got {given}.")
     if values.dtype != x.dtype:
         raise ValueError(f"{what} must give a tensor of {x.dtype}, as it gets, got {values.dtype}.")

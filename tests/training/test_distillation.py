@@ -192,6 +192,95 @@ def test_a_teacher_of_other_classes_or_without_weights_is_refused():
         Student(lambda x: nn.Linear(2, 3)(x), teacher)
 
 
+def refused(program: Any, message: str, *answers: Any, **words: Any) -> None:
+    """`distill` refuses, and the Program has the ops and variables that it had."""
+    before = [op.id() for op in program.global_block().ops]
+    with pytest.raises((TypeError, ValueError), match=message):
+        distill(*answers, **words)
+    assert [op.id() for op in program.global_block().ops] == before
+    assert paddle.static.global_scope().find_var("teacher.linear_0.w_0") is None
+
+
+def test_a_loss_or_logits_of_another_program_are_refused():
+    teacher, net = teacher_net(), teacher_net()
+    for answers in ((teacher.loss, net.output, teacher.output), (net.loss, teacher.output, net.output)):
+        refused(net.program, "`loss` and `logits` must be values of one Program", *answers)
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({"x": "pixels"}, r"`inputs\['x'\]` must be a value of a PIR Program, got str"),
+        ({"x": "foreign"}, r"`inputs\['x'\]` must be a value of the Program that is copied into, got another's"),
+        ({"x": "x", "y": "x"}, "`inputs` must name inputs of the Program that is copied, x, got y"),
+        (
+            {"x": "wide"},
+            r"`inputs\['x'\]` must be \[-1, 2\] .*as .*reads x, got \[-1, 3\] paddle.float32; name another",
+        ),
+        ({"x": "whole"}, r"`inputs\['x'\]` must be \[-1, 2\] paddle.float32, .* got \[-1, 2\] paddle.int64"),
+        (None, r"`inputs\['x'\]` must be \[-1, 2\] .*got \[-1, 3\]"),
+    ],
+)
+def test_what_the_teacher_cannot_read_is_refused_by_name(inputs, message):
+    teacher = teacher_net()
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        wide = paddle.static.data("x", [-1, 3])
+        x = paddle.static.data("two", [-1, 2])
+        logits = nn.Linear(2, 3)(x)
+        values = {"x": x, "wide": wide, "whole": x.cast("int64"), "foreign": teacher.input}
+        loss = logits.mean()
+    given = None if inputs is None else {name: values.get(value, value) for name, value in inputs.items()}
+    refused(program, message, loss, logits, teacher.output, teacher_scope=teacher.scope, inputs=given)
+
+
+def test_answers_that_would_mean_nothing_are_refused():
+    one = teacher_net(lambda x: nn.Linear(2, 1)(x))
+    refused(
+        one.program,
+        r"`logits` must be of two classes .* got shape \[-1, 1\]; .*concat",
+        one.loss,
+        one.output,
+        one.output,
+    )
+    net = teacher_net()
+    with paddle.static.program_guard(net.program):
+        rows, whole = net.output.mean(1), net.output.cast("int64")
+    refused(net.program, r"`loss` must be a scalar, got shape \[-1\]; take its mean", rows, net.output, net.output)
+    refused(
+        net.program, "`teacher_logits` must be floating-point numbers, got paddle.int64", net.loss, net.output, whole
+    )
+
+
+def test_tensors_that_would_broadcast_are_refused():
+    paddle.disable_static()
+    logits = paddle.ones([4, 3])
+    with pytest.raises(ValueError, match=r"shape of `logits`, \[4, 3\], got \[1, 3\]; .*of the same batch"):
+        distill(logits.mean(), logits, logits[:1])
+    with pytest.raises(TypeError, match="`logits` must be a Tensor, as the others are, got ndarray"):
+        distill(logits.mean(), logits.numpy(), logits)
+
+
+def test_it_needs_no_guard_and_takes_a_teacher_of_another_precision():
+    def mixed(guarded: Any, layers: Any) -> float:
+        teacher, student = teacher_net(layers), teacher_net()
+        with paddle.static.program_guard(guarded or student.program):
+            loss = distill(
+                student.loss,
+                student.output,
+                teacher.output,
+                scope=student.scope,
+                teacher_scope=teacher.scope,
+                weight=0.7,
+            )
+        feed = {"x": BATCH[0]}
+        return float(student.exe.run(student.program, feed=feed, fetch_list=[loss], scope=student.scope)[0])
+
+    expected = mixed(None, lambda x: nn.Linear(2, 3)(x))
+    assert mixed(paddle.static.Program(), lambda x: nn.Linear(2, 3)(x)) == expected
+    assert mixed(None, lambda x: nn.Linear(2, 3)(x).cast("float64")) == expected
+
+
 @pytest.mark.parametrize(
     "drop",
     [
