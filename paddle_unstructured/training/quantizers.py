@@ -86,6 +86,8 @@ def rounded(x: Tensor, values: Tensor, backward: Backward = "straight_through") 
     Source: Bengio, Léonard and Courville 2013, arXiv:1308.3432; clipped: Courbariaux et al. 2016, arXiv:1602.02830.
     """
     checked_backward(backward)
+    if _PLAIN.get():
+        return values
     if callable(backward):
         through = with_backward(x, lambda gradient: backward(x, gradient))
     else:
