@@ -41,6 +41,11 @@ def _gelu(reader: Reader, op: Any) -> str:
     return "gelu_tanh" if op.attrs().get("approximate") else "gelu"
 
 
+def _round(reader: Reader, op: Any) -> str:
+    require(not op.attrs().get("decimals"), "it rounds to decimals")
+    return "round"
+
+
 def _clip(reader: Reader, op: Any) -> str:
     return f"clamp:{number(reader, op, 1)!r}:{number(reader, op, 2)!r}"
 
@@ -342,7 +347,8 @@ OPS: dict[str, Converter] = {
     "softshrink": _named("soft_shrink", "threshold"),
     "thresholded_relu": _named("thresholded", "threshold", "value"),
     **{kind: _named(kind) for kind in ("exp", "log", "sqrt", "rsqrt", "square", "abs", "reciprocal", "sin", "cos")},
-    **{kind: _named(kind) for kind in ("floor", "ceil", "round", "trunc", "sign")},
+    **{kind: _named(kind) for kind in ("floor", "ceil", "trunc", "sign")},
+    "round": activation(_round),
     "tanh_shrink": _tanh_shrink,
     "bitwise_and": _bitwise(_logical("multiply")),
     "bitwise_or": _bitwise(_logical("maximum")),

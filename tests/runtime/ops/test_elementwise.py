@@ -8,6 +8,8 @@ import pytest
 from paddle.nn import functional
 from runtime_nets import assert_like_paddle
 
+from paddle_unstructured.runtime.refusals import Refusal
+
 pytestmark = pytest.mark.usefixtures("static")
 OPEN = [-1, 6, -1, -1]
 ACTIVATIONS = ["elu", "celu", "selu", "mish", "softplus", "softsign", "log_sigmoid", "hardtanh", "hardshrink"]
@@ -27,6 +29,17 @@ def test_functions_are_paddles(tmp_path, name):
 @pytest.mark.parametrize("name", ["sqrt", "rsqrt", "log", "reciprocal"])
 def test_functions_of_positive_numbers_are_paddles(tmp_path, name):
     assert_like_paddle(tmp_path, lambda x: getattr(paddle, name)(paddle.square(x) + 0.1), OPEN)
+
+
+@pytest.mark.parametrize("name", ["round", "trunc", "sign", "floor"])
+def test_functions_of_constants_are_paddles(tmp_path, name):
+    """A rounding in a range that stands still computes with such."""
+    assert_like_paddle(tmp_path, lambda x: x / getattr(paddle, name)(paddle.full([1], -2.5)), OPEN)
+
+
+def test_rounding_to_decimals_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="round: it rounds to decimals"):
+        assert_like_paddle(tmp_path, lambda x: paddle.round(x, 1), OPEN)
 
 
 NETS = {
