@@ -8,7 +8,7 @@ import os
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, Union, overload
+from typing import Any, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Union, overload
 
 import numpy as np
 import paddle
@@ -30,7 +30,7 @@ from .layer_model import Renamed, layer_masks, layer_model, static_mode, tensor_
 from .recalibration import recalibrate as measure_norms
 
 _log = logging.getLogger(__name__)
-Beside = Union[str, Callable[[str], str]]
+Beside = Union[str, Callable[[str, Collection[str]], str]]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
         shrink: Remove channels that whole zero filters make constant; see `remove_channels`.
         align_channels: With `shrink`: channel counts stay multiples of this.
         beside: texts that are written with the model in one step, by the ending of their file; or functions that make
-            them of the `.pdiparams`' SHA-256, in hex digits, for what belongs to these weights alone.
+            them of the `.pdiparams`' SHA-256, in hex digits, and the names of the params in it, for what belongs to
+            these weights alone.
 
     Returns:
         What was written. Prints as a table.
@@ -346,7 +347,8 @@ def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any, be
     with drafts(path) as draft:
         save_model(model, draft)
         for ending, text in beside.items():
-            said = text(pair.sha256(draft + KINDS["inference"][1])) if callable(text) else text
+            params = draft + KINDS["inference"][1]
+            said = text(pair.sha256(params), model.param_names) if callable(text) else text
             Path(draft + ending).write_text(said, encoding="utf-8")
         saved = open_model(draft, model.place)
         if saved.feeds != model.feeds or saved.param_names != model.param_names:

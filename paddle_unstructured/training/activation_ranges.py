@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import Callable, Iterable, Mapping
+from typing import Callable, Collection, Iterable, Mapping
 
 import paddle
 from paddle import Tensor
@@ -37,6 +37,14 @@ def widest(ranges: Iterable[list[float]]) -> list[float]:
     return [min(lows), max(highs)]
 
 
-def ranges_beside(ranges: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Callable[[str], str]]:
-    """The file of learned ranges as `export` writes it beside a model: it says which weights they belong to."""
-    return {".ranges.json": lambda sha256: json.dumps({SHA256_OF_PARAMS: sha256, **ranges}, indent=1) + "\n"}
+def ranges_beside(
+    ranges: Mapping[str, Mapping[str, list[float]]],
+) -> dict[str, Callable[[str, Collection[str]], str]]:
+    """The file of learned ranges as `export` writes it beside a model: of the weights that the model has, and it says
+    whose they are."""
+
+    def written(sha256: str, params: Collection[str]) -> str:
+        own = {name: sides for name, sides in ranges.items() if name in params}
+        return json.dumps({SHA256_OF_PARAMS: sha256, **own}, indent=1) + "\n"
+
+    return {".ranges.json": written}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import AbstractSet as Set
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -91,20 +92,21 @@ def why_not(graph: PirGraph, param: Param) -> str:
 
 
 def points(
-    graph: PirGraph, params: Sequence[Param], how: Mapping[str, Rounding]
+    graph: PirGraph, params: Sequence[Param], how: Mapping[str, Rounding], left: Sequence[Param] = ()
 ) -> tuple[list[Point], dict[str, tuple[list[str], list[Point]]]]:
     """The activations that the layers read and give, in the order in which they are to be put in.
 
     The output of a layer is that of its norm and activation; where nobody asked for it in so many words, it is not
-    rounded if no other layer comes behind it. What int8 kernels read is rounded once for all that read it, if they
-    agree, and before max pooling; any other input only where a layer that asks for it reads it.
+    rounded if no other layer comes behind it, or if int8 kernels give it to layers alone that are not in int8: `left`
+    are those that stay in float32. What int8 kernels read is rounded once for all that read it, if they agree, and
+    before max pooling; any other input only where a layer that asks for it reads it.
 
     Returns:
         All points, and for each weight by name the ranges of its inputs (none: they are not rounded) and the points of
         its outputs, one for each op that computes with it.
     """
     uses = [use for param in params for use in _uses(graph, param, how[param.name])]
-    found = _outputs(graph, uses)
+    found = _outputs(graph, uses, {op.id() for param in left for op in graph.readers(param)})
     wanted: dict[Any, set[tuple[Quantizer, int] | None]] = {}
     for use in uses:
         wanted.setdefault(key(use.origin), set()).add(use.how.at("input"))
@@ -138,15 +140,23 @@ def _uses(graph: PirGraph, param: Param, how: Rounding) -> Iterator[_Use]:
         yield _Use(param, how, name, op, operand, origin, _output(graph, op.result(0)))
 
 
-def _outputs(graph: PirGraph, uses: Sequence[_Use]) -> dict[Any, Point]:
-    """What layers give, by key."""
+def _outputs(graph: PirGraph, uses: Sequence[_Use], left: Set[int]) -> dict[Any, Point]:
+    """What layers give, by key; `left` are the ops of layers that stay in float32."""
     before = _leading_to(graph.program, [use.origin for use in uses])
+    others = left | {use.op.id() for use in uses if not use.how.is_int8}
     found: dict[Any, Point] = {}
     for use in uses:
-        is_asked = key(use.output) in before or (use.how.explicit and forward_uses(use.output))
+        is_asked = key(use.output) in before and not (use.how.is_int8 and _is_for(use.output, others))
+        is_asked = is_asked or (use.how.explicit and bool(forward_uses(use.output)))
         asked = use.how.at("output") if is_asked else None
         found.setdefault(key(use.output), Point(use.output, use.name + "_output_range", "output", asked))
     return found
+
+
+def _is_for(value: Any, layers: Set[int]) -> bool:
+    """Whether these ops alone read a value, in whatever shape."""
+    uses = forward_uses(value)
+    return bool(uses) and all(op.id() in layers or (_keeps_range(op) and _is_for(op.result(0), layers)) for op in uses)
 
 
 def _at_layer(apart: dict[Any, Point], use: _Use, asked: tuple[Quantizer, int]) -> Point:
@@ -240,10 +250,14 @@ def _activation(graph: PirGraph, op: Any) -> int | None:
 def _origin(value: Any) -> Any:
     """The activation whose range a layer's input has: rounding that once is enough."""
     op = value.get_defining_op()
-    while kind_of(op) in _KEPT_RANGE or (kind_of(op) == "pool2d" and op.attrs()["pooling_type"] == "max"):
+    while _keeps_range(op):
         value = op.operand_source(0)
         op = value.get_defining_op()
     return value
+
+
+def _keeps_range(op: Any) -> bool:
+    return kind_of(op) in _KEPT_RANGE or (kind_of(op) == "pool2d" and op.attrs()["pooling_type"] == "max")
 
 
 def _output(graph: PirGraph, value: Any, *, bias_only: bool = False) -> Any:

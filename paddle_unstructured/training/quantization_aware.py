@@ -118,10 +118,13 @@ def quantize_aware(
         raise ValueError("`program` is rounded already; build it anew.")
     weights = [param for param in graph.params() if param.is_weight]
     asked = roundings(config, weights)
-    kept = _kept(graph, weights, set(left), asked)
+    unfit = {param.name: why_not(graph, param) for param in weights}
+    kept = _kept(weights, unfit, set(left), asked)
     params = [param for param in weights if not kept[param.name]]
     how = {param.name: rounding for param in params if (rounding := asked[param.name])}
-    found, ends = points(graph, params, how)
+    reasons = {name: reason for name, reason in kept.items() if reason}
+    asked_out = frozenset(name for name in reasons if not unfit[name])
+    found, ends = points(graph, params, how, [param for param in weights if param.name in asked_out])
     layers = tuple(_layer(param, how[param.name], *ends[param.name]) for param in params)
     with all_or_nothing(graph):
         for param in params:
@@ -131,7 +134,7 @@ def quantize_aware(
         for point in found:
             build = partial(_rounded, graph, point, decay=decay if training else None)
             insert_behind(graph, point.value, build, point.readers)
-    return QuantizationAware(graph, layers, {name: reason for name, reason in kept.items() if reason}, tuple(found))
+    return QuantizationAware(graph, layers, reasons, tuple(found), asked_out)
 
 
 @dataclass(frozen=True)
@@ -175,20 +178,24 @@ class QuantizationAware:
     layers: tuple[RoundedLayer, ...]
     kept: dict[str, str]
     _points: tuple[Point, ...] = field(repr=False)
+    _left: frozenset[str] = field(repr=False)
 
     def ranges(self) -> dict[str, dict[str, list[float]]]:
         """Weight name -> {"input": [low, high], "output": [low, high]} of the activations of each layer in int8.
 
-        Of a weight with which several ops compute these are the widest.
+        Of a weight with which several ops compute these are the widest. {} of a layer that is not in int8 because it
+        was asked so, by `skip`, `exclude`, another quantizer or other bits: it stays in float32 when it is converted.
 
         Raises:
             ValueError: No training batch has been seen yet.
         """
-        return {
+        found = {
             layer.param.name: {"input": self._widest(layer.inputs), "output": self._widest(layer.outputs)}
             for layer in self.layers
             if layer.how.is_int8
         }
+        others = {layer.param.name for layer in self.layers} | self._left
+        return found | {name: {} for name in sorted(others - found.keys())}
 
     def export(self, feed: Any, fetch: Any, path: StrPath, pruner: Any = None, exe: Any = None, **kwargs: Any) -> Any:
         """Write the inference model, as `paddle_unstructured.export.export` does, and its ranges.
@@ -218,8 +225,13 @@ class QuantizationAware:
             return export(program, feed, fetch, path, pruner, exe, beside=beside, **kwargs)
 
     def _kept_roundings(self) -> dict[str, Callable[[Any], Any]]:
-        """The roundings of activations that are part of the model, by their marks."""
-        other = {name for layer in self.layers if not layer.how.is_int8 for name in (*layer.inputs, *layer.outputs)}
+        """The roundings of activations that are part of the model, by their marks.
+
+        What a layer gives that is not to be rounded may be rounded for an int8 kernel that reads it; it rounds itself.
+        """
+        others = [layer for layer in self.layers if not layer.how.is_int8]
+        other = {name for layer in others for name in layer.inputs}
+        other |= {name for layer in others if layer.how.output is not None for name in layer.outputs}
         kept = [point for point in self._points if point.name in other and point.how and point.kind != "gradient"]
         return {
             point.name: partial(_fixed, point, self._range(point.name) if point.needs_range else None) for point in kept
@@ -304,14 +316,14 @@ def _fixed(point: Point, range_: Sequence[float] | None, x: Any) -> Any:
 
 
 def _kept(
-    graph: PirGraph, weights: list[Param], skip: set[str], asked: Mapping[str, Rounding | None]
+    weights: list[Param], unfit: Mapping[str, str], skip: set[str], asked: Mapping[str, Rounding | None]
 ) -> dict[str, str]:
     """Why each weight stays float32, or ""."""
     check_named("skip", skip, weights, "Program")
     kept = {}
     for param in weights:
         unasked = "" if asked[param.name] else "no entry of `config` rounds it"
-        kept[param.name] = "named in `skip`" if param.name in skip else why_not(graph, param) or unasked
+        kept[param.name] = "named in `skip`" if param.name in skip else unfit[param.name] or unasked
     if all(kept.values()):
         raise ValueError(f"the Program has no layer to round: {why_none(kept)}; `skip` and `config` may leave some.")
     return kept

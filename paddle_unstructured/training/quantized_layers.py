@@ -51,21 +51,23 @@ class LayersQuantized:
     layers: dict[str, Rounding]
     kept: dict[str, str]
     _places: dict[str, list[nn.Layer]] = field(repr=False)
+    _left: frozenset[str] = field(repr=False)
     _hooks: list[Any] = field(repr=False)
 
     def ranges(self) -> dict[str, dict[str, list[float]]]:
         """Weight, as the saved model calls it -> {"input": [low, high]} of each layer in int8.
 
-        Of a weight that several layers hold this is the widest.
+        Of a weight that several layers hold this is the widest. {} of a layer that is not in int8 because it was asked
+        so, as of a Program.
 
         Raises:
             ValueError: No training batch has been seen yet.
         """
-        found = {}
+        found: dict[str, dict[str, list[float]]] = {name: {} for name in sorted(self._left)}
         for name, how in self.layers.items():
-            if how.is_int8:
-                layers = self._places[name]
-                found[layers[0].weight.name] = {"input": widest(_learned(layer, _INPUT, name) for layer in layers)}
+            layers = self._places[name]
+            learned = (_learned(layer, _INPUT, name) for layer in layers)
+            found[layers[0].weight.name] = {"input": widest(learned)} if how.is_int8 else {}
         return found
 
     def export(self, input_spec: Sequence[Any], path: StrPath, pruner: Any = None, **kwargs: Any) -> Any:
@@ -141,7 +143,8 @@ def quantize_layers(
         raise ValueError("`program` rounds already; call `remove()` of what quantize_aware returned first.")
     check_named("skip", skip, weights, "model")
     asked = roundings(config, weights)
-    reasons = {param.name: _why_not(param, places.get(param.name), asked[param.name], set(skip)) for param in weights}
+    unfit = {param.name: _unfit(param, places.get(param.name)) for param in weights}
+    reasons = {param.name: _why_not(param.name, unfit[param.name], asked, set(skip)) for param in weights}
     if all(reasons.values()):
         raise ValueError(f"the model has no layer to round: {why_none(reasons)}; `skip` and `config` may leave some.")
     layers: dict[str, Rounding] = {}
@@ -161,7 +164,8 @@ def quantize_layers(
         for hook in _attach(layer, _State(layers[param.name], param.output_axis or 0, decay), lost.get(param.name))
     ]
     kept = {name: reason for name, reason in reasons.items() if reason}
-    return LayersQuantized(graph.program, layers, kept, {name: places[name] for name in layers}, hooks)
+    left = frozenset(places[name][0].weight.name for name in kept if not unfit[name])
+    return LayersQuantized(graph.program, layers, kept, {name: places[name] for name in layers}, left, hooks)
 
 
 def _without_output(how: Rounding) -> Rounding:
@@ -180,14 +184,17 @@ def _places(graph: LayerGraph, weights: Sequence[Param]) -> dict[str, list[nn.La
     return found
 
 
-def _why_not(param: Param, places: list[nn.Layer] | None, how: Rounding | None, skip: set[str]) -> str:
-    if param.name in skip:
-        return "named in `skip`"
+def _unfit(param: Param, places: list[nn.Layer] | None) -> str:
+    """Why a weight cannot be rounded, or ""."""
     if param.dtype != "float32":
         return f"dtype {param.dtype}"
-    if not places:
-        return "it is no weight of a paddle.nn.Conv1D, Conv2D or Linear"
-    return "" if how else "no entry of `config` rounds it"
+    return "" if places else "it is no weight of a paddle.nn.Conv1D, Conv2D or Linear"
+
+
+def _why_not(name: str, unfit: str, asked: Mapping[str, Rounding | None], skip: set[str]) -> str:
+    if name in skip:
+        return "named in `skip`"
+    return unfit or ("" if asked[name] else "no entry of `config` rounds it")
 
 
 def _attach(layer: nn.Layer, state: _State, lost: str | None) -> list[Any]:

@@ -11,11 +11,12 @@ import numpy as np
 import paddle
 import pytest
 from command_lines import process
+from nets import new_programs
 from paddle import nn
 
-from paddle_unstructured import quantize_aware
+from paddle_unstructured import quantize_aware, test_program
 from paddle_unstructured.export import export_model
-from paddle_unstructured.runtime import Int8, convert
+from paddle_unstructured.runtime import Int8, Session, convert
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 
@@ -120,3 +121,106 @@ def test_pruned_on_the_way_the_ranges_are_those_of_the_model_as_it_was(one_and_o
     assert own.returncode == 0 and "ranges" not in own.stderr
     wrong = process(*words, str(ranges_of(other)), cwd=tmp_path)
     assert wrong.returncode == 2 and "other.ranges.json must hold ranges that were learned with" in wrong.stderr
+
+
+def small(config: Any = None, skip: Any = ()) -> tuple[nn.Layer, Any]:
+    with paddle.utils.unique_name.guard():
+        paddle.seed(1)
+        model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+    return model, quantize_aware(model, config, skip=skip)
+
+
+def as_layer(path: Path, config: Any, skip: Any, x: np.ndarray) -> np.ndarray:
+    """Exports a net after three batches; what it computes, rounding."""
+    model, aware = small(config, [name.replace("linear_1.w_0", "2.weight") for name in skip])
+    for _ in range(3):
+        model(paddle.to_tensor(X))
+    model.eval()
+    aware.export([paddle.static.InputSpec([None, 6], name="x")], path)
+    return model(paddle.to_tensor(x)).numpy()
+
+
+def as_program(path: Path, config: Any, skip: Any, x: np.ndarray) -> np.ndarray:
+    with new_programs() as (main, startup):
+        data = paddle.static.data("x", [-1, 6])
+        paddle.seed(1)
+        answer = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))(data)
+        test, (tested,) = test_program(main, [answer])
+        aware = quantize_aware(main, config, skip=skip)
+        quantize_aware(test, config, skip=skip, training=False)
+        exe = paddle.static.Executor()
+        exe.run(startup)
+        for _ in range(3):
+            exe.run(main, feed={"x": X}, fetch_list=[answer])
+        aware.export([data], [answer], path)
+        return exe.run(test, feed={"x": x}, fetch_list=[tested])[0]
+
+
+LEFT = {
+    "skip": (None, ["linear_1.w_0"]),
+    "exclude": ([{"quant_bits": 8}, {"op_names": ["@"], "exclude": True}], []),
+    "no entry": ([{"op_names": ["@"], "exclude": True}, {"op_names": ["!"]}], []),
+    "few bits": ([{}, {"op_names": ["@"], "quant_bits": {"weight": 3, "input": 32, "output": 32}}], []),
+}
+
+
+@pytest.mark.parametrize("config, skip", LEFT.values(), ids=LEFT)
+@pytest.mark.parametrize("door", [as_layer, as_program])
+def test_a_layer_that_was_not_to_be_in_int8_stays_so_when_it_is_converted(door, config, skip, tmp_path):
+    names = {"@": "2.weight", "!": "[04].weight"} if door is as_layer else {"@": "*_1.w_0", "!": "*_[02].w_0"}
+    config = config and [
+        {key: [names[name] for name in value] if key == "op_names" else value for key, value in entry.items()}
+        for entry in config
+    ]
+    x = 3.0 * X  # beyond the ranges that the layers around it learned
+    expected = door(tmp_path / "m", config, skip, x)
+    assert json.loads((tmp_path / "m.ranges.json").read_text())["linear_1.w_0"] == {}
+    paddle.enable_static()
+    table = convert(tmp_path / "m", tmp_path / "fast", int8=Int8(ranges=ranges_of(tmp_path / "m")))
+    paddle.disable_static()
+    assert [("int8" in choice.kernel, "as training left it" in choice.why) for choice in table.choices] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
+    np.testing.assert_allclose(Session(tmp_path / "fast").run(x)[0], expected, atol=0.02)
+
+
+def test_a_model_of_one_head_has_the_ranges_of_its_layers_alone(tmp_path, static):
+    with new_programs() as (main, startup):
+        data = paddle.static.data("x", [-1, 6])
+        trunk = nn.functional.relu(nn.Linear(6, 8)(data))
+        one, _ = heads = [nn.Linear(8, 3)(trunk), nn.Linear(8, 5)(trunk)]
+        aware = quantize_aware(main)
+        exe = paddle.static.Executor()
+        exe.run(startup)
+        exe.run(main, feed={"x": X}, fetch_list=heads)
+        aware.export([data], [one], tmp_path / "m")
+    assert {*json.loads(ranges_of(tmp_path / "m").read_text())} == {"pdiparams_sha256", "linear_0.w_0", "linear_1.w_0"}
+    paddle.enable_static()
+    assert convert(tmp_path / "m", tmp_path / "fast", int8=Int8(ranges=ranges_of(tmp_path / "m"))).converted
+
+
+def test_a_head_that_only_training_has_leaves_no_ranges(tmp_path):
+    class Helped(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk, self.head, self.helper = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+
+        def forward(self, x: Any) -> Any:
+            h = nn.functional.relu(self.trunk(x))
+            return self.head(h) + self.helper(h) if self.training else self.head(h)
+
+    model = Helped()
+    aware = quantize_aware(model)
+    model(paddle.to_tensor(X))
+    aware.export([paddle.static.InputSpec([None, 6], name="x")], tmp_path / "m")
+    kept = {*json.loads(ranges_of(tmp_path / "m").read_text())}
+    assert kept == {"pdiparams_sha256", model.trunk.weight.name, model.head.weight.name}
+
+
+def test_the_first_layer_may_stay_in_float32_with_ranges_alone(one_and_other, tmp_path):
+    one, _ = one_and_other
+    ranges = {"linear_1.w_0": json.loads(ranges_of(one).read_text())["linear_1.w_0"]}
+    table = convert(one, tmp_path / "fast", int8=Int8(ranges=ranges, skip=["linear_0.w_0"]))
+    assert [choice.kernel[:4] for choice in table.choices] == ["fp32", "int8"]

@@ -27,7 +27,8 @@ class Int8:
         equalize: Balance weights between layers first (cross-layer equalisation), for nets with ReLU.
         correct_bias: Put what rounding the weights shifts on average back into the biases; needs data.
         ranges: Ranges learned in training: weight -> {"input": [low, high], "output": [low, high]}, or the .json file
-            that holds them. They take precedence over data.
+            that holds them. They take precedence over data. A weight with {} was left in float32, and its layer stays
+            so.
         skip: Names of weights whose layers stay in float32.
         most_error: error of the outputs, ||y8 - y|| / ||y||, that is accepted on samples that are held out, in (0, 1]:
             layers stay in float32 until it is met, those first that add most to it for the time that int8 saves. 1

@@ -19,12 +19,13 @@ _EXACT = ("embedding", "positions", "running_sum", "equal", "not_equal", "less",
 _WHOLE = ("floor", "ceil", "round", "trunc")  # activations that make whole numbers
 
 
-def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
+def float_layers(net: Net, skip: AbstractSet[str], left: AbstractSet[str] = frozenset()) -> dict[Layer, str]:
     """The layers that stay in float32.
 
     Args:
         net: As `lower` gives it.
         skip: Names of weights whose layers stay in float32 because the user says so.
+        left: the same because training left them in float32, by the ranges that it learned.
 
     Returns:
         the layer -> why. All others run in int8.
@@ -39,7 +40,8 @@ def float_layers(net: Net, skip: AbstractSet[str]) -> dict[Layer, str]:
             f"`skip` must name weights of the model, got {', '.join(unknown)}; it has "
             f"{', '.join(layer.name for layer in layers if layer.name)}."
         )
-    floats = {layer: "as `skip` says" for layer in layers if layer.name and layer.name in skip}
+    floats = {layer: "as training left it" for layer in layers if layer.name and layer.name in left}
+    floats.update((layer, "as `skip` says") for layer in layers if layer.name and layer.name in skip)
     floats.update((layer, "no int8 kernel") for layer in layers if not _in_bytes(layer))
     _add_exact(layers, floats)
     _add_whole(net, layers, floats)

@@ -47,9 +47,9 @@ def calibrate(net: Net, options: Int8, batches: Sequence[Batch]) -> Calibrated:
     net = lower(net)
     if options.equalize:
         net = equalize(net)
-    floats, given = float_layers(net, set(options.skip)), {}
-    if options.ranges is not None:
-        given = learned(net, read_ranges(options.ranges))
+    ranges = {} if options.ranges is None else read_ranges(options.ranges)
+    given = learned(net, ranges)
+    floats = float_layers(net, set(options.skip), {name for name, sides in ranges.items() if not sides})
     if not len(batches):
         return Calibrated(net, complete(net, given, floats), floats, {})
     data, held = hold_out(net, batches)

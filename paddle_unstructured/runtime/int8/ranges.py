@@ -27,7 +27,8 @@ def calibrated(seen: Mapping[Layer, Observed], calibration: str) -> dict[Layer, 
 
 
 def read_ranges(source: Any, params: str | None = None) -> dict[str, dict[str, Range]]:
-    """Learned ranges: weight -> {"input": (low, high), "output": (low, high)}, either may be missing.
+    """Learned ranges: weight -> {"input": (low, high), "output": (low, high)}, either may be missing; {} of a layer
+    that stays in float32.
 
     Args:
         source: the ranges, or the file that holds them and says with which weights they were learned.
@@ -159,7 +160,7 @@ def _all_known(net: Net, ranges: dict[Layer, Range], floats: Mapping[Layer, str]
             f"`data` must be given, too, inputs to calibrate on: the learned ranges do not say what {names} "
             f"return{'s' * (len(unknown) == 1)}."
         )
-    return {**dict.fromkeys(layers, (0.0, 0.0)), **ranges}
+    return {**dict.fromkeys([*net.inputs, *layers], (0.0, 0.0)), **ranges}
 
 
 def _named(layer: Layer) -> str:
