@@ -117,10 +117,11 @@ class Model:
         """What the model returns for these inputs.
 
         Raises:
-            ValueError: A length is more than the steps of its sequence; a model of half precision has an op that the
-                device cannot compute in it; an operator of another library fails without a reason, as ours does on a
-                damaged plan.
+            ValueError: It is a checkpoint; a length is more than the steps of its sequence; a model of half precision
+                has an op that the device cannot compute in it; an operator of another library fails without a reason,
+                as ours does on a damaged plan.
         """
+        check_outputs(self)
         check_lengths(self.program, feeds, "`feeds`")
         try:
             outputs: list[np.ndarray] = paddle.static.Executor(self.place).run(
@@ -241,6 +242,15 @@ def open_model(path: StrPath, place: Any = None) -> Model:
     block = program.global_block()
     feeds = tuple(op.attrs()["name"] for op in block.ops if op.name() == "pd_op.data" and not op.result(0).persistable)
     return Model(files, program, scope, graph.place, feeds, read_fetches(program))
+
+
+def check_outputs(model: Model) -> None:
+    """Raise ValueError for a checkpoint, which cannot be run."""
+    if not model.fetches:
+        raise ValueError(
+            f"{model.files.prefix} must be an inference model to be run, not a checkpoint, which does not say what its "
+            "outputs are; export it first."
+        )
 
 
 def in_inference_mode(model: Model) -> Model:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from ..budget.budget import Budget
     from ..export import open_model
     from ..export.inputs import random_inputs
-    from ..saved_model import in_inference_mode
+    from ..saved_model import check_outputs, in_inference_mode
 
     if args.int8 and args.calibrate is None:
         raise ValueError("--int8 needs inputs to find ranges on; give --calibrate DATA.")
@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> None:
     if args.calibrate is None and given:
         raise ValueError(f"{', '.join(given)} has no meaning without --calibrate; add it, or leave this out.")
     pattern, model = pattern_beside(args.pattern, None, ""), open_model(args.model)
-    if not model.fetches:
-        raise ValueError(f"{args.model} must be an inference model to be run, not a checkpoint; export it first.")
+    check_outputs(model)
     what = timed(args, model)
     shapes_of(argparse.Namespace(shape=None if args.shape is None else [], data=args.calibrate), model)
     if args.calibrate is None:

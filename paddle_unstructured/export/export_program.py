@@ -163,7 +163,7 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
     place = exe.place if exe is not None else None if pruner is None else pruner.place
     graph = open_graph(program, scope, place)
     check_initialized(graph, [param for param in graph.params() if param.reader])
-    feed, fetch = _inputs(program, feed), _outputs(program, fetch)
+    feed, fetch = inputs_in(program, feed), outputs_in(program, fetch)
     masks = _masks(graph) if pruner is None else _masks(open_graph(program, pruner.scope, place), pruner.params)
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
@@ -303,12 +303,25 @@ def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
         model = open_model(draft, graph.place) if os.path.exists(draft + KINDS["inference"][1]) else None
     if model is not None:
         _drop_unread(model.program)
+        _check_variables(model.program)
     if model is None or not model.param_names:
         raise ValueError("`fetch` must be what the params compute, but depends on none of them.")
     lacking = set(model.feeds) - {value.get_defining_op().attrs()["name"] for value in feed}
     if lacking:
         raise ValueError(f"`feed` must hold every input that `fetch` needs, and lacks {', '.join(sorted(lacking))}.")
     return model
+
+
+def _check_variables(program: Any) -> None:
+    """Raise ValueError where outputs depend on variables that are no params: Paddle's Predictor cannot open that."""
+    ops = program.global_block().ops
+    others = [op.attrs()["name"] for op in ops if op.name() == "pd_op.data" and op.result(0).persistable]
+    if others:
+        raise ValueError(
+            "`fetch` must depend on inputs and params alone, and does on variables that no inference model holds, "
+            f"{', '.join(others[:3])}{', ...' * (len(others) > 3)}; of a Program that `quantize_aware` has rewritten, "
+            "call `export` of what it returned."
+        )
 
 
 def _drop_unread(program: Any) -> None:
@@ -360,7 +373,8 @@ def _write(model: Model, path: StrPath, removal: Removal | None, pruner: Any, be
         return Exported(prefix_of(path), sparsity_report(saved.program, saved.scope, pruner), removal)
 
 
-def _inputs(program: Any, feed: Any) -> list[Any]:
+def inputs_in(program: Any, feed: Any) -> list[Any]:
+    """Inputs of a Program, or their names, as its values; ValueError if one is none of them."""
     named = {
         op.attrs()["name"]: op.result(0)
         for op in program.global_block().ops
@@ -370,17 +384,18 @@ def _inputs(program: Any, feed: Any) -> list[Any]:
     for value in values:
         if not any(_is_same(value, known) for known in named.values()):
             raise ValueError(
-                f"`feed` must name or be inputs of the Program ({', '.join(named)}), got {_called(value)}."
+                f"`feed` must name or be inputs of the Program ({', '.join(named)}), got {_called(value, program)}."
             )
     return values
 
 
-def _outputs(program: Any, fetch: Any) -> list[Any]:
+def outputs_in(program: Any, fetch: Any) -> list[Any]:
+    """Outputs of a Program; ValueError if one is no value of it."""
     made = {op.id() for op in program.global_block().ops}
     for value in _list(fetch):
         if not isinstance(value, paddle.pir.Value) or value.get_defining_op().id() not in made:
             raise ValueError(
-                f"`fetch` must be values of the Program, outside of branches and loops, got {_called(value)}."
+                f"`fetch` must be values of the Program, outside of branches and loops, got {_called(value, program)}."
             )
     if not _list(fetch):
         raise ValueError("`fetch` must be at least one value of the Program, got none.")
@@ -391,11 +406,12 @@ def _is_same(value: Any, known: Any) -> bool:
     return isinstance(value, paddle.pir.Value) and value.is_same(known)
 
 
-def _called(value: Any) -> str:
+def _called(value: Any, program: Any) -> str:
     if not isinstance(value, paddle.pir.Value):
         return shown(value)
     name = f"the value {value.name!r}" if value.has_name else f"a result of {value.get_defining_op().name()}"
-    return f"{name}, which is none of them"
+    foreign = value.get_defining_op().get_parent_block().program != program
+    return f"{name} of another Program; give this one's" if foreign else f"{name}, which is none of them"
 
 
 def _list(values: Any) -> list[Any]:

@@ -10,6 +10,7 @@ import paddle
 from paddle.base.libpaddle.pir import reset_insertion_point_to_end
 
 from .program import walk
+from .rounded import is_moving_range
 from .values import exists, forward_uses, kind_of
 
 _RANDOM = {
@@ -33,6 +34,8 @@ def to_inference(program: Any) -> None:
 
         x / k * m  ->  x        x * m  ->  k * x where m is a comparison (dropout "downscale_in_infer")
 
+    Ranges that `quantize_aware` learns stand still.
+
     Two masks are refused, by the name of the op that makes their numbers, though people would see what is meant.
     `where(m, x, 0)`: Paddle broadcasts by adding zeros that it makes of all three operands, so what selects is a sum
     that the mask is one part of, in forms that differ with the shapes; write `x / k * m`. DropBlock: it divides by the
@@ -48,6 +51,10 @@ def to_inference(program: Any) -> None:
     for op in ops:  # Paddle leaves out those in branches and loops
         if op.has_attr("is_test"):
             op.set_bool_attr("is_test", True)
+    moving = [op for op in ops if is_moving_range(op)]
+    if moving:
+        _hold(moving)
+        ops = list(walk(program.global_block()))
     sources = [op for op in ops if kind_of(op) in _RANDOM and not op.has_attr("is_test")]
     if not sources:
         return
@@ -62,6 +69,21 @@ def to_inference(program: Any) -> None:
             "mask of a dropout that is known; give a `fetch` that does not need it, or build the Program for inference "
             "(`layer.eval()`) before it is exported."
         )
+
+
+def _hold(moving: list[Any]) -> None:
+    """Let readers of ranges that move read their variables, and take away what moves them."""
+    waiting = [op.operand_source(0).get_defining_op() for op in moving]
+    for op in moving:
+        op.result(0).replace_all_uses_with(op.operand_source(1))
+        op.get_parent_block().remove_op(op)
+    found: dict[int, Any] = {}
+    while waiting:
+        op = waiting.pop()
+        if kind_of(op) not in ("data", "parameter") and op.id() not in found:
+            found[op.id()] = op
+            waiting += [value.get_defining_op() for value in op.operands_source() if exists(value)]
+    _remove_unread(list(found.values()))
 
 
 def _take_out(program: Any, op: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Callable
 import paddle
 
 _BEGIN, _END, _LOSES = "rounding_begins", "rounding_ends", "rounding_loses_zeros"
+_MOVES = "rounding_range_moves"
 
 
 def between_marks(value: Any, mark: str, build: Callable[[Any], Any], *, loses_zeros: str = "") -> Any:
@@ -42,6 +43,15 @@ def ends(op: Any) -> str:
 def loses_zeros(op: Any) -> str:
     """Why zeros do not pass the rounding that ends with an op, or ""."""
     return _attribute(op, _LOSES)
+
+
+def mark_moving_range(written: Any) -> None:
+    """Mark the op that writes the range of a batch into its variable and gives it on; `is_moving_range` finds it."""
+    written.get_defining_op().set_str_attr(_MOVES, "yes")
+
+
+def is_moving_range(op: Any) -> bool:
+    return bool(op.name() == "pd_op.assign_out_" and op.has_attr(_MOVES))
 
 
 def note_lost_zeros(tensor: Any, why: str) -> None:

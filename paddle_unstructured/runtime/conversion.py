@@ -11,7 +11,7 @@ import numpy as np
 from .. import arguments
 from ..arguments import StrPath
 from ..reporting.table import aligned
-from ..saved_model import Model, check_other, in_inference_mode, open_model, prefix_of, save_model
+from ..saved_model import Model, check_other, check_outputs, in_inference_mode, open_model, prefix_of, save_model
 from .bf16.note import bf16_note
 from .bf16.options import Bf16
 from .bf16.write_plan import emit as emit_bf16
@@ -139,7 +139,7 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None, bf16: Bf1
 
     Raises:
         FileNotFoundError: There is no model, or no such file of data.
-        ValueError: Data that do not fit, or both `int8` and `bf16`.
+        ValueError: A checkpoint; data that do not fit, or both `int8` and `bf16`.
         BuildError: The kernels must be compiled once, and cannot be.
 
     Example:
@@ -154,11 +154,12 @@ def convert(model: StrPath, out: StrPath, *, int8: Int8 | None = None, bf16: Bf1
         if int8 is not None:
             raise ValueError("`bf16` must be left out with `int8`: a model is rounded to one or the other.")
     opened = open_model(arguments.path("model", model))
+    check_outputs(opened)
     check_other(opened.files, out, ONE_WAY)
     if int8 is not None and int8.ranges is not None:
         int8 = replace(int8, ranges=read_ranges(int8.ranges, opened.files.params))
     before = _bytes(opened.files.program, opened.files.params)
-    opened = in_inference_mode(opened) if opened.fetches else opened
+    opened = in_inference_mode(opened)
     try:
         writer, choices, note, errors = _converted(opened, int8, bf16)
     except Refusal as refusal:

@@ -8,8 +8,10 @@ from typing import Callable, Collection, Iterable, Mapping
 
 import paddle
 from paddle import Tensor
+from paddle.base.libpaddle import pir
 
 from ..formats.pair import SHA256_OF_PARAMS
+from ..graph.rounded import mark_moving_range
 
 
 def updated(range_: Tensor, x: Tensor, decay: float) -> Tensor:
@@ -28,7 +30,10 @@ def updated(range_: Tensor, x: Tensor, decay: float) -> Tensor:
         low, high = paddle.min(x), paddle.max(x)
         seen = paddle.stack([low, high, paddle.ones([], "float32")])
         is_finite = paddle.isfinite(low) & paddle.isfinite(high)
-        return paddle.assign(paddle.where(is_finite, range_ * decay + seen, range_), output=range_)
+        written = paddle.assign(paddle.where(is_finite, range_ * decay + seen, range_), output=range_)
+    if isinstance(written, pir.Value):
+        mark_moving_range(written)
+    return written
 
 
 def widest(ranges: Iterable[list[float]]) -> list[float]:

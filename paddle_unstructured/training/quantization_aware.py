@@ -211,15 +211,13 @@ class QuantizationAware:
         Raises:
             ValueError: No training batch has been seen yet, or what is said there. Nothing is written then.
         """
-        from ..export.export_program import export
+        from ..export.export_program import export, inputs_in, outputs_in
 
         beside = ranges_beside(self.ranges())
-        feed, fetch = (list(v) if isinstance(v, (list, tuple)) else [v] for v in (feed, fetch))
-        values = [value for value in (*feed, *fetch) if not isinstance(value, str)]
+        feed, fetch = inputs_in(self.graph.program, feed), outputs_in(self.graph.program, fetch)
         with mode(paddle.enable_static), in_plain_ops():
-            program, values = unrounded(self.graph.program, values, self._kept_roundings())
-        here = iter(values)
-        feed, fetch = ([v if isinstance(v, str) else next(here) for v in part] for part in (feed, fetch))
+            program, values = unrounded(self.graph.program, [*feed, *fetch], self._kept_roundings())
+        feed, fetch = values[: len(feed)], values[len(feed) :]
         kwargs.setdefault("scope", self.graph.scope)
         with self._rounded_weights():
             return export(program, feed, fetch, path, pruner, exe, beside=beside, **kwargs)

@@ -55,6 +55,10 @@ pytestmark = pytest.mark.usefixtures("static")
         ("prune in --ratio 0.5 --calibrate cut.npy -o p", "cut.npy must be .* it is cut short"),
         ("prune in --ratio 0.5 -o p/", "must be the prefix of the files to write, such as 'p/model'"),
         ("prune in --ratio 0.5 -o in/model.json/p", "it cannot be written: .*model.json is no folder"),
+        (
+            "accelerate train -o p",
+            "must be an inference model to be run, not a checkpoint, which does not say",
+        ),
         ("export train -o p", "is a training checkpoint, and does not say what its outputs are"),
         ("export in --weights missing -o p", "missing.pdparams"),
         (

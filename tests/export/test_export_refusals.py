@@ -110,7 +110,7 @@ def foreign(net: Net) -> Net:
     [
         ("y", "output", r"`feed` must name or be inputs of the Program \(z, x\), got 'y'"),
         ("linear_0.w_0_mask", "output", r"`feed` must name or be inputs of the Program \(z, x\)"),
-        (lambda net: foreign(net).input, "output", "got the value 'x', which is none of them"),
+        (lambda net: foreign(net).input, "output", "got the value 'x' of another Program; give this one's"),
         ([], "output", "`feed` must hold every input that `fetch` needs, and lacks x"),
         (["x", "z"], "output", "`feed` must hold inputs that `fetch` depends on, and no others"),
         ("x", lambda net: foreign(net).output, "`fetch` must be values of the Program"),

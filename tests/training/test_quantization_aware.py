@@ -12,8 +12,8 @@ import pytest
 from nets import Net, loop, masks_in
 from paddle import nn
 
-from paddle_unstructured import Int8Block, UnstructuredPruner
-from paddle_unstructured.export import open_model
+from paddle_unstructured import Int8Block, UnstructuredPruner, test_program
+from paddle_unstructured.export import export, open_model
 from paddle_unstructured.formats.pair import sha256
 from paddle_unstructured.graph import open_graph
 from paddle_unstructured.training.quantization_aware import quantize_aware
@@ -167,6 +167,22 @@ def test_a_test_program_rounds_in_the_ranges_of_training_and_leaves_them_alone()
 
 
 @pytest.mark.usefixtures("static")
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_test_program_that_is_made_of_a_rounding_one_leaves_its_ranges_alone(bits):
+    net = Aware(lambda x: nn.Linear(6, 3)(paddle.tanh(nn.Linear(4, 6)(x))), (8, 4), config=[{"quant_bits": bits}])
+    quantize_aware(net.plain, [{"quant_bits": bits}], training=False)
+    net.run()
+    copy, (twin,) = test_program(net.program, [net.output])
+    before = {name: net.get(name) for name in open_graph(net.program).persistables() if name.endswith("_range")}
+    x = 10 * np.random.default_rng(9).normal(size=(8, 4)).astype("float32")
+    (expected,) = net.exe.run(net.plain, feed={"x": x}, fetch_list=[net.twin])
+    (shown,) = net.exe.run(copy, feed={"x": x}, fetch_list=[twin])
+    np.testing.assert_array_equal(shown, expected)
+    assert before and all((net.get(name) == values).all() for name, values in before.items())
+    assert "pd_op.assign_out_" not in [op.name() for op in copy.global_block().ops]
+
+
+@pytest.mark.usefixtures("static")
 def test_each_activation_is_rounded_once_and_the_last_output_only_watched():
     net = Aware()
     found = {layer.param.name: (layer.input, layer.output) for layer in net.quantized.layers}
@@ -258,6 +274,23 @@ def test_the_exported_model_rounds_nothing_and_brings_its_ranges(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{name}.{end}" for name in ("test", "training") for end in ("json", "pdiparams", "ranges.json")
     ]
+
+
+@pytest.mark.usefixtures("static")
+def test_values_of_another_program_are_refused_and_so_is_what_no_model_holds(tmp_path):
+    net = Aware(lambda x: nn.Linear(4, 3)(x), (8, 4))
+    net.run()
+    with pytest.raises(
+        ValueError, match="`fetch` must be values of the Program, .*result of pd_op.add of another Program"
+    ):
+        net.quantized.export(net.input, net.twin, str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="`feed` must name or be inputs of the Program .x., got None"):
+        net.quantized.export(None, net.output, str(tmp_path / "model"))
+    with pytest.raises(
+        ValueError, match="variables that no inference model holds, linear_0.w_0_input_range; .*`export`"
+    ):
+        export(net.program, net.input, net.output, str(tmp_path / "model"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("static")
