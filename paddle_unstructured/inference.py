@@ -99,15 +99,19 @@ def overwrites(reads: Iterable[tuple[str, Collection[Any]]]) -> bool:
     return any(readers[value] > 1 for value in guilty)
 
 
-def without_onednn(kinds: Iterable[str]) -> list[str]:
-    """Which of some kinds of ops oneDNN fails with."""
-    return sorted(set(kinds) & set(WITHOUT_ONEDNN))
+def without_onednn(kinds: Iterable[str], ranks: Iterable[int], norms: Iterable[tuple[int, int]]) -> list[str]:
+    """What of a model oneDNN fails on.
 
-
-def many_axes(ranks: Iterable[int]) -> list[str]:
-    """What oneDNN fails on, if a value of one of these ranks has more axes than its kernels in Paddle take."""
+    Args:
+        kinds: kinds of its ops.
+        ranks: numbers of axes of its values: with more than `MOST_AXES` its kernels in Paddle fail.
+        norms: of each layer norm the first axis that it normalizes, and the number of axes: its kernel takes the last
+            alone.
+    """
     most = max(ranks, default=0)
-    return [f"values of {most} axes"] if most > MOST_AXES else []
+    wide = [f"values of {most} axes"] if most > MOST_AXES else []
+    deep = ["layer_norm over several axes"] if any(first + 1 < axes for first, axes in norms) else []
+    return [*sorted(set(kinds) & set(WITHOUT_ONEDNN)), *deep, *wide]
 
 
 def crashes(kinds: Collection[str]) -> bool:
@@ -188,7 +192,8 @@ def warn_of_onednn(program: Any, name: str) -> None:
     ops = list(walk(program.global_block()))
     results = (value for op in ops for value in op.results())
     ranks = (len(value.shape) for value in results if exists(value) and value.is_dense_tensor_type())
-    failing = without_onednn(kind_of(op) for op in ops) + many_axes(ranks)
+    norms = [(op.attrs()["begin_norm_axis"], len(op.result(0).shape)) for op in ops if kind_of(op) == "layer_norm"]
+    failing = without_onednn(map(kind_of, ops), ranks, norms)
     if failing:
         _LOG.warning(
             "%s: paddle.inference fails on %s with oneDNN, its default; call config.disable_mkldnn(), or open the "

@@ -64,8 +64,13 @@ def turned(x: Any) -> Any:
     return nn.Conv2D(8, 4, 1)(paddle.cos(x) * 2 + paddle.sin(x))
 
 
+def normed_whole(x: Any) -> Any:
+    """A norm over channels and pixels together, whose kernel in oneDNN knows the last axis alone."""
+    return nn.LayerNorm([8, 4, 4])(F.adaptive_avg_pool2d(nn.Conv2D(3, 8, 1)(x), 4))
+
+
 @pytest.mark.parametrize(
-    "layers", [nearest, bilinear, inside_a_branch, rearranged, turned], ids=lambda layers: layers.__name__
+    "layers", [nearest, bilinear, inside_a_branch, normed_whole, rearranged, turned], ids=lambda layers: layers.__name__
 )
 def test_nets_on_which_onednn_fails_run_and_are_right(tmp_path, layers, caplog):
     path = saved(tmp_path, layers)
@@ -85,6 +90,7 @@ def test_benchmark_takes_a_net_with_an_interpolation(tmp_path):
     "layers, said",
     [
         (nearest, "fails on nearest_interp with oneDNN"),
+        (normed_whole, "fails on layer_norm over several axes with oneDNN"),
         (rearranged, "reshape_transpose_matmul_fuse_pass"),
         (turned, "writes over numbers that are read again; call config.delete_pass('inplace_pass')"),
     ],

@@ -69,6 +69,13 @@ def ranks_of(content: dict[str, Any]) -> Iterator[int]:
         yield from (len(one["TT"]["D"][1]) for one in made if one.get("TT", {}).get("#") == "0.t_dtensor")
 
 
+def norms_of(content: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    """The first axis that each layer norm of all blocks normalizes, and how many axes its numbers have."""
+    for op in all_ops(content):
+        if op["#"].endswith(".layer_norm"):
+            yield attribute(op["A"], "begin_norm_axis"), len(op["O"][0]["TT"]["D"][1])
+
+
 def share_params(content: dict[str, Any]) -> bool:
     """Let one op stand for each parameter, in place; whether there was one with two.
 

@@ -13,9 +13,9 @@ import paddle
 from ..arguments import StrPath, whole
 from ..formats import pair
 from ..formats.pdiparams import read, scan
-from ..formats.pir_json import all_ops, ops_of, ranks_of, read_program, reads_of, share_params
+from ..formats.pir_json import all_ops, norms_of, ops_of, ranks_of, read_program, reads_of, share_params
 from ..formats.scratch import scratch
-from ..inference import make_config, many_axes, overwrites, reason, without_onednn
+from ..inference import make_config, overwrites, reason, without_onednn
 from ..saved_model import Files, find_model
 from .engine import MOST_THREADS, Engine
 from .operator import register
@@ -64,7 +64,7 @@ def create_predictor(path: StrPath, *, threads: int = 1) -> Any:
         for ours in operators(program, files.program):
             _check(ours, files)
     kinds = {op["#"].split(".")[-1].rstrip("_") for op in all_ops(program)}
-    failing = without_onednn(kinds) or many_axes(ranks_of(program)) or loses_layout(program)
+    failing = without_onednn(kinds, ranks_of(program), norms_of(program)) or loses_layout(program)
     if failing:
         _LOG.warning("%s runs without oneDNN, since Paddle's own fails on %s.", path, " and ".join(failing))
     with scratch() as folder:  # the weights stay where they are

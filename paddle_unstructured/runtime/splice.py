@@ -12,8 +12,8 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 
 from ..formats import pdiparams
-from ..formats.pir_json import ops_of, param_name, ranks_of, read_program, reads_of
-from ..inference import OVERWRITING_PASS, WITHOUT, check_opens, many_axes, overwrites
+from ..formats.pir_json import norms_of, ops_of, param_name, ranks_of, read_program, reads_of
+from ..inference import OVERWRITING_PASS, WITHOUT, check_opens, overwrites, without_onednn
 from ..saved_model import drafts
 from .op_graph import OpGraph
 from .reader import Refusal
@@ -71,12 +71,14 @@ def write_parts(dense: str, pieces: Sequence[Piece], path: str) -> None:
     with drafts(path) as draft:
         write_files(draft, content, {**rest, **own})
         check_opens(draft + ".json", draft + ".pdiparams")
-    loops, wide = loses_layout(content), many_axes(ranks_of(content))
-    if wide:
-        _LOG.warning(WITHOUT, path, f"fails on {wide[0]}", "disable_mkldnn()")
+    reads = reads_of(content)
+    loops = loses_layout(content)
+    failing = without_onednn((kind for kind, _ in reads), ranks_of(content), norms_of(content))
+    if failing:
+        _LOG.warning(WITHOUT, path, f"fails on {' and '.join(failing)}", "disable_mkldnn()")
     elif loops:
         _LOG.warning(WITHOUT, path, f"computes {loops[0]} wrongly", "disable_mkldnn()")
-    elif overwrites(reads_of(content)):
+    elif overwrites(reads):
         _LOG.warning(WITHOUT, path, "writes over numbers that are read again", f"delete_pass({OVERWRITING_PASS!r})")
 
 

@@ -291,3 +291,21 @@ def test_a_damaged_plan_in_a_loaded_program_says_who_knows_more(models):
         open_model(fast).run(x=image(1, 3, 8, 8))
     with pytest.raises(ValueError, match="20 input channels got 21"):
         Session(fast)
+
+
+@pytest.mark.parametrize(
+    "left, said",
+    [
+        (lambda x: nn.LayerNorm([8, 4, 4])(x), "fails on layer_norm over several axes"),
+        (lambda x: F.interpolate(x, scale_factor=2), "fails on nearest_interp"),
+    ],
+)
+def test_what_onednn_fails_on_beside_our_operators_is_said(tmp_path, left, said, caplog):
+    def net(x):
+        return left(paddle.mode(nn.Conv2D(3, 8, 1)(x), -1, keepdim=True)[0].expand([-1, 8, 4, 4]))
+
+    dense = save_net(tmp_path, net, [-1, 3, 4, 4])
+    assert convert(dense, tmp_path / "fast").parts
+    assert said + "; call config.disable_mkldnn()" in caplog.text
+    x = image(2, 3, 4, 4)
+    assert relative_error(predict(create_predictor(tmp_path / "fast"), x), open_model(dense).run(x=x)[0]) < 1e-5
