@@ -9,14 +9,14 @@ import os
 from dataclasses import replace
 from itertools import groupby
 from math import isfinite
-from typing import Any, Callable, Iterable, Sequence, Union
+from typing import Any, Callable, Iterable, Iterator, Sequence, Union
 
 import numpy as np
 import paddle
 
 from .. import arguments
 from ..allocation import Quota, by_rank
-from ..arguments import StrPath, fraction, function, name_of, names, wrong_kind
+from ..arguments import StrPath, flag, fraction, function, name_of, names, wrong_kind
 from ..compat.paddleslim import to_criterion, to_pattern, to_select
 from ..criteria import Criterion, as_watching, magnitude, scores, source_of
 from ..graph import Graph, Param, open_any
@@ -72,8 +72,8 @@ def sensitivity(
 
     Raises:
         ValueError: A value out of range, or more than the pattern can take; nothing to analyse; weights without a
-            value; a score that is not a finite number; a file of other weights, params, criterion or pattern, or with
-            sparsities that are not asked for.
+            value; a score that is not a finite number; an `evaluate` that trains; a file of other weights, params,
+            criterion or pattern, or with sparsities that are not asked for.
         TypeError: Something that is not a Program, scope or function.
 
     Example:
@@ -85,6 +85,7 @@ def sensitivity(
         arXiv:1506.02626, choose each layer's sparsity by such curves.
     """
     function("evaluate", evaluate, rule="a function () -> score")
+    progress = flag("progress", progress)
     asked = _rising(sparsities)
     file = None if path is None else arguments.path("path", path)
     graph = open_any(program, scope, place, input_spec=input_spec)
@@ -178,9 +179,10 @@ def _begun(
     path: StrPath | None,
 ) -> SensitivityTable:
     """The table in the file, or a new one with the dense score."""
-    criterion, digest = layers[0].criterion, hashlib.sha256()
-    for layer in layers:
-        digest.update(np.ascontiguousarray(graph.stored(layer.param.name)).data)
+    criterion, digest, before = layers[0].criterion, hashlib.sha256(), dict[str, bytes]()
+    for name, data in _bytes_of(graph, layers):
+        digest.update(data)
+        before[name] = hashlib.sha256(data).digest()
     table = SensitivityTable(
         float("nan"),
         {layer.param.name: layer.param.size for layer in layers},
@@ -192,9 +194,20 @@ def _begun(
     if path is not None and os.path.exists(path):
         return resumed(path, table, asked)
     table = replace(table, dense=_score(evaluate, "the weights as they are"))
+    changed = [name for name, data in _bytes_of(graph, layers) if hashlib.sha256(data).digest() != before[name]]
+    if changed:
+        raise ValueError(
+            f"`evaluate` must not train, and has changed {', '.join(changed[:3])}{', ...' * (len(changed) > 3)}; let "
+            "it run a Program without an optimizer, which `test_program` makes, and load the weights anew."
+        )
     if path is not None:
         table.save(path)
     return table
+
+
+def _bytes_of(graph: Graph, layers: Sequence[PrunedLayer]) -> Iterator[tuple[str, memoryview]]:
+    for layer in layers:
+        yield layer.param.name, np.ascontiguousarray(graph.stored(layer.param.name)).data
 
 
 # -- measuring
@@ -236,9 +249,12 @@ def _prune(graph: Graph, layer: PrunedLayer, total: int) -> int:
 
 def _score(evaluate: Callable[[], float], where: str) -> float:
     answer = evaluate()
-    score = np.asarray(answer)
+    try:
+        score = np.asarray(answer)
+    except Exception:  # of any kind that an object's own `__array__` raises
+        score = np.empty(0)
     if score.size != 1 or score.dtype.kind not in "fiub" or not isfinite(score.item()):
-        raise ValueError(f"`evaluate` must return a finite number, got {answer!r} for {where}.")
+        raise ValueError(f"`evaluate` must return a finite number, got {arguments.shown(answer)} for {where}.")
     return float(score.item())
 
 

@@ -75,6 +75,16 @@ def test_the_weights_are_restored_when_evaluate_is_stopped(stop: type[BaseExcept
 
 
 @on_programs
+def test_an_evaluate_that_trains_is_found_at_once(tmp_path):
+    net = Net(two_linears, [3, 4], lambda: paddle.optimizer.SGD(0.1))
+    with pytest.raises(
+        ValueError, match="`evaluate` must not train, and has changed linear_0.w_0, linear_1.w_0; let it"
+    ):
+        sensitivity(net.program, lambda: -float(net.run()[0]), (0.5,), path=tmp_path / "table.json", progress=False)
+    assert net.steps == 1 and not list(tmp_path.iterdir())
+
+
+@on_programs
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_other_dtypes_are_pruned_and_restored_bit_for_bit(dtype: str):
     def layers(x: Any) -> Any:
@@ -247,6 +257,8 @@ def test_the_bar_counts_scores_and_is_not_needed(monkeypatch: pytest.MonkeyPatch
         ({"evaluate": lambda: float("nan")}, ValueError, "finite number, got nan for the weights as they are"),
         ({"evaluate": lambda: np.ones(2)}, ValueError, "finite number, got array"),
         ({"evaluate": lambda: None}, ValueError, "finite number, got None"),
+        ({"evaluate": lambda: [[1.0], [1.0, 2.0]]}, ValueError, "`evaluate` must return a finite number, got ..1.0., "),
+        ({"progress": "no"}, ValueError, "`progress` must be True or False, got 'no'"),
     ],
 )
 def test_senseless_arguments_are_refused(arguments: dict[str, Any], error: type[Exception], message: str):
