@@ -54,6 +54,15 @@ def is_moving_range(op: Any) -> bool:
     return bool(op.name() == "pd_op.assign_out_" and op.has_attr(_MOVES))
 
 
+def newest_range(range_: Any) -> Any:
+    """The value that the variable of a range has at the end of a Program: Paddle takes two readings of one value for
+    one, whatever has been written in between."""
+    for op in range_.all_used_ops():
+        if is_moving_range(op) and op.operand_source(1).is_same(range_):
+            return newest_range(op.result(0))
+    return range_
+
+
 def note_lost_zeros(tensor: Any, why: str) -> None:
     """Note why zeros of a weight of an nn.Layer do not pass the rounding in its layer; "" if they do."""
     setattr(tensor, _LOSES, why)

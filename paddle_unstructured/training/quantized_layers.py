@@ -11,10 +11,12 @@ from typing import Any, Collection, Iterator, Mapping, Sequence
 import numpy as np
 import paddle
 from paddle import Tensor, nn
+from paddle.base.libpaddle import pir
+from paddle.jit.sot import psdb
 
 from ..arguments import StrPath, number
 from ..graph import LayerGraph, Param
-from ..graph.rounded import note_lost_zeros
+from ..graph.rounded import newest_range, note_lost_zeros
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
 from .activation_ranges import ranges_beside, updated, widest
@@ -61,8 +63,9 @@ class LayersQuantized:
         so, as of a Program.
 
         Raises:
-            ValueError: No training batch has been seen yet.
+            ValueError: No training batch has been seen yet, or the rounding was removed.
         """
+        self._check_there()
         found: dict[str, dict[str, list[float]]] = {name: {} for name in sorted(self._left)}
         for name, how in self.layers.items():
             layers = self._places[name]
@@ -87,6 +90,13 @@ class LayersQuantized:
         beside = ranges_beside(self.ranges())
         with self._exporting():
             return export(self.model, input_spec, path, pruner, beside=beside, **kwargs)
+
+    def _check_there(self) -> None:
+        if not self._hooks:
+            raise ValueError(
+                "the rounding and its ranges were taken out by `remove()`; export before that, or the model itself by "
+                "`paddle_unstructured.export.export`."
+            )
 
     def remove(self) -> None:
         """Take all rounding out again; the weights stay what they are."""
@@ -209,6 +219,7 @@ def _attach(layer: nn.Layer, state: _State, lost: str | None) -> list[Any]:
 
 
 def _before(layer: nn.Layer, inputs: Any) -> Any:
+    psdb.fallback(recursive=True)  # `to_static` by byte code trips over our frames (3.3.1): they run eagerly
     state: _State = vars(layer)[_STATE]
     if not inputs:
         raise ValueError(
@@ -225,6 +236,7 @@ def _before(layer: nn.Layer, inputs: Any) -> Any:
 
 
 def _after(layer: nn.Layer, inputs: Any, output: Any) -> Any:
+    psdb.fallback(recursive=True)
     vars(layer).pop("weight", None)
     state: _State = vars(layer)[_STATE]
     output = _rounded(layer, state, "output", _OUTPUT, output)
@@ -246,9 +258,11 @@ def _rounded(layer: nn.Layer, state: _State, kind: str, range_name: str, x: Tens
         with in_plain_ops():
             return rounded_activation(kind, x, quantizer, bits, low, high)
     if quantizer.needs_range:
-        range_ = getattr(layer, range_name)  # while it is traced, this is the Program's value
+        range_ = getattr(layer, range_name)
+        if isinstance(range_, pir.Value):  # it is traced, and perhaps this layer was before
+            range_ = newest_range(range_)
         if layer.training:
-            updated(range_, x, state.decay)
+            range_ = updated(range_, x, state.decay)
         elif paddle.in_dynamic_mode():
             _learned(layer, range_name, layer.full_name())
         low, high, weight = paddle.split(range_, 3)

@@ -138,9 +138,10 @@ def _words(name: str, words: Any, known: Sequence[str]) -> tuple[str, ...]:
 def _bits(name: str, bits: Any, types: Sequence[str], quantizer: Quantizer) -> dict[str, int | None]:
     least, most = quantizer.bits
     given = bits if isinstance(bits, Mapping) else dict.fromkeys(types, most if bits is None else bits)
-    unknown = [kind for kind in given if kind not in TYPES]
+    unknown = [kind for kind in given if kind not in types]
     if unknown:
-        raise ValueError(f"`{name}` must have keys among {', '.join(TYPES)}, got {arguments.shown(unknown[0])}.")
+        hint = "; add it to `quant_types`" if unknown[0] in TYPES else ""
+        raise ValueError(f"`{name}` must have keys among {', '.join(types)}, got {arguments.shown(unknown[0])}{hint}.")
     rule = f"an int in [{least}, {most}], which {type(quantizer).__name__} knows, or {FLOAT32} for float32"
     found: dict[str, int | None] = {}
     for kind in types:

@@ -17,6 +17,7 @@ from paddle_unstructured import (
     AffineQuantizer,
     BinaryQuantizer,
     DoReFaQuantizer,
+    FunctionQuantizer,
     UnstructuredPruner,
     quantize_aware,
 )
@@ -163,20 +164,51 @@ def test_a_copy_of_the_model_rounds_by_itself():
     assert (twin[0].rounding_input_range != model[0].rounding_input_range).any()
 
 
-def test_it_holds_under_to_static():
-    eager, traced = net(), net()
-    quantize_aware(eager)
-    quantize_aware(traced)
-    traced = paddle.jit.to_static(traced, full_graph=True)
+class Twice(nn.Layer):
+    """A layer that is called twice in one run: its range is moved twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images, self.shared, self.head = nn.Conv2D(3, 8, 3), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Any) -> Any:
+        x = nn.functional.relu(self.images(x)).mean([2, 3])
+        return self.head(self.shared(nn.functional.relu(3.0 * self.shared(x))))
+
+
+@pytest.mark.parametrize("make", [net, Twice])
+@pytest.mark.parametrize("config", [None, [{"quantizer": FunctionQuantizer(input=paddle.round)}]])
+@pytest.mark.parametrize("full_graph", [True, False])
+def test_it_holds_under_to_static(full_graph, config, make):
+    paddle.seed(1)
+    eager = make()
+    traced = copy.deepcopy(eager)
+    quantize_aware(eager, config)
+    quantize_aware(traced, config)
+    traced = paddle.jit.to_static(traced, full_graph=full_graph)
     train(eager)
     train(traced)
     for one, other in zip(eager.state_dict().values(), traced.state_dict().values()):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_once_the_rounding_is_removed_there_is_nothing_of_it_to_export(tmp_path):
+    model = net()
+    aware = quantize_aware(model)
+    train(model)
+    aware.remove()
+    for of_it in (aware.ranges, lambda: aware.export([InputSpec([None, 3, 6, 6])], tmp_path / "m")):
+        with pytest.raises(ValueError, match=r"taken out by `remove\(\)`; export before that, or the model itself"):
+            of_it()
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
+        (
+            {"config": [{"quant_types": ["weight"], "quant_bits": {"weight": 4, "input": 4}}]},
+            r"`config\[0\]\['quant_bits'\]` must have keys among weight, got 'input'; add it to `quant_types`",
+        ),
         (
             {"config": [{"op_names": ["5*"]}]},
             "must name weights, got '5\\*', which is none; there are 0.weight, 4.weight",
