@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph import PirGraph, TracedGraph
-from ..graph.op_facts import writes
+from ..graph.op_facts import taken, writers
 from ..graph.values import exists, kind_of, through
 from .ops import Fixed
 
@@ -22,10 +22,9 @@ def companions(graph: PirGraph, name: str) -> list[str]:
     if isinstance(graph, TracedGraph):
         return graph.beside(name)
     value, found = graph.persistable(name), set()
-    for op in value.all_used_ops():
-        for i in range(op.num_operands()) if writes(op, value) else ():
-            other = op.operand_source(i)
-            if other.is_same(value) or not _is_like(other, value) or op.get_input_names()[i] == "grad":
+    for op in writers(value):
+        for slot, other in taken(op, value):
+            if not _is_like(other, value) or other.is_same(value) or slot == "grad":
                 continue
             if not through(other, {"cast"}).persistable:
                 raise Fixed(f"{name}, which sees its outputs, is written by {op.name()}")
@@ -35,7 +34,7 @@ def companions(graph: PirGraph, name: str) -> list[str]:
 
 def decays(op: Any, value: Any, depth: int = 0) -> bool:
     """Whether the op is regularisation: all that becomes of its result is the optimizer's update of the variable."""
-    if depth and writes(op, value):
+    if depth and op.id() in {writer.id() for writer in writers(value)}:
         return True
     following = op.result(0).all_used_ops() if kind_of(op) in _DECAY and depth < 6 else []
     return bool(following) and all(decays(after, value, depth + 1) for after in following)

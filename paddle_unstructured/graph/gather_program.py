@@ -12,7 +12,7 @@ from .activations import activation
 from .base import Param
 from .gather import Gathering
 from .in_place import add_
-from .op_facts import slots, writes
+from .op_facts import taken, trainers
 from .program import PirGraph
 from .undo import all_or_nothing
 
@@ -72,7 +72,7 @@ class ProgramGathering(Gathering):
         if self._criterion.source == "gradient":
             op = self._optimizer_op(param)
             paddle.pir.set_insertion_point(op)  # before the weight moves
-            seen, axis = op.operand_source(op.get_input_names().index("grad")), -1
+            seen, axis = dict(taken(op, value))["grad"], -1
         else:
             found = activation(self._graph, param, self._criterion)
             seen, axis = found.value, found.axis
@@ -84,5 +84,4 @@ class ProgramGathering(Gathering):
             value.stop_gradient = stop_gradient
 
     def _optimizer_op(self, param: Param) -> Any:
-        value = self._graph.persistable(param.name)
-        return next((op for op in value.all_used_ops() if writes(op, value) and "grad" in slots(op)), None)
+        return next(iter(trainers(self._graph.persistable(param.name))), None)

@@ -7,6 +7,8 @@ from typing import Any
 
 import paddle
 
+_LIST = "builtin.combine"
+
 
 def kind_of(op: Any) -> str:
     """pd_op.add_ -> add."""
@@ -73,13 +75,38 @@ def writes(op: Any, value: Any) -> bool:
     return operand_of(op, value) == (1 if op.name() == "pd_op.assign_out_" else 0)
 
 
-def trains(op: Any, value: Any) -> bool:
-    """Whether the op is an optimizer's update of the value."""
-    return writes(op, value) and "grad" in slots(op)
+def writers(value: Any) -> list[Any]:
+    """The ops that update the value in place, by itself or in a list of values, as LARS takes them."""
+    return [op for held in _and_lists(value) for op in held.all_used_ops() if writes(op, held)]
+
+
+def trainers(value: Any) -> list[Any]:
+    """Those of them that are an optimizer's update."""
+    return [op for op in writers(value) if "grad" in slots(op)]
+
+
+def taken(op: Any, value: Any) -> list[tuple[str, Any]]:
+    """What a writer of the value takes for it, with the names of its operands: of lists what stands at its place."""
+    names, operands = slots(op), op.operands_source()
+    first = operands[0].get_defining_op()
+    if first is not None and first.name() == _LIST and operand_of(op, value) < 0:
+        at = operand_of(first, value)
+        operands = [_member(operand, at) for operand in operands]
+    return list(zip(names or [""] * len(operands), operands))
+
+
+def _and_lists(value: Any) -> list[Any]:
+    """The value, and the lists in which it is."""
+    return [value, *(op.result(0) for op in value.all_used_ops() if op.name() == _LIST)]
+
+
+def _member(operand: Any, at: int) -> Any:
+    maker = operand.get_defining_op() if operand.initialized() else None
+    return maker.operand_source(at) if maker is not None and maker.name() == _LIST else operand
 
 
 def is_learning_rate(value: Any) -> bool:
-    return any(slot_of(op, value) == "learning_rate" for op in value.all_used_ops())
+    return any(slot_of(op, held) == "learning_rate" for held in _and_lists(value) for op in held.all_used_ops())
 
 
 def overwrites(op: Any, value: Any) -> bool:

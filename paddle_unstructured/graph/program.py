@@ -16,7 +16,7 @@ from ..arguments import StrPath
 from ..formats import bfloat16, pdparams
 from .base import Param, check_prunable
 from .in_place import multiply_
-from .op_facts import is_learning_rate, trains, writes
+from .op_facts import is_learning_rate, trainers, writers
 from .roles import Roles
 
 
@@ -60,11 +60,7 @@ class PirGraph:
 
     def _frozen(self) -> dict[str, str]:
         """Params that are not trained while others are, by name, and why; in an inference Program there are none."""
-        trained = {
-            name
-            for name, value in self._values.items()
-            if not is_learning_rate(value) and any(trains(op, value) for op in value.all_used_ops())
-        }
+        trained = {name for name, value in self._values.items() if not is_learning_rate(value) and trainers(value)}
         if trained:
             return dict.fromkeys(self._values.keys() - trained, "the optimizer does not train it")
         if any(op.name() == "pd_op.fetch" for op in self.program.global_block().ops):
@@ -270,8 +266,8 @@ class PirGraph:
         """Whether an op writes a masked value and none of our products with its mask comes after it."""
         order = {op.id(): i for i, op in enumerate(walk(self.program.global_block()))}
         for value, mask in self._masked():
-            writers = [op for op in value.all_used_ops() if writes(op, value)]
-            if writers and not _is_mask_product(max(writers, key=lambda op: order[op.id()]), mask):
+            found = writers(value)
+            if found and not _is_mask_product(max(found, key=lambda op: order[op.id()]), mask):
                 return True
         return False
 

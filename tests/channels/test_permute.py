@@ -249,8 +249,9 @@ def test_weights_without_values_are_refused():
         permute_channels(randomised(averaged).program, 2, scope=paddle.static.Scope())
 
 
-def test_nothing_is_changed_when_an_accumulator_has_no_value():
-    net = randomised(averaged, lambda: paddle.optimizer.Momentum(0.1))
+@pytest.mark.parametrize("optimizer", [paddle.optimizer.Momentum, paddle.incubate.optimizer.LarsMomentumOptimizer])
+def test_nothing_is_changed_when_an_accumulator_has_no_value(optimizer):
+    net = randomised(averaged, lambda: optimizer(0.1, momentum=0.9))
     weights = {name: value for name, value in net.everything().items() if name.endswith(("w_0", "b_0"))}
     net.scope.erase([name for name in net.everything() if "linear_0.w_0_velocity" in name])
     with pytest.raises(ValueError, match="linear_0.w_0_velocity_0 must have a value"):

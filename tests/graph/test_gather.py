@@ -48,8 +48,10 @@ def accumulators(net):
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_saliency_is_the_sum_of_weight_times_gradient_over_the_batches(signed):
-    net = Net(lambda x: paddle.nn.Linear(4, 3, bias_attr=False)(x), [2, 4], lambda: paddle.optimizer.SGD(0.1))
+@pytest.mark.parametrize("optimizer", [paddle.optimizer.SGD, paddle.incubate.optimizer.LarsMomentumOptimizer])
+def test_saliency_is_the_sum_of_weight_times_gradient_over_the_batches(optimizer, signed):
+    words = {} if optimizer is paddle.optimizer.SGD else {"momentum": 0.9}
+    net = Net(lambda x: paddle.nn.Linear(4, 3, bias_attr=False)(x), [2, 4], lambda: optimizer(0.1, **words))
     UnstructuredPruner(net.program, ratio=0.5, criterion=Saliency(batches=8, signed=signed))
     expected = np.zeros((4, 3))
     for step in range(3):

@@ -30,6 +30,7 @@ OPTIMIZERS = {
     "Adamax": lambda: optimizer.Adamax(0.05),
     "Adadelta": lambda: optimizer.Adadelta(0.5),
     "Lamb": lambda: optimizer.Lamb(0.05),
+    "LARS": lambda: paddle.incubate.optimizer.LarsMomentumOptimizer(0.5, 0.9),  # takes lists of params
 }
 # Every value of each of the three meets both values of the others.
 SETTINGS = [
