@@ -87,8 +87,12 @@ def why_not(graph: PirGraph, param: Param) -> str:
         return "it is read inside a branch or a loop"
     if param.through:
         return f"it passes {param.through} on its way to its layer, and int8 kernels read stored weights"
-    is_alone = any(_activation(graph, op) is None for op in readers)
-    return "it is multiplied by another parameter" if is_alone else ""
+    given = [(op, _activation(graph, op)) for op in readers]
+    if any(operand is None for _, operand in given):
+        return "it is multiplied by another parameter"
+    others = [op.operand_source(operand).dtype for op, operand in given]
+    others = [dtype for dtype in others if dtype != paddle.float32]
+    return f"its layer computes in {others[0]}; build a net that rounds without auto_cast" if others else ""
 
 
 def points(

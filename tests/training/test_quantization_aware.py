@@ -339,6 +339,18 @@ def test_layers_that_are_skipped_or_unfit_stay_float32_and_say_why():
 
 
 @pytest.mark.usefixtures("static")
+def test_layers_under_auto_cast_stay_as_they_are_and_say_why():
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        x = paddle.static.data("x", [-1, 4])
+        with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):
+            half = nn.Linear(4, 6)(x)
+        nn.Linear(6, 2)(half.cast("float32"))
+    (why,) = quantize_aware(program).kept.values()
+    assert why == "its layer computes in paddle.bfloat16; build a net that rounds without auto_cast"
+
+
+@pytest.mark.usefixtures("static")
 @pytest.mark.parametrize(
     "words, message",
     [
