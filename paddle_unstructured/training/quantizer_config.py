@@ -116,18 +116,49 @@ def _entry(name: str, entry: Any) -> _Entry:
             raise ValueError(f"`{name}['{key}']` must name at least one, got none; leave it out for all.")
     quantizer = entry.get("quantizer", _DEFAULT)
     arguments.instance(f"{name}['quantizer']", quantizer, Quantizer, rule="a Quantizer, DoReFaQuantizer() say")
+    _check_range_of_bits(f"{name}['quantizer']", quantizer)
     exclude = arguments.flag(f"{name}['exclude']", entry.get("exclude", False))
     types = _words(f"{name}['quant_types']", entry.get("quant_types", TYPES), TYPES)
     roles = _words(f"{name}['op_types']", entry.get("op_types", ()), ("default", *_KNOWN, *_ROLES))
+    bits = _bits(f"{name}['quant_bits']", entry.get("quant_bits"), types, quantizer)
+    if not exclude:
+        _check_methods(f"{name}['quantizer']", quantizer, [kind for kind in types if bits[kind] is not None])
     return _Entry(
         types,
-        _bits(f"{name}['quant_bits']", entry.get("quant_bits"), types, quantizer),
+        bits,
         () if "default" in roles else tuple(role for word in roles for role in _ROLES.get(word, (word,))),
         tuple(arguments.names(f"{name}['op_names']", entry.get("op_names", ()))),
         exclude,
         quantizer,
         "quant_types" in entry,
     )
+
+
+def _check_range_of_bits(name: str, quantizer: Quantizer) -> None:
+    given: Any = quantizer.bits  # what a user's class says
+    pair = list(given) if isinstance(given, (tuple, list)) else []
+    if len(pair) != 2 or not all(isinstance(each, int) for each in pair) or not 1 <= pair[0] <= pair[1] < FLOAT32:
+        raise ValueError(
+            f"`{name}.bits` must be (least, most), 1 <= least <= most < {FLOAT32}, got {arguments.shown(given)}."
+        )
+
+
+def _check_methods(name: str, quantizer: Quantizer, kinds: Sequence[str]) -> None:
+    """See that a quantizer of the user's own has what it is asked for."""
+    asked = [f"quantize_{kind}" for kind in kinds] + ["quantize_gradient"] * (quantizer.gradient_bits is not None)
+    for method in asked:
+        own = [method, "quantize_input"] if method == "quantize_output" else [method]
+        if all(getattr(type(quantizer), each) is getattr(Quantizer, each) for each in own):
+            way = "set `gradient_bits` to None" if method == "quantize_gradient" else "leave it out of `quant_types`"
+            raise ValueError(
+                f"`{name}` must override {method} to round that, and {type(quantizer).__name__} does not; write it, or "
+                f"{way}."
+            )
+    if "weight" in kinds and not isinstance(quantizer.loses_zeros(quantizer.bits[1]), str):
+        raise ValueError(
+            f"`{name}.loses_zeros` must give the reason why a zero does not stay one, or '', got "
+            f"{arguments.shown(quantizer.loses_zeros(quantizer.bits[1]))}."
+        )
 
 
 def _words(name: str, words: Any, known: Sequence[str]) -> tuple[str, ...]:

@@ -213,7 +213,8 @@ class AffineQuantizer(Quantizer):
         if not self.symmetric_activations:
             return round_activation(x, low, high, bits)
         span = paddle.clip(paddle.maximum(low.abs(), high.abs()), min=1e-30)
-        return _even_steps(paddle.clip(x, -span, span), span, bits)
+        cut = paddle.clip(x, -span, span)  # NaN? no training batch of finite numbers was seen yet
+        return _even_steps(cut, span, bits)
 
 
 class DoReFaQuantizer(Quantizer):
@@ -391,7 +392,8 @@ def round_activation(x: Tensor, low: Tensor, high: Tensor, bits: int = 8) -> Ten
     low, high = paddle.clip(low, max=0.0), paddle.clip(high, min=0.0)
     scale = paddle.clip((high - low) / most, min=1e-30)
     zero = paddle.round(-low / scale)
-    cut = paddle.clip(x, -zero * scale, (most - zero) * scale)
+    # Paddle shows the line of a Program's op that fails: the remark on it is for whoever tests before training.
+    cut = paddle.clip(x, -zero * scale, (most - zero) * scale)  # NaN? no training batch of finite numbers was seen yet
     # Paddle's op has 2^(bits - 1) - 1 steps on either side of zero: one more bit holds all of [-z, n - z].
     return _even_steps(cut, most * scale, bits + 1)
 

@@ -17,7 +17,7 @@ from paddle_unstructured.export import export, open_model
 from paddle_unstructured.formats.pair import sha256
 from paddle_unstructured.graph import open_graph
 from paddle_unstructured.training.quantization_aware import quantize_aware
-from paddle_unstructured.training.quantizers import round_activation, round_weight
+from paddle_unstructured.training.quantizers import AffineQuantizer, round_activation, round_weight
 from paddle_unstructured.training.recipe import Recipe
 
 
@@ -164,6 +164,17 @@ def test_a_test_program_rounds_in_the_ranges_of_training_and_leaves_them_alone()
     expected = slow_activation(x, low, high) @ slow_weight(net.get("linear_0.w_0"), 1) + net.get("linear_0.b_0")
     np.testing.assert_allclose(shown, expected, rtol=1e-4, atol=1e-4)
     assert (net.get("linear_0.w_0_input_range") == before).all()
+
+
+@pytest.mark.usefixtures("static")
+@pytest.mark.parametrize(
+    "part", [AffineQuantizer(), AffineQuantizer(symmetric_activations=True)], ids=["", "symmetric"]
+)
+def test_whoever_tests_before_training_reads_why_it_fails(part):
+    net = Aware(lambda x: nn.Linear(4, 3)(x), (8, 4), config=[{"quantizer": part}])
+    quantize_aware(net.plain, [{"quantizer": part}], training=False)
+    with pytest.raises(ValueError, match="no training batch of finite numbers was seen yet"):
+        net.exe.run(net.plain, feed={"x": np.ones((8, 4), "float32")}, fetch_list=[net.twin])
 
 
 @pytest.mark.usefixtures("static")

@@ -332,3 +332,45 @@ def test_a_batch_that_is_not_finite_leaves_the_ranges_of_a_program_as_they_were(
     x[1, 2] = np.inf
     exe.run(main, feed={"x": x}, fetch_list=[output])
     assert aware.ranges()["linear_0.w_0"]["input"] == before["linear_0.w_0"]["input"]
+
+
+class Halves(Quantizer):
+    """A part of one's own that rounds weights alone."""
+
+    def quantize_weight(self, weight: Any, bits: int, axis: int) -> Any:
+        return paddle.round(weight * 2.0) / 2.0
+
+
+def part(**words: Any) -> Quantizer:
+    return type("Own", (Halves,), words)()
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        ({"quantizer": Halves()}, "must override quantize_input to round that, and Halves does not; .*`quant_types`"),
+        ({"quantizer": Halves(), "quant_types": ["output"]}, "must override quantize_output"),
+        (
+            {"quantizer": part(gradient_bits=4), "quant_types": ["weight"]},
+            "quantize_gradient .*`gradient_bits` to None",
+        ),
+        ({"quantizer": part(bits=(8, 2))}, r".bits` must be \(least, most\), 1 <= least <= most < 32, got \(8, 2\)"),
+        ({"quantizer": part(bits=4)}, r".bits` must be \(least, most\), .* got 4"),
+        (
+            {"quantizer": part(loses_zeros=lambda self, bits: True), "quant_types": ["weight"]},
+            "loses_zeros` must give the reason why .*got True",
+        ),
+    ],
+)
+def test_what_a_part_of_ones_own_lacks_is_said_at_the_door(entry, message):
+    model = nn.Linear(4, 3)
+    with pytest.raises(ValueError, match=r"`config\[0\]\['quantizer'\]" + f".*{message}"):
+        quantize_aware(model, [entry])
+    assert not model._forward_pre_hooks
+
+
+def test_a_part_of_ones_own_may_round_weights_alone():
+    model = nn.Linear(4, 3)
+    quantize_aware(model, [{"quantizer": Halves(), "quant_types": ["weight"]}])
+    expected = np.round(model.weight.numpy() * 2) / 2 + model.bias.numpy()
+    np.testing.assert_allclose(model(paddle.eye(4)).numpy(), expected, rtol=1e-6, atol=1e-7)
