@@ -190,10 +190,8 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
         full = _in_groups(kept, axis, pattern.m).sum(-1)
         broken, what = full > pattern.n, f"groups of {pattern.m} keep more than {pattern.n}"
     elif isinstance(pattern, Boxed):
-        if None in (param.output_axis, param.input_axis):
-            return "it has no output and input axis"
-        if pattern.check(param):
-            return ""  # too narrow: pruning leaves it dense
+        if pattern.check(param):  # too narrow: pruning leaves it dense
+            return "it has no output and input axis" if None in (param.output_axis, param.input_axis) else ""
         share = _shares_kept(kept, pattern.extents(param))
         broken, what = (share > 0) & (share < 1), "blocks are zero in part"
     else:

@@ -99,6 +99,10 @@ def test_filters_are_whole_outputs_or_inputs():
     assert pattern_fault(COLUMNS, Filter(), LINEAR) == ""
     assert pattern_fault(COLUMNS, Filter(axis="input"), LINEAR) == "4 of 4 blocks are zero in part"
     assert pattern_fault(ROWS, Filter(axis="input"), LINEAR) == ""
+    outputs_alone = Param("w", (2, 2, 4), "float32", "linear", "pd_op.einsum", 2, None)  # whose inputs are two axes
+    assert pattern_fault(COLUMNS.reshape(2, 2, 4), Filter(), outputs_alone) == ""
+    assert pattern_fault(ROWS.reshape(2, 2, 4), Filter(), outputs_alone) == "4 of 4 blocks are zero in part"
+    assert pattern_fault(ROWS.reshape(2, 2, 4), Block(2, 2), outputs_alone) == "it has no output and input axis"
 
 
 def test_a_layer_that_groups_do_not_divide_is_at_fault():
