@@ -181,6 +181,19 @@ def _meshgrid(op: Any, of: Lookup) -> Any:
     return tuple(np.meshgrid(*of(0), indexing="ij"))
 
 
+def _spectral_norm(op: Any, of: Lookup) -> np.ndarray:
+    """A weight divided by its largest singular value, as so many steps of power iteration find it."""
+    attributes, u, v = op.attrs(), np.ravel(of(1)), np.ravel(of(2))
+    weight = np.moveaxis(of(0), attributes["dim"], 0)
+    matrix = weight.reshape(len(weight), -1)
+    for _ in range(attributes["power_iters"]):
+        v = matrix.T @ u
+        v = v / (np.linalg.norm(v) + attributes["eps"])
+        u = matrix @ v
+        u = u / (np.linalg.norm(u) + attributes["eps"])
+    return np.asarray(of(0) / (u @ matrix @ v))
+
+
 _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "full": _full,
     "full_int_array": lambda op, of: np.array(op.attrs()["value"]),
@@ -267,6 +280,7 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "any": _reduced(np.any),
     "all": _reduced(np.all),
     "p_norm": _norm,
+    "spectral_norm": _spectral_norm,
     "eye": lambda op, of: np.eye(int(np.ravel(of(0))[0]), int(np.ravel(of(1))[0])),
     "repeat_interleave": lambda op, of: np.repeat(of(0), op.attrs()["repeats"], op.attrs()["axis"]),
     "tril": lambda op, of: np.tril(of(0), op.attrs()["diagonal"]),

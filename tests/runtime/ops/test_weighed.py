@@ -50,3 +50,14 @@ def test_a_product_with_a_weight_is_a_linear_layer(tmp_path, name):
     plan = assert_like_paddle(tmp_path, layers, shape, sparsity=0.8)
     kinds = [line.split(" ")[0] for line in plan.splitlines()]
     assert kinds.count("conv") + kinds.count("linear") == (1 if name == "more than there are" else 2)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("axis, shape", [(0, [8, 6, 3, 3]), (1, [8, 6, 1, 1])])
+def test_a_weight_under_spectral_norm_is_stored_divided(tmp_path, axis, shape, steps):
+    def layers(x):
+        norm = paddle.nn.SpectralNorm(shape, dim=axis, power_iters=steps)
+        return paddle.nn.functional.conv2d(x, norm(weight(*shape)))
+
+    plan = assert_like_paddle(tmp_path, layers, [-1, 6, -1, -1])
+    assert [line.split(" ")[0] for line in plan.splitlines()].count("conv") == 2
