@@ -90,9 +90,13 @@ def why_not(graph: PirGraph, param: Param) -> str:
     given = [(op, _activation(graph, op)) for op in readers]
     if any(operand is None for _, operand in given):
         return "it is multiplied by another parameter"
-    others = [op.operand_source(operand).dtype for op, operand in given]
-    others = [dtype for dtype in others if dtype != paddle.float32]
-    return f"its layer computes in {others[0]}; build a net that rounds without auto_cast" if others else ""
+    for op, operand in given:
+        value = op.operand_source(operand)
+        if not value.is_dense_tensor_type():
+            return f"{op.name()} reads it in a list of tensors; write the product as matmul to have it rounded"
+        if value.dtype != paddle.float32:
+            return f"its layer computes in {value.dtype}; build a net that rounds without auto_cast"
+    return ""
 
 
 def points(
