@@ -186,6 +186,16 @@ def test_a_layer_that_was_not_to_be_in_int8_stays_so_when_it_is_converted(door, 
     np.testing.assert_allclose(Session(tmp_path / "fast").run(x)[0], expected, atol=0.02)
 
 
+@pytest.mark.parametrize("door", [as_layer, as_program])
+def test_a_model_of_few_bits_alone_is_converted_as_it_computes(door, tmp_path):
+    expected = door(tmp_path / "m", [{"quant_bits": 4}], [], 3.0 * X)
+    paddle.enable_static()
+    table = convert(tmp_path / "m", tmp_path / "fast", int8=Int8(ranges=ranges_of(tmp_path / "m")))
+    paddle.disable_static()
+    assert table.converted and not [choice for choice in table.choices if "int8" in choice.kernel]
+    np.testing.assert_allclose(Session(tmp_path / "fast").run(3.0 * X)[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_model_of_one_head_has_the_ranges_of_its_layers_alone(tmp_path, static):
     with new_programs() as (main, startup):
         data = paddle.static.data("x", [-1, 6])

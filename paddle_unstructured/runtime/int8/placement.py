@@ -101,13 +101,17 @@ def _add_sums(layers: list[Layer], floats: dict[Layer, str]) -> None:
 
 
 def _add_last(net: Net, layers: list[Layer], floats: dict[Layer, str]) -> None:
-    """A function of single numbers that only outputs and layers in float32 read is one of the exact numbers."""
+    """A function of single numbers that only outputs and layers in float32 read is one of the exact numbers.
+
+    A clamp costs no exactness behind a layer in int8, which gives it on; between layers in float32 it is such, too.
+    """
     outputs = {output.layer for output in net.outputs}
     for layer in reversed(layers):
         readers = [other for other in layers if layer in other.inputs]
         last = layer in outputs or readers
         if function_of(layer) and last and _all_in(readers, floats) and layer not in floats:
-            if not (layer.kind == "activation" and is_clamp(layer.act) and layer not in outputs):
+            is_given_on = layer.kind == "activation" and is_clamp(layer.act) and layer not in outputs
+            if not is_given_on or _all_in(layer.inputs, {*net.inputs, *floats}):
                 floats[layer] = "behind the last layer in int8"
 
 
