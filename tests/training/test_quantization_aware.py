@@ -349,30 +349,6 @@ def test_layers_that_are_skipped_or_unfit_stay_float32_and_say_why():
     }
 
 
-def under_auto_cast(x: Any) -> Any:
-    with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):
-        return nn.Linear(6, 2)(x)
-
-
-def by_einsum(x: Any) -> Any:
-    return paddle.einsum("nc,cd->nd", x, paddle.create_parameter([6, 2], "float32"))
-
-
-@pytest.mark.usefixtures("static")
-@pytest.mark.parametrize(
-    "layer, why",
-    [
-        (under_auto_cast, "its layer computes in paddle.bfloat16; build a net that rounds without auto_cast"),
-        (by_einsum, "pd_op.einsum reads it in a list of tensors; write the product as matmul to have it rounded"),
-    ],
-)
-def test_layers_that_no_rounding_fits_stay_as_they_are_and_say_why(layer, why):
-    program = paddle.static.Program()
-    with paddle.static.program_guard(program, paddle.static.Program()):
-        layer(nn.Linear(4, 6)(paddle.static.data("x", [-1, 4])))
-    assert [*quantize_aware(program).kept.values()] == [why]
-
-
 @pytest.mark.usefixtures("static")
 @pytest.mark.parametrize(
     "words, message",

@@ -336,3 +336,27 @@ def test_senseless_entries_are_refused_and_the_program_stays_as_it_was(config, m
     with pytest.raises((ValueError, TypeError), match=message):
         quantize_aware(net.program, config)
     assert net.program.num_ops() == ops
+
+
+def under_auto_cast(x: Any) -> Any:
+    with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):
+        return nn.Linear(6, 2)(x)
+
+
+def by_einsum(x: Any) -> Any:
+    return paddle.einsum("nc,cd->nd", x, paddle.create_parameter([6, 2], "float32"))
+
+
+@pytest.mark.usefixtures("static")
+@pytest.mark.parametrize(
+    "layer, why",
+    [
+        (under_auto_cast, "its layer computes in paddle.bfloat16; build a net that rounds without auto_cast"),
+        (by_einsum, "pd_op.einsum reads it in a list of tensors; write the product as matmul to have it rounded"),
+    ],
+)
+def test_layers_that_no_rounding_fits_stay_as_they_are_and_say_why(layer, why):
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        layer(nn.Linear(4, 6)(paddle.static.data("x", [-1, 4])))
+    assert [*quantize_aware(program).kept.values()] == [why]
