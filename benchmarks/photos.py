@@ -19,6 +19,7 @@ import json
 import random
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any, Callable
 
@@ -37,7 +38,13 @@ ROWS: dict[str, dict[str, Any]] = {
     "1x4 25 %": {"ratio": 0.25, "pattern": "1x4"},
     "1x4 50 %": {"ratio": 0.5, "pattern": "1x4"},
 }
-ALLOCATIONS = ("LAMP", "Global")
+WAYS = {  # what is pruned how, and from which inputs
+    "by magnitude": {"method": "magnitude", "allocation": "LAMP"},
+    "LAMP": {"allocation": "LAMP"},
+    "Global": {"allocation": "Global"},
+    "default": {},
+    "default, made images": {},  # what `--calibrate random` makes
+}
 Judge = Callable[[Any], dict[str, float]]
 
 
@@ -47,7 +54,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="?", type=Path, help="folder of pictures")
     parser.add_argument("--ocr", type=Path, metavar="FOLDER", help="the unpacked package of benchmarks/ocr.py instead")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="default: all")
-    parser.add_argument("--allocations", nargs="+", choices=ALLOCATIONS, default=list(ALLOCATIONS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="default: all")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "photos", help="of the dense net")
     parser.add_argument("--table", action="store_true", help="run nothing, print what there is")
     args = parser.parse_args()
@@ -61,31 +68,32 @@ def main() -> None:
 
 def run(args: argparse.Namespace, net: str, dense: Path, samples: np.ndarray, judge: Judge) -> None:
     from paddle_unstructured import allocation, reconstruct
+    from paddle_unstructured.export.images import ImageInput, made_images
     from paddle_unstructured.saved_model import open_model
 
     done = {(line["net"], line["row"], line["allocation"]) for line in read()}
-    for row in args.rows:
-        for name in args.allocations if "ratio" in ROWS[row] else ("",):
-            for method in ("reconstruct", "magnitude"):
-                said = name if method == "reconstruct" else "by magnitude"
-                if (net, row, said) in done or (method == "magnitude" and name == "Global"):
-                    continue
-                model, begun = open_model(dense), time.monotonic()
-                (feed,) = model.feeds
-                batches = [{feed: samples[i : i + 32]} for i in range(0, len(samples), 32)]
-                words = {**ROWS[row], **({"allocation": getattr(allocation, name)()} if name else {})}
-                found = reconstruct(model, batches, method=method, **words)
-                line = {
-                    "net": net,
-                    "row": row,
-                    "allocation": said,
-                    "error": round(found.error, 4),
-                    **judge(found.model),
-                    "seconds": round(time.monotonic() - begun),
-                }
-                with RESULTS.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(line, file=sys.stderr, flush=True)
+    for row, how in product(args.rows, args.ways):
+        words: dict[str, Any] = {**ROWS[row], **WAYS[how]}
+        named = words.pop("allocation", None)
+        if (net, row, how) in done or (named is not None and "ratio" not in words):
+            continue
+        model, begun = open_model(dense), time.monotonic()
+        (feed,) = model.feeds
+        seen = made_images(ImageInput.of(model, samples.shape[2:]), len(samples)) if "made" in how else samples
+        if named is not None:
+            words["allocation"] = getattr(allocation, named)()
+        found = reconstruct(model, [{feed: seen[i : i + 32]} for i in range(0, len(seen), 32)], **words)
+        line = {
+            "net": net,
+            "row": row,
+            "allocation": how,
+            "error": round(found.error, 4),
+            **judge(found.model),
+            "seconds": round(time.monotonic() - begun),
+        }
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(line, file=sys.stderr, flush=True)
 
 
 def classifier(args: argparse.Namespace) -> tuple[str, Path, np.ndarray, Judge]:

@@ -130,6 +130,18 @@ class _Ranked:
         high = np.minimum([round(self.max_sparsity * size) for size in sizes.tolist()], limits).astype("int64")
         return np.minimum(low, high), high
 
+    def _floored(self, floor: float, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
+        """No layer keeps less than `floor` times the overall density, if the total can be met so."""
+        sizes, total = _sizes(params), _total(params, sparsity)
+        low, high = self._bounds(params, sparsity, limits)
+        kept = floor * (1.0 - sparsity) * sizes
+        # In tiny layers rounding up can ask for more than may be kept at all; then round down.
+        for rounded in (np.ceil(kept - 1e-9), np.floor(kept)):
+            floored = np.maximum(np.minimum(high, sizes - rounded.astype("int64")), low)
+            if floored.sum() >= total:
+                break
+        return Quota(total, low, floored)
+
 
 @dataclass(frozen=True)
 class Global(_Ranked):
@@ -156,15 +168,7 @@ class Global(_Ranked):
         fraction("floor", self.floor, rule="in [0, 1]", hint="0 switches it off")
 
     def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
-        sizes, total = _sizes(params), _total(params, sparsity)
-        low, high = self._bounds(params, sparsity, limits)
-        kept = self.floor * (1.0 - sparsity) * sizes
-        # In tiny layers rounding up can ask for more than may be kept at all; then round down.
-        for rounded in (np.ceil(kept - 1e-9), np.floor(kept)):
-            floored = np.maximum(np.minimum(high, sizes - rounded.astype("int64")), low)
-            if floored.sum() >= total:
-                break
-        return _reachable(self, Quota(total, low, floored), sparsity, params)
+        return _reachable(self, self._floored(self.floor, params, sparsity, limits), sparsity, params)
 
 
 @dataclass(frozen=True)
@@ -176,17 +180,21 @@ class LAMP(_Ranked):
     for scores u; the highest of a layer always has s = 1, so no layer is emptied while another has weights to spare.
 
     Args:
-        min_sparsity, max_sparsity: As for `Global`.
+        min_sparsity, max_sparsity, floor: As for `Global`; no floor by default, and 0.4 in `reconstruct`.
 
     Source: Lee et al. 2021, arXiv:2010.07611.
     """
 
     min_sparsity: float = 0.0
     max_sparsity: float = 1.0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fraction("floor", self.floor, rule="in [0, 1]", hint="0 switches it off")
 
     def budget(self, params: Sequence[Param], sparsity: float, limits: Sequence[int]) -> Quota:
-        bounds = self._bounds(params, sparsity, limits)
-        return _reachable(self, Quota(_total(params, sparsity), *bounds), sparsity, params)
+        return _reachable(self, self._floored(self.floor, params, sparsity, limits), sparsity, params)
 
     def decide(self, units: list[Tensor], alive: list[Tensor], sizes: list[Size], budget: Quota) -> Cut:
         return by_rank(units, alive, sizes, budget, rule=lamp_cut)

@@ -65,10 +65,17 @@ def test_nothing_and_everything_are_sparsities(sparsity):
     assert pruned(Global(), [SMALL, LARGE], sparsity) == [10 * sparsity] * 2
 
 
+def test_lamp_has_a_floor_where_one_is_asked_for():
+    uneven, even = [0.001] * 9 + [100.0], [1.0] * 10  # of the first LAMP takes all but the weight that holds its energy
+    assert LAMP() == LAMP(floor=0.0) and pruned(LAMP(), [uneven, even], 0.5) == [9, 1]
+    assert pruned(LAMP(floor=0.4), [uneven, even], 0.5) == [8, 2]
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 1))
 def test_the_bounds_always_leave_room_for_the_exact_total(sizes, sparsity, floor):
     budget = budget_of(Global(floor), sizes, sparsity)
+    assert budget_of(LAMP(floor=floor), sizes, sparsity).high.tolist() == budget.high.tolist()
     assert budget.total == round(sparsity * sum(sizes))
     assert budget.high.sum() >= budget.total
     assert (budget.low == 0).all() and (budget.high <= sizes).all() and (budget.high >= 0).all()
@@ -119,6 +126,8 @@ def test_a_threshold_is_looked_at_every_so_many_steps():
 def test_a_floor_that_is_no_fraction_is_refused(floor):
     with pytest.raises(ValueError, match="`floor` must be in .*got " + repr(floor)):
         Global(floor)
+    with pytest.raises(ValueError, match="`floor` must be in .*got " + repr(floor)):
+        LAMP(floor=floor)
 
 
 @pytest.mark.parametrize("value", [-0.01, float("nan"), np.inf])

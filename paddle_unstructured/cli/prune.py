@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allocation",
         choices=("Global", "LAMP", "Uniform", "ERK"),
         action="append",
-        help="default: Global, with --calibrate LAMP; with --calibrate it may be given several times: each is tried, "
-        "and that is taken whose outputs are nearest",
+        help="default: Global, with --calibrate LAMP with a floor of 0.4; with --calibrate it may be given several "
+        "times: each is tried, and that is taken whose outputs are nearest",
     )
     parser.add_argument("--rules", metavar="FILE", help="a YAML file of rules, instead of pattern and allocation")
     parser.add_argument(
@@ -101,13 +101,15 @@ def run(args: argparse.Namespace) -> None:
 
 def _reconstruct(args: argparse.Namespace) -> None:
     from ..export import export, open_model
+    from ..reconstruction.reconstruct import ALLOCATION
 
     words = _parts(args)
     model = open_model(args.model)
     arrays = calibration(args, args.calibrate, model)
     method = args.method or "reconstruct"
     how: dict[str, Any] = {"method": method, "select": selection(args), "bits": args.bits, "steps": args.steps}
-    choices = _allocations(args) if not is_asked(args) else [{"allocation": budget(args, model, args.int8)}]
+    timed = [{"allocation": budget(args, model, args.int8)}] if is_asked(args) else []
+    choices = timed or _allocations(args, LAMP=ALLOCATION)
     how["memory"] = 0.25 if args.memory is None else args.memory
     done = reconstructed(model, arrays, **how, **words, **choices[0])
     errors = [done.error]
@@ -151,8 +153,8 @@ def _parts(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in words.items() if value is not None}
 
 
-def _allocations(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The word for each one that was asked for; without any, that what `_parts` says is all."""
+def _allocations(args: argparse.Namespace, **ours: Any) -> list[dict[str, Any]]:
+    """The word for each one that was asked for, `ours` by name; without any, that what `_parts` says is all."""
     from .. import allocation
 
-    return [{"allocation": getattr(allocation, name)()} for name in args.allocation or ()] or [{}]
+    return [{"allocation": ours.get(name) or getattr(allocation, name)()} for name in args.allocation or ()] or [{}]

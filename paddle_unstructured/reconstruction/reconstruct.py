@@ -39,6 +39,7 @@ ENOUGH = 8  # samples whose variance is near that of all
 _CONSTANTS, _STATISTICS = ("bias", "norm scale", "norm bias"), ("norm mean", "norm variance")
 _LAYERS, _TOGETHER = 0.5, 0.8  # of the work: about the part that is done when layers are, and when weights have moved
 METHODS = ("reconstruct", "recalibrate", "magnitude")
+ALLOCATION = LAMP(floor=0.4)  # without a floor the last layer, of which little is seen, loses most of a small net
 
 
 def reconstruct(
@@ -75,7 +76,7 @@ def reconstruct(
             the names of `input_spec`, or `x0`, `x1` and so on as Paddle calls them.
         ratio: part of the selected weights to prune, in [0, 1]; n:m patterns bring their own.
         pattern: what falls together; "2:4", "1x4" or a pattern. Default: single weights.
-        allocation: who competes for the budget, default `LAMP()`; or a `Budget` in milliseconds, instead of a ratio.
+        allocation: who competes for the budget, default `LAMP(floor=0.4)`; or a `Budget` in milliseconds, instead of a ratio.
         select: param -> bool: which weights to prune.
         rules: which layer is pruned how, as `UnstructuredPruner` takes them, instead of pattern and allocation.
         method: "reconstruct"; "recalibrate": magnitudes, then batch norms measured anew; "magnitude".
@@ -138,7 +139,7 @@ def reconstruct(
             fit = allocation.fitted(whose.model, batches, pattern=pattern, select=select, seed=seed)
         allocation = fit = fit.named({param: whose.name(param) for param in whose.model.param_names})
     if allocation is None and rules is None and ratio is not None:
-        allocation = LAMP()  # an n:m pattern without a ratio means the same sparsity for every layer
+        allocation = ALLOCATION  # an n:m pattern without a ratio means the same sparsity for every layer
     words = {"ratio": ratio, "pattern": pattern, "allocation": allocation, "select": select, "rules": rules}
     words = {name: value for name, value in words.items() if value is not None}
     ranks = bool(worth) and rules is None and fit is None

@@ -16,6 +16,7 @@ from nets import Net, convnet
 
 from paddle_unstructured import UnstructuredPruner
 from paddle_unstructured.export import open_model
+from paddle_unstructured.reconstruction.reconstruct import ALLOCATION
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -147,6 +148,15 @@ def test_of_several_allocations_the_one_whose_outputs_are_nearest_is_taken(model
         assert code == 0 and said.endswith(f"\nby {listed}: {best} is taken\n")
         assert Path("both.pdiparams").read_bytes() == Path(f"{best}.pdiparams").read_bytes()
         os.remove("both.json")
+
+
+def test_lamp_by_name_is_what_inputs_get_by_default(model, run, tmp_path, monkeypatch):
+    def note(*_, **words):
+        raise ValueError(f"with {words['allocation']}")
+
+    monkeypatch.setattr("paddle_unstructured.cli.prune.reconstructed", note)
+    said = run("prune", "in", "--ratio", "0.5", "--calibrate", calibration(tmp_path), "--allocation", "LAMP", "-o", "p")
+    assert said[0] == 2 and f"with {ALLOCATION}" in said[2]
 
 
 FAULTY = """

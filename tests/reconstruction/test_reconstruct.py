@@ -11,7 +11,7 @@ import saved_nets
 from paddle import nn
 from saved_nets import structured
 
-from paddle_unstructured import NM, Block, Filter, PerLayer, Uniform
+from paddle_unstructured import LAMP, NM, Block, Filter, PerLayer, Uniform
 from paddle_unstructured.reconstruction.layers import SolvableLayer, solvable
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
 
@@ -98,6 +98,20 @@ def test_outputs_on_other_inputs_are_nearer_than_by_magnitude(tmp_path, build, w
     assert list(zeros.values()) == pytest.approx([asked, asked], rel=0.1, abs=64 if of_filters else 0)
     much = 0.95 if of_filters else 0.75  # whole filters leave little to make up with
     assert errors["reconstruct"] < much * errors["magnitude"]
+
+
+def test_by_default_every_layer_keeps_four_tenths_of_the_overall_density(tmp_path):
+    def uneven(x):  # of the last layer a few weights hold the energy
+        weight = np.random.default_rng(0).lognormal(0.0, 3.0, [32, 60]).astype("float32")
+        last = nn.Linear(32, 60, weight_attr=nn.initializer.Assign(weight))
+        return last(nn.functional.relu(nn.Linear(x.shape[1] * 64, 32)(x.flatten(1))))
+
+    most = {}
+    for words in ({}, {"allocation": LAMP()}):
+        done = reconstruct(saved(tmp_path, uneven), data(), ratio=0.5, steps=0, **words)
+        assert sum(row.zeros for row in done.rows) == round(0.5 * sum(row.weights for row in done.rows))
+        most[bool(words)] = max(row.zeros / row.weights for row in done.rows)
+    assert most[False] <= 0.8 < most[True]
 
 
 def test_no_layer_gets_worse_on_inputs_that_are_held_back(tmp_path):
