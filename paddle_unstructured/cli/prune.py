@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from .arguments import add_model, add_replace, add_selection, check_output, give, selection
@@ -116,7 +117,7 @@ def _reconstruct(args: argparse.Namespace) -> None:
     for choice in choices[1:]:
         other = reconstructed(open_model(args.model), arrays, **how, **words, **choice)
         errors.append(other.error)
-        if errors.index(min(errors)) == len(errors) - 1:
+        if _least(errors) == len(errors) - 1:
             done = other
     model = done.model
     written = export(model.program, model.feeds, model.fetches, args.output, done.pruner)
@@ -128,7 +129,12 @@ def _tried(names: list[str] | None, errors: list[float]) -> str:
     if names is None or len(names) < 2:
         return ""
     found = ", ".join(f"{name} {error:.4f}" for name, error in zip(names, errors))
-    return f"\nby {found}: {names[errors.index(min(errors))]} is taken"
+    return f"\nby {found}: {names[_least(errors)]} is taken"
+
+
+def _least(errors: list[float]) -> int:
+    """Where the least error is; one that is no number is above all."""
+    return min(range(len(errors)), key=lambda i: (math.isnan(errors[i]), errors[i]))
 
 
 def _parts(args: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from legacy_models import data
 from nets import Net, convnet
 
 from paddle_unstructured import UnstructuredPruner
+from paddle_unstructured.cli.prune import _least
 from paddle_unstructured.export import open_model
 from paddle_unstructured.reconstruction.reconstruct import ALLOCATION
 
@@ -148,6 +149,10 @@ def test_of_several_allocations_the_one_whose_outputs_are_nearest_is_taken(model
         assert code == 0 and said.endswith(f"\nby {listed}: {best} is taken\n")
         assert Path("both.pdiparams").read_bytes() == Path(f"{best}.pdiparams").read_bytes()
         os.remove("both.json")
+
+
+def test_an_allocation_whose_outputs_are_no_numbers_is_not_the_nearest():
+    assert [_least(errors) for errors in ([np.nan, 0.5, 0.6], [0.5, np.nan, 0.4], [np.nan])] == [1, 2, 0]
 
 
 def test_lamp_by_name_is_what_inputs_get_by_default(model, run, tmp_path, monkeypatch):
