@@ -76,8 +76,8 @@ def reconstruct(
             the names of `input_spec`, or `x0`, `x1` and so on as Paddle calls them.
         ratio: part of the selected weights to prune, in [0, 1]; n:m patterns bring their own.
         pattern: what falls together; "2:4", "1x4" or a pattern. Default: single weights.
-        allocation: who competes for the budget, default `LAMP(floor=0.4)`; or a `Budget` in milliseconds, which takes the
-            place of a ratio.
+        allocation: who competes for the budget, default `LAMP(floor=0.4)`; or a `Budget` in milliseconds, instead of
+            a ratio.
         select: param -> bool: which weights to prune.
         rules: which layer is pruned how, as `UnstructuredPruner` takes them, instead of pattern and allocation.
         method: "reconstruct"; "recalibrate": magnitudes, then batch norms measured anew; "magnitude".
