@@ -69,6 +69,7 @@ def main() -> None:
 def run(args: argparse.Namespace, net: str, dense: Path, samples: np.ndarray, judge: Judge) -> None:
     from paddle_unstructured import allocation, reconstruct
     from paddle_unstructured.export.images import ImageInput, made_images
+    from paddle_unstructured.reconstruction.familiarity import as_remembered
     from paddle_unstructured.saved_model import open_model
 
     done = {(line["net"], line["row"], line["allocation"]) for line in read()}
@@ -79,7 +80,10 @@ def run(args: argparse.Namespace, net: str, dense: Path, samples: np.ndarray, ju
             continue
         model, begun = open_model(dense), time.monotonic()
         (feed,) = model.feeds
-        seen = made_images(ImageInput.of(model, samples.shape[2:]), len(samples)) if "made" in how else samples
+        seen = samples
+        if "made" in how:
+            made = made_images(ImageInput.of(model, samples.shape[2:]), len(samples))
+            seen = as_remembered(model, feed, made, 1)
         if named is not None:
             words["allocation"] = getattr(allocation, named)()
         found = reconstruct(model, [{feed: seen[i : i + 32]} for i in range(0, len(seen), 32)], **words)

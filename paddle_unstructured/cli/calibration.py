@@ -54,6 +54,7 @@ def _listed(found: Samples) -> list[dict[str, np.ndarray]]:
 
 def _samples(args: argparse.Namespace, given: str, model: Any) -> Samples:
     from ..export.images import made_images
+    from ..reconstruction.familiarity import as_remembered
     from ..runtime.precision.samples import read_feeds
 
     if not model.fetches:
@@ -63,7 +64,8 @@ def _samples(args: argparse.Namespace, given: str, model: Any) -> Samples:
     if given == "random" and not os.path.exists(given):
         _refuse_image_words(args, "--calibrate random", ("mean", "std"))
         wanted, count = _image_input(args, model), args.images or MOST_IMAGES
-        return {wanted.name: made_images(wanted, count)}
+        made = made_images(wanted, count)
+        return {wanted.name: as_remembered(model, wanted.name, made, 3 if wanted.channels_last else 1)}
     if os.path.isdir(given):
         return images_of(args, given, model)
     file, _, name = given.rpartition(":")
