@@ -125,9 +125,11 @@ def measured(path: Path, method: str, words: dict[str, Any], samples: np.ndarray
 
         if method == "made images":  # what `--calibrate random` makes
             from paddle_unstructured.export.images import ImageInput, made_images
+            from paddle_unstructured.reconstruction.familiarity import as_remembered
 
-            made = made_images(ImageInput.of(model, None), SAMPLES)
-            batches, method = [{model.feeds[0]: made[i : i + BATCH]} for i in range(0, SAMPLES, BATCH)], "reconstruct"
+            (feed,), method = model.feeds, "reconstruct"
+            made = as_remembered(model, feed, made_images(ImageInput.of(model, None), SAMPLES), 1)
+            batches = [{feed: made[i : i + BATCH]} for i in range(0, SAMPLES, BATCH)]
         steps = 0 if method == "layers" else None  # of moving all weights together
         method = "reconstruct" if method == "layers" else method
         done = reconstruct(model, batches, method=method, steps=steps, select=_multiplied, **words)

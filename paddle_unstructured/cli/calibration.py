@@ -115,8 +115,8 @@ def note(given: str) -> str:
     if given != "random" or os.path.exists(given):
         return ""
     return (
-        "\nall of this is measured on made images: on real ones expect more to be lost, and calibrate on real ones "
-        "where there are any"
+        "\nall of this is measured on made images: on real ones expect more to be lost, of a net of many classes even "
+        "more than by --method magnitude; calibrate on real ones where there are any"
     )
 
 
