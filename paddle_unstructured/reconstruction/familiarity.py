@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 FAR = 1.0  # running standard deviations by which the means of channels may differ, on average
 SPREAD = 4.0  # how many times larger or smaller variances may be, in the middle of all channels
-_SAMPLES, _PORTION = 64, 8
+_SAMPLES = 64
 _ROUNDS, _LEAST = 5, 0.01  # of scale and offset in turn; of a variance, what images make
 _PIXELS = 30.0  # normalised inputs are smaller
 _HUGE = 1000.0  # and hardly any are larger than this
@@ -91,7 +91,7 @@ def as_remembered(model: Model, name: str, images: np.ndarray, axis: int) -> np.
     eye = np.eye(count, dtype=few.dtype).reshape([count if i in (0, axis) else 1 for i in range(few.ndim)])
     ones = [one * np.ones_like(few[:1]) for one in eye]  # of one channel each
     gains = np.stack([norm.sees({name: one}) - nothing for one in ones], 2)  # [outputs, positions, channels]
-    mean, variance = norm.moments([{name: few[i : i + _PORTION]} for i in range(0, len(few), _PORTION)])
+    mean, variance = norm.moments([{name: few[i : i + 1]} for i in range(len(few))])  # one may be large
     deviation = np.sqrt(norm.variance)
     varies = variance > 1e-6 * variance.max()
     if not varies.any():

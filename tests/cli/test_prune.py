@@ -13,11 +13,14 @@ import pytest
 from command_lines import DIVISIBLE, WEIGHTS, zeros
 from legacy_models import data
 from nets import Net, convnet
+from paddle import nn
+from saved_nets import saved, structured
 
 from paddle_unstructured import UnstructuredPruner
 from paddle_unstructured.cli.prune import _least
-from paddle_unstructured.export import open_model
+from paddle_unstructured.export import open_model, recalibrate
 from paddle_unstructured.reconstruction.reconstruct import ALLOCATION
+from paddle_unstructured.saved_model import save_model
 
 pytestmark = pytest.mark.usefixtures("static")
 
@@ -153,6 +156,24 @@ def test_of_several_allocations_the_one_whose_outputs_are_nearest_is_taken(model
 
 def test_an_allocation_whose_outputs_are_no_numbers_is_not_the_nearest():
     assert [_least(errors) for errors in ([np.nan, 0.5, 0.6], [0.5, np.nan, 0.4], [np.nan])] == [1, 2, 0]
+
+
+def test_made_images_get_what_the_first_norm_remembers(run, static, tmp_path, monkeypatch):
+    def build(x):
+        return nn.BatchNorm2D(8)(nn.Conv2D(3, 8, 3)(x))
+
+    model = saved(tmp_path, build, (3, 12, 12))
+    recalibrate(model, [{"x": 50.0 * structured(np.random.default_rng(0), 64, size=12) + 100.0}])
+    save_model(model, tmp_path / "n")
+    seen = []
+
+    def note(_, arrays, **words):
+        seen.append(arrays["x"])
+        raise ValueError("seen")
+
+    monkeypatch.setattr("paddle_unstructured.cli.prune.reconstructed", note)
+    run("prune", str(tmp_path / "n"), "--ratio", "0.5", "--calibrate", "random", "-o", "p")
+    assert 25.0 < seen[0].std() < 100.0 and 50.0 < seen[0].mean() < 150.0  # as they are made: 1 and 0
 
 
 def test_lamp_by_name_is_what_inputs_get_by_default(model, run, tmp_path, monkeypatch):
