@@ -135,8 +135,9 @@ class _Ranked:
         sizes, total = _sizes(params), _total(params, sparsity)
         low, high = self._bounds(params, sparsity, limits)
         kept = floor * (1.0 - sparsity) * sizes
-        # In tiny layers rounding up can ask for more than may be kept at all; then round down.
-        for rounded in (np.ceil(kept - 1e-9), np.floor(kept)):
+        # In tiny layers rounding up can ask for more than may be kept at all; then round down. Where a pattern takes
+        # little of other layers there may be no room for a floor.
+        for rounded in (np.ceil(kept - 1e-9), np.floor(kept), np.zeros_like(kept)):
             floored = np.maximum(np.minimum(high, sizes - rounded.astype("int64")), low)
             if floored.sum() >= total:
                 break

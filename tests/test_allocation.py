@@ -65,6 +65,12 @@ def test_nothing_and_everything_are_sparsities(sparsity):
     assert pruned(Global(), [SMALL, LARGE], sparsity) == [10 * sparsity] * 2
 
 
+def test_a_floor_gives_way_where_other_layers_cannot_lose_what_it_keeps():
+    for allocation in (LAMP(floor=0.4), Global(floor=0.3)):
+        assert allocation.budget(params(100, 100), 0.75, limits=[100, 50]).high.tolist() == [100, 50]
+        assert allocation.budget(params(100, 100), 0.5, limits=[100, 50]).high.max() <= 85
+
+
 def test_lamp_has_a_floor_where_one_is_asked_for():
     uneven, even = [0.001] * 9 + [100.0], [1.0] * 10  # of the first LAMP takes all but the weight that holds its energy
     assert LAMP() == LAMP(floor=0.0) and pruned(LAMP(), [uneven, even], 0.5) == [9, 1]
