@@ -14,6 +14,7 @@ from .calibration import Samples
 
 BATCH = 32  # samples that go through the model together
 _WIDTH = 20
+_SECONDS = 20.0  # between lines where there is no terminal
 
 
 def reconstructed(model: Any, arrays: Samples, **words: Any) -> Any:
@@ -48,19 +49,24 @@ def pattern_beside(pattern: str | None, ratio: float | None, flag: str) -> Any:
 
 
 class Bar:
-    """A bar with the layer that is done, its error and the time that is left; on terminals only."""
+    """The layer that is done, its error and the time that is left: a bar on terminals, elsewhere a line now and then."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._out, self._started = sys.stderr if stream is None else stream, time.monotonic()
+        self._written = self._started
 
     def __call__(self, row: Any, done: float) -> None:
-        if not self._out.isatty():
-            return
-        left = (time.monotonic() - self._started) * (1.0 - done) / max(done, 1e-9)
-        filled = round(_WIDTH * done)
+        now = time.monotonic()
+        left = (now - self._started) * (1.0 - done) / max(done, 1e-9)
         error = "" if row.after is None else f" error {row.after:.4f}"
-        text = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {100 * done:3.0f} % {_spoken(left)} left  {row.name}{error}"
-        self._out.write(f"\r\x1b[K{text[:100]}" + ("\n" if done >= 1.0 - 1e-9 else ""))
+        text = f"{100 * done:3.0f} % {_spoken(left)} left  {row.name}{error}"
+        if self._out.isatty():
+            filled = round(_WIDTH * done)
+            bar = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {text}"
+            self._out.write(f"\r\x1b[K{bar[:100]}" + ("\n" if done >= 1.0 - 1e-9 else ""))
+        elif now - self._written >= _SECONDS:
+            self._out.write(f"{text}\n")
+            self._written = now
         self._out.flush()
 
 

@@ -342,6 +342,21 @@ def test_the_bar_says_the_layer_its_error_and_the_time_left(capsys):
     assert out[1].endswith("linear_0.w_0\n")
 
 
+def test_where_there_is_no_terminal_the_bar_is_a_line_now_and_then(monkeypatch):
+    from io import StringIO
+    from types import SimpleNamespace
+
+    from paddle_unstructured.cli import reconstruction
+
+    row = SimpleNamespace(name="conv2d_0.w_0", after=0.25)
+    clock = iter([0.0, 5.0, 30.0, 31.0, 60.0])
+    monkeypatch.setattr(reconstruction.time, "monotonic", lambda: next(clock))
+    bar = reconstruction.Bar(out := StringIO())
+    for done in (0.1, 0.5, 0.6, 1.0):
+        bar(row, done)
+    assert out.getvalue() == (" 50 % 30 s left  conv2d_0.w_0 error 0.2500\n100 % 0 s left  conv2d_0.w_0 error 0.2500\n")
+
+
 def test_a_folder_that_holds_a_model_is_no_place_for_another(model, run):
     code, out, err = run("prune", "in", "--ratio", "0.5", "-o", "in")
     assert (code, out) == (2, "") and "got the folder 'in', which holds the model in/model" in err
