@@ -10,7 +10,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 WORK="${VERSIONS:-$ROOT/.venv-versions}"
 SLICE=(tests/pruner tests/ranking tests/compat/test_gmp.py tests/export/test_export_program.py tests/cli
   tests/runtime/test_engine.py tests/runtime/test_predictor.py tests/runtime/test_conversion.py
-  tests/test_checkpoint.py)
+  tests/dygraph tests/training tests/reconstruction tests/budget tests/test_checkpoint.py)
 CASES=(
   "3.11 3.0.0 1.26" "3.11 3.0.0 2" "3.11 3.1.1 1.26" "3.11 3.1.1 2" "3.11 3.2.2 1.26" "3.11 3.2.2 2"
   "3.11 3.3.1 1.26" "3.11 newest 2" "3.9 newest 1.26" "3.10 newest 2" "3.12 newest 2" "3.13 newest 2"

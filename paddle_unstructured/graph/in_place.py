@@ -16,6 +16,11 @@ scatter_ = _C_ops.scatter_
 subtract_ = _C_ops.subtract_
 
 
+def assign_(target: Tensor, values: Tensor) -> Tensor:
+    """target = values; what is returned is the target after that, where `paddle.assign` gives the one before (3.0)."""
+    return _C_ops.assign_out_(values, target)
+
+
 def mask_(target: Tensor, mask: Tensor) -> None:
     """target = target * mask, in place; of eager tensors."""
     if target.dtype == paddle.float16:  # which a CPU cannot multiply

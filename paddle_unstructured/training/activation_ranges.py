@@ -11,6 +11,7 @@ from paddle import Tensor
 from paddle.base.libpaddle import pir
 
 from ..formats.pair import SHA256_OF_PARAMS
+from ..graph.in_place import assign_
 from ..graph.rounded import mark_moving_range
 
 
@@ -30,7 +31,7 @@ def updated(range_: Tensor, x: Tensor, decay: float) -> Tensor:
         low, high = paddle.min(x), paddle.max(x)
         seen = paddle.stack([low, high, paddle.ones([], "float32")])
         is_finite = paddle.isfinite(low) & paddle.isfinite(high)
-        written = paddle.assign(paddle.where(is_finite, range_ * decay + seen, range_), output=range_)
+        written = assign_(range_, paddle.where(is_finite, range_ * decay + seen, range_))
     if isinstance(written, pir.Value):
         mark_moving_range(written)
     return written

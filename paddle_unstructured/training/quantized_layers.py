@@ -6,6 +6,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import Any, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from .kept_zeros import check_rounding
 from .quantizer_config import Rounding, roundings
 from .quantizers import in_plain_ops, rounded_activation, rounded_weight, with_backward
 
+_CAN_RECUR = bool(signature(psdb.fallback).parameters)  # not in Paddle 3.0, where it need not
 _KINDS = (nn.Conv1D, nn.Conv2D, nn.Linear)
 _STATE, _INPUT, _OUTPUT = "rounding", "rounding_input_range", "rounding_output_range"
 
@@ -219,7 +221,8 @@ def _attach(layer: nn.Layer, state: _State, lost: str | None) -> list[Any]:
 
 
 def _before(layer: nn.Layer, inputs: Any) -> Any:
-    psdb.fallback(recursive=True)  # `to_static` by byte code trips over our frames (3.3.1): they run eagerly
+    # `to_static` by byte code trips over our frames (3.3.1): they run eagerly.
+    psdb.fallback(recursive=True) if _CAN_RECUR else psdb.fallback()
     state: _State = vars(layer)[_STATE]
     if not inputs:
         raise ValueError(
@@ -236,7 +239,7 @@ def _before(layer: nn.Layer, inputs: Any) -> Any:
 
 
 def _after(layer: nn.Layer, inputs: Any, output: Any) -> Any:
-    psdb.fallback(recursive=True)
+    psdb.fallback(recursive=True) if _CAN_RECUR else psdb.fallback()
     vars(layer).pop("weight", None)
     state: _State = vars(layer)[_STATE]
     output = _rounded(layer, state, "output", _OUTPUT, output)
