@@ -458,3 +458,10 @@ def _complete(program: Any, op: Any) -> None:
         if exists(old):
             old.replace_all_uses_with(new)
     op.get_parent_block().remove_op(op)
+
+
+def drop_unread(program: Any) -> None:
+    """Take out params that nothing reads, which Paddle 3.0 leaves in what it saves."""
+    block = program.global_block()
+    for op in [op for op in block.ops if op.name() == "builtin.parameter" and not op.result(0).all_used_ops()]:
+        block.remove_op(op)

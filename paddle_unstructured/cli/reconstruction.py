@@ -49,7 +49,7 @@ def pattern_beside(pattern: str | None, ratio: float | None, flag: str) -> Any:
 
 
 class Bar:
-    """The layer that is done, its error and the time that is left: a bar on terminals, elsewhere a line now and then."""
+    """The layer that is done, its error and the time left: a bar on terminals, elsewhere a line now and then."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._out, self._started = sys.stderr if stream is None else stream, time.monotonic()

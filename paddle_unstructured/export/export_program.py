@@ -23,7 +23,7 @@ from ..graph.values import channel_axis, kind_of
 from ..inference import warn_of_onednn
 from ..pruner import UnstructuredPruner
 from ..reporting.report import SparsityReport, check_finite, check_initialized, sparsity_report
-from ..saved_model import KINDS, Model, drafts, in_inference_mode, open_model, prefix_of, save_model
+from ..saved_model import KINDS, Model, drafts, drop_unread, in_inference_mode, open_model, prefix_of, save_model
 from ..selection import tell_share
 from .checks import pattern_fault, unit_size
 from .layer_model import Renamed, layer_masks, layer_model, static_mode, tensor_names
@@ -302,7 +302,7 @@ def _stripped(graph: PirGraph, feed: list[Any], fetch: list[Any]) -> Model:
                 raise ValueError("`feed` must hold inputs that `fetch` depends on, and no others.") from error
         model = open_model(draft, graph.place) if os.path.exists(draft + KINDS["inference"][1]) else None
     if model is not None:
-        _drop_unread(model.program)
+        drop_unread(model.program)
         _check_variables(model.program)
     if model is None or not model.param_names:
         raise ValueError("`fetch` must be what the params compute, but depends on none of them.")
@@ -322,13 +322,6 @@ def _check_variables(program: Any) -> None:
             f"{', '.join(others[:3])}{', ...' * (len(others) > 3)}; of a Program that `quantize_aware` has rewritten, "
             "call `export` of what it returned."
         )
-
-
-def _drop_unread(program: Any) -> None:
-    """Take out params that nothing reads, which Paddle 3.0 leaves in what it saves."""
-    block = program.global_block()
-    for op in [op for op in block.ops if op.name() == "builtin.parameter" and not op.result(0).all_used_ops()]:
-        block.remove_op(op)
 
 
 def _masks(graph: PirGraph, params: Sequence[Param] | None = None) -> dict[str, np.ndarray]:

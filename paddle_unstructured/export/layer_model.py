@@ -17,7 +17,7 @@ from ..graph import LayerGraph, Param
 from ..graph.converted import unconverted
 from ..graph.trace import read_what_is_computed, reason_of
 from ..reporting.report import Explanation
-from ..saved_model import Model, open_model
+from ..saved_model import Model, drop_unread, open_model
 
 
 def layer_model(model: nn.Layer, input_spec: Sequence[Any]) -> Model:
@@ -40,6 +40,7 @@ def layer_model(model: nn.Layer, input_spec: Sequence[Any]) -> Model:
                     f"{reason_of(error)}"
                 ) from error
         saved = open_model(draft, paddle.framework._current_expected_place_())
+    drop_unread(saved.program)
     read_what_is_computed(saved.program, names)
     return saved
 
