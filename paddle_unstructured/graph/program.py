@@ -178,7 +178,7 @@ class PirGraph:
 
         Masks that the Program has already stay as they are: another pruner works on it, or has. So do those that are
         only in the scope, if the weights obey all of them: another Program over the same weights is being pruned, or
-        was. All others become ones. Weights need no value for that.
+        was, all of its layers or some. All others become ones. Weights need no value for that.
 
         Returns:
             The params whose masks stay as they are.
@@ -195,17 +195,17 @@ class PirGraph:
                 if param.mask_name not in present:
                     present[param.mask_name] = persistable_data(param.mask_name, self._values[param.name])
                 self._masks[param.name] = present[param.mask_name]
-        kept = [param for param in params if param.mask_name in declared and self.is_initialized(param.mask_name)]
-        rest = [param for param in params if param not in kept]
-        if all(map(self._obeys_mask, rest)):
-            return list(params)
-        for param in rest:  # not by a startup Program: a Program that reads masks of before would crash at its next run
-            self.scope.var(param.mask_name)
-            self.set_mask(param, np.ones(param.shape, bool))
+        there = [param for param in params if self.is_initialized(param.mask_name)]
+        found = [param for param in there if param.mask_name not in declared]
+        kept = there if all(map(self._obeys_mask, found)) else [param for param in there if param not in found]
+        for param in params:  # not by a startup Program: one that reads masks of before would crash at its next run
+            if param not in kept:
+                self.scope.var(param.mask_name)
+                self.set_mask(param, np.ones(param.shape, bool))
         return kept
 
     def _obeys_mask(self, param: Param) -> bool:
-        if not (self.is_initialized(param.mask_name) and self.is_initialized(param.name)):
+        if not self.is_initialized(param.name):
             return False
         mask = self.mask(param)
         return mask.shape == param.shape and not self.array(param.name)[~mask].any()
