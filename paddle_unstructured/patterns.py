@@ -23,6 +23,7 @@ from .ranking.groups import protect_highest
 _BF16_TILE = (16, 2)  # outputs and inputs that a tile of bfloat16 needs together
 _ON_TILES = {"kernel": "position", "narrow": "skip"}
 _WORDS = 'kept:of such as "2:4", or outputs x inputs such as "2x1" or "1x4"'
+_LARGEST = 32  # group of which some weights are kept
 
 
 class Pattern(Protocol):
@@ -136,7 +137,7 @@ class NM(Element):
     indivisible: str = "skip"
 
     def __post_init__(self) -> None:
-        whole("m", self.m, least=2, most=32)
+        whole("m", self.m, least=2, most=_LARGEST)
         whole("n", self.n, least=1, most=self.m - 1, rule=f"weights kept of each group of {self.m}, 1 <= n < m")
         one_of("indivisible", self.indivisible, ("error", "skip"), rule='"error" or "skip"')
 
@@ -145,10 +146,11 @@ class NM(Element):
         """ "2:4" -> NM(2, 4)."""
         match = re.fullmatch(r"(\d+):(\d+)", text)
         if not match:
-            raise ValueError(sentence("pattern", _WORDS, text))
+            raise ValueError(sentence("pattern", _WORDS, text, _meant(text)))
         kept, of = int(match[1]), int(match[2])
-        if not 1 <= kept < of:
-            raise ValueError(sentence("pattern", "kept:of, 1 <= kept < of", text))
+        if not 1 <= kept < of <= _LARGEST:
+            way = f'write "{of}:{kept}" to keep {of} of {kept}' if 1 <= of < kept <= _LARGEST else ""
+            raise ValueError(sentence("pattern", f"kept:of, 1 <= kept < of <= {_LARGEST}", text, way))
         return cls(kept, of)
 
     @property
@@ -416,3 +418,11 @@ def parse_pattern(pattern: str) -> Pattern:
     if inputs == Int8Block.inputs:
         return Int8Block(outputs)
     return Block(outputs, inputs, **(_ON_TILES if (outputs, inputs) == _BF16_TILE else {}))
+
+
+def _meant(text: str) -> str:
+    """What to write instead of a word that is no pattern."""
+    found = re.fullmatch(r"(\d+)\s*([x*×:/]|by|of)\s*(\d+)", text.strip().lower())
+    if not found:
+        return "leave it out for single weights; whole filters are Filter() in Python"
+    return f'write "{found[1]}{":" if found[2] in (":", "/", "of") else "x"}{found[3]}"'

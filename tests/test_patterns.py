@@ -252,6 +252,30 @@ def test_a_word_means_the_same_pattern_at_every_door(text, pattern):
     assert parse_pattern(text) == to_pattern(None, text) == pattern == export.parse_pattern(text)
 
 
+@pytest.mark.parametrize(
+    "text, way",
+    [
+        ("filter", r"leave it out for single weights; whole filters are Filter\(\) in Python"),
+        ("", "leave it out for single weights"),
+        ("1*4", 'write "1x4"'),
+        ("1X4", 'write "1x4"'),
+        ("2 by 1", 'write "2x1"'),
+        ("2/4", 'write "2:4"'),
+        ("2 of 4", 'write "2:4"'),
+        ("4:2", 'write "2:4" to keep 2 of 4'),
+    ],
+)
+def test_a_word_that_means_no_pattern_is_refused_with_the_one_that_may_be_meant(text, way):
+    with pytest.raises(ValueError, match=f"^`pattern` must be .*, got '.*{way}"):
+        parse_pattern(text)
+
+
+@pytest.mark.parametrize("text", ["0:4", "4:4", "2:64"])
+def test_as_many_are_kept_of_a_group_as_can_be(text):
+    with pytest.raises(ValueError, match=f"^`pattern` must be kept:of, 1 <= kept < of <= 32, got '{text}'"):
+        parse_pattern(text)
+
+
 @pytest.mark.parametrize("outputs", [0, -1, 1.5, True, "1"])
 def test_a_block_for_int8_has_outputs(outputs):
     with pytest.raises(ValueError, match="^`outputs` must be an int >= 1, got "):
