@@ -372,6 +372,7 @@ def _check_whole(files: Files) -> None:
 
 def read_program(file: str) -> Any:
     """The Program in a `.json` file; ValueError if there is none. Paddle must be in static mode."""
+    open(file, "rb").close()  # Paddle's reader takes what it may not read for empty
     program = paddle.static.Program()
     try:
         paddle.base.core.deserialize_pir_program(file, program)  # paddle.load tries pickle first, which runs code

@@ -81,6 +81,6 @@ def give(text: str, path: str | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), results().fileno())
         return
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        raise FileNotFoundError(errno.ENOENT, "its folder is not there; make it first", path)
     replace_file(path, text)
     print(f"written: {path}", file=results())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import os
 from contextlib import contextmanager
@@ -69,9 +70,10 @@ def _samples(args: argparse.Namespace, given: str, model: Any) -> Samples:
     if os.path.isdir(given):
         return images_of(args, given, model)
     file, _, name = given.rpartition(":")
-    # Of a misspelt folder it is said below that there is none.
-    if os.path.exists(file if file.endswith(".py") else given):
-        _refuse_image_words(args, f"--calibrate {given}")
+    read = file if file.endswith(".py") else given
+    if not os.path.exists(read):
+        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}; give {KINDS}", read)
+    _refuse_image_words(args, f"--calibrate {given}")
     if given.endswith(".py"):
         raise ValueError(f"--calibrate must name a function of {given}, {given}:batches say, which gives the inputs.")
     return read_feeds(_from_reader(file, name) if file.endswith(".py") else given, model)

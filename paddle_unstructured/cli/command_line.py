@@ -31,11 +31,13 @@ MODEL is an inference model (.json and .pdiparams; a legacy .pdmodel pair is tra
 """
 
 
-_PLACES = {"model": "MODEL", "a": "MODEL", "b": "OTHER"}  # of words without a flag
+_PLACES = {"model": "MODEL", "a": "MODEL", "b": "OTHER", "other": "OTHER", "file": "FILE"}  # of words without a flag
 _CALLED = {  # the library's argument -> the flags that may be meant
     "data": ("calibrate",),
     "ranges": ("calibrate",),
     "inputs": ("data", "calibrate"),
+    "folder": ("data", "calibrate"),
+    "ratio": ("prune",),
     "batches": ("calibrate", "data"),
     "shapes": ("shape",),
     "ms": ("target_ms",),
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{command}: interrupted; what was there before is unchanged", file=sys.stderr)
             return 130
         except (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError) as error:
-            print(f"{command}: error: {in_users_names(_in_flags(_in_words(error), args.flags))}", file=sys.stderr)
+            print(f"{command}: error: {in_users_names(_in_flags(_in_words(error, args), args.flags))}", file=sys.stderr)
             return 2
 
 
@@ -137,11 +139,29 @@ def _in_flags(text: str, flags: dict[str, str]) -> str:
     return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), text)
 
 
-def _in_words(error: Exception) -> str:
-    """What the operating system says without its number, behind the file's name."""
+def _in_words(error: Exception, args: argparse.Namespace) -> str:
+    """What the operating system says without its number, behind the file's name and what asked for it."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        file = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        return " ".join(filter(None, (_asking_for(file, args), file))) + f"{': ' * bool(file)}{error.strerror}"
     return str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
+
+
+def _asking_for(file: str, args: argparse.Namespace) -> str:
+    """The flag that names this file, what it is a part of, or what is to be made in it; "" where there is none."""
+    real, found = os.path.realpath(file), [("", "")]
+    for dest, flag in args.flags.items() if file else ():
+        given = getattr(args, dest, None)
+        for word in given if isinstance(given, list) else [given]:
+            asked = os.path.realpath(word) if word and isinstance(word, str) else ""
+            if asked and (_is_within(real, asked, ".") or _is_within(asked, real, ":")):
+                found.append((asked, str(flag)))
+    return max(found, key=lambda one: len(one[0]))[1]
+
+
+def _is_within(path: str, whole: str, end: str) -> bool:
+    """Whether a path is another one, is in that folder, or begins with it and `end`."""
+    return f"{path}{os.sep}".startswith((f"{whole}{os.sep}", f"{whole}{end}"))
 
 
 class _Plain(logging.Formatter):

@@ -127,7 +127,8 @@ def read_images(
             "%d images of other kinds than %s are left out, %s", len(others), ", ".join(ENDINGS), ", ".join(others[:3])
         )
     if not files:
-        raise FileNotFoundError(f"no image in {os.fspath(folder)}: looked for files that end in {', '.join(ENDINGS)}.")
+        rule = f"a folder of images, files that end in {', '.join(ENDINGS)}"
+        raise FileNotFoundError(f"`folder` must be {rule}, got {os.fspath(folder)}, where there is none.")
     chosen = [files[i * len(files) // min(count, len(files))] for i in range(min(count, len(files)))]
     images = []
     for file in chosen:

@@ -210,7 +210,10 @@ def endless():
         (["in", "--method", "reconstruct"], "--method reconstruct needs inputs; give --calibrate DATA."),
         (["train", "--calibrate", "inputs.npy"], "not a checkpoint; leave out --calibrate."),
         (["in", "--calibrate", "nothing.npy"], "nothing.npy"),
-        (["in", "--calibrate", "photoz", "--image-size", "4"], "photoz: No such file or directory"),
+        (
+            ["in", "--calibrate", "photoz", "--image-size", "4"],
+            "--calibrate photoz: No such file or directory; give some hundred inputs",
+        ),
         (["in", "--calibrate", "few.npy"], "at least 4 batches"),
         (["in", "--calibrate", "inputs.npy", "--mean", "0"], "--mean has no meaning for --calibrate inputs.npy"),
         (["in", "--calibrate", "random"], "the model must take images"),
@@ -316,6 +319,15 @@ def test_a_folder_of_images_or_made_ones_will_do(images, run, data, words):
     assert ("measured on made images" in said) == (data == "random")
     code, _, err = run("prune", "photos", "--ratio", "0.5", "--calibrate", data, "-o", "q")
     assert code == 2 and "--image-size must be given" in err and not os.path.exists("q.json")
+
+
+def test_a_folder_without_images_is_refused_by_the_name_of_the_flag(images, run, tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no image")
+    for words, flag in (("prune photos --ratio 0.5 -o p", "--calibrate"), ("benchmark photos photos", "--data")):
+        code, _, err = run(*words.split(), flag, "texts", "--image-size", "12")
+        assert code == 2 and f"{flag} must be a folder of images, files that end in .jpg" in err
+        assert "got texts, where there is none" in err
 
 
 def test_ctrl_c_leaves_nothing_half_written(model, run, tmp_path, monkeypatch):

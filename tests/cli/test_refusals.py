@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("static")
         ("report nowhere", "no model at nowhere"),
         ("report in --params (", "regular expression"),
         ("report in --params typo.*", "--params 'typo.*' matches no weight; there are conv2d_0.w_0"),
-        ("report in -o missing/folder/file", "missing/folder/file: No such file or directory$"),
+        ("report in -o missing/folder/file", "--output missing/folder/file: its folder is not there; make it first$"),
         ("check nowhere --sparsity 0.5", "no model at nowhere"),
         ("check in", "there is nothing to check for"),
         ("check in --sparsity 75", "must be a fraction of zeros in .*0.55 means 55 %"),
@@ -42,7 +42,23 @@ pytestmark = pytest.mark.usefixtures("static")
         ("prune in --pattern 1:4 --ratio 0.5 -o p", "--ratio 0.5 is not what --pattern 1:4 means, 0.75"),
         ("prune in --ratio 0.5 --params nothing -o p", "nothing to prune"),
         ("prune in --ratio 0.5 --params x --conv1x1-only -o p", "not allowed with"),
-        ("prune in --rules missing.yaml -o p", "missing.yaml"),
+        ("prune in --rules missing.yaml -o p", "--rules missing.yaml: No such file or directory"),
+        (
+            "prune in --ratio 0.5 --calibrate radnom -o p",
+            "--calibrate radnom: No such file or directory; give some hundred",
+        ),
+        (
+            "prune in --ratio 0.5 --calibrate no.py:batches -o p",
+            "--calibrate no.py: No such file or directory; give some",
+        ),
+        (
+            "prune in --ratio 0.5 --calibrate a.JPG -o p",
+            "a.JPG must be a .npy .* begins as neither; of images give their folder",
+        ),
+        ("accelerate in --int8 --calibrate no.npy -o p", "--calibrate no.npy: No such file or directory"),
+        ("accelerate in --prune 75 --calibrate x16.npy -o p", "--prune must be a fraction of zeros in .*, got 75.0"),
+        ("benchmark in in --data no.npy", "--data no.npy: No such file or directory"),
+        ("decompress no.pu -o p", "FILE no.pu: No such file or directory"),
         ("prune in --rules rules.yaml --pattern 2:4 -o p", "--rules .* say the same thing"),
         ("prune in --ratio 0.5 --calibrate odd.npy -o p", r"--calibrate must fit the input 'x', .* got \[3, 7\]"),
         ("benchmark in in --data odd.npy", r"--data must fit the input 'x', .* got \[3, 7\]"),
@@ -54,13 +70,16 @@ pytestmark = pytest.mark.usefixtures("static")
         ),
         ("prune in --ratio 0.5 --calibrate cut.npy -o p", "cut.npy must be .* it is cut short"),
         ("prune in --ratio 0.5 -o p/", "must be the prefix of the files to write, such as 'p/model'"),
-        ("prune in --ratio 0.5 -o in/model.json/p", "it cannot be written: .*model.json is no folder"),
+        (
+            "prune in --ratio 0.5 -o in/model.json/p",
+            "--output .*in/model.json/p: it cannot be written: .*model.json is no folder",
+        ),
         (
             "accelerate train -o p",
             "must be an inference model to be run, not a checkpoint, which does not say",
         ),
         ("export train -o p", "is a training checkpoint, and does not say what its outputs are"),
-        ("export in --weights missing -o p", "missing.pdparams"),
+        ("export in --weights missing -o p", "--weights missing.pdparams: No such file or directory"),
         (
             "export in --weights in/model.pdiparams -o p",
             "in/model.pdparams.*No such file|No such file.*in/model.pdparams",
@@ -98,6 +117,7 @@ def test_what_cannot_be_done_is_said_on_stderr_and_nothing_is_written(model, run
     np.save("x16.npy", np.ones((16, 2, 4, 4), np.float32))
     Path("packed.pu").write_bytes(b"")
     Path("a.ranges.json").write_text("{}")
+    Path("a.JPG").write_bytes(b"no matter")
     os.symlink("in/model.pdiparams", "linked.pdiparams")
     before = sorted(os.listdir())
     refused(run(*words.split()), words.split()[0], message)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -74,6 +76,17 @@ def test_a_program_that_is_something_else_is_refused(tmp_path, content):
     saved(tmp_path / "model")
     (tmp_path / "model.json").write_bytes(content)
     refused(tmp_path / "model", "model.json cannot be read as a Program of Paddle 3")
+
+
+def test_a_program_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    saved(tmp_path / "model")
+
+    def refuse(file, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
+
+    monkeypatch.setattr("paddle_unstructured.saved_model.open", refuse, raising=False)
+    with pytest.raises(PermissionError, match="Permission denied: .*model.json"):
+        open_model(str(tmp_path / "model"))
 
 
 @pytest.mark.parametrize("kept", [100, -1])

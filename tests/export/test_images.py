@@ -90,7 +90,10 @@ def test_what_is_no_image_is_named(folder):
     (folder / "broken.png").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"broken\.png must be an image, and Pillow cannot read it"):
         read_images(folder, RGB)
-    with pytest.raises(FileNotFoundError, match="looked for files that end in .jpg"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="`folder` must be a folder of images, files that end in .jpg, .*none, where there is none",
+    ):
         read_images(folder / "none", RGB)
     with pytest.raises(ValueError, match="`mean` must be one finite number, or 3"):
         read_images(folder, RGB, mean=[0.1, 0.2])

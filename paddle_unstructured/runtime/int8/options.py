@@ -91,7 +91,9 @@ def from_files(
     ranges = [file for file in files if file.endswith(".json")]
     data = [file for file in files if file not in ranges]
     if not files:
-        raise ValueError("--int8 needs --calibrate FILE: samples of the model's input, as .npy or .npz.")
+        raise ValueError(
+            "--int8 needs --calibrate DATA: samples of the model's input, .npy, .npz or a folder of images."
+        )
     if len(data) > 1 or len(ranges) > 1:
         raise ValueError(f"--calibrate takes one file of data and one of ranges (.json), got {', '.join(files)}.")
     return Int8(

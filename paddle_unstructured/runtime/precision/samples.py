@@ -11,6 +11,7 @@ import numpy as np
 
 from ...arguments import array as array_of
 from ...arguments import has_method, path, wrong_kind
+from ...export.images import ENDINGS
 from ...export.inputs import cast, dtype_of
 from ...formats.atomic import check_readable
 from ...saved_model import Model
@@ -185,9 +186,10 @@ def _read(file: str) -> Any:
     with open(file, "rb") as opened:
         if not opened.read(6).startswith((_NPY, _ZIP)):
             ranges = "; ranges of training are for accelerate --int8" if str(file).endswith(".ranges.json") else ""
+            image = "; of images give their folder" if str(file).lower().endswith(ENDINGS) else ""
             raise ValueError(
                 f"{file} must be a .npy or .npz file of arrays, as np.save(file, x) or np.savez(file, x=...) writes "
-                f"it, and begins as neither{ranges}."
+                f"it, and begins as neither{ranges}{image}."
             )
     try:
         found = np.load(file, mmap_mode="r")  # of an .npy: what the file does not hold is not allocated

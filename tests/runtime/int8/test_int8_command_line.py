@@ -50,7 +50,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("--int8", "--int8 needs --calibrate FILE"),
+        ("--int8", "--int8 needs --calibrate DATA"),
         ("--calibrate x.npy", "--calibrate has no meaning without --int8"),
         ("--int8 --calibrate missing.npy", "missing.npy"),
         ("--equalize", "--equalize has no meaning without --int8"),
