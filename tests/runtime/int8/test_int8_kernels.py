@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import int8_reference
 import numpy as np
 import pytest
 from any_layer import CONVOLUTION, DEPTHWISE, at_least, windows
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from int8_plans import UNIT, net, pick_bytes, pick_weight8, pick_weights, require_equal
+from int8_plans import UNIT, net, pick_bytes, pick_weight8, pick_weights, require_equal, run
 
 from paddle_unstructured.runtime.int8.plan_lines import Int8Writer
 from paddle_unstructured.runtime.int8.quantizer import Quantizer
@@ -28,6 +30,23 @@ wide_windows = st.builds(  # padded by a whole kernel, too
     st.tuples(*[st.integers(0, 3)] * 4),
     st.integers(1, 2),
 )
+
+
+def keeping(window):
+    """The same with a padding that keeps the size of a plane, where the stride is 1."""
+    rows, columns = ((size - 1) * step for size, step in zip(window.kernel, window.dilation))
+    top, left = min(window.pad[0], rows), min(window.pad[2], columns)
+    return replace(window, pad=(top, rows - top, left, columns - left))
+
+
+odd_windows = st.builds(  # rows unlike columns; more than 15 taps on either
+    Window,
+    st.tuples(*[st.sampled_from([1, 2, 3, 5, 17])] * 2),
+    st.tuples(*[st.sampled_from([1, 1, 2, 2, 3])] * 2),
+    st.tuples(*[st.sampled_from([0, 0, 1, 2, 9])] * 4),
+    st.tuples(*[st.sampled_from([1, 1, 2, 3])] * 2),
+)
+odd_windows = st.one_of(odd_windows, odd_windows.map(keeping))
 kinds = st.sampled_from(["any"] * 5 + ["low", "high"])
 AROUND = Int8Weight(
     np.array([[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]], "int8"), np.array([0.5], "float32"), np.zeros(1, "float32")
@@ -78,6 +97,43 @@ def test_convolutions_of_any_shape(
     writer = net(lambda w, v: w.convolution(v, weight, window, to, block=block, act=act), inputs, source)
     x = source.scale * (pick_bytes(random, batch, inputs, height, width, kind=kind) - source.zero)
     require_equal(writer, x.astype("float32"), threads)
+
+
+ODD = {"inputs": 9, "outputs": 7, "height": 9, "width": 13, "block": 1, "seed": 0}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@example(window=Window((17, 1), pad=(8, 8, 0, 0)), added=False, **ODD)
+@example(window=Window((1, 17), pad=(0, 0, 8, 8)), added=True, **ODD)
+@example(window=Window((1, 1), pad=(0, 0, 0, 2)), added=False, **ODD)
+@example(window=Window((1, 1), (3, 3), (1, 1, 1, 1)), added=False, **{**ODD, "height": 1, "width": 1})
+@example(window=Window((3, 3), (2, 1), (1, 1, 1, 1)), added=True, **ODD)
+@example(window=Window((3, 3), (1, 2), (1, 1, 1, 1)), added=True, **ODD)
+@given(
+    window=odd_windows,
+    inputs=st.integers(1, 20),
+    outputs=st.integers(1, 20),
+    height=st.integers(1, 17),
+    width=st.integers(1, 24),
+    block=st.sampled_from([0, 1, 2, 4, 16]),
+    added=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_windows_whose_rows_are_unlike_their_columns(window, inputs, outputs, height, width, block, added, seed):
+    height, width = at_least(window, height, width)
+    random, writer, source = np.random.default_rng(seed), one_image(inputs), Quantizer(1.0, 77)
+    write = Int8Writer(writer)
+
+    def convolution(block, **words):
+        values = pick_weights(random, outputs, inputs, *window.kernel, sparsity=0.5, block=max(block, 1))
+        return write.convolution(
+            x, pick_weight8(random, values, source, 1.0), window, Quantizer(1.0, 100), block=block, **words
+        )
+
+    x = write.quantize(0, source)
+    made = convolution(block, **({"added": convolution(0)} if added else {}))
+    writer.output(write.dequantize(made), rank=4)
+    require_equal(writer, pick_bytes(random, 2, inputs, height, width) - 77, 1 + seed % 3)
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -171,6 +227,20 @@ def test_deep_convolutions_run_in_blocks(block, inputs, pixels):
         require_equal(writer, pick_bytes(random, 2, inputs, 1, pixels), 3)
 
 
+@pytest.mark.parametrize("block", [0, 1, 2, 4, 16])
+def test_sums_up_to_32_bits_are_exact_and_larger_ones_refused(block):
+    """Four products of 255 and 1 above a bias of 2^31 - 1024; float32 knows steps of 128 there."""
+    for bias, refused in ((2.0**31 - 1024, False), (1024 - 2.0**31, False), (2.0**31 - 896, True)):
+        weight = Int8Weight(np.ones((1, 4, 1, 1), "int8"), np.ones(1, "float32"), np.array([bias], "float32"))
+        for to in (None, UNIT):
+            writer = net(lambda w, v: w.convolution(v, weight, Window(), to, block=block), 4)  # noqa: B023
+            if refused:
+                with pytest.raises(ValueError, match="leave 32 bits"):
+                    run(writer, np.full((1, 4, 3, 5), 255, "float32"))
+            else:
+                require_equal(writer, np.full((1, 4, 3, 5), 255, "float32"))
+
+
 @pytest.mark.parametrize("kind", ["low", "high"])
 @pytest.mark.parametrize("block", [0, 1, 2, 4])
 def test_the_largest_sums_do_not_saturate(kind, block):
@@ -182,17 +252,76 @@ def test_the_largest_sums_do_not_saturate(kind, block):
     assert (got == (-1 if kind == "low" else 1) * 512 * 255 * 127).all()
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
-def test_scales_of_any_size_saturate(scale):
-    random = np.random.default_rng(0)
-    weight = Int8Weight(pick_weights(random, 9, 5, 1, 1), np.full(9, 1e-3, "float32"), np.zeros(9, "float32"))
-    for zero in (0, 130, 255):
+@pytest.mark.parametrize("block", [0, 1, 2, 4, 16])
+@pytest.mark.parametrize("inputs, size", [(9, (1, 1)), (700, (1, 1)), (9, (5, 7)), (700, (3, 3))])
+def test_threads_share_the_outputs_of_a_layer(block, inputs, size):
+    """Slices of some 64 outputs each, the last one not whole; what is added has them, too."""
+    random, writer = np.random.default_rng(0), one_image(inputs)
+    write = Int8Writer(writer)
+    first, other = (
+        pick_weight8(random, pick_weights(random, 331, inputs, 1, 1, sparsity=0.6, block=max(block, 1)), UNIT, 1.0)
+        for _ in range(2)
+    )
+    x = write.quantize(0, UNIT)
+    added = write.convolution(x, other, Window(), Quantizer(1.0, 120), block=block)
+    made = write.convolution(x, first, Window(), Quantizer(1.0, 100), block=block, added=added)
+    writer.output(write.dequantize(made), rank=4)
+    require_equal(writer, pick_bytes(random, 1, inputs, *size), 3)
+
+
+def with_extremes(*shape):
+    """Weights whose first output sums up the most that there is, and the second the least."""
+    values = pick_weights(np.random.default_rng(0), *shape)
+    values[0], values[1] = 127, -127
+    return Int8Weight(values, np.full(shape[0], 1e-3, "float32"), np.zeros(shape[0], "float32"))
+
+
+def depthwise_3x3(write, value, to, act):
+    return write.depthwise(value, with_extremes(5, 1, 3, 3), Window((3, 3), pad=(1, 1, 1, 1)), to, act=act)
+
+
+def convolution_1x1(block):
+    return lambda write, value, to, act: write.convolution(
+        value, with_extremes(9, 5, 1, 1), Window(), to, block=block, act=act
+    )
+
+
+@pytest.mark.parametrize("layer", [depthwise_3x3, *map(convolution_1x1, (0, 1, 2, 4, 16))])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 5e-8, 1e-7, 1e-5, 1e-3, 1.0, 1e12, 1e30])
+def test_scales_of_any_size_saturate(scale, layer):
+    """Numbers beyond 16 bits, and beyond 32."""
+    x = pick_bytes(np.random.default_rng(1), 1, 5, 6, 7)
+    x[:, :, :3, :3] = 255
+    for zero, act in ((0, "none"), (130, "none"), (255, "none"), (10, "hard_swish")):
         to = Quantizer(float(np.float32(scale)), zero)
-        writer = net(lambda w, v: w.convolution(v, weight, Window(), to), 5)  # noqa: B023
+        writer = net(lambda w, v: layer(w, v, to, act), 5)  # noqa: B023
         try:
-            require_equal(writer, pick_bytes(random, 1, 5, 6, 7))
+            require_equal(writer, x)
         except ValueError as error:
             assert scale == 1e-30 and "scales that do not fit together" in str(error)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 5e-8, 1e-5, 1e-3, 1e12])
+@pytest.mark.parametrize("zero", [0, 130, 255])
+def test_sums_products_and_means_of_any_size_saturate(scale, zero):
+    to, writer = Quantizer(float(np.float32(scale)), zero), one_image(5)
+    write = Int8Writer(writer)
+    one, other = write.quantize(0, Quantizer(1.0, 100)), write.quantize(0, Quantizer(2.0, 30))
+    resize = {"mode": "linear", "align_corners": 0, "half_pixel": 1, "by": "2.0,2.0"}
+    made = [
+        write.pairwise("int8.add", [one, other], to),
+        write.pairwise("int8.subtract", [one, other], to),
+        write.pairwise("int8.multiply", [one, other], to),
+        write.pairwise("int8.multiply", [one, write.global_pool(other, UNIT)], to),
+        write.global_pool(one, to),
+        write.pool(one, Window((2, 2)), {"type": "avg", "ceil": 0, "exclusive": 1}, to),
+        writer.add("int8.reduce", [one], type="sum", over="channels", **to.words),
+        writer.add("int8.adaptive_pool", [one], type="avg", size="2,3", **to.words),
+        writer.add("int8.resize", [one], **resize, **to.words),
+    ]
+    for value in made:
+        writer.output(write.dequantize(value), rank=4)
+    require_equal(writer, pick_bytes(np.random.default_rng(0), 1, 5, 6, 7) - 100)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
