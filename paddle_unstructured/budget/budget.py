@@ -16,7 +16,7 @@ from ..export.inputs import random_inputs
 from ..graph import Param
 from ..masking.plan import make_plan
 from ..masking.update import PrunedLayer
-from ..patterns import Pattern
+from ..patterns import Int8Block, Pattern
 from ..reconstruction.samples import Feed, split
 from ..reconstruction.subject import subject
 from ..runtime.engine import MOST_THREADS
@@ -221,11 +221,12 @@ class Budget:
         times = known.times
         if times.fastest > wanted:
             fastest = times.dense / times.fastest
+            in_blocks = all(isinstance(layer.pattern, Int8Block) for layer in known.layers)
             raise ValueError(
                 f"{self} cannot be reached: with every layer at its fastest, at most {self.highest:g} zeros, a run "
                 f"takes {in_ms(times.fastest)} ms ({fastest:.2f} times faster than dense, {in_ms(times.dense)} ms), of "
                 f"which {in_ms(times.fixed)} ms are not pruned; ask for more time"
-                + (", or prune in blocks of 1x4, which int8 skips." if self.int8 else ".")
+                + (", or prune in blocks of 1x4, which int8 skips." if self.int8 and not in_blocks else ".")
             )
         if times.dense <= wanted:
             _log.warning(

@@ -50,13 +50,13 @@ class Tuned:
     def __str__(self) -> str:
         longest = max(self.layers, key=lambda layer: len(self.levels[layer.param.name]))
         parts = [zeros / longest.param.size for zeros in self.levels[longest.param.name]]
-        cells = []
+        cells, decimals = [], decimals_of(self.times)
         for layer in self.layers:
-            times = [in_ms(float(each)) for each in self.times.layers[layer.param.name]]
+            times = [in_ms(float(each), decimals) for each in self.times.layers[layer.param.name]]
             shape = "x".join(map(str, layer.param.shape))
             cells.append([layer.param.name, shape, *times, *[""] * (len(parts) - len(times))])
         head = ["ms", "weight", *(f"{part:.1%}" for part in parts)]
-        rest = ["not pruned", "", in_ms(self.times.fixed), *[""] * (len(parts) - 1)]
+        rest = ["not pruned", "", in_ms(self.times.fixed, decimals), *[""] * (len(parts) - 1)]
         return aligned(head, cells, [rest], numbers=tuple(range(2, len(head)))) + f"\n{processor()}"
 
 
@@ -145,13 +145,14 @@ class TimedAllocation(PerLayer):
 
     def __str__(self) -> str:
         head = ["name", "weights", "sparsity", "dense ms", "now ms", "error", "note"]
+        decimals = decimals_of(self.times)
         cells = [
             [
                 r.name,
                 f"{r.size}",
                 f"{r.zeros / r.size:.4f}",
-                in_ms(r.dense),
-                in_ms(r.now),
+                in_ms(r.dense, decimals),
+                in_ms(r.now, decimals),
                 f"{r.error:.4f}",
                 r.note,
             ]
@@ -164,8 +165,8 @@ class TimedAllocation(PerLayer):
                 "not pruned",
                 "",
                 "",
-                in_ms(self.times.fixed),
-                in_ms(self.times.fixed),
+                in_ms(self.times.fixed, decimals),
+                in_ms(self.times.fixed, decimals),
                 "",
                 "other ops, copies, the call",
             ],
@@ -173,8 +174,8 @@ class TimedAllocation(PerLayer):
                 "predicted",
                 f"{size}",
                 f"{zeros:.4f}",
-                in_ms(dense),
-                in_ms(self.predicted),
+                in_ms(dense, decimals),
+                in_ms(self.predicted, decimals),
                 f"{self.error:.4f}",
                 self.origin,
             ],
@@ -183,10 +184,16 @@ class TimedAllocation(PerLayer):
             apart = self.predicted / self.measured[1] - 1.0
             beside = self.predicted / dense * self.measured[0] / self.measured[1] - 1.0
             note = f"predicted {apart:+.1%}, as a part of dense {beside:+.1%}"
-            footer.append(["measured", "", "", *map(in_ms, self.measured), "", note])
-        footer.append(["asked for", "", "", "", in_ms(self.wanted), "", f"{self.asked}"])
+            footer.append(["measured", "", "", *(in_ms(each, decimals) for each in self.measured), "", note])
+        footer.append(["asked for", "", "", "", in_ms(self.wanted, decimals), "", f"{self.asked}"])
         return aligned(head, cells, footer, numbers=(1, 2, 3, 4, 5)) + f"\n{processor()}"
 
 
-def in_ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.3f}" if seconds < 0.1 else f"{1e3 * seconds:.1f}"
+def in_ms(seconds: float, decimals: int = 3) -> str:
+    return f"{1e3 * seconds:.{decimals}f}" if seconds < 0.1 else f"{1e3 * seconds:.1f}"
+
+
+def decimals_of(times: Times) -> int:
+    """Digits of a millisecond that a table shows: more where no layer takes a hundredth of one."""
+    slowest = max((float(each.max()) for each in times.layers.values()), default=0.0)
+    return 3 if slowest >= 1e-5 else 5

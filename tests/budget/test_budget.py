@@ -11,6 +11,8 @@ from paddle import nn
 from small_convnet import convnet, data, of_model, saved
 
 from paddle_unstructured import Budget, GMPUnstructuredPruner, UnstructuredPruner, reconstruct
+from paddle_unstructured.budget.timed import decimals_of, in_ms
+from paddle_unstructured.budget.times import Times
 from paddle_unstructured.runtime import Int8
 
 pytestmark = pytest.mark.usefixtures("static")
@@ -70,6 +72,19 @@ def test_a_time_that_cannot_be_reached_is_refused_and_says_what_can(tmp_path, co
         np.testing.assert_array_equal(array, before[name])
     fastest = float(re.search(r"a run takes ([\d.]+) ms", str(refusal.value))[1])
     assert Budget(ms=fastest + 0.001).allocate(model, data()).predicted == pytest.approx(1e-3 * fastest, rel=0.01)
+
+
+@pytest.mark.parametrize("pattern", [None, "1x4"])
+def test_blocks_that_int8_skips_are_advised_to_those_only_who_have_others(tmp_path, counting, pattern):
+    with pytest.raises(ValueError, match="cannot be reached") as refusal:
+        reconstruct(saved(tmp_path), data(), allocation=Budget(ms=0.001, int8=True), pattern=pattern)
+    assert ("or prune in blocks of 1x4" in str(refusal.value)) == (pattern is None)
+
+
+@pytest.mark.parametrize("slowest, shown", [(12.3e-6, "0.012"), (1.234e-6, "0.00123"), (123e-3, "123.0")])
+def test_layers_of_microseconds_are_told_apart(slowest, shown):
+    small = Times({"a": np.array([slowest, slowest / 2]), "b": np.array([slowest / 4, 0.0])}, 1e-6)
+    assert in_ms(slowest, decimals_of(small)) == shown
 
 
 def test_a_time_that_is_met_already_prunes_nothing_and_says_so(tmp_path, counting, caplog):
