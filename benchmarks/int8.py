@@ -110,7 +110,8 @@ def onnx_stages(args: argparse.Namespace, folder: Path) -> Iterator[Stage]:
     try:
         import onnxruntime
     except ImportError:
-        print("onnxruntime is not installed: its rows are left out", file=sys.stderr)
+        left_out = "its rows, those of the dense net, are left out"
+        print(f'onnxruntime is not installed: {left_out}; pip install -e ".[onnx]"', file=sys.stderr)
         return
     from paddle_unstructured.export import to_onnx
 

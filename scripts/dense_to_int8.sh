@@ -17,6 +17,10 @@ if [[ ${1:-} == --quick ]]; then
   shift
   OUT="$RUNS/dense_to_int8_quick" DATA=(--data digits) BATCH=32 EPOCHS=4 PRUNING_EPOCHS=4
 fi
+if [[ ${1:-} == -* || $# -gt 1 ]]; then
+  echo "usage: bash $0 [--quick] [FASHION_MNIST_DIR]" >&2
+  exit 2
+fi
 [[ $# -eq 0 ]] || DATA+=(--data_dir "$1")
 COMMON=("${DATA[@]}" --model MobileNet --width "${WIDTH:-0.25}" --batch_size "$BATCH" --l2_decay 5e-4 --lr 0.05)
 COMMON+=(--test_period 100)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # PP-HumanSeg-Lite on portraits: prune 75 % of the 1x1 convolutions in pairs of output channels.
 #   bash scripts/train_humanseg_2x1.sh MASKS_DIR --pretrained_model runs/humanseg_dense [more train.py flags]
+# Dense first: --pruning_strategy dense --model_path runs/humanseg_dense in place of --pretrained_model.
 # Published: 92.87 -> 92.20 mIoU.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -10,6 +10,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 OUT="$RUNS/train_to_fast"
 DATA=(--data fashion_mnist)
+if [[ ${1:-} == -* || $# -gt 1 ]]; then
+  echo "usage: bash $0 [FASHION_MNIST_DIR]" >&2
+  exit 2
+fi
 [[ $# -eq 0 ]] || DATA+=(--data_dir "$1")
 COMMON=("${DATA[@]}" --model MobileNet --width "${WIDTH:-0.25}" --batch_size 128 --l2_decay 5e-4)
 rm -rf "$OUT"

@@ -67,3 +67,12 @@ def test_resume_continues_a_run(images, tmp_path):
 def test_launcher_without_its_folder_says_how_it_is_used(script, tmp_path):
     done = launch(script, cwd=tmp_path, runs=tmp_path)
     assert done.returncode != 0 and "usage: bash" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["train_to_fast.sh", "dense_to_int8.sh"])
+def test_a_launcher_that_is_given_a_flag_it_has_not_says_how_it_is_used_and_deletes_no_run(script, tmp_path):
+    run = tmp_path / script.removesuffix(".sh")
+    run.mkdir()
+    done = launch(script, "--fast", cwd=tmp_path, runs=tmp_path)
+    assert done.returncode == 2 and "usage: bash" in done.stderr and "[FASHION_MNIST_DIR]" in done.stderr
+    assert run.is_dir()
