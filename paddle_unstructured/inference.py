@@ -32,8 +32,8 @@ _OVERWRITING = set(
     "softshrink tanh_shrink thresholded_relu".split()
 )
 WITHOUT = (
-    "%s: paddle.inference with oneDNN, its default, %s; call config.%s, or open the model with create_predictor, which "
-    "does."
+    "%s: paddle.inference with oneDNN, its default, %s; call config.%s, or open the model with "
+    "paddle_unstructured.runtime.create_predictor, which does."
 )
 _KEEPS_LAYOUT = {
     "add",
@@ -197,14 +197,15 @@ def warn_of_onednn(program: Any, name: str) -> None:
     if failing:
         _LOG.warning(
             "%s: paddle.inference fails on %s with oneDNN, its default; call config.disable_mkldnn(), or open the "
-            "model with create_predictor, which does.",
+            "model with paddle_unstructured.runtime.create_predictor, which does.",
             name,
             " and ".join(failing),
         )
     elif any(kind_of(op) == "matmul" and any(map(_is_misread, op.operands_source())) for op in ops):
         _LOG.warning(
             "%s: paddle.inference computes convolution, reshape, transpose, matmul wrongly with oneDNN, its default; "
-            "call config.delete_pass(%r), or open the model with create_predictor, which does.",
+            "call config.delete_pass(%r), or open the model with paddle_unstructured.runtime.create_predictor, which "
+            "does.",
             name,
             WRONG_PASS,
         )

@@ -107,7 +107,7 @@ def zstandard() -> Any:
     try:
         import zstandard as module
     except ImportError as error:
-        raise ImportError("compressed models need zstandard; pip install paddle_unstructured[compress].") from error
+        raise ImportError('compressed models need zstandard; pip install "paddle_unstructured[compress]".') from error
     return module
 
 

@@ -142,7 +142,7 @@ def _template() -> Any:
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
-        raise ImportError("the HTML report needs Jinja2; pip install paddle_unstructured[html]") from error
+        raise ImportError('the HTML report needs Jinja2; pip install "paddle_unstructured[html]"') from error
     # Names in a model are anybody's: everything the template is given is escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(

@@ -154,7 +154,7 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[An
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise ImportError("plots need matplotlib; pip install paddle_unstructured[plot]") from error
+        raise ImportError('plots need matplotlib; pip install "paddle_unstructured[plot]"') from error
     figure, axes = pyplot.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
     pyplot.close(figure)  # or a notebook would show it twice, and pyplot would keep it alive
     return figure, list(axes[0])

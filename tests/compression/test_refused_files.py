@@ -111,5 +111,5 @@ def test_what_is_lacking_to_read_and_write_is_named(small, tmp_path, monkeypatch
         lambda file: decompress(file, str(tmp_path / "out")),
         lambda file: compress(str(tmp_path / "m"), file),
     ):
-        with pytest.raises(ImportError, match=r"pip install paddle_unstructured\[compress\]"):
+        with pytest.raises(ImportError, match=r'pip install "paddle_unstructured\[compress\]"'):
             door(small)

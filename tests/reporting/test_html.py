@@ -263,5 +263,5 @@ def test_weights_without_a_value_are_refused():
 
 def test_without_jinja_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(ImportError, match=r"pip install paddle_unstructured\[html\]"):
+    with pytest.raises(ImportError, match=r'pip install "paddle_unstructured\[html\]"'):
         html_report(named("w").program)

@@ -108,5 +108,5 @@ def test_figures_are_not_left_open():
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install paddle_unstructured\[plot\]"):
+    with pytest.raises(ImportError, match=r'pip install "paddle_unstructured\[plot\]"'):
         plot_weights(np.ones(3))
