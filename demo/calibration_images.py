@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     from data import SPECS, MissingData, load_source
     from options import folder, number
 
-    from paddle_unstructured.formats.atomic import replace_file
+    from paddle_unstructured.formats.atomic import check_writable, replace_file
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", help="the .npy file")
@@ -32,6 +32,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--image_size", type=number(int, 32, 4096), help="as train.py's, for masks and boxes")
     parser.add_argument("--count", type=number(int, 1), default=256, help="images (default: 256)")
     args = parser.parse_args(argv)
+    try:
+        check_writable(args.out)
+    except OSError as error:
+        parser.error(f"out must be a file that can be written, got {args.out}: {error.strerror}")
     try:
         source = load_source(args.data, args.data_dir, "train", args.image_size)
     except (MissingData, ValueError) as error:

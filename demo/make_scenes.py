@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     from scene_files import FORMATS
     from scenes import compose
 
-    from paddle_unstructured.formats.atomic import replace_file
+    from paddle_unstructured.formats.atomic import check_writable, replace_file
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder to write")
@@ -51,6 +51,10 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--kinds must be at most 10, which --data {args.data} has, got {args.kinds}")
     if args.size % 32:
         parser.error(f"--size must be a multiple of 32, got {args.size}")
+    try:
+        check_writable(args.folder / "train.npz")
+    except OSError as error:
+        parser.error(f"folder must be a folder that can be written to, got {args.folder}: {error.strerror}")
 
     try:
         sources = [load_source(args.data, args.data_dir, split) for split in ("train", "test")]

@@ -15,6 +15,7 @@ from options import build_parser, is_saved
 from ranks import on_rank_0
 
 from paddle_unstructured import distributed
+from paddle_unstructured.formats.atomic import check_writable
 
 log = logging.getLogger("train")
 
@@ -120,6 +121,11 @@ def check_files(args: argparse.Namespace) -> str | None:
         return f"--last_epoch {args.last_epoch} needs the run to resume; add --checkpoint"
     if args.last_epoch >= args.num_epochs:
         return f"--last_epoch must be below --num_epochs {args.num_epochs}, got {args.last_epoch}"
+    try:
+        if distributed.rank() == 0:  # which saves
+            check_writable(args.model_path / "epoch_0")
+    except OSError as error:
+        return f"--model_path must be a folder that can be written to, got {args.model_path}: {error.strerror}"
     return None
 
 

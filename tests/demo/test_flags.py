@@ -99,6 +99,17 @@ def test_images_to_calibrate_on_are_refused_in_a_line(tmp_path, capsys, words, m
     assert message in capsys.readouterr().err and not (tmp_path / "x.npy").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    message = refusal(capsys, "--model_path", str(tmp_path / "file"))
+    assert "--model_path must be a folder that can be written to" in message and "file is no folder" in message
+    for script, out in ((calibration_images, tmp_path / "file" / "x.npy"), (make_scenes, tmp_path / "file")):
+        with pytest.raises(SystemExit):
+            script.main([str(out), "--data", "digits"])
+        said = capsys.readouterr().err
+        assert "file is no folder" in said and "Traceback" not in said
+
+
 def test_scenes_have_no_more_kinds_than_the_objects(tmp_path, capsys):
     with pytest.raises(SystemExit):
         make_scenes.main([str(tmp_path), "--kinds", "11"])
