@@ -200,11 +200,14 @@ def _near(path: str) -> str:
     if os.path.isdir(path):
         folders = sorted(each for each in Path(path).iterdir() if each.is_dir())
         models = [files.prefix for folder in folders for files in _inside(folder)]
-        said = (
-            f"in its folders there are {', '.join(models[:4])}{f' and {len(models) - 4} more' * (len(models) > 4)}"
-            if models
-            else ""
-        )
+        halves = [
+            file for file in sorted(Path(path).iterdir()) if file.suffix in (".pdmodel", ".pdiparams", ".pdparams")
+        ]
+        if models:
+            more = f" and {len(models) - 4} more" * (len(models) > 4)
+            said = f"in its folders there are {', '.join(models[:4])}{more}"
+        elif halves:
+            said = f"only {', '.join(map(str, halves[:4]))} is there"
     return said and f"; {said}"
 
 

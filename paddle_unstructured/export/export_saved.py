@@ -137,7 +137,10 @@ def read_batches(file: str) -> Iterator[Mapping[str, np.ndarray]]:
     """
     check_readable(file)
     try:
-        with np.load(file) as arrays:
+        arrays = np.load(file)
+        if isinstance(arrays, np.ndarray):
+            raise ValueError("it holds one array")
+        with arrays:
             inputs = {name: arrays[name] for name in arrays.files}
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(

@@ -90,7 +90,11 @@ pytestmark = pytest.mark.usefixtures("static")
         ("export in --recalibrate missing.npz -o p", "missing.npz"),
         ("export in --recalibrate in/model.json -o p", "must be an .npz file"),
         ("export in --recalibrate broken.npz -o p", "must be an .npz file"),
-        ("export in --recalibrate x.npy -o p", "must be an .npz file"),
+        (
+            "export in --recalibrate x.npy -o p",
+            r"must be an .npz file .*\(file, x=...\) writes it: it holds one array$",
+        ),
+        ("report half", "no model at half: .*; only half/model.pdmodel is there"),
         ("export in --align-channels 4 -o p", "--align-channels has no meaning without --shrink"),
         ("prune in --pattern 4:2 -o p", "--pattern must be kept:of, 1 <= kept < of <= 32, got '4:2'; write \"2:4\""),
         ("prune in --ratio 0.5 --pattern filter -o p", r"got .filter.; leave it out .* whole filters are Filter\(\)"),
@@ -117,6 +121,8 @@ def test_what_cannot_be_done_is_said_on_stderr_and_nothing_is_written(model, run
     np.save("x16.npy", np.ones((16, 2, 4, 4), np.float32))
     Path("packed.pu").write_bytes(b"")
     Path("a.ranges.json").write_text("{}")
+    os.mkdir("half")
+    Path("half/model.pdmodel").write_bytes(b"no matter")
     Path("a.JPG").write_bytes(b"no matter")
     os.symlink("in/model.pdiparams", "linked.pdiparams")
     before = sorted(os.listdir())
