@@ -46,10 +46,7 @@ class Detection:
         return choose(*self.found(outputs))
 
     def score(self) -> Score:
-        try:
-            return Precision(self.classes, self.size)
-        except ImportError:
-            raise ValueError("mean average precision needs pycocotools; pip install pycocotools") from None
+        return Precision(self.classes, self.size)
 
 
 class Anchors(Detection):

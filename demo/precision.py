@@ -21,7 +21,10 @@ class Precision:
     """
 
     def __init__(self, classes: int, size: tuple[int, int]) -> None:
-        import pycocotools.cocoeval  # noqa: F401  # before a run, not after its first epoch
+        try:
+            import pycocotools.cocoeval  # noqa: F401  # before a run, not after its first epoch
+        except ImportError:
+            raise ValueError("mean average precision needs pycocotools; pip install pycocotools") from None
 
         self.size, self.images = size, 0
         self.truth: list[dict[str, Any]] = []

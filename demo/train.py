@@ -27,9 +27,13 @@ from inference import export
 from metrics import Average
 from rules import parse_args
 from run import Run, prepare
-from tqdm import tqdm
 
 from paddle_unstructured import distributed, sparsity_report
+
+try:
+    from tqdm import tqdm
+except ImportError:
+    sys.exit('train.py: error: the demo needs tqdm; pip install -e ".[demo]"')
 
 log = logging.getLogger("train")
 

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad flags end at the door, with a message that names them."""
 
+import runpy
+import sys
+
 import calibration_images
 import evaluate
 import make_scenes
 import pytest
+from commands import DEMO
+from precision import Precision
 from rules import parse_args
 
 
@@ -108,6 +113,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(t
             script.main([str(out), "--data", "digits"])
         said = capsys.readouterr().err
         assert "file is no folder" in said and "Traceback" not in said
+
+
+def test_what_the_demo_needs_is_said_with_what_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(SystemExit, match=r'^train.py: error: the demo needs tqdm; pip install -e "\.\[demo\]"$'):
+        runpy.run_path(str(DEMO / "train.py"))
+    monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
+    with pytest.raises(ValueError, match="^mean average precision needs pycocotools; pip install pycocotools$"):
+        Precision(3, (64, 64))
 
 
 def test_scenes_have_no_more_kinds_than_the_objects(tmp_path, capsys):
