@@ -295,6 +295,8 @@ def _recalibrated(model: Model, solved: Iterable[Feed], judge: Judge, *, must: b
     before = {p.name: model.graph.stored(p.name) for p in model.graph.params() if p.role in _STATISTICS}
     near = judge.near()
     if not before:
+        if must:
+            _log.warning('the net has no batch norms to measure anew, so that this is what `method="magnitude"` gives')
         return False, near
     try:
         recalibrate(model, solved)

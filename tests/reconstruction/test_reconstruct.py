@@ -100,6 +100,14 @@ def test_outputs_on_other_inputs_are_nearer_than_by_magnitude(tmp_path, build, w
     assert errors["reconstruct"] < much * errors["magnitude"]
 
 
+@pytest.mark.parametrize(("build", "has_norms"), [(convnet, True), (attention, False)])
+def test_who_asks_for_batch_norms_anew_is_told_that_there_are_none(tmp_path, caplog, build, has_norms):
+    with caplog.at_level(logging.WARNING):
+        done = reconstruct(saved(tmp_path, build), data(), ratio=0.5, method="recalibrate")
+    assert done.recalibrated == has_norms
+    assert ("has no batch norms to measure anew, so that this is what" in caplog.text) != has_norms
+
+
 def test_by_default_every_layer_keeps_four_tenths_of_the_overall_density(tmp_path):
     def uneven(x):  # of the last layer a few weights hold the energy
         weight = np.random.default_rng(0).lognormal(0.0, 3.0, [32, 60]).astype("float32")
