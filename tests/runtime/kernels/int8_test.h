@@ -107,6 +107,40 @@ bool holds_tiles() {
 #endif
 }
 
+// The numbers that a convolution makes, twice.
+std::string plan_of_real(const Case& c, Arrays& arrays) {
+  std::string layer = layer_of_int8(c, arrays);
+  const std::string bytes = "scale=0.5 zero=7";
+  layer.replace(layer.find(bytes), bytes.size(), "to=float");
+  return "input channels=" + std::to_string(c.inputs) + " rank=4\nquantize from=0 scale=0.02 zero=120\n" + layer +
+         "\noutput from=2 rank=4\noutput from=2 rank=4";
+}
+
+// On every instruction set those of the portable kernels.
+template <typename Run>
+void require_same_bits(const Case& c, const std::vector<const char*>& here, const Run& run) {
+  const std::vector<float> x = numbers(static_cast<size_t>(c.batch * c.inputs * c.height * c.width));
+  setenv("PADDLE_UNSTRUCTURED_ISA_INT8", "portable", 1);
+  const std::vector<float> expected = run(x);
+  for (const char* isa : here) {
+    setenv("PADDLE_UNSTRUCTURED_ISA_INT8", isa, 1);
+    if (run(x) != expected) give_up(std::string("wrong bytes: ") + isa + " " + c.text());
+    if (isa[0] == 'a' && isa[1] == 'm' && holds_tiles()) give_up(std::string("tiles are held: ") + isa);
+  }
+}
+
+void test_layer_of_int8(const Case& c, const std::vector<const char*>& here) {
+  Arrays arrays;
+  const std::string plan = signed_plan(plan_of_int8(c, arrays), arrays);
+  require_same_bits(c, here, [&](const std::vector<float>& x) { return run_bytes(c, plan, arrays, x); });
+}
+
+void test_real_layer_of_int8(const Case& c, const std::vector<const char*>& here) {
+  Arrays arrays;
+  const std::string plan = signed_plan(plan_of_real(c, arrays), arrays);
+  require_same_bits(c, here, [&](const std::vector<float>& x) { return run_plan(c, plan, arrays, x, c.results())[0]; });
+}
+
 void test_int8() {
   std::vector<const char*> here;
   for (const char* isa : {"amx", "amx_only", "plain_tiles", "avx512_vbmi", "avx512_vnni", "avx_vnni", "avx2",
@@ -116,16 +150,17 @@ void test_int8() {
     Case c = random_case();
     if (c.block == 4) c.block = 4 << pick(0, 3);
     if (c.block == 8) c.block = 16;
-    Arrays arrays;
-    const std::string plan = signed_plan(plan_of_int8(c, arrays), arrays);
-    const std::vector<float> x = numbers(static_cast<size_t>(c.batch * c.inputs * c.height * c.width));
-    setenv("PADDLE_UNSTRUCTURED_ISA_INT8", "portable", 1);
-    const std::vector<float> expected_bytes = run_bytes(c, plan, arrays, x);
-    for (const char* isa : here) {
-      setenv("PADDLE_UNSTRUCTURED_ISA_INT8", isa, 1);
-      if (run_bytes(c, plan, arrays, x) != expected_bytes) give_up(std::string("wrong bytes: ") + isa + " " + c.text());
-      if (isa[0] == 'a' && isa[1] == 'm' && holds_tiles()) give_up(std::string("tiles are held: ") + isa);
-    }
+    test_layer_of_int8(c, here);
+  }
+  // The widest tile, where a first-level cache of 48 KB holds more of its panel than was cut for.
+  for (const int stride : {1, 2}) {
+    const Case c{50, 69, 3, stride, 1, 1, 11 * stride, 11 * stride, 1, 1, 1, false};
+    test_layer_of_int8(c, here);
+    test_real_layer_of_int8(c, here);
+  }
+  for (const int block : {0, 1, 2, 4, 16}) {
+    test_layer_of_int8({37, 7, 1, 1, 0, 1, 1, 1, 1, 1, block, false}, here);  // the last weights, four at a time
+    test_layer_of_int8({5, 6, 5, 1, 8, 4, 8, 60, 1, 1, block, false}, here);  // windows that reach beyond all guards
   }
   for (const char* isa : here) std::printf("bytes, %s: ok\n", isa);
 }
