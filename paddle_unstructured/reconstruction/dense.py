@@ -22,7 +22,7 @@ def kept(model: Model) -> Iterator[Any]:
     large = []
     for name in sorted(model.param_names):
         array = graph.stored(name)
-        if array.nbytes >= _LARGE and array.dtype == np.float32 and model.place.is_cpu_place():
+        if array.nbytes >= _LARGE and array.dtype == np.float32 and isinstance(model.place, paddle.CPUPlace):
             large.append(name)
         else:
             scope.var(name).get_tensor().set(array, model.place)
