@@ -19,9 +19,9 @@ _WORDS = {4: "int32", 2: "int16", 1: "int8"}
 def checksum(tensor: Tensor) -> int:
     """Sum up a tensor's bits as integers, each times a random odd number of its place, modulo 2^64.
 
-    h = sum_j x_j p_j within chunks of 65,536 words of 32 bits, and over the chunks' sums by Horner's rule. Sums of
-    integers do not depend on their order; one word that differs always shows. Nothing but one number per chunk visits
-    the host.
+    h = sum_j x_j p_j within chunks of 65,536 words, of 32 bits or as narrow as the dtype is, and over the chunks' sums
+    by Horner's rule. Sums of integers do not depend on their order; one word that differs always shows. Nothing but
+    one number per chunk visits the host.
 
     Args:
         tensor: An eager tensor, on any device.
@@ -34,7 +34,7 @@ def checksum(tensor: Tensor) -> int:
         flat = tensor.reshape([-1])
         if flat.shape[0] == 0:
             return 0
-        words = flat.view(_WORDS[next(width for width in _WORDS if tensor.size * flat.element_size() % width == 0)])
+        words = flat.view(_WORDS[min(flat.element_size(), 4)])  # a view of wider words ends the process (3.0)
         coefficients = _on(str(tensor.place))
         sums = [_sum(words[start : start + CHUNK], coefficients) for start in range(0, words.shape[0], CHUNK)]
         parts = paddle.stack(sums).tolist()

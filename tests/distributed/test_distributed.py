@@ -212,7 +212,7 @@ def eager(array):
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 1001, 65536, 300_000])
 def test_a_checksum_is_the_sum_of_words_times_their_places(dtype, size):
     array = np.random.default_rng(size).normal(size=size, scale=50).astype(dtype)
-    width = next(w for w in (4, 2, 1) if array.nbytes % w == 0)
+    width = min(array.itemsize, 4)
     words, wanted, coefficients = array.view(f"int{8 * width}").tolist(), 0, places().tolist()
     for start in range(0, len(words), 65536):
         part = sum(word * place for word, place in zip(words[start : start + 65536], coefficients))
