@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PaddleSlim's GMP and this library's on nets for masks and boxes: one code, one set of weights, data, order and rates.
 
-    PYTHONPATH=benchmarks python -m versus.scenes [--folder RUNS] [--nets HumanSeg YOLOv3] [--seeds 0 1]
+    PYTHONPATH=benchmarks python -m versus.scenes [--folder RUNS] [--nets HumanSeg YOLOv3] [--seeds 0 1] [--orders 0]
 
 Nets as benchmarks/boxes_and_masks.py trained them densely into RUNS: 75 % of their 1x1 convolutions fall within as many
 epochs, at the same rate, as its other rows have. PaddleSlim gets legacy Programs in an environment of its own, this
@@ -18,6 +18,7 @@ import json
 import subprocess
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,26 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "benchmark_scenes", help="of boxes_and_masks.py")
     parser.add_argument("--nets", nargs="+", choices=KNOWN, default=["HumanSeg", "YOLOv3"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--orders", type=int, nargs="+", default=[0], help="of the data; others say what is chance")
     parser.add_argument("--worker", choices=("ours", "slim"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         with contextlib.redirect_stdout(io.StringIO()):  # PaddleSlim prints
-            found = trained(args.worker, KNOWN[args.nets[0]], args.folder, args.seeds[0])
+            found = trained(args.worker, KNOWN[args.nets[0]], args.folder, args.seeds[0], args.orders[0])
         print(json.dumps(found))
         return
     import paddle
 
-    for net, seed, side in ((net, seed, side) for net in args.nets for seed in args.seeds for side in ("ours", "slim")):
+    for net, seed, order, side in product(args.nets, args.seeds, args.orders, ("ours", "slim")):
         words = ["--worker", side, "--folder", str(args.folder), "--nets", net, "--seeds", str(seed)]
+        words += ["--orders", str(order)]
         command = [python_of(side, paddle.__version__), "-m", "versus.scenes", *words]
         ran = subprocess.run(command, env=variables(side), stdout=subprocess.PIPE, text=True, check=True)
         line = json.loads(ran.stdout.splitlines()[-1])
-        print(json.dumps({"net": net, "side": side, "seed": seed, **line}), flush=True)
+        print(json.dumps({"net": net, "side": side, "seed": seed, "order": order, **line}), flush=True)
 
 
-def trained(side: str, net: Net, folder: Path, seed: int) -> dict[str, Any]:
+def trained(side: str, net: Net, folder: Path, seed: int, order: int) -> dict[str, Any]:
     """Train and judge one side's net."""
     import paddle
     from data import SPECS, load_source
@@ -98,8 +101,8 @@ def trained(side: str, net: Net, folder: Path, seed: int) -> dict[str, Any]:
         pruner = OurPruner(program, **words)
     begun = time.process_time()
     for epoch in range(net.epochs):
-        order = np.random.RandomState(1000 * seed + epoch).permutation(len(train))
-        for indices in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH):
+        rows = np.random.RandomState(1000 * seed + 100 * order + epoch).permutation(len(train))
+        for indices in rows[: len(rows) // BATCH * BATCH].reshape(-1, BATCH):
             images, *wanted = train.fetch(indices, None)
             fed = {each.name: array for each, array in zip(task.labels, wanted)}
             exe.run(program, feed={"image": images, **fed}, fetch_list=[loss])
