@@ -16,6 +16,7 @@ import json
 import statistics
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,10 @@ def measured(path: Path, method: str, words: dict[str, Any], samples: np.ndarray
         _by_input_norm(model, batches, select=_multiplied, **words)
     elif method != "dense":
         from paddle_unstructured import reconstruct
+        from paddle_unstructured.reconstruction.made import norms_of_made_inputs
 
-        if method == "made images":  # what `--calibrate random` makes
+        is_made = method == "made images"
+        if is_made:  # what `--calibrate random` makes
             from paddle_unstructured.export.images import ImageInput, made_images
             from paddle_unstructured.reconstruction.familiarity import as_remembered
 
@@ -132,7 +135,8 @@ def measured(path: Path, method: str, words: dict[str, Any], samples: np.ndarray
             batches = [{feed: made[i : i + BATCH]} for i in range(0, SAMPLES, BATCH)]
         steps = 0 if method == "layers" else None  # of moving all weights together
         method = "reconstruct" if method == "layers" else method
-        done = reconstruct(model, batches, method=method, steps=steps, select=_multiplied, **words)
+        with norms_of_made_inputs(model, batches) if is_made else nullcontext():
+            done = reconstruct(model, batches, method=method, steps=steps, select=_multiplied, **words)
         model, found = done.model, {"agreement": done.agreement, "error": round(done.error, 4)}
     seconds = time.perf_counter() - started
     return {"accuracy": right(model, test), **found, "seconds": round(seconds, 1)}

@@ -19,6 +19,7 @@ import json
 import random
 import sys
 import time
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import Any, Callable
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace, net: str, dense: Path, samples: np.ndarray, ju
     from paddle_unstructured import allocation, reconstruct
     from paddle_unstructured.export.images import ImageInput, made_images
     from paddle_unstructured.reconstruction.familiarity import as_remembered
+    from paddle_unstructured.reconstruction.made import norms_of_made_inputs
     from paddle_unstructured.saved_model import open_model
 
     done = {(line["net"], line["row"], line["allocation"]) for line in read()}
@@ -86,7 +88,9 @@ def run(args: argparse.Namespace, net: str, dense: Path, samples: np.ndarray, ju
             seen = as_remembered(model, feed, made, 1)
         if named is not None:
             words["allocation"] = getattr(allocation, named)()
-        found = reconstruct(model, [{feed: seen[i : i + 32]} for i in range(0, len(seen), 32)], **words)
+        batches = [{feed: seen[i : i + 32]} for i in range(0, len(seen), 32)]
+        with norms_of_made_inputs(model, batches) if "made" in how else nullcontext():
+            found = reconstruct(model, batches, **words)
         line = {
             "net": net,
             "row": row,

@@ -10,7 +10,7 @@ from typing import Any, Iterator
 from ..formats.scratch import scratch
 from .arguments import add_model, check_output, give
 from .budget import add_budget, budget, is_asked, refuse_words
-from .calibration import KINDS, WORDS, add_image_words, calibration, note
+from .calibration import KINDS, WORDS, add_image_words, are_made, calibration, note
 from .names import stands_for
 from .reconstruction import pattern_beside, reconstructed
 
@@ -140,7 +140,8 @@ def _pruned(args: argparse.Namespace, files: list[str]) -> Iterator[tuple[str, A
     if is_asked(args):
         known = {word: getattr(args, word) for word in ("calibration", "equalize", "skip") if getattr(args, word)}
         words["allocation"] = budget(args, model, bool(args.int8) and _int8(args, {**how, **known}))
-    done = reconstructed(model, arrays, **{name: value for name, value in words.items() if value is not None})
+    words = {name: value for name, value in words.items() if value is not None}
+    done = reconstructed(model, arrays, made=are_made(files[0]), **words)
     with scratch() as folder:
         made = stands_for(f"{folder}/model", args.model)
         export(done.model.program, done.model.feeds, done.model.fetches, made, done.pruner)

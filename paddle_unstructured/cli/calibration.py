@@ -62,7 +62,7 @@ def _samples(args: argparse.Namespace, given: str, model: Any) -> Samples:
         raise ValueError(
             f"{args.model} must be an inference model to be run on data, not a checkpoint; leave out --calibrate."
         )
-    if given == "random" and not os.path.exists(given):
+    if are_made(given):
         _refuse_image_words(args, "--calibrate random", ("mean", "std"))
         wanted, count = _image_input(args, model), args.images or MOST_IMAGES
         made = made_images(wanted, count)
@@ -112,14 +112,16 @@ def _refuse_image_words(args: argparse.Namespace, given: str, words: tuple[str, 
         raise ValueError(f"{', '.join(unused)} has no meaning for {given}; it is for a folder of images.")
 
 
+def are_made(given: str) -> bool:
+    """Whether --calibrate asks for made images."""
+    return given == "random" and not os.path.exists(given)
+
+
 def note(given: str) -> str:
     """What is to be said of a result that rests on this data."""
-    if given != "random" or os.path.exists(given):
+    if not are_made(given):
         return ""
-    return (
-        "\nall of this is measured on made images: on real ones expect more to be lost, of a net of many classes even "
-        "more than by --method magnitude; calibrate on real ones where there are any"
-    )
+    return "\nall of this is measured on made images: real ones lose more; calibrate on these where there are any"
 
 
 def _from_reader(file: str, name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .arguments import add_model, add_replace, add_selection, check_output, give, selection
 from .budget import add_budget, budget, is_asked, refuse_words
-from .calibration import KINDS, WORDS, add_image_words, calibration, note
+from .calibration import KINDS, WORDS, add_image_words, are_made, calibration, note
 from .reconstruction import pattern_beside, reconstructed
 
 ABOUT = "prune a saved model at once, without training"
@@ -112,6 +112,7 @@ def _reconstruct(args: argparse.Namespace) -> None:
     timed = [{"allocation": budget(args, model, args.int8)}] if is_asked(args) else []
     choices = timed or _allocations(args, LAMP=ALLOCATION)
     how["memory"] = 0.25 if args.memory is None else args.memory
+    how["made"] = are_made(args.calibrate)
     done = reconstructed(model, arrays, **how, **words, **choices[0])
     errors = [done.error]
     for choice in choices[1:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -17,11 +18,14 @@ _WIDTH = 20
 _SECONDS = 20.0  # between lines where there is no terminal
 
 
-def reconstructed(model: Any, arrays: Samples, **words: Any) -> Any:
-    """A `Reconstruction` of a saved model, on samples for each of its inputs."""
+def reconstructed(model: Any, arrays: Samples, *, made: bool, **words: Any) -> Any:
+    """A `Reconstruction` of a saved model, on samples for each of its inputs, which may be made ones."""
+    from ..reconstruction.made import norms_of_made_inputs
     from ..reconstruction.reconstruct import reconstruct
 
-    return reconstruct(model, batches_of(model, arrays), told=Bar(), **words)
+    batches = batches_of(model, arrays)
+    with norms_of_made_inputs(model, batches) if made else nullcontext():
+        return reconstruct(model, batches, told=Bar(), **words)
 
 
 def batches_of(model: Any, arrays: Samples) -> list[dict[str, np.ndarray]]:
