@@ -135,7 +135,7 @@ def test_what_another_user_owns_is_refused_by_name(place, home):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 def test_what_root_compiled_serves_another_user(home, tmp_path):
     kept.keep("kernels-1", "lib.so", make())
-    for folder in (tmp_path, *tmp_path.parents[:3]):  # of pytest; the last is its own with several workers
+    for folder in (tmp_path, *list(tmp_path.parents)[:3]):  # of pytest; the last is its own with several workers
         folder.chmod(mode(folder) | 0o011)
     child = os.fork()
     if child == 0:

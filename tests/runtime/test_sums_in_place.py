@@ -67,5 +67,5 @@ def test_sums_of_bfloat16(again, threads):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PADDLE_UNSTRUCTURED_ISA_BF16", isa)
             got = bf16_plans.Engine(writer.text, writer.arrays, threads=threads).run(x)
-        for one, value in zip(got, outputs, strict=True):
+        for one, value in zip(got, outputs):
             np.testing.assert_array_equal(one[0], wants[value], err_msg=isa)
