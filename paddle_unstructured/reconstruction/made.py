@@ -13,6 +13,8 @@ from ..graph.program import walk
 from ..graph.values import kind_of
 from ..saved_model import Model
 
+_LEAST = 1e-12  # of an epsilon: made inputs may not vary at all in a channel
+
 
 @contextmanager
 def norms_of_made_inputs(model: Model, batches: Sequence[Mapping[str, np.ndarray]]) -> Iterator[None]:
@@ -61,7 +63,7 @@ def _norms(model: Model) -> list[tuple[str, str, float]]:
     for op in walk(model.program.global_block()):
         if kind_of(op) in ("batch_norm", "sync_batch_norm"):
             mean, variance = (op.operand_source(i).name for i in (1, 2))
-            found[mean] = (mean, variance, float(op.attrs()["epsilon"]))
+            found[mean] = (mean, variance, max(float(op.attrs()["epsilon"]), _LEAST))
     return list(found.values())
 
 

@@ -79,6 +79,19 @@ def test_a_change_is_carried_over_in_deviations(tmp_path):
     np.testing.assert_allclose(after[variance], 4.0 * before[variance], rtol=1e-3)
 
 
+@pytest.mark.parametrize("epsilon", [1e-5, 0.0])
+def test_a_channel_that_made_inputs_do_not_vary_in_keeps_what_it_was(tmp_path, epsilon):
+    def build(x):
+        return nn.BatchNorm2D(3, epsilon=epsilon)(nn.functional.relu(x - 1000.0) + x[:, :1] * 0)
+
+    model = saved(tmp_path, build, (3, 16, 16))
+    before = statistics(model)
+    with norms_of_made_inputs(model, made(model)):
+        assert any((model.graph.stored(name) != array).any() for name, array in before.items())
+    for name, array in before.items():
+        np.testing.assert_array_equal(model.graph.stored(name), array)
+
+
 def test_after_an_error_norms_are_what_they_were(tmp_path):
     model = trained(tmp_path, deep)
     before = statistics(model)
