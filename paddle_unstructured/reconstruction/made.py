@@ -12,6 +12,8 @@ from ..export.recalibration import recalibrate
 from ..graph.program import walk
 from ..graph.values import kind_of
 from ..saved_model import Model
+from .reconstruct import ENOUGH, LARGEST
+from .samples import portions, rows_within
 
 _LEAST = 1e-12  # of an epsilon: made inputs may not vary at all in a channel
 
@@ -38,8 +40,9 @@ def norms_of_made_inputs(model: Model, batches: Sequence[Mapping[str, np.ndarray
     """
     norms = _norms(model)
     remembered = _statistics(model, norms)
+    rows = max(rows_within(model, batches, LARGEST, max), ENOUGH)  # samples may be large
     try:
-        recalibrate(model, batches)
+        recalibrate(model, portions(model, batches, rows))
     except ValueError:  # which has changed nothing
         norms = []
     made = _statistics(model, norms)

@@ -167,12 +167,17 @@ def test_made_images_get_what_the_first_norm_remembers(run, static, tmp_path, mo
     save_model(model, tmp_path / "n")
     seen = []
 
-    def note(_, arrays, **words):
+    def note(_, arrays, *, made, **words):
         seen.append(arrays["x"])
-        raise ValueError("seen")
+        raise ValueError(f"made is {made}")
 
     monkeypatch.setattr("paddle_unstructured.cli.prune.reconstructed", note)
-    run("prune", str(tmp_path / "n"), "--ratio", "0.5", "--calibrate", "random", "-o", "p")
+    monkeypatch.setattr("paddle_unstructured.cli.accelerate.reconstructed", note)
+    np.save(tmp_path / "real.npy", structured(np.random.default_rng(0), 8, size=12))
+    for words in (("prune", "--ratio", "0.5"), ("accelerate", "--prune", "0.5")):
+        for given, made in (("random", True), (str(tmp_path / "real.npy"), False)):
+            said = run(words[0], str(tmp_path / "n"), *words[1:], "--calibrate", given, "-o", "p")[2]
+            assert f"made is {made}" in said  # batch norms see them as they saw the data of training
     assert 25.0 < seen[0].std() < 100.0 and 50.0 < seen[0].mean() < 150.0  # as they are made: 1 and 0
 
 

@@ -92,6 +92,17 @@ def test_a_channel_that_made_inputs_do_not_vary_in_keeps_what_it_was(tmp_path, e
         np.testing.assert_array_equal(model.graph.stored(name), array)
 
 
+def test_large_inputs_go_through_a_few_at_a_time(tmp_path, monkeypatch):
+    model, counts = saved(tmp_path, one, (3, 256, 256)), []
+
+    def counted(model, batches):
+        counts.extend(len(batch["x"]) for batch in batches)
+
+    monkeypatch.setattr("paddle_unstructured.reconstruction.made.recalibrate", counted)
+    with norms_of_made_inputs(model, [{"x": np.zeros((20, 3, 256, 256), np.float32)}]):
+        assert counts == [8, 8, 4]
+
+
 def test_after_an_error_norms_are_what_they_were(tmp_path):
     model = trained(tmp_path, deep)
     before = statistics(model)
