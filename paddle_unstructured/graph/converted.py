@@ -22,6 +22,14 @@ def unconvert(model: nn.Layer) -> Callable[[], None]:
     return undo
 
 
+def forget_traces(model: nn.Layer) -> None:
+    """Let `to_static` trace each part of a model anew: what it has traced knows of no change since."""
+    for part in model.sublayers(include_self=True):
+        traced = getattr(part.forward, "_program_cache", None)  # `program_cache` raises where byte code is traced
+        if traced is not None:
+            traced.clear()
+
+
 def before_conversion(layer: nn.Layer) -> Callable[..., Any]:
     """The forward that a layer has, or had before it was converted."""
     forward: Callable[..., Any] = _before(layer) or layer.forward

@@ -16,7 +16,16 @@ from ..graph.rounded import mark_moving_range
 
 
 def updated(range_: Tensor, x: Tensor, decay: float) -> Tensor:
-    """The range after one more batch, written into its variable; in both graphs.
+    """The range after one more batch, as `moved` makes it, written into its variable; in both graphs."""
+    with paddle.no_grad():
+        written = assign_(range_, moved(range_, x, decay))
+    if isinstance(written, pir.Value):
+        mark_moving_range(written)
+    return written
+
+
+def moved(range_: Tensor, x: Tensor, decay: float) -> Tensor:
+    """The range after one more batch.
 
         low <- decay * low + min(x),    high <- decay * high + max(x),    weight <- decay * weight + 1
 
@@ -31,10 +40,7 @@ def updated(range_: Tensor, x: Tensor, decay: float) -> Tensor:
         low, high = paddle.min(x), paddle.max(x)
         seen = paddle.stack([low, high, paddle.ones([], "float32")])
         is_finite = paddle.isfinite(low) & paddle.isfinite(high)
-        written = assign_(range_, paddle.where(is_finite, range_ * decay + seen, range_))
-    if isinstance(written, pir.Value):
-        mark_moving_range(written)
-    return written
+        return paddle.where(is_finite, range_ * decay + seen, range_)
 
 
 def widest(ranges: Iterable[list[float]]) -> list[float]:

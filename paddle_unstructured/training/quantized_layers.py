@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantization-aware training of an nn.Layer: its convolutions and linear layers round in hooks of their own."""
+"""Quantization-aware training of an nn.Layer: its convolutions and linear layers round what they compute with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
+from types import MethodType
 from typing import Any, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,10 +18,12 @@ from paddle.jit.sot import psdb
 
 from ..arguments import StrPath, number
 from ..graph import LayerGraph, Param
+from ..graph.converted import before_conversion, forget_traces
+from ..graph.in_place import assign_
 from ..graph.rounded import newest_range, note_lost_zeros
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
-from .activation_ranges import ranges_beside, updated, widest
+from .activation_ranges import moved, ranges_beside, updated, widest
 from .kept_zeros import check_rounding
 from .quantizer_config import Rounding, roundings
 from .quantizers import in_plain_ops, rounded_activation, rounded_weight, with_backward
@@ -39,6 +42,8 @@ class _State:
     decay: float
     exporting: bool = False
     fixed: dict[str, list[float]] = field(default_factory=dict)
+    moving: dict[str, Tensor] = field(default_factory=dict)  # ranges with a batch that no run has finished
+    own_forward: Any = None  # which the layer had in the place of that of its class
 
 
 @dataclass(frozen=True)
@@ -106,11 +111,11 @@ class LayersQuantized:
             hook.remove()
         self._hooks.clear()
         for layer in (layer for layers in self._places.values() for layer in layers):
-            layer.__dict__.pop(_STATE, None)
-            layer.__dict__.pop("weight", None)
+            _uninstall(layer)
             note_lost_zeros(layer.weight, "")
             for name in (_INPUT, _OUTPUT):
                 layer._buffers.pop(name, None)
+        forget_traces(self.model)
 
     @contextmanager
     def _exporting(self) -> Iterator[None]:
@@ -175,6 +180,7 @@ def quantize_layers(
         for layer in (places[param.name] if param.name in layers else ())
         for hook in _attach(layer, _State(layers[param.name], param.output_axis or 0, decay), lost.get(param.name))
     ]
+    forget_traces(model)
     kept = {name: reason for name, reason in reasons.items() if reason}
     left = frozenset(places[name][0].weight.name for name in kept if not unfit[name])
     return LayersQuantized(graph.program, layers, kept, {name: places[name] for name in layers}, left, hooks)
@@ -217,7 +223,23 @@ def _attach(layer: nn.Layer, state: _State, lost: str | None) -> list[Any]:
         asked = state.how.at(kind)
         if asked is not None and asked[0].needs_range:
             layer.register_buffer(name, paddle.zeros([3]))
+    _install(layer)
     return [layer.register_forward_pre_hook(_before), layer.register_forward_post_hook(_after)]
+
+
+def _install(layer: nn.Layer) -> None:
+    """Let the layer's `forward` be ours, which `to_static` takes for the layer's own and traces."""
+    vars(layer)[_STATE].own_forward = vars(layer).get("forward")
+    vars(layer)["forward"] = MethodType(forward, layer)
+
+
+def _uninstall(layer: nn.Layer) -> None:
+    """Take ours out, also where `to_static` has converted it since."""
+    state: _State = vars(layer).pop(_STATE)
+    if getattr(before_conversion(layer), "__func__", None) is forward:
+        del vars(layer)["forward"]
+        if state.own_forward is not None:
+            vars(layer)["forward"] = state.own_forward
 
 
 def _before(layer: nn.Layer, inputs: Any) -> Any:
@@ -229,20 +251,43 @@ def _before(layer: nn.Layer, inputs: Any) -> Any:
             f"{layer.full_name()} must be called with what it reads by position, layer(x), and was called by keyword, "
             "where no hook can round it."
         )
+    if layer.forward == MethodType(type(layer).forward, layer):  # `pickle` finds a method by its name
+        _install(layer)
+    state.moving.clear()  # of a run that an error ended
     x, *others = inputs
-    x, wanted = _rounded(layer, state, "input", _INPUT, x), state.how.at("weight")
-    if wanted is not None and not state.exporting:
-        # A name in the layer's own dict comes before its parameters: `forward` reads this one.
-        vars(layer).pop("weight", None)  # of a run that an error ended
-        vars(layer)["weight"] = rounded_weight(layer.weight, wanted[0], wanted[1], state.axis)
-    return (x, *others)
+    return (_rounded(layer, state, "input", _INPUT, x), *others)
+
+
+@paddle.jit.not_to_static  # type: ignore[untyped-decorator]
+def forward(layer: nn.Layer, *inputs: Any, **others: Any) -> Any:
+    """What the layer computes with its weight rounded; `pickle` finds it by the name of the method."""
+    psdb.fallback(recursive=True) if _CAN_RECUR else psdb.fallback()
+    return _with_rounded_weight(layer, inputs, others)
+
+
+def _with_rounded_weight(layer: nn.Layer, inputs: Sequence[Any], others: Mapping[str, Any]) -> Any:
+    state: _State | None = vars(layer).get(_STATE)
+    if state is None:  # somebody kept our `forward` beyond `remove()`
+        return type(layer).forward(layer, *inputs, **others)
+    own = getattr(state.own_forward, "dygraph_function", state.own_forward)  # as before `to_static`
+    compute, wanted = own or MethodType(type(layer).forward, layer), state.how.at("weight")
+    if wanted is None or state.exporting:
+        return compute(*inputs, **others)
+    # A name in the layer's own dict comes before its parameters: `compute` reads this one.
+    vars(layer)["weight"] = rounded_weight(layer.weight, wanted[0], wanted[1], state.axis)
+    try:
+        return compute(*inputs, **others)
+    finally:
+        vars(layer).pop("weight", None)
 
 
 def _after(layer: nn.Layer, inputs: Any, output: Any) -> Any:
     psdb.fallback(recursive=True) if _CAN_RECUR else psdb.fallback()
-    vars(layer).pop("weight", None)
     state: _State = vars(layer)[_STATE]
     output = _rounded(layer, state, "output", _OUTPUT, output)
+    with paddle.no_grad():
+        for name in list(state.moving):
+            assign_(layer._buffers[name], state.moving.pop(name))
     bits = state.how.quantizer.gradient_bits
     if bits is None or state.exporting or output.stop_gradient:
         return output
@@ -264,8 +309,9 @@ def _rounded(layer: nn.Layer, state: _State, kind: str, range_name: str, x: Tens
         range_ = getattr(layer, range_name)
         if isinstance(range_, pir.Value):  # it is traced, and perhaps this layer was before
             range_ = newest_range(range_)
-        if layer.training:
-            range_ = updated(range_, x, state.decay)
+            range_ = updated(range_, x, state.decay) if layer.training else range_
+        elif layer.training:
+            range_ = state.moving[range_name] = moved(range_, x, state.decay)
         elif paddle.in_dynamic_mode():
             _learned(layer, range_name, layer.full_name())
         low, high, weight = paddle.split(range_, 3)
