@@ -59,7 +59,10 @@ class Allocation(Protocol):
         """Which units stay, on the device: `by_rank(...)`, where the numbers of the budget decide."""
 
     def due(self, step: int, sparsity: float, applied: float) -> bool:
-        """Whether the masks are to be updated at this step, `applied` being the sparsity of the last update."""
+        """Whether the masks are to be updated at this step, `applied` being the sparsity of the last update.
+
+        It is asked more than once at a step, and beforehand of later steps.
+        """
 
 
 @runtime_checkable

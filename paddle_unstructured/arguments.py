@@ -12,6 +12,7 @@ are no numbers, 2.0 is no whole number, NaN and infinity are in no range.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
@@ -106,27 +107,44 @@ def one_of(name: str, value: object, words: Iterable[str], *, rule: str | None =
     return str(value)
 
 
-def flag(name: str, value: object, *, hint: str = "") -> bool:
+def flag(name: str, value: object, *, rule: str = "True or False", hint: str = "") -> bool:
     """True or False; numpy's, and 1 and 0, too."""
     plain = _plain(value)
     if not (isinstance(plain, (bool, Integral)) and plain in (0, 1)):
-        raise wrong_kind(name, "True or False", value, hint)
+        raise wrong_kind(name, rule, value, hint)
     return bool(plain)
 
 
-def function(name: str, value: Any, *, rule: str = "a function", hint: str = "") -> Callable[..., Any]:
-    """Whatever can be called, but no class: a forgotten pair of brackets is the likelier reason."""
+def function(
+    name: str, value: Any, *, takes: Sequence[str] | None = None, rule: str = "a function", hint: str = ""
+) -> Callable[..., Any]:
+    """Whatever can be called, but no class: a forgotten pair of brackets is the likelier reason.
+
+    `takes`: what it will be given, in this order; None: that is not looked at.
+    """
     _refuse_class(name, value)
     if not callable(value):
         raise wrong_kind(name, rule, value, hint)
+    if takes is not None:
+        _check_takes(name, value, takes)
     return value  # type: ignore[no-any-return]
 
 
-def part(name: str, value: Any, methods: Sequence[str], *, rule: str, hint: str = "") -> Any:
-    """An object with these methods: a criterion, a pattern, an allocation, of ours or of the user's."""
+def part(name: str, value: Any, methods: Any, *, rule: str, hint: str = "") -> Any:
+    """An object with some methods: a criterion, a pattern, an allocation, of ours or of the user's.
+
+    `methods`: their names; or a Protocol, whose methods they are, and take what those take.
+    """
     _refuse_class(name, value)
-    if not all(has_method(value, method) for method in methods):
-        raise wrong_kind(name, rule, value, hint)
+    asked: dict[str, Any] = {}
+    if isinstance(methods, type):
+        asked = {key: one for key, one in inspect.getmembers(methods, inspect.isfunction) if not key.startswith("_")}
+    missing = [method for method in (asked or methods) if not has_method(value, method)]
+    if missing:
+        has_some = asked and len(missing) < len(asked)
+        raise wrong_kind(name, rule, value, hint or (f"it has no {', '.join(missing)}" if has_some else ""))
+    for method, one in asked.items():
+        _check_takes(f"{name}.{method}", getattr(value, method), list(inspect.signature(one).parameters)[1:])
     return value
 
 
@@ -225,6 +243,19 @@ def has_method(value: object, name: str) -> bool:
         return callable(getattr(value, name, None)) and not isinstance(value, type)
     except Exception:
         return False
+
+
+def _check_takes(name: str, value: Any, takes: Sequence[str]) -> None:
+    """TypeError where a function cannot be called with these; what does not say is left to the call."""
+    try:
+        signature = inspect.signature(value)
+    except Exception:
+        return
+    try:
+        signature.bind(*takes)
+    except TypeError:
+        rule = f"a function of ({', '.join(takes)})"
+        raise WrongKind(f"`{name}` must be {rule}, got one of {signature}; these are given in this order.") from None
 
 
 def _refuse_class(name: str, value: object) -> None:

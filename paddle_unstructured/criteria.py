@@ -15,7 +15,7 @@ from typing import Callable, ClassVar, Protocol, Union, runtime_checkable
 import paddle
 from paddle import Tensor
 
-from .arguments import flag, name_of, one_of, whole, wrong_kind
+from .arguments import flag, name_of, one_of, part, whole, wrong_kind
 from .graph.base import Param
 
 
@@ -272,12 +272,14 @@ def source_of(criterion: Criterion) -> str | None:
 
 
 def as_watching(criterion: Criterion) -> Watching | None:
-    """The criterion, if batches have to be watched before it can score; TypeError if it does not say how."""
+    """The criterion, if batches have to be watched before it scores; TypeError or ValueError if it does not say how."""
     if source_of(criterion) not in _WATCHED:
         return None
     if not isinstance(criterion, Watching):
         rule = f"an object with `batches`, `observed_shape` and `observe`, as its source is {source_of(criterion)!r}"
         raise wrong_kind("criterion", rule, criterion)
+    whole("criterion.batches", criterion.batches, least=1)
+    part("criterion", criterion, Watching, rule="a criterion such as Saliency()")
     return criterion
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import gcd
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from paddle import Tensor
 
-from .arguments import one_of, sentence, whole, wrong_kind
+from .arguments import fraction, one_of, sentence, whole, wrong_kind
 from .graph.base import Param, Role
 from .ranking import boxes
 from .ranking.bundles import in_bundles
@@ -75,8 +75,18 @@ class Insistent(Protocol):
 
 
 def own_sparsity(pattern: Pattern) -> float | None:
-    """The sparsity that the pattern means by itself; None if it is open."""
-    return pattern.sparsity if isinstance(pattern, Complete) else None
+    """The sparsity that the pattern means by itself; None if it is open; ValueError if it is none."""
+    sparsity = pattern.sparsity if isinstance(pattern, Complete) else None
+    return None if sparsity is None else fraction("pattern.sparsity", sparsity)
+
+
+def extents_of(pattern: Boxed, param: Param) -> list[int]:
+    """The width of a box along each stored axis; TypeError or ValueError if the pattern gives something else."""
+    rule = f"a function that gives {len(param.shape)} ints >= 1 for {param.name}"
+    found: Any = pattern.extents(param)
+    if not isinstance(found, (list, tuple)) or len(found) != len(param.shape):
+        raise wrong_kind("pattern.extents", rule, found)
+    return [whole("pattern.extents", extent, least=1, rule=rule) for extent in found]
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ class UnstructuredPruner:
             gathering.count()
         if self._plan.due(self.steps, self._applied) and self._is_informed():
             self._update_masks(self._plan.asked(self.steps))
-        self._watch_ahead(self.steps)
         self.steps += 1
+        self._watch_ahead(self.steps - 1)  # which asks the user's parts: the step itself is done
         distributed.progress(self.steps)
 
     def update_params(self) -> None:

@@ -25,9 +25,10 @@ class Ending(Protocol):
 
 
 def final_of(schedule: Schedule) -> float | None:
-    """The sparsity that a schedule ends with; None if it does not say."""
+    """The sparsity that a schedule ends with; None if it does not say; ValueError if that is none."""
     given: object = schedule
-    return given.final if isinstance(given, Ending) else None
+    final = given.final if isinstance(given, Ending) else None
+    return None if final is None else fraction("schedule.final", final)
 
 
 @dataclass(frozen=True)

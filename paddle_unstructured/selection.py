@@ -7,7 +7,9 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Iterable, Mapping, Sequence, Union
 
-from .arguments import function, name_of, regex
+import numpy as np
+
+from .arguments import function, name_of, regex, shown
 from .graph.base import Graph, Param
 
 Select = Callable[[Param], Union[bool, "tuple[bool, str]"]]
@@ -116,7 +118,7 @@ def judge(params: Iterable[Param], select: Select = all_weights, skip: Collectio
     Raises:
         TypeError: `select` did not answer with a bool, or with (bool, reason).
     """
-    function("select", select)
+    function("select", select, takes=["param"])
     return [_verdict(param, select, skip) for param in params]
 
 
@@ -127,13 +129,16 @@ def _verdict(param: Param, select: Select, skip: Collection[str]) -> Verdict:
     if param.name in skip:
         return Verdict(param, False, "named by skip_params_func")
     answer = select(param)
-    if isinstance(answer, tuple) and len(answer) == 2:
-        return Verdict(param, bool(answer[0]), str(answer[1]))
-    if isinstance(answer, bool):
+    chosen = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
+    if isinstance(chosen, (bool, np.bool_)):
+        if isinstance(answer, tuple):
+            return Verdict(param, bool(chosen), str(answer[1]))
         name = name_of(select)
         why = reason if by_default else f"{reason}; selected by {name}"
-        return Verdict(param, answer, why if answer else f"not selected by {name}")
-    raise TypeError(f"`select` must answer True, False or (bool, reason), got {answer!r} for param {param.name!r}.")
+        return Verdict(param, bool(answer), why if answer else f"not selected by {name}")
+    raise TypeError(
+        f"`select` must answer True, False or (bool, reason), got {shown(answer)} for param {param.name!r}."
+    )
 
 
 def share(verdicts: Iterable[Verdict]) -> tuple[int, int]:
@@ -202,7 +207,7 @@ def names_to_skip(
     """
     if skip_params_func is None:
         return set()
-    function("skip_params_func", skip_params_func, rule="a function program -> names")
+    function("skip_params_func", skip_params_func, takes=["program"], rule="a function program -> names")
     given: Any = skip_params_func(graph.program)
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"`skip_params_func` must return a set of param names, got {type(given).__name__}.")

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 
 from ..allocation import Allocation, Global, Threshold, Uniform
 from ..arguments import flag, fraction, function, has_method, number, one_of, part, whole, wrong_kind
-from ..criteria import Criterion, magnitude
+from ..criteria import Criterion, Scorer, magnitude
 from ..patterns import Block, Element, Pattern, parse_pattern
 from ..schedules import Constant, Polynomial, Schedule
 from ..selection import Select, all_weights, conv1x1_only
@@ -32,7 +32,7 @@ GMP_KEYS = (
 def to_select(prune_params_type: str | None, select: Select | None) -> Select:
     _not_both("prune_params_type", prune_params_type, "select", select)
     if select is not None:
-        return function("select", select)
+        return function("select", select, takes=["param"])
     if prune_params_type is None:
         return all_weights
     rule, hint = 'None or "conv1x1_only"', "for any other choice give `select`"
@@ -55,14 +55,17 @@ def to_pattern(sparse_block: Sequence[int] | None, pattern: Pattern | str | None
         return Element()
     if isinstance(pattern, str):
         return parse_pattern(pattern)
-    found: Pattern = part("pattern", pattern, ["units"], rule="a pattern such as Block(2, 1)")
+    found: Pattern = part("pattern", pattern, Pattern, rule="a pattern such as Block(2, 1)")
     return found
 
 
 def to_criterion(criterion: Criterion | None) -> Criterion:
     if criterion is None:
         return magnitude
-    return criterion if has_method(criterion, "score") else function("criterion", criterion)
+    if has_method(criterion, "score"):
+        found: Criterion = part("criterion", criterion, Scorer, rule="a criterion such as Saliency()")
+        return found
+    return function("criterion", criterion, takes=["weight"])
 
 
 def to_allocation(
@@ -87,7 +90,7 @@ def to_allocation(
         return Threshold(number("threshold", threshold, least=0, hint="weights with |w| below it are pruned"))
     if allocation is None:
         return Uniform() if local_sparsity else Global()
-    part("allocation", allocation, ["budget", "decide", "due"], rule="an allocation such as Global()")
+    part("allocation", allocation, Allocation, rule="an allocation such as Global()")
     if mode == "ratio" and isinstance(allocation, Threshold):
         raise ValueError(f'mode="ratio" and allocation={allocation!r} contradict each other; leave `mode` out.')
     return allocation
@@ -107,7 +110,7 @@ def check_schedule(allocation: Allocation, ratio: float, schedule: Schedule | No
 def to_schedule(own_sparsity: float | None, ratio: float, schedule: Schedule | None) -> Schedule:
     """The user's schedule; else his ratio; else the sparsity that the other parts mean; else the default ratio."""
     if schedule is not None:
-        return function("schedule", schedule)
+        return function("schedule", schedule, takes=["step"])
     if isinstance(ratio, Default) and own_sparsity is not None:
         return Constant(own_sparsity)
     return Constant(float(ratio))

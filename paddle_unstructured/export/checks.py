@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arguments import flag, fraction, part, regex, wrong_kind
 from ..graph import Param, open_graph
-from ..patterns import NM, Boxed, Element, Pattern, grouped_axis, parse_pattern
+from ..patterns import NM, Boxed, Element, Pattern, extents_of, grouped_axis, parse_pattern
 from ..reporting.report import check_initialized
 from ..reporting.table import aligned
 from ..selection import RELEVANT, all_weights, judge, named, why_none
@@ -192,7 +192,7 @@ def pattern_fault(kept: np.ndarray, pattern: Pattern, param: Param) -> str:
     elif isinstance(pattern, Boxed):
         if pattern.check(param):  # too narrow: pruning leaves it dense
             return "it has no output and input axis" if None in (param.output_axis, param.input_axis) else ""
-        share = _shares_kept(kept, pattern.extents(param))
+        share = _shares_kept(kept, extents_of(pattern, param))
         broken, what = (share > 0) & (share < 1), "blocks are zero in part"
     else:
         return ""
@@ -213,7 +213,7 @@ def _asked(pattern: Any) -> Pattern:
     if isinstance(pattern, str):
         return parse_pattern(pattern)
     rule = '"2:4", "2x1", "1x4" or a pattern such as Block(2, 1)'
-    found: Pattern = part("pattern", pattern, ["units"], rule=rule)
+    found: Pattern = part("pattern", pattern, Pattern, rule=rule)
     if not isinstance(found, (Element, Boxed)):
         raise wrong_kind("pattern", rule, pattern)
     return found
@@ -234,7 +234,7 @@ def unit_size(pattern: Pattern, param: Param) -> int:
     """Weights of a full unit of the pattern: a group, a block, a filter or a single weight."""
     if isinstance(pattern, NM):
         return pattern.m
-    return prod(map(min, pattern.extents(param), param.shape)) if isinstance(pattern, Boxed) else 1
+    return prod(map(min, extents_of(pattern, param), param.shape)) if isinstance(pattern, Boxed) else 1
 
 
 def _in_groups(array: np.ndarray, axis: int, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle.base.libpaddle.pir import Value
 
-from ..arguments import wrong_kind
+from ..arguments import whole, wrong_kind
 from .base import Param
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Gathering:
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise ValueError unless `restore` can go on from the state."""
-        wanted = {p.name: tuple(self._criterion.observed_shape(p)) for p in self._params}
+        wanted = {p.name: tuple(self._observed_shape(p)) for p in self._params}
         if state and {name: tuple(array.shape) for name, array in state["sums"].items()} != wanted:
             raise ValueError(
                 f"the state has gathered sums for {', '.join(state['sums'])} that are not those of "
@@ -144,10 +144,18 @@ class Gathering:
                 f"{self._no_optimizer}, or take a criterion that looks at weights only."
             )
 
+    def _observed_shape(self, param: Param) -> list[int]:
+        """The shape of what is added up for a param; TypeError or ValueError if the criterion gives none."""
+        rule = f"a function that gives a shape, ints >= 1, for {param.name}"
+        found: Any = self._criterion.observed_shape(param)
+        if not isinstance(found, (list, tuple)):
+            raise wrong_kind("criterion.observed_shape", rule, found)
+        return [whole("criterion.observed_shape", extent, least=1, rule=rule) for extent in found]
+
     def _observed(self, param: Param, weight: Any, seen: Any, axis: int) -> Any:
         """What a batch adds, in the weight's dtype; TypeError or ValueError if that is no tensor of the shape that the
         criterion has said."""
-        found, shape = self._criterion.observe(weight, seen, axis), list(self._criterion.observed_shape(param))
+        found, shape = self._criterion.observe(weight, seen, axis), self._observed_shape(param)
         rule = f"a function that gives a tensor of shape {shape}, as `observed_shape` says of {param.name}"
         if not isinstance(found, (paddle.Tensor, Value)):
             raise wrong_kind("criterion.observe", rule, found)

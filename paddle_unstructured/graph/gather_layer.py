@@ -85,7 +85,7 @@ class LayerGathering(Gathering):
         self._begin()
         for param, name in zip(self._params, self.names):
             weight = self._graph.tensor(param.name)
-            self._graph.hold(name, paddle.zeros(list(self._criterion.observed_shape(param)), weight.dtype))
+            self._graph.hold(name, paddle.zeros(self._observed_shape(param), weight.dtype))
         if self._criterion.source == "gradient":
             for optimizer in {id(one): one for param in self._params for one in self._graph.trainers(param)}.values():
                 watch_gradients(optimizer, self._gradients)

@@ -65,7 +65,7 @@ class ProgramGathering(Gathering):
         value = self._graph.persistable(param.name)
         sum_so_far = paddle.pir.core.create_persistable_value(
             dtype=value.dtype,
-            shape=list(self._criterion.observed_shape(param)),
+            shape=self._observed_shape(param),
             name=name,
             initializer=paddle.nn.initializer.Constant(0.0),
         )

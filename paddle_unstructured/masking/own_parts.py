@@ -9,8 +9,8 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from ..allocation import Allocation, Quota
-from ..arguments import shown, whole
+from ..allocation import Allocation, OwnSparsity, Quota
+from ..arguments import flag, fraction, function, shown, whole
 from ..graph import Param
 from ..patterns import Pattern
 from ..ranking.cut import Cut, Size
@@ -85,7 +85,41 @@ def budget_of(allocation: Allocation, params: Sequence[Param], sparsity: float, 
         raise _refused("allocation.budget", rule, shown(found), TypeError)
     if any(np.shape(ends) != (len(params),) for ends in (found.low, found.high)):
         raise _refused("allocation.budget", rule, f"shapes {np.shape(found.low)} and {np.shape(found.high)}")
+    if not is_ours(allocation):
+        _check_quota(found, params)
     return found
+
+
+def due_of(allocation: Allocation, step: int, sparsity: float, applied: float) -> bool:
+    """Whether the masks are to be updated.
+
+    Raises:
+        TypeError: It gives neither True nor False.
+    """
+    found = allocation.due(step, sparsity, applied)
+    return flag("allocation.due", found, rule=f"a function that gives True or False at step {step}")
+
+
+def sparsity_of(allocation: OwnSparsity, params: Sequence[Param]) -> float:
+    """The overall sparsity that an allocation means by itself.
+
+    Raises:
+        ValueError: No fraction.
+    """
+    sparsity = function("allocation.sparsity", allocation.sparsity, takes=["params"])
+    return fraction("allocation.sparsity", sparsity(params), rule="a function that gives a fraction of zeros in [0, 1]")
+
+
+def _check_quota(quota: Quota, params: Sequence[Param]) -> None:
+    for low, high, param in zip(quota.low, quota.high, params):
+        within = f"a Quota of numbers of weights, 0 <= low <= high <= {param.size} for {param.name}"
+        rule = f"a function that gives {within}"
+        ends = [whole("allocation.budget", end, most=param.size, rule=rule) for end in (low, high)]
+        if ends[0] > ends[1]:
+            raise _refused("allocation.budget", within, f"low {low} and high {high}")
+    least, most = int(np.sum(quota.low)), int(np.sum(quota.high))
+    rule = f"a function that gives a Quota with a `total` that its `low` and `high` allow, {least} to {most}"
+    whole("allocation.budget", quota.total, least=least, most=most, rule=rule)
 
 
 def spread_of(pattern: Pattern, keep: Tensor, param: Param) -> Tensor:

@@ -16,7 +16,7 @@ from ..patterns import Insistent, Pattern, own_sparsity
 from ..reporting import report
 from ..schedules import Schedule, final_of
 from ..selection import Select, Verdict, judge, names_it, names_to_skip, tell
-from .own_parts import budget_of, limit_of, reason_of
+from .own_parts import budget_of, due_of, limit_of, reason_of, sparsity_of
 from .update import PrunedLayer
 
 
@@ -57,7 +57,7 @@ class PruningPlan:
         return fraction(f"schedule({step})", self.schedule(step))
 
     def due(self, step: int, applied: float) -> bool:
-        return self.allocation.due(step, self.asked(step), applied)
+        return due_of(self.allocation, step, self.asked(step), applied)
 
     def again(self, graph: Graph) -> PruningPlan:
         """The plan for the Program as it is now: without layers that an optimizer which came after it does not train,
@@ -171,6 +171,7 @@ def make_plan(
     plan = PruningPlan(choice.verdicts, layers, choice.allocation, chosen_schedule, gatherings, look)
     first = plan.asked(0)
     plan.budget(first if plan.target is None else plan.target)  # refuses now what could not be met later
+    plan.due(0, 0.0)
     tell(choice.verdicts)
     return plan
 
@@ -241,7 +242,7 @@ def information(
 def _own_sparsity(layers: Sequence[PrunedLayer], allocation: Allocation) -> float | None:
     """The sparsity that the parts mean by themselves, if they do: layers' own numbers, or a complete n:m."""
     if isinstance(allocation, OwnSparsity):
-        return float(allocation.sparsity([layer.param for layer in layers]))
+        return sparsity_of(allocation, [layer.param for layer in layers])
     if all(own_sparsity(layer.pattern) is not None for layer in layers):
         return sum(map(_limit, layers)) / sum(layer.param.size for layer in layers)
     return None
