@@ -9,7 +9,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import paddle
@@ -23,6 +23,7 @@ from .graph import PirGraph, open_graph
 from .graph.inference_mode import to_inference
 from .graph.lengths import check_lengths
 from .graph.program import walk
+from .graph.rounded import range_variables
 from .graph.values import exists, kind_of
 from .inference import check_opens, is_half, reason
 
@@ -260,10 +261,22 @@ def in_inference_mode(model: Model) -> Model:
     """The model with its norms and dropout set to inference; its Program is changed.
 
     Raises:
-        ValueError: Its outputs depend on random numbers; see `to_inference`.
+        ValueError: Its outputs depend on random numbers; see `to_inference`. Or on ranges of `quantize_aware`.
     """
+    ranges = range_variables(model.program)
+    if ranges:
+        raise ValueError(
+            f"{model.files.prefix} must depend on inputs and params alone, and reads {listed(ranges)}, ranges of "
+            "`quantize_aware`, which no inference model holds; write it with `export` of what that returned (of a "
+            "Program that was read from a file: build it anew, call `quantize_aware`, and load its variables)."
+        )
     to_inference(model.program)
     return replace(model, fetches=read_fetches(model.program))
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three names, for a message."""
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
 
 
 def read_fetches(program: Any) -> tuple[Any, ...]:

@@ -23,7 +23,17 @@ from ..graph.values import channel_axis, kind_of
 from ..inference import warn_of_onednn
 from ..pruner import UnstructuredPruner
 from ..reporting.report import SparsityReport, check_finite, check_initialized, sparsity_report
-from ..saved_model import KINDS, Model, drafts, drop_unread, in_inference_mode, open_model, prefix_of, save_model
+from ..saved_model import (
+    KINDS,
+    Model,
+    drafts,
+    drop_unread,
+    in_inference_mode,
+    listed,
+    open_model,
+    prefix_of,
+    save_model,
+)
 from ..selection import tell_share
 from .checks import pattern_fault, unit_size
 from .layer_model import Renamed, layer_masks, layer_model, static_mode, tensor_names
@@ -319,8 +329,8 @@ def _check_variables(program: Any) -> None:
     if others:
         raise ValueError(
             "`fetch` must depend on inputs and params alone, and does on variables that no inference model holds, "
-            f"{', '.join(others[:3])}{', ...' * (len(others) > 3)}; of a Program that `quantize_aware` has rewritten, "
-            "call `export` of what it returned."
+            f"{listed(others)}; of a Program that `quantize_aware` has rewritten, call `export` of what it returned "
+            "(of one that was read from a file: build it anew, call `quantize_aware`, and load its variables)."
         )
 
 

@@ -124,7 +124,7 @@ class Roles:
         name = op.name()
         if begins(op):
             self._rounded[begins(op)] = op, op
-        if ends(op):
+        if ends(op) in self._rounded:
             begin, _ = self._rounded[ends(op)]
             self._rounded[ends(op)] = begin, op
             if begin.id() in self._made:

@@ -115,7 +115,9 @@ def quantize_aware(
     if any("_grad" in op.name() for op in program.global_block().ops):
         raise ValueError("`program` must be a forward Program, and has gradients already; call this before minimize.")
     if is_rounded(program):
-        raise ValueError("`program` is rounded already; build it anew.")
+        raise ValueError(
+            "`program` is rounded already, here or before it was saved; build it anew, and load its variables."
+        )
     weights = [param for param in graph.params() if param.is_weight]
     asked = roundings(config, weights)
     unfit = {param.name: why_not(graph, param) for param in weights}

@@ -15,18 +15,19 @@ import paddle
 from paddle import Tensor, nn
 from paddle.base.libpaddle import pir
 from paddle.jit.sot import psdb
+from paddle.utils import unique_name
 
 from ..arguments import StrPath, number
 from ..graph import LayerGraph, Param
 from ..graph.converted import before_conversion, forget_traces
 from ..graph.in_place import assign_
-from ..graph.rounded import newest_range, note_lost_zeros
+from ..graph.rounded import between_marks, newest_range, note_lost_zeros
 from ..reporting.table import aligned
 from ..selection import check_named, why_none
 from .activation_ranges import moved, ranges_beside, updated, widest
 from .kept_zeros import check_rounding
 from .quantizer_config import Rounding, roundings
-from .quantizers import in_plain_ops, rounded_activation, rounded_weight, with_backward
+from .quantizers import Quantizer, in_plain_ops, rounded_activation, rounded_weight, with_backward
 
 _CAN_RECUR = bool(signature(psdb.fallback).parameters)  # not in Paddle 3.0, where it need not
 _KINDS = (nn.Conv1D, nn.Conv2D, nn.Linear)
@@ -274,11 +275,19 @@ def _with_rounded_weight(layer: nn.Layer, inputs: Sequence[Any], others: Mapping
     if wanted is None or state.exporting:
         return compute(*inputs, **others)
     # A name in the layer's own dict comes before its parameters: `compute` reads this one.
-    vars(layer)["weight"] = rounded_weight(layer.weight, wanted[0], wanted[1], state.axis)
+    vars(layer)["weight"] = _rounded_weight(layer.weight, *wanted, state.axis)
     try:
         return compute(*inputs, **others)
     finally:
         vars(layer).pop("weight", None)
+
+
+def _rounded_weight(weight: Tensor, quantizer: Quantizer, bits: int, axis: int) -> Tensor:
+    """A weight rounded; what is traced tells whoever reads it from a file that zeros are lost on the way."""
+    build, lost = partial(rounded_weight, quantizer=quantizer, bits=bits, axis=axis), quantizer.loses_zeros(bits)
+    if not (lost and isinstance(weight, pir.Value)):
+        return build(weight)
+    return between_marks(weight, unique_name.generate("rounded_weight"), build, loses_zeros=lost)
 
 
 def _after(layer: nn.Layer, inputs: Any, output: Any) -> Any:
