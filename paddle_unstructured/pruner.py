@@ -123,7 +123,7 @@ class UnstructuredPruner:
         self.steps = 0
         self._applied = 0.0  # the sparsity asked for at the last update
         self._updates = 0
-        self._told: float | None = None  # the target whose share of all weights has been logged
+        self._told: tuple[float, ...] | None = None  # the target, and the share of all weights, that has been logged
         self._threshold = float(threshold) if mode == "threshold" else 0.0
         self._masked = MaskedLayers(self._graph, plan)
         self._watch_ahead(-1)
@@ -275,9 +275,16 @@ class UnstructuredPruner:
         """Whether the target has been applied; with a threshold, whether any update was made.
 
         In the selected weights: if others stay dense that nobody asked to leave, the log says which part of all these
-        are when the target is reached, and when the pruner is saved or a model exported.
+        are when the target is reached; or, where its masks were loaded, when the pruner is saved or a model exported.
         """
         return self._updates > 0 if self._by_threshold else self._applied >= self.target
+
+    def tell_share(self) -> None:
+        """Log in which part of all weights the target is reached, once for each target; nothing before it is."""
+        told = (self.target, *share(self._plan.verdicts))
+        if self.target and self.target_reached() and self._told != told:
+            tell_share(self._plan.verdicts, self.target)
+            self._told = told
 
     def explain(self) -> report.Explanation:
         """Every parameter with its role, and why it is or is not pruned. Prints as a table."""
@@ -425,8 +432,7 @@ class UnstructuredPruner:
     def save(self, path: StrPath) -> None:
         """Write masks and progress into one file (safetensors); a crash leaves the old file or the new one."""
         patterns = {layer.param.name: repr(layer.pattern) for layer in self._plan.layers}
-        if self.target_reached() and not self._by_threshold:
-            tell_share(self._plan.verdicts, self.target)
+        self.tell_share()
         checkpoint.save(path, self.state_dict(), about={"pruner": repr(self), "patterns": json.dumps(patterns)})
 
     def load(self, path: StrPath, *, partial: bool = False) -> list[str]:
@@ -502,9 +508,8 @@ class UnstructuredPruner:
         if self.target_reached() and not self._by_threshold:
             for gathering in self._plan.gatherings:
                 gathering.release()
-            if not was_reached and self._told != self.target:  # cut anew from a state, it has been said
-                tell_share(self._plan.verdicts, self.target)
-                self._told = self.target
+            if not was_reached:
+                self.tell_share()
 
     def _cut_at(self, threshold: float | None) -> None:
         """Remember the score of a cut; where nothing fell, the one before stays."""

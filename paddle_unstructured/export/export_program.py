@@ -34,7 +34,6 @@ from ..saved_model import (
     prefix_of,
     save_model,
 )
-from ..selection import tell_share
 from .checks import pattern_fault, unit_size
 from .layer_model import Renamed, layer_masks, layer_model, static_mode, tensor_names
 from .recalibration import recalibrate as measure_norms
@@ -177,7 +176,8 @@ def export(  # type: ignore[misc]  # a Layer's path stands where a Program's out
     masks = _masks(graph) if pruner is None else _masks(open_graph(program, pruner.scope, place), pruner.params)
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
-    _tell_share(pruner)
+    if pruner is not None:
+        pruner.tell_share()
     model = _stripped(graph, feed, fetch)
     how = {"shrink": shrink, "align_channels": align_channels, "recalibrate": recalibrate, "beside": beside}
     written = finish(model, path, masks, pruner, **how)
@@ -194,7 +194,8 @@ def _export_layer(
     names, masks = tensor_names(graph, known), layer_masks(graph, known, pruner)
     if pruner is not None and not unfinished:
         check_pruned(masks, pruner)
-    _tell_share(pruner)
+    if pruner is not None:
+        pruner.tell_share()
     if not isinstance(input_spec, (list, tuple)) or not input_spec:
         raise wrong_kind("input_spec", "a list of paddle.static.InputSpec, one for each input", input_spec)
     own = {names[name]: mask for name, mask in masks.items()}
@@ -203,12 +204,6 @@ def _export_layer(
         written = finish(saved, path, own, pruner and Renamed(pruner, names), **how)
         warn_of_onednn(saved.program, path)
     return written
-
-
-def _tell_share(pruner: UnstructuredPruner | None) -> None:
-    """Log how many of all weights a reached target is of."""
-    if pruner is not None and pruner.target and pruner.target_reached():
-        tell_share(pruner.explain(), pruner.target)
 
 
 def finish(

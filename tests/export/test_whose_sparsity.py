@@ -80,9 +80,7 @@ def vector_last(x):
 @pytest.mark.parametrize(
     "layers, pattern, selected, whole", [(frozen_first, None, 12, 36), (vector_last, Block(2, 1), 24, 30)]
 )
-def test_reaching_saving_and_exporting_a_target_say_of_which_weights(
-    layers, pattern, selected, whole, tmp_path, caplog
-):
+def test_of_which_weights_a_target_is_reached_is_said_once(layers, pattern, selected, whole, tmp_path, caplog):
     net = Net(layers, [3, 4], lambda: paddle.optimizer.Adam(0.01))
     pruner = UnstructuredPruner(net.program, ratio=0.5, pattern=pattern)
     said = f"the target 0.5 is reached in the {selected} selected of {whole} weights ({100 * selected / whole:.1f} %)"
@@ -91,9 +89,37 @@ def test_reaching_saving_and_exporting_a_target_say_of_which_weights(
     net.train(pruner, 2)
     [(level, message)] = reached(caplog)
     assert level == "WARNING" and message.startswith(said)
-    pruner.save(tmp_path / "masks.pruner")
+    for name in ("masks.pruner", "later.pruner"):
+        net.train(pruner)
+        pruner.save(tmp_path / name)
+    pruner.load_state_dict(pruner.state_dict())
     export(net.program, [net.input], [net.output], tmp_path / "model", pruner)
-    assert [(level, message)] * 2 == reached(caplog)
+    assert not reached(caplog)
+    pruner.ratio = 0.75
+    net.train(pruner)
+    [(_, message)] = reached(caplog)
+    assert message == said.replace("target 0.5", "target 0.75") + "; explain() names the others"
+
+
+@pytest.mark.parametrize("first", ["save", "export", "step"])
+def test_a_pruner_that_has_loaded_its_masks_says_it_once_where_they_are_written(first, tmp_path, caplog):
+    net = Net(frozen_first, [3, 4], lambda: paddle.optimizer.Adam(0.01))
+    pruner = UnstructuredPruner(net.program, ratio=0.5)
+    net.train(pruner)
+    pruner.save(tmp_path / "masks.pruner")
+    assert len(reached(caplog)) == 1
+    loaded = UnstructuredPruner(net.program, ratio=0.5)
+    loaded.load(tmp_path / "masks.pruner")
+    calls = {
+        "step": lambda: net.train(loaded),
+        "save": lambda: loaded.save(tmp_path / "again.pruner"),
+        "export": lambda: export(net.program, [net.input], [net.output], tmp_path / "model", loaded),
+    }
+    calls.pop(first)()
+    assert len(reached(caplog)) == (first != "step")
+    for call in calls.values():
+        call()
+    assert len(reached(caplog)) == (first == "step")
 
 
 @pytest.mark.parametrize("select", [None, lambda param: param.name == "linear_0.w_0"], ids=["all", "one"])
