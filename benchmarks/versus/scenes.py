@@ -2,10 +2,12 @@
 """PaddleSlim's GMP and this library's on nets for masks and boxes: one code, one set of weights, data, order and rates.
 
     PYTHONPATH=benchmarks python -m versus.scenes [--folder RUNS] [--nets HumanSeg YOLOv3] [--seeds 0 1] [--orders 0]
+        [--sides ours slim alike]
 
 Nets as benchmarks/boxes_and_masks.py trained them densely into RUNS: 75 % of their 1x1 convolutions fall within as many
 epochs, at the same rate, as its other rows have. PaddleSlim gets legacy Programs in an environment of its own, this
-library PIR. A line is mIoU or mAP of the training net on all test scenes, the zeros of the 1x1 convolutions, and the
+library PIR. "alike" is this library with the counts that PaddleSlim comes to and no floor: what chance makes of two
+runs. A line is mIoU or mAP of the training net on all test scenes, the zeros of the 1x1 convolutions, and the
 processor's seconds of the training. HumanSeg takes about two minutes for each seed, YOLOv3 three.
 """
 
@@ -28,6 +30,7 @@ from boxes_and_masks import BATCH, NETS, SIZE, Net
 from .environment import ROOT, python_of, variables
 
 KNOWN = {net.model: net for net in NETS}
+SIDES = ("ours", "slim", "alike")
 
 
 def main() -> None:
@@ -36,7 +39,8 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", choices=KNOWN, default=["HumanSeg", "YOLOv3"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--orders", type=int, nargs="+", default=[0], help="of the data; others say what is chance")
-    parser.add_argument("--worker", choices=("ours", "slim"), help=argparse.SUPPRESS)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours", "slim"])
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         with contextlib.redirect_stdout(io.StringIO()):  # PaddleSlim prints
@@ -45,11 +49,12 @@ def main() -> None:
         return
     import paddle
 
-    for net, seed, order, side in product(args.nets, args.seeds, args.orders, ("ours", "slim")):
+    for net, seed, order, side in product(args.nets, args.seeds, args.orders, args.sides):
         words = ["--worker", side, "--folder", str(args.folder), "--nets", net, "--seeds", str(seed)]
         words += ["--orders", str(order)]
-        command = [python_of(side, paddle.__version__), "-m", "versus.scenes", *words]
-        ran = subprocess.run(command, env=variables(side), stdout=subprocess.PIPE, text=True, check=True)
+        own = "slim" if side == "slim" else "ours"
+        command = [python_of(own, paddle.__version__), "-m", "versus.scenes", *words]
+        ran = subprocess.run(command, env=variables(own), stdout=subprocess.PIPE, text=True, check=True)
         line = json.loads(ran.stdout.splitlines()[-1])
         print(json.dumps({"net": net, "side": side, "seed": seed, "order": order, **line}), flush=True)
 
@@ -60,7 +65,7 @@ def trained(side: str, net: Net, folder: Path, seed: int, order: int) -> dict[st
     from data import SPECS, load_source
     from models import build_model
 
-    from .sides import gmp_configs
+    from .sides import gmp_configs, slim_counts
     from .training import for_test, parameters
 
     paddle.enable_static()
@@ -95,10 +100,18 @@ def trained(side: str, net: Net, folder: Path, seed: int, order: int) -> dict[st
     scope = paddle.static.global_scope()
     for name in [value.name for value in parameters(tested)]:
         scope.find_var(name).get_tensor().set(np.asarray(stored[name]), place)
+    pointwise = [v.name for v in parameters(tested) if len(v.shape) == 4 and tuple(v.shape[2:]) == (1, 1)]
     if side == "ours":
         from paddle_unstructured import GMPUnstructuredPruner as OurPruner
 
         pruner = OurPruner(program, **words)
+    elif side == "alike":
+        from paddle_unstructured import Global, UnstructuredPruner
+
+        ramp = slim_counts(words["configs"], words["ratio"], sum(np.asarray(stored[n]).size for n in pointwise))
+        pruner = UnstructuredPruner(
+            program, prune_params_type="conv1x1_only", place=place, schedule=ramp, allocation=Global(floor=0.0)
+        )
     begun = time.process_time()
     for epoch in range(net.epochs):
         rows = np.random.RandomState(1000 * seed + 100 * order + epoch).permutation(len(train))
@@ -114,12 +127,8 @@ def trained(side: str, net: Net, folder: Path, seed: int, order: int) -> dict[st
     for first in range(0, len(test), BATCH):
         images, *wanted = test.fetch(np.arange(first, min(first + BATCH, len(test))), None)
         score.add(answers(task, exe.run(tested, feed={"image": images}, fetch_list=planes)), wanted)
-    pointwise = [
-        array
-        for value in parameters(tested)
-        if (array := np.asarray(scope.find_var(value.name).get_tensor())).ndim == 4 and array.shape[2:] == (1, 1)
-    ]
-    zeros = sum(int((array == 0).sum()) for array in pointwise) / sum(array.size for array in pointwise)
+    arrays = [np.asarray(scope.find_var(name).get_tensor()) for name in pointwise]
+    zeros = sum(int((array == 0).sum()) for array in arrays) / sum(array.size for array in arrays)
     metric = score.result()[task.metric]
     return {task.metric: round(metric, 4), "zeros": round(zeros, 4), "seconds": round(seconds, 1)}
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import paddle
 
@@ -40,6 +40,20 @@ def gmp_configs(steps: int) -> dict:
         "pruning_steps": min(RISES, (ramp - 1) // 10),
         "initial_ratio": INITIAL,
     }
+
+
+def slim_counts(configs: dict, ratio: float, weights: int) -> Callable[[int], float]:
+    """The schedule that PaddleSlim's GMP comes to with these words: rises every `pruning_iterations // pruning_steps`
+    steps, so the last is early, and at each of them one weight less than the ratio says."""
+    rises, initial = configs["pruning_steps"], configs["initial_ratio"]
+    every = configs["pruning_iterations"] // rises
+
+    def sparsity(step: int) -> float:
+        done = min((step - configs["stable_iterations"]) // every / rises, 1.0)
+        asked = ((done - 1.0) ** 3 + 1.0) * (ratio - initial) + initial
+        return max(int(asked * weights) - 1, 0) / weights if done >= 0.0 else 0.0
+
+    return sparsity
 
 
 class Slim(Dense):
