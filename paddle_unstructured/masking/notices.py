@@ -22,7 +22,7 @@ class Notices:
 
     def held(self, params: Sequence[Param], pruned: np.ndarray, low: np.ndarray, high: np.ndarray, step: int) -> None:
         """Layers that would have lost more, had no floor or limit held them."""
-        held = {p.name for p, n, least, most in zip(params, pruned, low, high) if n >= most > least}
+        held = {p.name for p, n, least, most in zip(params, pruned, low, high) if p.size > n >= most > least}
         if held - self._held:
             _log.info(
                 "step %d: a floor or a limit keeps these layers from losing more: %s",

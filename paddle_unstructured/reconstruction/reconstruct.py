@@ -269,15 +269,19 @@ def _refined(
     """Weights of pruned layers, biases and norms together."""
     graph = whose.model.graph
     masks: dict[str, np.ndarray | None] = {p.name: None for p in graph.params() if p.role in _CONSTANTS}
-    masks.update({pruned.param.name: graph.mask(pruned.param) for pruned in layers})
+    kept = {pruned.param.name: graph.mask(pruned.param) for pruned in layers}
+    masks.update({name: mask for name, mask in kept.items() if mask.any()})
     masks = {name: mask for name, mask in masks.items() if graph.stored(name).dtype == np.float32}
-    sizes = [(pruned.param.size, int(graph.mask(pruned.param).sum())) for pruned in layers]
+    sizes = [(pruned.param.size, int(kept[pruned.param.name].sum())) for pruned in layers]
     row = Refit("all together", sum(size for size, _ in sizes), sum(size - kept for size, kept in sizes))
 
     def part(done: float) -> None:
         told(row, done)
 
-    helped = bool(layers and masks) and refine(whose.model, dense, masks, seen, held, steps=steps, seed=seed, told=part)
+    is_left = any(mask.any() for mask in kept.values())  # biases alone are not worth the steps
+    helped = bool(is_left and masks) and refine(
+        whose.model, dense, masks, seen, held, steps=steps, seed=seed, told=part
+    )
     part(1.0)
     return helped
 

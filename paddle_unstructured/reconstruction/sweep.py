@@ -32,6 +32,7 @@ from .worth import Worth
 _log = logging.getLogger(__name__)
 
 DAMPINGS = (0.01, 0.1, 1.0)
+_NOTHING: tuple[np.ndarray, np.ndarray] = np.empty(0), np.empty(0)
 _LARGE = 1e6  # bytes of a batch: what is left of it is worth looking for
 
 
@@ -271,14 +272,16 @@ def _array(scope: Any, name: str) -> np.ndarray:
 def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None, changed: bool, fixed: bool) -> Refit:
     """Solve one layer; what it finds goes into the scope.
 
-    A layer that loses nothing is found anew too where its inputs have changed: it repairs what earlier ones lost.
+    A layer that loses nothing is found anew too where its inputs have changed: it repairs what earlier ones lost. Of
+    one that loses every weight only the bias is left to find.
     """
     param, layer = pruned.param, asked.layer
     scale, weight = asked.scale, asked.weight
     kept = scale * layer.matrix(graph.array(param.name).astype(np.float32))
     mask = layer.matrix(graph.mask(param))
     zeros = int(mask.size - mask.sum())
-    searches = zeros > 0 and not fixed
+    is_left = zeros < mask.size
+    searches = zeros > 0 and is_left and not fixed
     fit, choose, judge = asked.moments.values()
 
     def error(matrix: np.ndarray, seen: Moments, on: Moments) -> float:
@@ -296,15 +299,15 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     large = project(weight / scale, 1.0) if searches else mask
     left = [(kept, mask), (weight * large, large)]  # "left as it was" is a candidate
     least, choice = min(error(matrix, fit, choose) for matrix, _ in left), None
-    penalties = Effort.for_inputs(weight.shape[-1]).penalties if searches else (1.0,) if changed else ()
-    seen = system(fit)
+    penalties = Effort.for_inputs(weight.shape[-1]).penalties if searches else (1.0,) if changed and is_left else ()
+    seen = system(fit) if penalties else _NOTHING
     for damping, penalty in product(DAMPINGS, penalties):
         found = error(solved(*seen, damping, penalty)[0], fit, choose)
         if found < least:
             least, choice = found, (damping, penalty)
     fit.include(choose)
     fit.wait()
-    seen = system(fit)
+    seen = system(fit) if choice or (most is not None and is_left) else _NOTHING
     # What was chosen is solved for once more on all that may be looked at.
     candidates = [*left, *([solved(*seen, *choice)] if choice else [])]
     found_errors = [error(matrix, fit, judge) for matrix, _ in candidates]
@@ -314,7 +317,9 @@ def _refit(graph: PirGraph, pruned: PrunedLayer, asked: _Asked, most: int | None
     chosen = choice[0] if choice and best == len(left) else None
     unscaled = matrix / scale
     errors: dict[str, float] = {}
-    if most is not None:
+    if most is not None and not is_left:
+        errors = {"nearest": 0.0, "rounded": 0.0}
+    elif most is not None:
         rounded, other = (nearest(unscaled, most), compensated(seen[0], unscaled, mask, most)), system(judge)[0]
         plain, better = (energy(other, scale * (one - unscaled)) / judge.variation() for one in rounded)
         errors = {"nearest": plain, "rounded": min(plain, better)}

@@ -12,6 +12,8 @@ from paddle import nn
 from saved_nets import structured
 
 from paddle_unstructured import LAMP, NM, Block, Filter, PerLayer, Uniform
+from paddle_unstructured.reconstruction import reconstruct as reconstruct_file
+from paddle_unstructured.reconstruction import sweep
 from paddle_unstructured.reconstruction.layers import SolvableLayer, solvable
 from paddle_unstructured.reconstruction.reconstruct import reconstruct
 
@@ -314,3 +316,41 @@ def test_in_how_much_of_a_net_the_target_is_reached_is_said_once(tmp_path, caplo
     caplog.set_level(logging.INFO)
     done = reconstruct(saved(tmp_path, convnet), data(count=64), pattern="1x4", ratio=0.5, steps=0)
     assert caplog.text.count("the target 0.5 is reached in the") == 1 and done.pruner.target_reached()
+
+
+def refuses(*_, **__):
+    raise AssertionError("there is nothing to solve, to move or to round")
+
+
+@pytest.mark.parametrize("words", [{}, {"bits": 4}, {"pattern": "1x4"}])
+def test_where_no_weight_stays_nothing_is_solved_but_biases_make_up(tmp_path, monkeypatch, caplog, words):
+    caplog.set_level(logging.INFO)
+    for module, name in ((sweep, "solve"), (sweep, "refit"), (sweep, "compensated"), (reconstruct_file, "refine")):
+        monkeypatch.setattr(module, name, refuses)
+    model = saved(tmp_path, convnet)
+    (dense,) = model.run(**data()[0])
+    done = reconstruct(model, data(), ratio=1.0, **words)
+    assert all(row.zeros == row.weights and row.damping is None for row in done.rows) and done.refined == 0
+    assert not any(row.nearest or row.rounded for row in done.rows)
+    assert not any(model.graph.array(param.name).any() for param in done.pruner.params)
+    (found,) = model.run(**data()[0])
+    np.testing.assert_allclose(found, np.broadcast_to(found[:1], found.shape), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[0], dense.mean(0), atol=0.5 * dense.std())
+    assert done.error < done.by_magnitude.error and "keeps these layers from losing more" not in caplog.text
+
+
+def test_a_layer_that_loses_every_weight_is_left_while_others_are_solved(tmp_path, monkeypatch):
+    solved, moved = [], []
+    for name, seen in (("solve", solved), ("refit", solved)):
+        real = getattr(sweep, name)
+        monkeypatch.setattr(sweep, name, lambda *a, real=real, seen=seen, **k: seen.append(a[2].shape) or real(*a, **k))
+    real = reconstruct_file.refine
+    monkeypatch.setattr(
+        reconstruct_file, "refine", lambda *a, **k: moved.append([n for n in a[2] if "w_0" in n]) or real(*a, **k)
+    )
+    model = saved(tmp_path, convnet)
+    done = reconstruct(model, data(), allocation=PerLayer({"linear_0.w_0": 1.0, "linear_1.w_0": 0.5}), steps=3)
+    rows = {row.name: row for row in done.rows}
+    assert rows["linear_0.w_0"].zeros == rows["linear_0.w_0"].weights and rows["linear_0.w_0"].damping is None
+    assert moved and "linear_0.w_0" not in moved[0] and "linear_1.w_0" in moved[0]
+    assert (1, 24, 24) in solved or (1, 10, 24) in solved
