@@ -95,6 +95,16 @@ PRODUCTS = {
     "w^T @ x by a transpose": (lambda x: parameter(2, 6).t() @ x, (1, 0)),
     "addmm, weight on the right": (lambda x: paddle.addmm(paddle.zeros([2, 6]), x, parameter(4, 6)), (1, 0)),
     "addmm, weight on the left": (lambda x: paddle.addmm(paddle.zeros([5, 4]), parameter(5, 2), x), (0, 1)),
+    "baddbmm, weight on the right": (
+        lambda x: paddle.baddbmm(paddle.zeros([2, 1, 6]), x.unsqueeze(1), parameter(2, 4, 6)),
+        (2, 1),
+    ),
+    "baddbmm, weight on the left": (
+        lambda x: paddle.baddbmm(paddle.zeros([2, 5, 1]), parameter(2, 5, 4), x.unsqueeze(2)),
+        (1, 2),
+    ),
+    "inner": (lambda x: paddle.inner(x, parameter(6, 4)), (0, 1)),
+    "einsum": (lambda x: paddle.einsum("ni,io->no", x, parameter(4, 6)), (1, 0)),
     "tensordot": (lambda x: paddle.tensordot(x, parameter(4, 6), axes=1), (1, 0)),
     "mv": (lambda x: paddle.mv(parameter(3, 2), x[:, 0]), (0, 1)),
     "cast": (lambda x: x.cast("float64") @ parameter(4, 6).cast("float64"), (1, 0)),
@@ -109,9 +119,29 @@ def test_a_weight_of_a_product_is_linear_whatever_the_order_of_operands(case):
     assert (param.role, (param.output_axis, param.input_axis)) == ("linear", axes)
 
 
-def test_the_term_that_addmm_adds_is_a_bias():
-    roles = roles_of(lambda x: paddle.addmm(parameter(2, 6), x, parameter(4, 6)), [2, 4])
-    assert sorted(roles) == ["bias", "linear"]
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda x: paddle.addmm(parameter(2, 6), x, parameter(4, 6)),
+        lambda x: paddle.baddbmm(parameter(2, 1, 6), x.unsqueeze(1), parameter(2, 4, 6), 0.5, 2.0),
+    ],
+)
+def test_the_term_that_addmm_adds_is_a_bias(layers):
+    assert sorted(roles_of(layers, [2, 4])) == ["bias", "linear"]
+
+
+@pytest.mark.parametrize(
+    "layers, op",
+    [
+        (lambda x: nn.Bilinear(4, 4, 6)(x, paddle.tanh(x)), "bilinear"),
+        (lambda x: paddle.linalg.multi_dot([x, parameter(4, 6), parameter(6, 3)]), "multi_dot"),
+        (lambda x: paddle.kron(x, parameter(2, 2)), "kron"),
+    ],
+)
+def test_products_that_are_not_known_are_named_with_their_op(layers, op):
+    param = next(param for param in params_of(layers, [2, 4]) if len(param.shape) > 1 and param.role != "bias")
+    verdict = all_weights(param)
+    assert verdict == (False, f"read by pd_op.{op}, an op whose weights this package does not know")
 
 
 def test_a_vector_that_is_multiplied_has_an_input_axis_only():

@@ -80,6 +80,11 @@ def _masked_fill(op: Any) -> Any:
     return paddle.where(mask, value.astype(x.dtype), x)
 
 
+def _addmm(op: Any) -> Any:
+    given, x, y = (op.operand_source(i) for i in range(3))
+    return op.attrs()["beta"] * given + op.attrs()["alpha"] * paddle.matmul(x, y)
+
+
 def _reduced(function: Callable[..., Any]) -> Callable[[Any], Any]:
     def write(op: Any) -> Any:
         attrs = op.attrs()
@@ -92,6 +97,8 @@ _KNOWN: dict[str, Callable[[Any], Any]] = {
     "channel_shuffle": _channel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle,
     "masked_fill": _masked_fill,
+    "addmm": _addmm,
+    "baddbmm": _addmm,
     "amax": _reduced(paddle.max),
     "amin": _reduced(paddle.min),
     "expm1": lambda op: paddle.exp(op.operand_source(0)) - 1.0,

@@ -39,6 +39,7 @@ _PRODUCTS = {
     "bmm": ("x", "y"),
     "mv": ("x", "vec"),
     "addmm": ("x", "y"),
+    "baddbmm": ("x", "y"),
     "fused_gemm_epilogue": ("x", "y"),
     "fc": ("input", "w"),
 }
@@ -327,7 +328,7 @@ class Roles:
             return Role("prelu alpha", op.name())
         if "norm" in name and slot in _NORM_SLOTS:
             return Role(_NORM_SLOTS[slot], op.name())
-        if slot in ("bias", "bias_e") or (name == "addmm" and slot == "input"):
+        if slot in ("bias", "bias_e") or (name in ("addmm", "baddbmm") and slot == "input"):
             return Role("bias", op.name())
         return Role("unknown", op.name())
 

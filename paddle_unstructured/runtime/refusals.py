@@ -64,6 +64,16 @@ def table(refused: Sequence[RefusedOp]) -> str:
     return aligned(("refused op", "count", "multiply-adds", "why"), rows, [total], numbers=(1, 2)) + f"\n{said}"
 
 
+def _of_chain(shapes: list[list[int]]) -> int:
+    """Of a product of several matrices, from the left."""
+    rows, inner = shapes[0][:-1], shapes[0][-1:]
+    total = 0
+    for shape in shapes[1:]:
+        total += _elements([*rows, *inner, *shape[1:]])
+        inner = shape[1:]
+    return total
+
+
 def kind_of(op: Any) -> str:
     """The op's name without its dialect."""
     return str(op.name().split(".")[-1])
@@ -83,6 +93,12 @@ def multiply_adds(op: Any) -> int:
         shape, attributes = list(op.operand_source(0).shape), op.attrs()
         summed = shape[-2 if attributes.get("transpose_x") and len(shape) > 1 else -1] if shape else 1
         return _elements(op.result(0).shape) * max(1, summed)
+    if kind in ("addmm", "baddbmm"):
+        return _elements(op.result(0).shape) * _elements(op.operand_source(1).shape[-1:])
+    if kind == "bilinear":
+        return _elements(op.result(0).shape) * _elements(op.operand_source(2).shape[1:])
+    if kind == "multi_dot":
+        return _of_chain([list(one.shape) for one in op.operand_source(0).get_defining_op().operands_source()])
     if kind == "einsum":
         terms = str(op.attrs()["equation"]).replace(" ", "").split("->")[0].split(",")
         given = op.operand_source(0).get_defining_op().operands_source()

@@ -162,6 +162,10 @@ def _matmul(op: Any, of: Lookup) -> np.ndarray:
     return np.asarray(np.matmul(*sides))
 
 
+def _addmm(op: Any, of: Lookup) -> np.ndarray:
+    return np.asarray(op.attrs()["beta"] * of(0) + op.attrs()["alpha"] * np.matmul(of(1), of(2)))
+
+
 def _arange(op: Any, of: Lookup) -> np.ndarray | Prefix:
     start, end, step = (np.ravel(of(i))[0] for i in range(3))
     if isinstance(end, Extent) and (start, step) == (0, 1):
@@ -272,6 +276,10 @@ _MAKERS: dict[str, Callable[[Any, Lookup], Any]] = {
     "pow": lambda op, of: of(0) ** (op.attrs()["y"] if "y" in op.attrs() else np.ravel(of(1))[0]),
     "clip": lambda op, of: np.clip(of(0), np.ravel(of(1))[0], np.ravel(of(2))[0]),
     "matmul": _matmul,
+    "bmm": lambda op, of: np.matmul(of(0), of(1)),
+    "mv": lambda op, of: np.matmul(of(0), of(1)),
+    "addmm": _addmm,
+    "baddbmm": _addmm,
     "softmax": lambda op, of: _softmax(of(0), op.attrs()["axis"]),
     "sum": _reduced(np.sum),
     "mean": _reduced(np.mean),

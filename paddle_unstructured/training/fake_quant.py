@@ -249,7 +249,8 @@ def unrounded(program: Any, values: Sequence[Any], keep: Mapping[str, Callable[[
 
 def _activation(graph: PirGraph, op: Any) -> int | None:
     """Which operand of a layer's op is its activation; None if all are made of parameters."""
-    for i, value in enumerate(op.operands_source()[:2]):
+    first = 1 if kind_of(op) in ("addmm", "baddbmm") else 0  # behind what is added
+    for i, value in enumerate(op.operands_source()[first : first + 2], first):
         if exists(value) and not graph.is_made_of_params(value):
             return i
     return None

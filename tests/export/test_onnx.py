@@ -143,6 +143,8 @@ REWRITTEN = [
     lambda x: paddle.masked_fill(x, x > 0.5, -1.0),
     lambda x: paddle.amax(x, [1, 2]) + paddle.amin(x),
     lambda x: F.celu(paddle.expm1(x), 0.5),
+    lambda x: paddle.addmm(x.mean([0, 1, 2]), x[:, 0, 0], x[0, 0], 0.5, 2.0),
+    lambda x: paddle.baddbmm(x[:, 0], x[:, 0], x[:, 1], 0.5, 2.0),
 ]
 
 

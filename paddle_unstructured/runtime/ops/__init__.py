@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from . import (
+    addmm,
     attention,
     convolution,
     cut,
@@ -30,6 +31,7 @@ OPS: dict[str, Converter] = {
     **repeat.OPS,
     **reduce.OPS,
     **attention.OPS,
+    **addmm.OPS,
     **embedding.OPS,
     **recurrent.OPS,
     **resize.OPS,

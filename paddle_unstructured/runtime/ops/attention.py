@@ -39,11 +39,13 @@ class Product:
     depth: Axis
 
 
-def _matmul(reader: Reader, op: Any) -> Made:
+def matmul(reader: Reader, op: Any) -> View:
     """A linear layer if one side is a weight, else a product of two activations."""
     attributes = op.attrs()
     if reader.is_constant(op, 1) and reader.constant(op, 1).ndim == 2 and not attributes.get("transpose_x"):
         return convolution.linear(reader, op)
+    if reader.is_constant(op, 1) and reader.constant(op, 1).ndim == 1 and not reader.is_constant(op, 0):
+        return _with_vector(reader, op)
     if reader.is_constant(op, 1) and not attributes.get("transpose_x") and not reader.is_constant(op, 0):
         weight, view = reader.constant(op, 1), reader.view(op, 0)
         weight = weight.swapaxes(-1, -2) if attributes.get("transpose_y") and weight.ndim > 1 else weight
@@ -56,6 +58,16 @@ def _matmul(reader: Reader, op: Any) -> Made:
     if attributes.get("transpose_y"):
         right = _swapped(right)
     return multiplied(reader, left, right)
+
+
+def _with_vector(reader: Reader, op: Any) -> View:
+    """[..., inputs] times a weight [inputs]: a linear layer of one output, whose axis is dropped."""
+    view, weight = reader.view(op, 0), reader.constant(op, 1).astype(np.float64)
+    require(
+        view.rank > 1 and not op.attrs().get("transpose_x"), f"a product of {shape_of(op)} and a vector is not known"
+    )
+    letters = "abcdefgh"[: view.rank]
+    return weighed(reader, view, letters, weight, letters[-1], letters[:-1], reader.name(op, 1))
 
 
 def _operand(reader: Reader, op: Any, i: int) -> View:
@@ -374,8 +386,9 @@ def _triangle(upper: bool) -> Converter:
 
 
 OPS: dict[str, Converter] = {
-    "matmul": _matmul,
-    "bmm": _matmul,
+    "matmul": matmul,
+    "bmm": matmul,
+    "mv": matmul,
     "einsum": _einsum,
     "triu": _triangle(True),
     "tril": _triangle(False),

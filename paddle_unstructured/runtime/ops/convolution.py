@@ -201,7 +201,7 @@ def _with_ordered_channels(view: View, weight: np.ndarray, groups: int) -> tuple
     return view.with_axes([view.axes[0], view.channels, *view.axes[2:]]), weight[:, order]
 
 
-def linear(reader: Reader, op: Any) -> Made:
+def linear(reader: Reader, op: Any) -> View:
     """[..., inputs] times a weight [inputs, outputs]: a 1x1 convolution whose pixels are the tokens."""
     attributes, view = op.attrs(), reader.view(op, 0)
     weight = reader.constant(op, 1).astype(np.float64)

@@ -52,12 +52,20 @@ def _clip(reader: Reader, op: Any) -> str:
 
 def _scaled(reader: Reader, op: Any, view: View, scale: Any, shift: Any) -> View:
     """view * scale + shift, of numbers that broadcast against it and vary with its channels at most."""
-    alone = reader.alone(op, 0 if reader.operand(op, 0) is view else 1)
+    made = scaled(view, scale, shift, alone=reader.alone(op, 0 if reader.operand(op, 0) is view else 1))
+    require(made is not None, _varies(scale, shift))
+    assert made is not None
+    return made
+
+
+def scaled(view: View, scale: Any, shift: Any, *, alone: bool) -> View | None:
+    """view * scale + shift; None if these vary with more than its channels. `alone`: nobody else reads the layer."""
     over = folded_over(view, alone=alone)
     factor, offset = (_per_channel(view, over, np.asarray(each, np.float64)) for each in (scale, shift))
     if factor is not None and offset is not None:
         return view.of(affine(view.layer, factor, offset, alone=alone))
-    require(np.size(scale) == np.size(shift) == 1, _varies(scale, shift))
+    if np.size(scale) != 1 or np.size(shift) != 1:
+        return None
     act = f"linear:{float(np.ravel(scale)[0])!r}:{float(np.ravel(shift)[0])!r}"
     return view.of(activate(view.layer, act, alone=alone))
 

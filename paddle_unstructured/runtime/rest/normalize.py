@@ -27,6 +27,13 @@ def _addmm(b: Builder, op: Op) -> None:
     b.node("Gemm", [x, y, given], out(op), alpha=word(op, "alpha"), beta=word(op, "beta"))
 
 
+def _baddbmm(b: Builder, op: Op) -> None:
+    given, x, y = b.names(op)
+    alpha, beta = (b.constant(word(op, name), b.dtype(op["I"][0]["%"])) for name in ("alpha", "beta"))
+    product = b.node("Mul", [b.node("MatMul", [x, y])[0], alpha])
+    b.node("Add", [*product, *b.node("Mul", [given, beta])], out(op))
+
+
 def _batch_norm(b: Builder, op: Op) -> None:
     if b.rank(op["I"][0]["%"]) > 2:
         channels_first(op)
@@ -103,6 +110,7 @@ CONVERTERS: dict[str, Converter] = {
     "matmul": _matmul,
     "einsum": _einsum,
     "addmm": _addmm,
+    "baddbmm": _baddbmm,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "instance_norm": _instance_norm,

@@ -128,6 +128,8 @@ OPS = {
     "fold": lambda x: F.fold(F.unfold(x, 3, 2, 1).reshape([2, 36, 12]), [8, 6], 3, 2, 1),
     "matmul": lambda x: [paddle.matmul(x, x, transpose_y=True), paddle.matmul(x[0, 0, 0], x[0, 0], transpose_y=True)],
     "addmm": lambda x: paddle.addmm(x[0, 0], x[0, 0], x[0, 1, :6], 0.5, 2.0),
+    "addmm of a row": lambda x: paddle.addmm(x[0, 0, 0], x[0, 0], x[0, 1, :6], 0.5, 2.0),
+    "baddbmm": lambda x: paddle.baddbmm(x[0], x[0], x[1, :, :6], 0.5, 2.0),
     "layer_norm": lambda x: F.layer_norm(x, [8, 6]) + nn.LayerNorm([6])(x),
     "instance_norm": lambda x: nn.InstanceNorm2D(4)(x) + F.instance_norm(x),
     "group_norm": lambda x: nn.GroupNorm(2, 4)(x),
