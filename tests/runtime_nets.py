@@ -97,7 +97,7 @@ def _values(random: np.random.Generator, name: str, old: np.ndarray, sparsity: f
             if old.ndim != 2
             else blocks_of_zeros(random, new.T, sparsity, block).T
         ).astype("float32", order="C")
-    scale_or_variance = name.endswith(("w_0", "w_2"))
+    scale_or_variance = name.endswith(("w_0", "w_2")) or (old == 1.0).all()  # w_1 where a norm has no scale
     return (
         random.uniform(0.5, 1.5, old.shape).astype("float32")
         if scale_or_variance

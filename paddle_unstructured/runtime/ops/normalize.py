@@ -19,8 +19,10 @@ from .common import Converter, Made, attributes_of, either_order, folded_over, r
 def _batch_norm(reader: Reader, op: Any) -> Made:
     attributes, view = attributes_of(op), reader.view(op, 0)
     require(attributes.get("is_test") or attributes.get("use_global_stats"), "it is in training mode")
-    mean, variance, scale, shift = (reader.constant(op, i).astype(np.float64) for i in (1, 2, 3, 4))
-    scale = scale / np.sqrt(variance + attributes["epsilon"])
+    mean, variance = (reader.constant(op, i).astype(np.float64) for i in (1, 2))
+    given, scale = (_given(reader, op, i) for i in (4, 3))
+    shift = np.zeros_like(mean) if given is None else given
+    scale = (1.0 if scale is None else scale) / np.sqrt(variance + attributes["epsilon"])
     over = folded_over(view, alone=reader.alone(op, 0))
     if over == view.axes[1] and step_of(view.layer):
         return view.of(affine(view.layer, scale, shift - mean * scale, alone=True))

@@ -37,15 +37,16 @@ def _baddbmm(b: Builder, op: Op) -> None:
 def _batch_norm(b: Builder, op: Op) -> None:
     if b.rank(op["I"][0]["%"]) > 2:
         channels_first(op)
-    x, mean, variance, scale, shift = b.names(op)[:5]
+    x, mean, variance = b.names(op)[:3]
+    scale, shift = _affine(b, op, b.shape(op["I"][1]["%"])[0], 3)
     b.node("BatchNormalization", [x, scale, shift, mean, variance], out(op)[:1], epsilon=word(op, "epsilon"))
 
 
-def _affine(b: Builder, op: Op, count: int) -> list[str]:
-    """Scale and shift, which may be missing."""
+def _affine(b: Builder, op: Op, count: int, first: int = 1) -> list[str]:
+    """Scale and shift, operands `first` and the next, which may be missing."""
     return [
         b.name(op["I"][i]["%"]) if b.is_given(op, i) else b.constant([number] * count, b.dtype(op["I"][0]["%"]))
-        for i, number in ((1, 1.0), (2, 0.0))
+        for i, number in ((first, 1.0), (first + 1, 0.0))
     ]
 
 

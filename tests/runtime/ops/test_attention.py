@@ -152,6 +152,9 @@ def test_products_of_any_kind(tmp_path, name):
 
 
 NORMS = {
+    "batch norm without scale": lambda x: nn.BatchNorm2D(WIDTH, weight_attr=False)(x),
+    "batch norm without shift": lambda x: nn.BatchNorm2D(WIDTH, bias_attr=False)(x),
+    "batch norm without either": lambda x: nn.BatchNorm2D(WIDTH, weight_attr=False, bias_attr=False)(x),
     "group norm": lambda x: nn.GroupNorm(4, WIDTH)(x),
     "instance norm": lambda x: nn.InstanceNorm2D(WIDTH)(x),
     "layer norm over tokens": tokens(lambda x: nn.LayerNorm(WIDTH)(x)),

@@ -131,6 +131,10 @@ OPS = {
     "addmm of a row": lambda x: paddle.addmm(x[0, 0, 0], x[0, 0], x[0, 1, :6], 0.5, 2.0),
     "baddbmm": lambda x: paddle.baddbmm(x[0], x[0], x[1, :, :6], 0.5, 2.0),
     "layer_norm": lambda x: F.layer_norm(x, [8, 6]) + nn.LayerNorm([6])(x),
+    "batch_norm": lambda x: [
+        nn.BatchNorm2D(4, weight_attr=scale, bias_attr=shift, use_global_stats=True)(x)
+        for scale, shift in ((None, None), (None, False), (False, None), (False, False))
+    ],
     "instance_norm": lambda x: nn.InstanceNorm2D(4)(x) + F.instance_norm(x),
     "group_norm": lambda x: nn.GroupNorm(2, 4)(x),
     "gathers": lambda x: [
