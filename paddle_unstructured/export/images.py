@@ -176,8 +176,9 @@ def made_images(wanted: ImageInput, count: int = 256, seed: int = 0) -> np.ndarr
     rows, columns = np.mgrid[: wanted.height, : wanted.width]
     frequency = np.hypot(np.fft.fftfreq(wanted.height)[:, None], np.fft.rfftfreq(wanted.width)[None, :])
     frequency[0, 0] = np.inf
-    images = np.empty((count, *shape))
-    for image in images:
+    images = np.empty((count, *shape), np.float32)  # of large ones 256 fill gigabytes
+    for made in images:
+        image = np.empty(shape)
         image[:] = random.normal() + 0.3 * random.normal(size=(shape[0], 1, 1))
         for _ in range(int(random.integers(4, 24))):
             radius = min(0.03 * min(shape[1:]) / random.uniform(0.003, 1.0) ** 0.5, 0.5 * min(shape[1:]))  # r^-3
@@ -187,11 +188,14 @@ def made_images(wanted: ImageInput, count: int = 256, seed: int = 0) -> np.ndarr
         noise = random.normal(size=shape) + 2.0 * random.normal(size=(1, *shape[1:]))
         steepness = random.uniform(0.8, 1.6)
         texture = np.fft.irfft2(np.fft.rfft2(noise) / frequency**steepness, s=shape[1:])
-        image += 0.7 * texture / max(float(texture.std()), 1e-12)
-    images -= images.mean((0, 2, 3), keepdims=True)
-    images /= images.std((0, 2, 3), keepdims=True)
-    if wanted.dtype == "uint8":
-        images = np.clip(np.rint(118 + 58 * images), 0, 255)
+        made[:] = image + 0.7 * texture / max(float(texture.std()), 1e-12)
+    middle = images.mean((0, 2, 3), np.float64, keepdims=True)
+    squares = np.mean([np.square(made - middle[0]).mean((1, 2)) for made in images], 0).reshape(middle.shape)
+    spread = np.maximum(squares**0.5, 1e-12)
+    for made in images:
+        made[:] = (made - middle[0]) / spread[0]
+        if wanted.dtype == "uint8":
+            np.clip(np.rint(118 + 58 * made), 0, 255, out=made)
     return wanted.batch(images)
 
 

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 FAR = 1.0  # running standard deviations by which the means of channels may differ, on average
 SPREAD = 4.0  # how many times larger or smaller variances may be, in the middle of all channels
-_SAMPLES = 64
+_SAMPLES, _FEW = 64, 8
 _ROUNDS, _LEAST = 5, 0.01  # of scale and offset in turn; of a variance, what images make
 _PIXELS = 30.0  # normalised inputs are smaller
 _HUGE = 1000.0  # and hardly any are larger than this
@@ -53,9 +53,12 @@ def warn_if_unfamiliar(graph: PirGraph, batches: Sequence[Mapping[str, np.ndarra
             elif largest > _HUGE:
                 _log.warning("%s holds numbers up to %.3g; prepare it as in training", name, largest)
         return
+    known = norm.known
+    if not known.any():
+        return
     seen, variance = norm.moments(batches)
-    far = float(np.mean(np.abs(seen - norm.mean) / np.sqrt(norm.variance)))
-    ratio = float(np.median((variance + norm.epsilon) / norm.variance))
+    far = float(np.mean(np.abs(seen - norm.mean)[known] / np.sqrt(norm.variance[known])))
+    ratio = float(np.median((variance + norm.epsilon)[known] / norm.variance[known]))
     if far > FAR or not 1.0 / SPREAD <= ratio <= SPREAD:
         _log.warning(
             "the data does not look like what the net was trained on: at the first batch norm, %s, means differ by "
@@ -92,19 +95,23 @@ def as_remembered(model: Model, name: str, images: np.ndarray, axis: int) -> np.
     ones = [one * np.ones_like(few[:1]) for one in eye]  # of one channel each
     gains = np.stack([norm.sees({name: one}) - nothing for one in ones], 2)  # [outputs, positions, channels]
     mean, variance = norm.moments([{name: few[i : i + 1]} for i in range(len(few))])  # one may be large
-    deviation = np.sqrt(norm.variance)
-    varies = variance > 1e-6 * variance.max()
+    known = norm.known
+    varies = known & (variance > 1e-6 * variance.max())
     if not varies.any():
         return images
+    deviation = np.sqrt(norm.variance[known])
     scale, offset = 1.0, np.zeros(count)
     for _ in range(_ROUNDS):
         of_offset = (gains @ offset).var(1)  # at a border of zeros a constant varies
         left = np.maximum(norm.variance - of_offset, _LEAST * norm.variance)
         scale = float(np.median(left[varies] / variance[varies])) ** 0.5
-        missing = norm.mean - nothing.mean(1) - scale * (mean - nothing.mean(1))
-        offset = np.linalg.lstsq(gains.mean(1) / deviation[:, None], missing / deviation, rcond=0.05)[0]
+        missing = (norm.mean - nothing.mean(1) - scale * (mean - nothing.mean(1)))[known]
+        offset = np.linalg.lstsq(gains.mean(1)[known] / deviation[:, None], missing / deviation, rcond=0.05)[0]
     shaped = offset.reshape([-1 if i == axis else 1 for i in range(images.ndim)])
-    return np.asarray(scale * images + shaped, images.dtype)
+    found = np.empty(images.shape, images.dtype)
+    for i in range(0, len(images), _FEW):  # in float64, of which there is no room for all
+        found[i : i + _FEW] = scale * images[i : i + _FEW] + shaped
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +142,11 @@ class _FirstNorm:
         names, epsilon = [op.operand_source(i).name for i in (1, 2)], float(op.attrs()["epsilon"])
         mean, variance = (graph.array(name).astype(np.float64) for name in names)
         return cls(graph, op, names[0], mean, variance + epsilon, epsilon)
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which channels it remembers something of: bool [channels]."""
+        return np.asarray(np.isfinite(self.mean) & np.isfinite(self.variance) & (self.variance > 0.0))
 
     def sees(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """What a batch makes of its input: float64 [channels, rows]."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -14,6 +15,8 @@ from ..graph.values import kind_of
 from ..saved_model import Model
 from .reconstruct import ENOUGH, LARGEST
 from .samples import portions, rows_within
+
+_log = logging.getLogger(__name__)
 
 _LEAST = 1e-12  # of an epsilon: made inputs may not vary at all in a channel
 
@@ -29,8 +32,8 @@ def norms_of_made_inputs(model: Model, batches: Sequence[Mapping[str, np.ndarray
 
         M' = M + (m' - m) sqrt(V / v)        V' = V v' / v        (epsilon is part of all variances)
 
-    Without batch norms nothing happens, nor where a batch would update one more than once. After an error they are
-    what they were.
+    Without batch norms nothing happens; nor, as a warning says, where they cannot be measured, such as one that a batch
+    would update more than once. After an error they are what they were.
 
     Args:
         model: an inference model; its norms are changed while this lasts.
@@ -43,7 +46,12 @@ def norms_of_made_inputs(model: Model, batches: Sequence[Mapping[str, np.ndarray
     rows = max(rows_within(model, batches, LARGEST, max), ENOUGH)  # samples may be large
     try:
         recalibrate(model, portions(model, batches, rows))
-    except ValueError:  # which has changed nothing
+    except ValueError as error:  # which has changed nothing
+        if norms:
+            why = str(error).removeprefix("`recalibrate` must be left out: ")
+            _log.warning(
+                "made inputs go through the net as no data does, since batch norms cannot be measured: %s", why
+            )
         norms = []
     made = _statistics(model, norms)
     try:

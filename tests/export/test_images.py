@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -116,3 +117,18 @@ def test_made_images_are_steeper_than_noise_and_alike_in_all_channels():
     assert neighbours > 0.8 and np.corrcoef(found[:, 0].ravel(), found[:, 1].ravel())[0, 1] > 0.6
     raw = made_images(ImageInput("x", 1, 16, 16, True, "uint8"), 4)
     assert raw.shape == (4, 16, 16, 1) and raw.dtype == np.uint8
+
+
+def test_made_images_take_the_room_of_what_they_give():
+    tracemalloc.start()
+    try:
+        found = made_images(ImageInput("x", 3, 32, 32, False, "float32"), 64)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * found.nbytes
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(found.mean((0, 2, 3)), 0.0, atol=1e-6)
+    np.testing.assert_allclose(found.std((0, 2, 3)), 1.0, rtol=1e-6)
+
+
+def test_one_made_image_of_one_pixel_is_finite():
+    assert np.isfinite(made_images(ImageInput("x", 3, 1, 1, False, "float32"), 1)).all()

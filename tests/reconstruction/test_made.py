@@ -112,12 +112,26 @@ def test_after_an_error_norms_are_what_they_were(tmp_path):
         assert model.graph.stored(name).tobytes() == array.tobytes()
 
 
-def test_without_norms_nothing_happens(tmp_path):
+def test_without_norms_nothing_happens(tmp_path, caplog):
     model = saved(tmp_path, lambda x: nn.Conv2D(3, 8, 3)(x), (3, 16, 16))
     before = model.run(x=data(1))[0]
     with norms_of_made_inputs(model, made(model)):
         assert (model.run(x=data(1))[0] == before).all()
     assert (model.run(x=data(1))[0] == before).all()
+    assert not caplog.text
+
+
+def test_norms_that_cannot_be_measured_stay_and_a_warning_says_why(tmp_path, caplog):
+    def build(x):
+        norm = nn.BatchNorm2D(3)
+        return norm(nn.Conv2D(3, 3, 3)(norm(x)))
+
+    model = saved(tmp_path, build, (3, 16, 16))
+    before = statistics(model)
+    with norms_of_made_inputs(model, made(model)):
+        for name, array in before.items():
+            assert model.graph.stored(name).tobytes() == array.tobytes()
+    assert "batch norms cannot be measured: a batch updates batch_norm2d_0.w_1 more than once" in caplog.text
 
 
 def test_real_inputs_lose_less_than_without(tmp_path):
