@@ -9,6 +9,7 @@ import mmap
 import sys
 import tempfile
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Iterator, Mapping
 
@@ -46,8 +47,7 @@ class Spill:
             held = array.view(_Held)
             weakref.finalize(held, self._gone, array.nbytes)
             return held
-        folder = tempfile.gettempdir()
-        with full_disk_said(folder), tempfile.TemporaryFile(prefix="paddle_unstructured_", dir=folder) as file:
+        with _file() as file:
             array.tofile(file)
             file.flush()
             return np.memmap(file, array.dtype, "r", shape=array.shape)
@@ -67,8 +67,8 @@ def waiting(array: np.ndarray) -> np.ndarray:
 
 def together(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
     """The arrays in one file; `trim` lets go of what was read of it, whoever has read."""
-    folder, found = tempfile.gettempdir(), list[tuple[int, np.dtype[Any], tuple[int, ...]]]()
-    with full_disk_said(folder), tempfile.TemporaryFile(prefix="paddle_unstructured_", dir=folder) as file:
+    found = list[tuple[int, np.dtype[Any], tuple[int, ...]]]()
+    with _file() as file:
         for array in arrays:
             file.seek(-(-file.tell() // _ALIGNED) * _ALIGNED)
             found.append((file.tell(), array.dtype, array.shape))
@@ -79,6 +79,14 @@ def together(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
         mapped = np.memmap(file, np.uint8, "c")
     _READ.add(mapped._mmap)  # type: ignore[attr-defined]
     return [np.ndarray(shape, dtype, mapped, start) for start, dtype, shape in found]
+
+
+@contextmanager
+def _file() -> Iterator[Any]:
+    """A file without a name. A full disk is looked at before it is closed, when what it took is free again."""
+    folder = tempfile.gettempdir()
+    with tempfile.TemporaryFile(prefix="paddle_unstructured_", dir=folder) as file, full_disk_said(folder):
+        yield file
 
 
 def trim() -> None:

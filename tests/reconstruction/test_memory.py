@@ -2,7 +2,9 @@
 """Many images need little memory: activations that there is no room for wait in files."""
 
 import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -41,6 +43,23 @@ def resident(array) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+class Unwritten(np.ndarray):
+    """Says what numpy says where a disk is full."""
+
+    def tofile(self, file):
+        raise OSError(f"{self.size} requested and 0 written")
+
+
+@pytest.mark.parametrize("write", [waiting, lambda array: together([array])])
+def test_a_disk_that_such_a_file_fills_is_said_to_be_full(tmp_path, monkeypatch, write):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    opened, real = [], tempfile.TemporaryFile
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **words: opened.append(real(**words)) or opened[-1])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=BYTES if opened[0].closed else 0))
+    with pytest.raises(OSError, match="no space left for what is kept meanwhile"):
+        write(np.ones(4 * BYTES, np.uint8).view(Unwritten))
+
+
 def test_what_was_read_of_a_file_is_given_back_by_any_view_of_it():
     small, array = np.ones(9), waiting(np.arange(2.0 * BYTES))
     assert waiting(small) is small and isinstance(array, np.memmap)
