@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             int8["data"] = _samples(args, files)
         data = int8.get("data", files[0] if files else None)
         table = convert(args.model, args.output, int8=_int8(args, int8), bf16=Bf16(data) if args.bf16 else None)
-        give(str(table))
+        give(f"{table}{note(files[0]) if files else ''}")
         return _code(table)
     with _pruned(args, files) as (model, how, done):
         arrays = how["data"]

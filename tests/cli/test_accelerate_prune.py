@@ -43,6 +43,13 @@ def test_one_command_prunes_and_converts(photos, run, words):
     assert np.linalg.norm(found - dense) < 0.5 * np.linalg.norm(dense)
 
 
+@pytest.mark.parametrize("data", ["random", "x.npy"])
+def test_ranges_of_made_images_are_said_to_be_that(photos, run, data):
+    words = ["--images", "8"] if data == "random" else []
+    code, said, _ = run("accelerate", "in", "--int8", "--calibrate", data, *words, "-o", "p")
+    assert code == 0 and ("measured on made images" in said) == (data == "random")
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
