@@ -95,7 +95,8 @@ def finish(running: subprocess.Popen) -> str:
 def tell(row: str, log: str) -> None:
     """Print what became of a killed run, with what the next one said about it."""
     if row:
-        print(row, f"{re.findall(r'^resuming .* after epoch (.*)', log, re.M)[0]:>14s}", flush=True)
+        said = re.search(r"^resuming .* after epoch (.*)", log, re.M)  # near the end a run is killed as it starts
+        print(row, f"{said[1] if said else 'killed first':>14s}", flush=True)
 
 
 def last(run: Path) -> int:
