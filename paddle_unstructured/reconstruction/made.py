@@ -18,7 +18,8 @@ from .samples import portions, rows_within
 
 _log = logging.getLogger(__name__)
 
-_LEAST = 1e-12  # of an epsilon: made inputs may not vary at all in a channel
+_LEAST = 1e-12  # of an epsilon
+_FLOOR = 0.01  # of V, for v and v': made inputs may hardly vary in a channel, and its change is not of that size then
 
 
 @contextmanager
@@ -30,7 +31,9 @@ def norms_of_made_inputs(model: Model, batches: Sequence[Mapping[str, np.ndarray
     channel the mean and deviation that it had in training. Where a norm has others at the end, m' and v', since layers
     before it were pruned and it was measured anew, the change is carried over:
 
-        M' = M + (m' - m) sqrt(V / v)        V' = V v' / v        (epsilon is part of all variances)
+        M' = M + (m' - m) sqrt(V / v)        V' = V v' / v
+
+    (epsilon is part of all variances; v and v' are at least V / 100).
 
     Without batch norms nothing happens; nor, as a warning says, where they cannot be measured, such as one that a batch
     would update more than once. After an error they are what they were.
@@ -63,6 +66,7 @@ def norms_of_made_inputs(model: Model, batches: Sequence[Mapping[str, np.ndarray
     now = _statistics(model, norms)
     for mean, variance, epsilon in norms:
         old, was, new = (found[variance].astype(np.float64) + epsilon for found in (remembered, made, now))
+        was, new = (np.maximum(each, _FLOOR * old) for each in (was, new))
         shift = (now[mean] - made[mean].astype(np.float64)) * np.sqrt(old / was)
         _store(model, mean, remembered[mean] + shift)
         _store(model, variance, np.maximum(old * new / was - epsilon, 0.0))

@@ -92,6 +92,19 @@ def test_a_channel_that_made_inputs_do_not_vary_in_keeps_what_it_was(tmp_path, e
         np.testing.assert_array_equal(model.graph.stored(name), array)
 
 
+def test_the_mean_of_a_channel_that_made_inputs_do_not_vary_in_moves_by_little(tmp_path):
+    def build(x):
+        return nn.BatchNorm2D(3)(nn.functional.relu(x - 1000.0) + x[:, :1] * 0)
+
+    model = saved(tmp_path, build, (3, 16, 16))
+    before = statistics(model)
+    mean, variance = sorted(before)
+    with norms_of_made_inputs(model, made(model)):
+        model.graph.store(mean, model.graph.stored(mean) + np.float32(0.1))
+    np.testing.assert_allclose(model.graph.stored(mean), before[mean] + 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(model.graph.stored(variance), before[variance])
+
+
 def test_large_inputs_go_through_a_few_at_a_time(tmp_path, monkeypatch):
     model, counts = saved(tmp_path, one, (3, 256, 256)), []
 
