@@ -184,7 +184,7 @@ def test_the_kernels_pass_their_tests_under_sanitizers(sanitizers, monkeypatch):
     monkeypatch.setitem(compiler.ISAS_INT8, "avx_vnni", isa)
     flags = [
         "-std=c++17",
-        "-O1",
+        "-O0",  # a third less to compile
         f"-fsanitize={sanitizers}",
         "-fno-sanitize-recover=all",
         "-ffp-contract=fast",
