@@ -2,13 +2,14 @@
 """PaddleSlim's GMP and this library's on nets for masks and boxes: one code, one set of weights, data, order and rates.
 
     PYTHONPATH=benchmarks python -m versus.scenes [--folder RUNS] [--nets HumanSeg YOLOv3] [--seeds 0 1] [--orders 0]
-        [--sides ours slim alike]
+        [--sides ours slim alike rounded no-floor]
 
 Nets as benchmarks/boxes_and_masks.py trained them densely into RUNS: 75 % of their 1x1 convolutions fall within as many
 epochs, at the same rate, as its other rows have. PaddleSlim gets legacy Programs in an environment of its own, this
-library PIR. "alike" is this library with the counts that PaddleSlim comes to and no floor: what chance makes of two
-runs. A line is mIoU or mAP of the training net on all test scenes, the zeros of the 1x1 convolutions, and the
-processor's seconds of the training. HumanSeg takes about two minutes for each seed, YOLOv3 three.
+library PIR. "alike" is this library with PaddleSlim's rises and counts and no floor; "rounded" the same with the counts
+that the ratio says, a weight or two more at each rise: what chance makes; "no-floor" is ours without a floor. A line is
+mIoU or mAP of the training net on all test scenes, the zeros of the 1x1 convolutions, and the processor's seconds of
+the training. HumanSeg takes about two minutes for each seed, YOLOv3 three.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from boxes_and_masks import BATCH, NETS, SIZE, Net
 from .environment import ROOT, python_of, variables
 
 KNOWN = {net.model: net for net in NETS}
-SIDES = ("ours", "slim", "alike")
+SIDES = ("ours", "slim", "alike", "rounded", "no-floor")
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def trained(side: str, net: Net, folder: Path, seed: int, order: int) -> dict[st
     from data import SPECS, load_source
     from models import build_model
 
-    from .sides import gmp_configs, slim_counts
+    from .sides import gmp_configs, slim_count, slim_rises
     from .training import for_test, parameters
 
     paddle.enable_static()
@@ -101,17 +102,21 @@ def trained(side: str, net: Net, folder: Path, seed: int, order: int) -> dict[st
     for name in [value.name for value in parameters(tested)]:
         scope.find_var(name).get_tensor().set(np.asarray(stored[name]), place)
     pointwise = [v.name for v in parameters(tested) if len(v.shape) == 4 and tuple(v.shape[2:]) == (1, 1)]
-    if side == "ours":
-        from paddle_unstructured import GMPUnstructuredPruner as OurPruner
+    if side != "slim":
+        from paddle_unstructured import Global, GMPUnstructuredPruner, UnstructuredPruner
 
-        pruner = OurPruner(program, **words)
-    elif side == "alike":
-        from paddle_unstructured import Global, UnstructuredPruner
+        floorless = Global(floor=0.0)
+    if side in ("ours", "no-floor"):
+        pruner = GMPUnstructuredPruner(program, allocation=None if side == "ours" else floorless, **words)
+    elif side != "slim":
+        rises, ratio = slim_rises(words.pop("configs")), words.pop("ratio")
+        weights = sum(np.asarray(stored[name]).size for name in pointwise)
 
-        ramp = slim_counts(words["configs"], words["ratio"], sum(np.asarray(stored[n]).size for n in pointwise))
-        pruner = UnstructuredPruner(
-            program, prune_params_type="conv1x1_only", place=place, schedule=ramp, allocation=Global(floor=0.0)
-        )
+        def ramp(step: int) -> float:
+            asked = rises(step, ratio)
+            return slim_count(asked, weights) if side == "alike" else asked
+
+        pruner = UnstructuredPruner(program, schedule=ramp, allocation=floorless, **words)
     begun = time.process_time()
     for epoch in range(net.epochs):
         rows = np.random.RandomState(1000 * seed + 100 * order + epoch).permutation(len(train))

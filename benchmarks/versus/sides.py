@@ -42,18 +42,22 @@ def gmp_configs(steps: int) -> dict:
     }
 
 
-def slim_counts(configs: dict, ratio: float, weights: int) -> Callable[[int], float]:
-    """The schedule that PaddleSlim's GMP comes to with these words: rises every `pruning_iterations // pruning_steps`
-    steps, so the last is early, and at each of them one weight less than the ratio says."""
+def slim_rises(configs: dict) -> Callable[[int, float], float]:
+    """(step, final sparsity) -> sparsity as PaddleSlim's GMP has it: rises come every `pruning_iterations //
+    pruning_steps` steps, so the last is early."""
     rises, initial = configs["pruning_steps"], configs["initial_ratio"]
     every = configs["pruning_iterations"] // rises
 
-    def sparsity(step: int) -> float:
+    def sparsity(step: int, final: float) -> float:
         done = min((step - configs["stable_iterations"]) // every / rises, 1.0)
-        asked = ((done - 1.0) ** 3 + 1.0) * (ratio - initial) + initial
-        return max(int(asked * weights) - 1, 0) / weights if done >= 0.0 else 0.0
+        return ((done - 1.0) ** 3 + 1.0) * (final - initial) + initial if done >= 0.0 else 0.0
 
     return sparsity
+
+
+def slim_count(sparsity: float, weights: int) -> float:
+    """The sparsity that PaddleSlim comes to where it is asked for one: a weight or two less."""
+    return max(int(sparsity * weights) - 1, 0) / weights
 
 
 class Slim(Dense):

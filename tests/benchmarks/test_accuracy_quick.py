@@ -31,6 +31,7 @@ from versus.plan import (  # noqa: E402
     distinct,
 )
 from versus.pool import Results  # noqa: E402
+from versus.sides import slim_count, slim_rises  # noqa: E402
 from versus.tables import accuracies, int8_tables, table  # noqa: E402
 from versus.training import order  # noqa: E402
 
@@ -178,3 +179,11 @@ def test_the_quick_runs_beside_paddleslim_work(tmp_path):
     }
     assert answers["asked 500 of 1000 equal weights: pruned"]["ours"] == "500"
     assert not [row for row in answers.values() if "Error" in row["ours"] and "ratio" not in row["question"]]
+
+
+def test_paddleslims_rises_are_early_and_a_weight_short():
+    words = {"stable_iterations": 5, "pruning_iterations": 43, "pruning_steps": 4, "initial_ratio": 0.0}
+    rises = slim_rises(words)
+    asked = {step: rises(step, 0.8) for step in (4, 5, 14, 15, 25, 35, 44, 45, 99)}
+    assert [round(one, 4) for one in asked.values()] == [0.0, 0.0, 0.0, 0.4625, 0.7, 0.7875, 0.7875, 0.8, 0.8]
+    assert [round(1000 * slim_count(one, 1000)) for one in (0.0, asked[15], 0.8)] == [0, 461, 799]
